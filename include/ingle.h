@@ -1,0 +1,299 @@
+/* ingle.h: the one public header of libingle, the engine and text layer of ingle.
+ *
+ * A program opens a model, makes an engine (threads, workspace and KV pages for one model), makes sessions (one
+ * timeline of tokens each), feeds tokens or text and samples. There is no daemon and no network in this library.
+ *
+ * Objects and threads
+ *   ingle_model    weights, plan and vocabulary; immutable after open. Any number of threads may use one model at the
+ *                  same time. The weights are mapped read-only: a model opened twice, also by two processes, shares
+ *                  one copy in memory.
+ *   ingle_engine   one call at a time per engine (the caller locks); different engines are independent. An engine
+ *                  starts its own threads once and parks them when idle.
+ *   ingle_session  belongs to its engine and follows the engine's rule.
+ *   ingle_sampler  one call at a time; belongs to no engine.
+ *
+ * Order of closing: sessions, then engine, then model. Every closer accepts NULL.
+ *
+ * Errors: every function that can fail returns ingle_status and, where `err` is not NULL, fills it with one sentence
+ * that says what, where, what was expected and what to do. `err` is left alone on success. No function prints, exits
+ * or aborts on bad input. Messages never contain the text of a prompt.
+ *
+ * Determinism: for one kernel level (ingle_model_info.kernels) the logits of a session are bit-identical whatever the
+ * chunking, the number of threads and the other sessions in a step.
+ *
+ * Structs that a caller fills start with `size` = sizeof of the struct as the caller compiled it; zero in any other
+ * field means the default named beside it. */
+#ifndef INGLE_H
+#define INGLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define INGLE_API __attribute__((visibility("default")))
+#else
+#define INGLE_API
+#endif
+
+typedef enum ingle_status {
+    INGLE_OK = 0,
+    INGLE_BAD_INPUT,   /* a file or argument is malformed */
+    INGLE_UNSUPPORTED, /* well formed, but this version cannot do it */
+    INGLE_NOT_FOUND,   /* no such file, key, tensor or token */
+    INGLE_DENIED,      /* the operating system or a policy says no */
+    INGLE_TOO_LARGE,   /* a limit is exceeded; the message names both numbers */
+    INGLE_NO_MEMORY,   /* an allocation failed; state is unchanged */
+    INGLE_IO,          /* reading or writing failed; the message carries the system's reason */
+    INGLE_CANCELLED,   /* the caller asked to stop */
+    INGLE_BUG          /* an invariant of ingle does not hold: please report it */
+} ingle_status;
+
+typedef struct ingle_error {
+    ingle_status status;
+    int sys_errno;   /* errno where the operating system was the cause, else 0 */
+    uint64_t offset; /* byte offset in the input where that makes sense, else 0 */
+    char text[512];  /* one sentence, NUL-terminated UTF-8, no newline */
+} ingle_error;
+
+/* "0.1.0"; static storage. */
+INGLE_API const char *ingle_version(void);
+/* "BAD_INPUT" and so on; static storage; never NULL. */
+INGLE_API const char *ingle_status_name(ingle_status status);
+
+/* ------------------------------------------------------------------------------------------------ models */
+
+typedef struct ingle_model ingle_model;
+
+typedef struct ingle_model_options {
+    size_t size;
+    const char *kernels; /* "ref", "avx2", "avx512"; NULL: INGLE_KERNELS from the environment, else the best of the CPU */
+    bool vocab_only;     /* do not require or bind tensors (tokenize, show) */
+} ingle_model_options;
+
+/* Opens a GGUF file (v2, v3; the first part of a split model opens all parts). options may be NULL.
+ * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
+INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
+                                        ingle_error *err);
+INGLE_API void ingle_model_close(ingle_model *model);
+
+typedef struct ingle_model_info {
+    const char *architecture; /* "llama"; borrowed from the model, as all strings here */
+    const char *name;         /* general.name or "" */
+    const char *file_type;    /* "Q4_K - Medium" and the like from general.file_type, or "" */
+    const char *kernels;      /* level in use: "ref", "avx2", "avx512" */
+    uint64_t n_params;        /* number of weights */
+    uint64_t weight_bytes;    /* bytes of tensor data */
+    uint64_t n_tensors, n_meta;
+    uint32_t n_vocab; /* rows of the logits; 0 where the file has neither vocabulary nor tensors */
+    uint32_t n_ctx_train, n_layers, n_embd, n_heads, n_heads_kv;
+    uint32_t n_experts, n_experts_used;
+    uint32_t gguf_version, n_parts;
+    bool has_tensors, has_vocab;
+    int32_t bos, eos, eot; /* token ids, -1 where absent */
+} ingle_model_info;
+INGLE_API void ingle_model_describe(const ingle_model *model, ingle_model_info *out);
+
+typedef enum ingle_kv_type { INGLE_KV_F16 = 0, INGLE_KV_F32, INGLE_KV_Q8_0 } ingle_kv_type;
+
+typedef struct ingle_memory {
+    uint64_t weights;   /* mapped, shared between processes, bytes */
+    uint64_t kv;        /* KV pages for one session of n_ctx tokens, bytes */
+    uint64_t workspace; /* activations for a chunk of n_batch tokens, bytes */
+    uint64_t logits;    /* one row of logits, bytes */
+    uint64_t available; /* MemAvailable of the machine or the cgroup's limit, whichever is less, bytes */
+    bool fits;          /* weights + kv + workspace + logits <= available */
+} ingle_memory;
+/* Memory that a session of n_ctx tokens (0: the trained context) needs. Errors: UNSUPPORTED without tensors. */
+INGLE_API ingle_status ingle_model_memory(const ingle_model *model, uint32_t n_ctx, ingle_kv_type kv, ingle_memory *out,
+                                          ingle_error *err);
+
+typedef struct ingle_meta {
+    const char *key;  /* NUL-terminated, valid as long as the model */
+    const char *type; /* "u32", "string", "array of string", ... */
+    uint64_t n;       /* elements of an array, bytes of a string, 1 for a scalar */
+} ingle_meta;
+typedef struct ingle_tensor {
+    const char *name; /* NUL-terminated, valid as long as the model */
+    const char *type; /* "Q4_K" */
+    uint32_t n_dims;
+    uint64_t ne[4]; /* fastest axis first, as GGUF stores them */
+    uint64_t n_bytes;
+} ingle_tensor;
+/* Entry i of the metadata or the tensor directory in file order; false past the end. */
+INGLE_API bool ingle_model_meta(const ingle_model *model, uint64_t i, ingle_meta *out);
+INGLE_API bool ingle_model_tensor(const ingle_model *model, uint64_t i, ingle_tensor *out);
+/* Writes value `elem` of entry i (0 for scalars) as text: numbers in shortest exact form, bool as true/false, strings
+ * as their bytes. Writes at most `capacity` bytes, no NUL; *n_out is the full length. False past the end. */
+INGLE_API bool ingle_model_meta_text(const ingle_model *model, uint64_t i, uint64_t elem, char *out, size_t capacity,
+                                     size_t *n_out);
+
+/* ------------------------------------------------------------------------------------------------ text */
+
+enum {
+    INGLE_ADD_SPECIAL = 1,   /* add BOS, EOS, CLS, SEP where the vocabulary says so */
+    INGLE_PARSE_SPECIAL = 2, /* text such as <s> becomes the control token; without it user text never does */
+    INGLE_WRITE_SPECIAL = 4, /* detokenize: write control tokens out; without it they are left out */
+    INGLE_STRIP_SPECIAL = 8  /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
+};
+/* Text to token ids. text is any bytes, n_text bytes long. Writes at most capacity ids and always sets *n_out to the full
+ * number, so a call with capacity 0 measures; INGLE_TOO_LARGE when out was too small and capacity was not 0.
+ * Errors: UNSUPPORTED (file without vocabulary), NO_MEMORY. Linear in the input. */
+INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
+                                      int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* Token ids to bytes, same convention; BAD_INPUT names an id outside the vocabulary. */
+INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size_t n_ids, unsigned flags,
+                                        char *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* True if `id` ends a generation (EOS, EOT, EOM and the like). */
+INGLE_API bool ingle_token_is_end(const ingle_model *model, int32_t id);
+
+/* ------------------------------------------------------------------------------------------------ engine, sessions */
+
+typedef struct ingle_engine ingle_engine;
+typedef struct ingle_session ingle_session;
+
+typedef struct ingle_engine_options {
+    size_t size;
+    uint32_t n_threads;    /* 0: one per usable core (affinity and cgroup quota are honoured) */
+    uint32_t n_ctx;        /* tokens a session may hold; 0: the trained context, at most 4,096 */
+    uint32_t n_batch;      /* tokens one step takes at most (the prefill chunk); 0: 256 */
+    uint32_t n_sessions;   /* sessions that may live at once; 0: 1 */
+    uint32_t n_logits;     /* logit rows one step may return; 0: n_sessions */
+    ingle_kv_type kv;      /* 0: F16 */
+    uint64_t kv_bytes_max; /* 0: enough for n_sessions full sessions; pages are taken as sessions grow */
+} ingle_engine_options;
+
+/* Errors: TOO_LARGE (context above the trained one, names both), NO_MEMORY, UNSUPPORTED (file without tensors). */
+INGLE_API ingle_status ingle_engine_new(const ingle_model *model, const ingle_engine_options *options,
+                                        ingle_engine **out, ingle_error *err);
+INGLE_API void ingle_engine_free(ingle_engine *engine);
+INGLE_API uint32_t ingle_engine_n_ctx(const ingle_engine *engine);
+INGLE_API uint32_t ingle_engine_n_threads(const ingle_engine *engine);
+
+/* Errors: TOO_LARGE when n_sessions live already. */
+INGLE_API ingle_status ingle_session_new(ingle_engine *engine, ingle_session **out, ingle_error *err);
+INGLE_API void ingle_session_free(ingle_session *session);
+/* Number of tokens the session holds. */
+INGLE_API uint32_t ingle_session_length(const ingle_session *session);
+/* Forgets all tokens from position n on (n <= length); the KV pages behind go back to the engine. */
+INGLE_API void ingle_session_truncate(ingle_session *session, uint32_t n);
+/* Context shift, only on request: drops n_discard tokens after the first n_keep by evaluating the kept ones again, so that
+ * the result equals a session that was fed the kept tokens. Errors: BAD_INPUT when the range does not exist. */
+INGLE_API ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32_t n_discard,
+                                           ingle_error *err);
+
+typedef enum ingle_want { INGLE_WANT_NONE = 0, INGLE_WANT_LAST, INGLE_WANT_ALL } ingle_want;
+typedef struct ingle_step_item {
+    ingle_session *session; /* a session may appear once a step */
+    const int32_t *tokens;  /* n_tokens ids, appended to the session */
+    uint32_t n_tokens;      /* >= 1 */
+    ingle_want want;        /* which logits are wanted */
+    const float *logits;    /* set by the step: [rows, n_vocab], rows = 0, 1 or n_tokens; valid until the next step */
+} ingle_step_item;
+/* One forward step over any mix of prefill chunks and single tokens of many sessions. All or nothing: on error no session
+ * has changed. Errors: TOO_LARGE (session would exceed n_ctx: names both numbers; more than n_batch tokens or n_logits
+ * rows), BAD_INPUT (token id outside the vocabulary, a session twice), NO_MEMORY (KV pages used up). */
+INGLE_API ingle_status ingle_engine_step(ingle_engine *engine, ingle_step_item *items, size_t n_items,
+                                         ingle_error *err);
+
+/* Feeds tokens in chunks of n_batch and keeps the logits of the last one. n >= 1. Errors as ingle_engine_step; on error
+ * the session is as before the call. */
+INGLE_API ingle_status ingle_session_feed(ingle_session *session, const int32_t *tokens, size_t n, ingle_error *err);
+/* Tokenizes and feeds. flags as ingle_tokenize. */
+INGLE_API ingle_status ingle_session_feed_text(ingle_session *session, const char *text, size_t n_text, unsigned flags,
+                                               ingle_error *err);
+/* Logits after the last token fed, [n_vocab], or NULL when nothing was fed; the session's own memory, valid until it is
+ * fed, truncated or freed. */
+INGLE_API const float *ingle_session_logits(const ingle_session *session);
+
+/* ------------------------------------------------------------------------------------------------ sampling */
+
+typedef struct ingle_sampler ingle_sampler;
+typedef struct ingle_logit_bias {
+    int32_t id;
+    float bias; /* added to the logit; -INFINITY forbids the token */
+} ingle_logit_bias;
+
+typedef struct ingle_sampler_options {
+    size_t size;
+    float temperature;        /* 0: greedy (the largest logit, the lowest id on a tie) */
+    uint32_t top_k;           /* 0: off */
+    float top_p;              /* 0 or >= 1: off */
+    float min_p;              /* 0: off */
+    float repetition_penalty; /* 0 or 1: off; positive logits are divided by it, negative ones multiplied (CTRL paper) */
+    float frequency_penalty;  /* subtracted once per occurrence */
+    float presence_penalty;   /* subtracted once if present */
+    uint32_t penalty_last_n;  /* tokens looked back at; 0: 64; UINT32_MAX: all */
+    uint64_t seed;            /* the same seed, logits and options give the same token */
+    bool seed_random;         /* ignore seed, take one from the system; ingle_sampler_seed tells which */
+    const ingle_logit_bias *bias; /* borrowed for the call */
+    size_t n_bias;
+    /* Order of the chain, names separated by ';', from: bias penalties top_k top_p min_p temperature. A stage not named is
+     * off. NULL: "bias;penalties;top_k;top_p;min_p;temperature". */
+    const char *order;
+} ingle_sampler_options;
+
+/* Errors: BAD_INPUT (NaN, negative, unknown or doubled stage in order: names it). */
+INGLE_API ingle_status ingle_sampler_new(const ingle_model *model, const ingle_sampler_options *options,
+                                         ingle_sampler **out, ingle_error *err);
+INGLE_API void ingle_sampler_free(ingle_sampler *sampler);
+INGLE_API uint64_t ingle_sampler_seed(const ingle_sampler *sampler);
+/* Tells the penalties of tokens that were not sampled (the prompt). */
+INGLE_API void ingle_sampler_accept(ingle_sampler *sampler, const int32_t *ids, size_t n);
+/* Chooses the next token from logits [n_vocab] (unchanged) and remembers it for the penalties.
+ * Errors: BAD_INPUT when no finite logit is left (NaN or all forbidden). */
+INGLE_API ingle_status ingle_sample(ingle_sampler *sampler, const float *logits, int32_t *out, ingle_error *err);
+
+typedef struct ingle_logprob {
+    int32_t id;
+    float logprob; /* natural logarithm, of the softmax over the raw logits */
+} ingle_logprob;
+/* Log probability of `id` and, in top [n_top], the most probable ids in falling order (lowest id first on a tie).
+ * Errors: BAD_INPUT (id outside, n_top > n_vocab, no finite logit). */
+INGLE_API ingle_status ingle_logprobs(const ingle_model *model, const float *logits, int32_t id, ingle_logprob *chosen,
+                                      ingle_logprob *top, size_t n_top, ingle_error *err);
+
+/* ------------------------------------------------------------------------------------------------ generation */
+
+typedef enum ingle_finish {
+    INGLE_FINISH_NONE = 0,
+    INGLE_FINISH_END,     /* the model ended its answer */
+    INGLE_FINISH_LENGTH,  /* n_max tokens were generated */
+    INGLE_FINISH_STOP,    /* a stop string came up; it and what follows were not given out */
+    INGLE_FINISH_CONTEXT, /* the context is full */
+    INGLE_FINISH_CALLER   /* the callback returned false */
+} ingle_finish;
+
+typedef struct ingle_generate_options {
+    size_t size;
+    uint32_t n_max;           /* 0: until the model ends or the context is full */
+    const char *const *stops; /* n_stops NUL-terminated strings, each non-empty */
+    size_t n_stops;
+    bool ignore_end;    /* go on after an end token (benchmarks) */
+    bool write_special; /* give control tokens out as text */
+    bool shift;         /* when the context is full drop the older half and go on, instead of INGLE_FINISH_CONTEXT */
+    uint32_t shift_keep; /* tokens at the start that a shift never drops */
+    /* Called with text as it becomes certain: whole UTF-8 characters, never part of a stop string. id is the latest token,
+     * n may be 0. Return false to stop. */
+    bool (*on_text)(void *user, const char *text, size_t n, int32_t id);
+    void *user;
+} ingle_generate_options;
+
+typedef struct ingle_generate_result {
+    ingle_finish finish;
+    uint32_t n_generated;
+} ingle_generate_result;
+/* Samples from the session's logits and feeds what was sampled until something ends it. Something must have been fed before.
+ * No memory is allocated per token. */
+INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler,
+                                      const ingle_generate_options *options, ingle_generate_result *out,
+                                      ingle_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,38 @@
+#include "base/cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+static uint64_t xcr0(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
+uint32_t ig_cpu_flags(void)
+{
+    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                              /* leaf 1, ecx */
+    enum { AVX2 = 1 << 5, BMI2 = 1 << 8, F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 };         /* leaf 7.0, ebx */
+    enum { VNNI = 1 << 11 };                                                                /* leaf 7.0, ecx */
+    enum { AVXVNNI = 1 << 4 };                                                              /* leaf 7.1, eax */
+    const uint32_t VL = 1u << 31;
+    uint32_t a, b, c, d, flags = 0, c1;
+    if (!__get_cpuid(1, &a, &b, &c1, &d) || !(c1 & OSXSAVE)) return 0;
+    uint64_t os = xcr0();
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (os & 6) != 6) return 0;
+    if (!(c1 & FMA) || !(c1 & F16C) || !(b & AVX2) || !(b & BMI2)) return 0;
+    flags |= IG_CPU_AVX2;
+    if ((os & 0xE6) == 0xE6 && (b & F) && (b & DQ) && (b & BW) && (b & VL)) {
+        flags |= IG_CPU_AVX512;
+        if (c & VNNI) flags |= IG_CPU_AVX512VNNI;
+    }
+    uint32_t n_sub = a;
+    if (n_sub >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI)) flags |= IG_CPU_AVXVNNI;
+    return flags;
+}
+#elif defined(__aarch64__)
+uint32_t ig_cpu_flags(void) { return IG_CPU_NEON; }
+#else
+uint32_t ig_cpu_flags(void) { return 0; }
+#endif

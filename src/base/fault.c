@@ -1,0 +1,36 @@
+#include "base/fault.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+static struct {
+    _Atomic uint64_t calls, nth;
+    _Atomic int err_no;
+    _Atomic bool sticky;
+} faults[IG_FAULT_KINDS];
+
+void ig_fault_set(ig_fault_kind kind, uint64_t nth, int err_no, bool sticky)
+{
+    faults[kind].calls = 0;
+    faults[kind].err_no = err_no;
+    faults[kind].sticky = sticky;
+    faults[kind].nth = nth;
+}
+
+void ig_fault_reset(void)
+{
+    for (int i = 0; i < IG_FAULT_KINDS; i++) ig_fault_set((ig_fault_kind)i, 0, 0, false);
+}
+
+uint64_t ig_fault_calls(ig_fault_kind kind) { return faults[kind].calls; }
+
+bool ig_fault_hit(ig_fault_kind kind)
+{
+    uint64_t call = ++faults[kind].calls, nth = faults[kind].nth;
+    if (nth == 0 || faults[kind].err_no == 0) return false;
+    if (call != nth && !(faults[kind].sticky && call > nth)) return false;
+    errno = faults[kind].err_no;
+    return true;
+}
+
+bool ig_fault_short(ig_fault_kind kind) { return faults[kind].nth != 0 && faults[kind].err_no == 0; }

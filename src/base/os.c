@@ -1,0 +1,263 @@
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+
+static ig_status open_failed(const char *path, ig_error *err)
+{
+    int e = errno;
+    ig_status st = e == ENOENT || e == ENOTDIR ? IG_NOT_FOUND : e == EACCES || e == EPERM ? IG_DENIED : IG_IO;
+    return ig_fail_errno(err, st, e, "cannot open %.300s", path);
+}
+
+static int open_fd(const char *path, int flags, mode_t mode)
+{
+    if (ig_fault_hit(IG_FAULT_OPEN)) return -1;
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC, mode);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static ig_status map_fd(int fd, const char *path, ig_file *out, ig_error *err)
+{
+    struct stat sb;
+    if (fstat(fd, &sb) < 0) return ig_fail_errno(err, IG_IO, errno, "cannot read the size of %.300s", path);
+    if (!S_ISREG(sb.st_mode))
+        return ig_fail(err, IG_BAD_INPUT, 0, "%.300s is %s, expected a regular file", path,
+                       S_ISDIR(sb.st_mode) ? "a directory" : "no regular file");
+    out->size = (uint64_t)sb.st_size;
+    if (out->size == 0) return IG_OK;
+    void *p = ig_fault_hit(IG_FAULT_MAP) ? MAP_FAILED : mmap(NULL, (size_t)out->size, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) return ig_fail_errno(err, IG_IO, errno, "cannot map %.300s", path);
+    out->data = p;
+    return IG_OK;
+}
+
+ig_status ig_file_map(const char *path, ig_file *out, ig_error *err)
+{
+    *out = (ig_file){0};
+    int fd = open_fd(path, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0) return open_failed(path, err);
+    ig_status st = map_fd(fd, path, out, err);
+    close(fd);
+    if (st != IG_OK) *out = (ig_file){0};
+    return st;
+}
+
+void ig_file_unmap(ig_file *file)
+{
+    if (file->data) munmap((void *)(uintptr_t)file->data, (size_t)file->size);
+    *file = (ig_file){0};
+}
+
+ig_status ig_fd_read_all(int fd, const char *name, ig_buf *buf, ig_error *err)
+{
+    char block[65536];
+    for (;;) {
+        size_t want = ig_fault_short(IG_FAULT_READ) ? 1 : sizeof block;
+        ssize_t n = ig_fault_hit(IG_FAULT_READ) ? -1 : read(fd, block, want);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return ig_fail_errno(err, IG_IO, errno, "cannot read %.300s", name);
+        if (n == 0) return IG_OK;
+        if (buf->len + (size_t)n > buf->max_bytes)
+            return ig_fail(err, IG_TOO_LARGE, 0, "%.300s is larger than the limit of %zu bytes", name, buf->max_bytes);
+        if (!ig_buf_add(buf, block, (size_t)n))
+            return ig_fail(err, IG_NO_MEMORY, 0, "out of memory while reading %.300s", name);
+    }
+}
+
+ig_status ig_file_read(const char *path, ig_buf *buf, ig_error *err)
+{
+    int fd = open_fd(path, O_RDONLY, 0);
+    if (fd < 0) return open_failed(path, err);
+    ig_status st = ig_fd_read_all(fd, path, buf, err);
+    close(fd);
+    return st;
+}
+
+static int sync_fd(int fd) { return ig_fault_hit(IG_FAULT_SYNC) ? -1 : fsync(fd); }
+
+static int sync_directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    if (!dir) return -1;
+    int fd = open_fd(dir, O_RDONLY | O_DIRECTORY, 0);
+    free(dir);
+    if (fd < 0) return -1;
+    int rc = sync_fd(fd);
+    close(fd);
+    return rc;
+}
+
+ig_status ig_writer_begin(ig_file_writer *w, const char *path, ig_error *err)
+{
+    size_t n = strlen(path) + 32;
+    uint64_t unique;
+    ig_random(&unique, sizeof unique);
+    *w = (ig_file_writer){.fd = -1, .path = ig_alloc(n), .tmp = ig_alloc(n)};
+    if (!w->path || !w->tmp) {
+        ig_writer_abandon(w);
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the name of %.300s", path);
+    }
+    (void)snprintf(w->path, n, "%s", path);
+    (void)snprintf(w->tmp, n, "%s.%016llx.tmp", path, (unsigned long long)unique);
+    w->fd = open_fd(w->tmp, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (w->fd < 0) {
+        ig_status st = open_failed(path, err);
+        ig_free(w->path);
+        ig_free(w->tmp);
+        *w = (ig_file_writer){.fd = -1};
+        return st;
+    }
+    return IG_OK;
+}
+
+ig_status ig_writer_write(ig_file_writer *w, const void *data, size_t n, ig_error *err)
+{
+    const char *p = data;
+    while (n) {
+        size_t want = ig_fault_short(IG_FAULT_WRITE) ? 1 : n;
+        ssize_t done = ig_fault_hit(IG_FAULT_WRITE) ? -1 : write(w->fd, p, want);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return ig_fail_errno(err, IG_IO, errno, "cannot write %.300s", w->path);
+        p += done;
+        n -= (size_t)done;
+    }
+    return IG_OK;
+}
+
+ig_status ig_writer_commit(ig_file_writer *w, ig_error *err)
+{
+    ig_status st = IG_OK;
+    if (sync_fd(w->fd) < 0) st = ig_fail_errno(err, IG_IO, errno, "cannot sync %.300s", w->path);
+    if (close(w->fd) < 0 && st == IG_OK) st = ig_fail_errno(err, IG_IO, errno, "cannot close %.300s", w->path);
+    w->fd = -1;
+    if (st == IG_OK && (ig_fault_hit(IG_FAULT_RENAME) || rename(w->tmp, w->path) < 0))
+        st = ig_fail_errno(err, IG_IO, errno, "cannot rename to %.300s", w->path);
+    if (st != IG_OK) {
+        ig_writer_abandon(w);
+        return st;
+    }
+    if (sync_directory_of(w->path) < 0) st = ig_fail_errno(err, IG_IO, errno, "cannot sync the folder of %.300s", w->path);
+    ig_free(w->path);
+    ig_free(w->tmp);
+    *w = (ig_file_writer){.fd = -1};
+    return st;
+}
+
+void ig_writer_abandon(ig_file_writer *w)
+{
+    if (w->fd >= 0) close(w->fd);
+    if (w->tmp) unlink(w->tmp);
+    ig_free(w->path);
+    ig_free(w->tmp);
+    *w = (ig_file_writer){.fd = -1};
+}
+
+ig_status ig_file_write_atomic(const char *path, const void *data, size_t n, ig_error *err)
+{
+    ig_file_writer w;
+    IG_TRY(ig_writer_begin(&w, path, err));
+    ig_status st = ig_writer_write(&w, data, n, err);
+    if (st != IG_OK) {
+        ig_writer_abandon(&w);
+        return st;
+    }
+    return ig_writer_commit(&w, err);
+}
+
+uint64_t ig_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void ig_random(void *out, size_t n)
+{
+    char *p = out;
+    while (n) {
+        ssize_t got = getrandom(p, n > 256 ? 256 : n, 0);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) abort(); /* the kernel has no randomness: nothing in ingle may go on with a guessable seed */
+        p += got;
+        n -= (size_t)got;
+    }
+}
+
+/* First line of a small text file, or "" */
+static void read_line(const char *path, char *out, size_t n)
+{
+    out[0] = 0;
+    FILE *f = fopen(path, "re");
+    if (!f) return;
+    if (!fgets(out, (int)n, f)) out[0] = 0;
+    fclose(f);
+}
+
+/* Value of a cgroup v2 file at the process's own level and every one above, smallest wins; fold(text) gives one value. */
+static uint64_t cgroup_min(const char *file, uint64_t (*fold)(const char *text))
+{
+    char line[512], path[1024], text[128];
+    uint64_t best = UINT64_MAX;
+    read_line("/proc/self/cgroup", line, sizeof line);
+    if (strncmp(line, "0::", 3)) return best;
+    line[strcspn(line, "\n")] = 0;
+    for (char *rel = line + 3;;) {
+        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", rel, file);
+        read_line(path, text, sizeof text);
+        uint64_t v = text[0] ? fold(text) : UINT64_MAX;
+        if (v < best) best = v;
+        char *slash = strrchr(rel, '/');
+        if (!slash) return best;
+        *slash = 0;
+    }
+}
+
+static uint64_t fold_cpu_max(const char *text)
+{
+    unsigned long long quota, period;
+    if (sscanf(text, "%llu %llu", &quota, &period) != 2 || period == 0) return UINT64_MAX;
+    return quota < period ? 1 : quota / period;
+}
+
+static uint64_t fold_bytes(const char *text)
+{
+    unsigned long long v;
+    return sscanf(text, "%llu", &v) == 1 ? v : UINT64_MAX;
+}
+
+unsigned ig_cores(void)
+{
+    cpu_set_t set;
+    uint64_t n = 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) n = (uint64_t)CPU_COUNT(&set);
+    uint64_t quota = cgroup_min("cpu.max", fold_cpu_max);
+    if (quota < n) n = quota;
+    return n < 1 ? 1 : (unsigned)n;
+}
+
+uint64_t ig_memory_available(void)
+{
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
+    if (f) fclose(f);
+    uint64_t host = kib ? (uint64_t)kib * 1024 : UINT64_MAX, limit = cgroup_min("memory.max", fold_bytes);
+    return limit < host ? limit : host;
+}

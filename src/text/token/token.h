@@ -1,0 +1,60 @@
+/* Tokenizers: text to token ids and back. Three models behind one face: SentencePiece BPE with byte fallback ("llama"),
+ * byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"). The pre-tokenizers are hand-written scanners, linear in
+ * the input; no regular expressions run here. The vocabulary arrives as plain data; nothing here reads files. */
+#ifndef IG_TEXT_TOKEN_TOKEN_H
+#define IG_TEXT_TOKEN_TOKEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/str.h"
+
+enum ig_token_type { IG_TOKEN_NORMAL = 1, IG_TOKEN_UNKNOWN, IG_TOKEN_CONTROL, IG_TOKEN_USER, IG_TOKEN_UNUSED, IG_TOKEN_BYTE };
+
+typedef struct ig_vocab_spec {
+    ig_str model;         /* tokenizer.ggml.model: "llama", "gpt2", "bert" */
+    ig_str pre;           /* tokenizer.ggml.pre, empty when absent */
+    size_t n_tokens;
+    const ig_str *tokens; /* [n_tokens]; the bytes must outlive the vocabulary, the array need not */
+    const float *scores;  /* [n_tokens] or NULL; unaligned is not allowed */
+    const int32_t *types; /* [n_tokens] ig_token_type, or NULL: all normal */
+    size_t n_merges;
+    const ig_str *merges; /* [n_merges] "left right" by rank; bytes must outlive the vocabulary */
+    int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask; /* -1 where absent */
+    int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* 0, 1, or -1 where the key is absent */
+} ig_vocab_spec;
+
+typedef struct ig_vocab ig_vocab;
+
+/* Checks everything (rules G09, G18, G19, T03, T05, T12) and builds the tables. Errors: BAD_INPUT, UNSUPPORTED (model or
+ * pre-tokenizer not known: names it and lists what is), NO_MEMORY. Immutable afterwards; any number of threads may use it. */
+ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err);
+void ig_vocab_free(ig_vocab *v);
+size_t ig_vocab_size(const ig_vocab *v);
+size_t ig_vocab_bytes(const ig_vocab *v); /* memory of the tables */
+
+enum { IG_TOKENIZE_ADD = 1, IG_TOKENIZE_PARSE = 2 };
+typedef struct ig_ids { /* growing array of ids; zero-initialised is empty */
+    int32_t *ptr;       /* owned, ig_free */
+    size_t len, cap;
+} ig_ids;
+/* Appends the ids of text (any bytes). Linear in n, except an n log n term inside one piece. Errors: NO_MEMORY. */
+ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
+
+/* Bytes of one token as it stands inside a text (space marker and byte tokens decoded); empty for control tokens unless
+ * `special`. Appends to out. The plain concatenation of pieces is golden/tokenizers' `.pieces.hex`. */
+bool ig_token_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out);
+enum { IG_DETOKENIZE_STRIP = 1 /* drop leading BOS, trailing EOS that ADD would put */, IG_DETOKENIZE_SPECIAL = 2 };
+/* Errors: BAD_INPUT names an id outside the vocabulary; NO_MEMORY. */
+ig_status ig_detokenize(const ig_vocab *v, const int32_t *ids, size_t n, unsigned flags, ig_buf *out, ig_error *err);
+
+int32_t ig_vocab_bos(const ig_vocab *v); /* -1 where absent */
+int32_t ig_vocab_eos(const ig_vocab *v);
+int32_t ig_vocab_eot(const ig_vocab *v);
+bool ig_vocab_is_end(const ig_vocab *v, int32_t id); /* EOS, EOT, EOM, and control tokens that are known turn ends */
+bool ig_vocab_is_control(const ig_vocab *v, int32_t id);
+
+#endif
