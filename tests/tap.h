@@ -50,7 +50,7 @@ __attribute__((unused)) static const char *tap_golden(void)
 /* Folder with the repository's own data. */
 __attribute__((unused)) static const char *tap_data(void)
 {
-    const char *dir = getenv("INGLE_TEST_DATA");
+    const char *dir = getenv("INGLE_DATA");
     return dir && *dir ? dir : "tests/data";
 }
 
