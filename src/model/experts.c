@@ -9,7 +9,7 @@
 typedef struct expert_job {
     ig_run *run;
     const ig_op *op;
-    const ig_mat *mat[2];      /* gate and up, or down alone */
+    const ig_mat *mat[2];      /* up and gate (may be absent), or down alone */
     const uint8_t *in[2];      /* gathered rows in the form that mat wants */
     size_t in_bytes[2];
     float *out[2];
@@ -45,7 +45,9 @@ bool ig_routing_init(ig_run *run)
     r->up = ig_arena_alloc(&run->arena, n, m->hp.n_ff_expert * sizeof(float));
     r->out = ig_arena_alloc(&run->arena, n, m->hp.n_embd * sizeof(float));
     r->hidden = ig_arena_alloc(&run->arena, n, hidden ? hidden : 1);
-    return r->expert && r->weight && r->place && r->start && r->used && r->taken && r->gate && r->up && r->out && r->hidden;
+    r->ones = ig_arena_alloc(&run->arena, m->hp.n_ff_expert, sizeof *r->ones);
+    for (uint32_t i = 0; r->ones && i < m->hp.n_ff_expert; i++) r->ones[i] = 1;
+    return r->ones && r->expert && r->weight && r->place && r->start && r->used && r->taken && r->gate && r->up && r->out && r->hidden;
 }
 
 /* Chooses the k largest of probabilities p [n]: falling, lowest index first on a tie. NaN is never larger than anything, so
@@ -102,13 +104,13 @@ static void gather_piece(void *ctx, size_t row, unsigned thread)
     (void)thread;
     ig_run *run = j->run;
     uint32_t k = run->m->hp.n_experts_used;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && j->mat[i]; i++) {
         ig_pack form = run->k->type[j->mat[i]->type].pack;
+        if (i && form == run->k->type[j->mat[0]->type].pack) return;
         const uint8_t *src = form == IG_PACK_F32 ? (const uint8_t *)ig_slot_row(run, j->op->in, row)
                                                  : run->packed[form] + row * j->in_bytes[i];
         for (uint32_t rank = 0; rank < k; rank++)
             memcpy(run->routing.in[form] + run->routing.place[row * k + rank] * j->in_bytes[i], src, j->in_bytes[i]);
-        if (run->k->type[j->mat[1]->type].pack == form) return;
     }
 }
 
@@ -150,11 +152,12 @@ static void hidden_piece(void *ctx, size_t place, unsigned thread)
     (void)thread;
     ig_run *run = j->run;
     uint32_t ff = run->m->hp.n_ff_expert;
-    float *gate = run->routing.gate + place * ff;
-    run->k->silu_mul(gate, run->routing.up + place * ff, gate, ff);
+    bool gated = j->mat[1] != NULL;
+    float *up = run->routing.up + place * ff, *h = gated ? run->routing.gate + place * ff : up;
+    run->k->silu_mul(h, gated ? up : run->routing.ones, h, ff);
     ig_pack form = run->k->type[run->m->layers[j->op->layer].down_exps.type].pack;
     const ig_pack_kernels *p = &run->k->pack[form];
-    if (form != IG_PACK_F32) p->pack(gate, run->routing.hidden + place * p->bytes(ff), ff);
+    if (form != IG_PACK_F32) p->pack(h, run->routing.hidden + place * p->bytes(ff), ff);
 }
 
 static void combine_piece(void *ctx, size_t row, unsigned thread)
@@ -184,8 +187,9 @@ void ig_op_experts(ig_run *run, const ig_op *op)
 {
     const ig_layer *w = &run->m->layers[op->layer];
     ig_routing *r = &run->routing;
-    expert_job j = {.run = run, .op = op, .mat = {&w->gate_exps, &w->up_exps}, .out = {r->gate, r->up}};
-    for (int i = 0; i < 2; i++) {
+    expert_job j = {.run = run, .op = op, .mat = {&w->up_exps, w->gate_exps.data ? &w->gate_exps : NULL},
+                    .out = {r->up, r->gate}};
+    for (int i = 0; i < 2 && j.mat[i]; i++) {
         j.in[i] = r->in[run->k->type[j.mat[i]->type].pack];
         j.in_bytes[i] = form_bytes(run, j.mat[i]);
     }
@@ -197,7 +201,7 @@ void ig_op_experts(ig_run *run, const ig_op *op)
     ig_pool_run(run->pool, hidden_piece, &j, n_places);
     bool f32 = run->k->type[w->down_exps.type].pack == IG_PACK_F32;
     expert_job down = {.run = run, .op = op, .mat = {&w->down_exps, NULL}, .out = {r->out, NULL},
-                       .in = {f32 ? (const uint8_t *)r->gate : r->hidden, NULL}, .in_bytes = {form_bytes(run, &w->down_exps), 0}};
+                       .in = {f32 ? (const uint8_t *)(j.mat[1] ? r->gate : r->up) : r->hidden, NULL}, .in_bytes = {form_bytes(run, &w->down_exps), 0}};
     product(&down);
     ig_pool_run(run->pool, combine_piece, &j, run->n_rows);
 }

@@ -74,7 +74,8 @@ static void plan_ffn(ig_model *m, uint32_t l)
     emit_norm(m, IG_SLOT_X, IG_SLOT_N, w->ffn_norm, false);
     if (m->hp.n_experts) {
         emit_linear(m, IG_SLOT_N, (out_mat[]){{&w->router, IG_SLOT_R}}, 1, false, false);
-        emit_pack(m, IG_SLOT_N, m->hp.n_embd, (const ig_mat *const[]){&w->gate_exps, &w->up_exps}, 2, false);
+        emit_pack(m, IG_SLOT_N, m->hp.n_embd, (const ig_mat *const[]){&w->up_exps, &w->gate_exps},
+                  w->gate_exps.data ? 2 : 1, false);
         emit(m, (ig_op){.kind = IG_OP_EXPERTS, .layer = l, .in = IG_SLOT_N, .in2 = IG_SLOT_R, .out = IG_SLOT_X});
         return;
     }

@@ -19,7 +19,7 @@ typedef struct ig_layer {
     ig_mat q, k, v, o;                       /* [H*hd, d], [G*hd, d], [G*hv, d], [d, H*hv] */
     ig_mat gate, up, down;                   /* [ff, d], [ff, d], [d, ff] */
     ig_mat router;                           /* [E, d] */
-    ig_mat gate_exps, up_exps, down_exps;    /* [E, ff, d], [E, ff, d], [E, d, ff] */
+    ig_mat gate_exps, up_exps, down_exps;    /* [E, ff, d] (gate may be absent), [E, ff, d], [E, d, ff] */
 } ig_layer;
 
 /* Angles: theta(p, i) = p * inv_freq[i]; cos and sin are multiplied by `magnitude`. */

@@ -32,6 +32,7 @@ typedef struct ig_routing {
     uint32_t n_used;
     uint8_t *in[IG_PACK_COUNT]; /* gathered inputs by place */
     float *gate, *up;   /* [n_batch * k, ff] by place */
+    float *ones;        /* [ff] what `up` is multiplied by when experts have no gate */
     uint8_t *hidden;    /* packed gate rows by place, for down */
     float *out;         /* [n_batch * k, d] by place */
     bool *taken;        /* [n_threads, E] */

@@ -5,7 +5,7 @@
 #include "model/plan.h"
 
 typedef enum dim { D_NONE, D_EMBD, D_Q, D_K, D_V, D_O, D_FF, D_FFX, D_EXPERTS, D_VOCAB, D_PAIRS } dim;
-typedef enum when { ALWAYS, OPTIONAL, DENSE, DENSE_BIAS, EXPERTS } when;
+typedef enum when { ALWAYS, OPTIONAL, DENSE, DENSE_OPTIONAL, EXPERTS, EXPERTS_OPTIONAL } when;
 typedef enum kind { VEC, MAT, BIAS } kind; /* BIAS: vector that belongs to the matrix at `field` */
 
 typedef struct binding {
@@ -29,13 +29,13 @@ static const binding layer_rows[] = {
     {"attn_output.bias", BIAS, LAYER(o), {D_EMBD}, OPTIONAL},
     {"ffn_norm.weight", VEC, LAYER(ffn_norm), {D_EMBD}, ALWAYS},
     {"ffn_gate.weight", MAT, LAYER(gate), {D_EMBD, D_FF}, DENSE},
-    {"ffn_gate.bias", BIAS, LAYER(gate), {D_FF}, DENSE_BIAS},
+    {"ffn_gate.bias", BIAS, LAYER(gate), {D_FF}, DENSE_OPTIONAL},
     {"ffn_up.weight", MAT, LAYER(up), {D_EMBD, D_FF}, DENSE},
-    {"ffn_up.bias", BIAS, LAYER(up), {D_FF}, DENSE_BIAS},
+    {"ffn_up.bias", BIAS, LAYER(up), {D_FF}, DENSE_OPTIONAL},
     {"ffn_down.weight", MAT, LAYER(down), {D_FF, D_EMBD}, DENSE},
-    {"ffn_down.bias", BIAS, LAYER(down), {D_EMBD}, DENSE_BIAS},
+    {"ffn_down.bias", BIAS, LAYER(down), {D_EMBD}, DENSE_OPTIONAL},
     {"ffn_gate_inp.weight", MAT, LAYER(router), {D_EMBD, D_EXPERTS}, EXPERTS},
-    {"ffn_gate_exps.weight", MAT, LAYER(gate_exps), {D_EMBD, D_FFX, D_EXPERTS}, EXPERTS},
+    {"ffn_gate_exps.weight", MAT, LAYER(gate_exps), {D_EMBD, D_FFX, D_EXPERTS}, EXPERTS_OPTIONAL},
     {"ffn_up_exps.weight", MAT, LAYER(up_exps), {D_EMBD, D_FFX, D_EXPERTS}, EXPERTS},
     {"ffn_down_exps.weight", MAT, LAYER(down_exps), {D_FFX, D_EMBD, D_EXPERTS}, EXPERTS},
 };
@@ -124,14 +124,20 @@ static ig_status bind_mat(ig_model *m, const ig_tensor *t, ig_mat *out, ig_error
     return IG_OK;
 }
 
-static ig_status bind_row(ig_model *m, const binding *b, const char *name, char *base, size_t *n_bound, ig_error *err)
+static bool applies(const ig_model *m, when w)
 {
     bool moe = m->hp.n_experts > 0;
-    bool wanted = b->when == DENSE || b->when == DENSE_BIAS ? !moe : b->when == EXPERTS ? moe : true;
-    const ig_tensor *t = wanted ? ig_format_tensor(m->file, name) : NULL;
-    if (!wanted) return IG_OK;
+    if (w == DENSE || w == DENSE_OPTIONAL) return !moe;
+    if (w == EXPERTS || w == EXPERTS_OPTIONAL) return moe;
+    return true;
+}
+
+static ig_status bind_row(ig_model *m, const binding *b, const char *name, char *base, size_t *n_bound, ig_error *err)
+{
+    if (!applies(m, b->when)) return IG_OK;
+    const ig_tensor *t = ig_format_tensor(m->file, name);
     if (!t) {
-        if (b->when == OPTIONAL || b->when == DENSE_BIAS) return IG_OK;
+        if (b->when == OPTIONAL || b->when == DENSE_OPTIONAL || b->when == EXPERTS_OPTIONAL) return IG_OK;
         return ig_fail(err, IG_BAD_INPUT, 0, "%s: tensor %s is missing, expected by the architecture %s",
                        ig_format_path(m->file), name, m->arch->name);
     }
@@ -160,12 +166,8 @@ static bool listed(const ig_model *m, const ig_tensor *t)
     if (sscanf(name, "blk.%u.%n", &layer, &at) == 1 && at > 0) {
         if (layer >= m->hp.n_layers) return false;
         rest = name + at;
-        bool moe = m->hp.n_experts > 0;
-        for (size_t i = 0; i < sizeof layer_rows / sizeof *layer_rows; i++) {
-            when w = layer_rows[i].when;
-            bool used = w == DENSE || w == DENSE_BIAS ? !moe : w == EXPERTS ? moe : true;
-            if (used && !strcmp(rest, layer_rows[i].name)) return true;
-        }
+        for (size_t i = 0; i < sizeof layer_rows / sizeof *layer_rows; i++)
+            if (applies(m, layer_rows[i].when) && !strcmp(rest, layer_rows[i].name)) return true;
     }
     for (size_t i = 0; i < sizeof ignorable / sizeof *ignorable; i++)
         if (ig_str_starts(ig_str_from(rest), ig_str_from(ignorable[i]))) return true;
