@@ -9,12 +9,14 @@
 
 #include "base/mem.h"
 
+static uint64_t count_max(const cli_flag *flag) { return flag->max >= 0x1p64 ? UINT64_MAX : (uint64_t)flag->max; }
+
 /* What kind of value a flag takes, for messages: "a whole number from 1 to 1024". */
 static void describe(const cli_flag *flag, char *out, size_t n)
 {
     switch (flag->kind) {
     case CLI_SWITCH: (void)snprintf(out, n, "no value"); break;
-    case CLI_COUNT: (void)snprintf(out, n, "a whole number from %.0f to %.20g", flag->min, flag->max); break;
+    case CLI_COUNT: (void)snprintf(out, n, "a whole number from %.0f to %" PRIu64, flag->min, count_max(flag)); break;
     case CLI_REAL: (void)snprintf(out, n, "a number from %g to %g", flag->min, flag->max); break;
     case CLI_FILE: (void)snprintf(out, n, "a file name"); break;
     case CLI_CHOICE: (void)snprintf(out, n, "one of %s", flag->choices); break;
@@ -64,10 +66,9 @@ static bool take(const cli_flag *flag, cli_value *value, const char *text)
     value->text = text;
     switch (flag->kind) {
     case CLI_SWITCH: return false;
-    case CLI_COUNT: {
-        uint64_t max = flag->max >= 0x1p64 ? UINT64_MAX : (uint64_t)flag->max;
-        return cli_parse_count(text, strlen(text), max, &value->count) && value->count >= (uint64_t)flag->min;
-    }
+    case CLI_COUNT:
+        return cli_parse_count(text, strlen(text), count_max(flag), &value->count) &&
+               value->count >= (uint64_t)flag->min;
     case CLI_REAL: return cli_parse_real(text, false, &value->real) && value->real >= flag->min && value->real <= flag->max;
     case CLI_CHOICE: return is_choice(flag->choices, text);
     case CLI_TEXT:
