@@ -51,7 +51,7 @@ static void head(FILE *to, const char *name, const char *summary, const char *sy
 {
     fprintf(to, ".TH ");
     for (const char *p = name; *p; p++) fputc(*p >= 'a' && *p <= 'z' ? *p - 32 : *p, to);
-    fprintf(to, " 1 \"2026\\-11\\-21\" \"ingle %s\" \"User Commands\"\n.SH NAME\n", ingle_version());
+    fprintf(to, " 1 \"2026-11-21\" \"ingle %s\" \"User Commands\"\n.SH NAME\n", ingle_version());
     roff(to, name);
     fprintf(to, " \\- %s\n.SH SYNOPSIS\n\\fBingle\\fR %s\n", summary, synopsis);
 }
