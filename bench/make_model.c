@@ -5,8 +5,8 @@
  *     type: F32, F16, Q8_0, Q4_0, Q4_K, Q6_K; norms are F32, matrices of the type
  *     small=1: 2 layers, d 256, ff 512, heads 8, kv 2, vocab 320
  *
- * Weights are uniform with variance 1/d, so that activations stay in range. The vocabulary has 3 special ids, 256 bytes and
- * numbered words. The same arguments give the same file. */
+ * Weights are uniform with variance 1/d, so that activations stay in range. The vocabulary has 3 special ids, 256 bytes
+ * and numbered words. The same arguments give the same file. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ typedef struct type_row {
     uint32_t id, file_type, block, bytes; /* numbers of the GGUF format; elements and bytes of a block */
 } type_row;
 static const type_row types[] = {
-    {"F32", 0, 0, 1, 4},    {"F16", 1, 1, 1, 2},      {"Q4_0", 2, 2, 32, 18},
+    {"F32", 0, 0, 1, 4},    {"F16", 1, 1, 1, 2},        {"Q4_0", 2, 2, 32, 18},
     {"Q8_0", 8, 7, 32, 34}, {"Q4_K", 12, 15, 256, 144}, {"Q6_K", 14, 18, 256, 210},
 };
 
@@ -94,9 +94,12 @@ static void put_piece(uint64_t i)
 {
     static const char *const special[] = {"<unk>", "<s>", "</s>"};
     char text[32];
-    if (i < 3) (void)snprintf(text, sizeof text, "%s", special[i]);
-    else if (i < 259) (void)snprintf(text, sizeof text, "<0x%02X>", (unsigned)(i - 3));
-    else (void)snprintf(text, sizeof text, "\xE2\x96\x81w%" PRIu64, i);
+    if (i < 3)
+        (void)snprintf(text, sizeof text, "%s", special[i]);
+    else if (i < 259)
+        (void)snprintf(text, sizeof text, "<0x%02X>", (unsigned)(i - 3));
+    else
+        (void)snprintf(text, sizeof text, "\xE2\x96\x81w%" PRIu64, i);
     put_text(text);
 }
 
@@ -147,8 +150,8 @@ static size_t list_tensors(const shape *s, const type_row *type, tensor *all)
         const char *name;
         uint64_t ne0, ne1;
     } layer[TENSORS_PER_LAYER] = {
-        {"attn_norm", s->d, 1},     {"attn_q", s->d, s->d},      {"attn_k", s->d, d_kv},
-        {"attn_v", s->d, d_kv},     {"attn_output", s->d, s->d}, {"ffn_norm", s->d, 1},
+        {"attn_norm", s->d, 1},    {"attn_q", s->d, s->d},      {"attn_k", s->d, d_kv},
+        {"attn_v", s->d, d_kv},    {"attn_output", s->d, s->d}, {"ffn_norm", s->d, 1},
         {"ffn_gate", s->d, s->ff}, {"ffn_up", s->d, s->ff},     {"ffn_down", s->ff, s->d},
     };
     size_t n = 0;
@@ -160,7 +163,8 @@ static size_t list_tensors(const shape *s, const type_row *type, tensor *all)
             add(all, &n, name, layer[i].ne0, layer[i].ne1, type);
         }
     }
-    add(all, &n, "output_norm.weight", s->d, 1, type); /* the output matrix is the embedding, as in models of this size */
+    add(all, &n, "output_norm.weight", s->d, 1,
+        type); /* the output matrix is the embedding, as in models of this size */
     return n;
 }
 
@@ -203,7 +207,8 @@ static void fill_block(const type_row *t, unsigned char *b, float deviation)
     } else if (!strcmp(t->name, "Q4_0")) {
         h = half(deviation / 4.61f); /* 0..15 minus 8 */
         memcpy(b, &h, 2);
-    } else if (!strcmp(t->name, "Q4_K")) { /* d, dmin, 12 bytes of 6-bit scales and minima, 128 bytes: scale q - minimum */
+    } else if (!strcmp(t->name,
+                       "Q4_K")) { /* d, dmin, 12 bytes of 6-bit scales and minima, 128 bytes: scale q - minimum */
         h = half(deviation / 230.0f);
         memcpy(b, &h, 2);
         h = half(deviation / 230.0f * 7.5f);
@@ -271,7 +276,8 @@ static bool set(shape *s, const char *word)
     if (!strncmp(word, "type=", 5)) return (size_t)snprintf(s->type, sizeof s->type, "%s", equals + 1) < sizeof s->type;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         char *end;
-        if (strlen(fields[i].name) != (size_t)(equals - word) || strncmp(fields[i].name, word, (size_t)(equals - word))) continue;
+        if (strlen(fields[i].name) != (size_t)(equals - word) || strncmp(fields[i].name, word, (size_t)(equals - word)))
+            continue;
         *fields[i].value = strtoull(equals + 1, &end, 10);
         return !*end && *fields[i].value >= 1 && *fields[i].value <= 1 << 24;
     }
@@ -280,7 +286,15 @@ static bool set(shape *s, const char *word)
 
 int main(int argc, char **argv)
 {
-    shape s = {.layers = 16, .d = 2048, .ff = 8192, .heads = 32, .kv = 8, .vocab = 128256, .ctx = 8192, .seed = 1, .type = "Q4_0"};
+    shape s = {.layers = 16,
+               .d = 2048,
+               .ff = 8192,
+               .heads = 32,
+               .kv = 8,
+               .vocab = 128256,
+               .ctx = 8192,
+               .seed = 1,
+               .type = "Q4_0"};
     const type_row *type = NULL;
     if (argc < 2) die("usage: make_model OUT [NAME=VALUE]..., see the head of make_model.c");
     for (int i = 2; i < argc; i++)

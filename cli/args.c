@@ -69,7 +69,8 @@ static bool take(const cli_flag *flag, cli_value *value, const char *text)
     case CLI_COUNT:
         return cli_parse_count(text, strlen(text), count_max(flag), &value->count) &&
                value->count >= (uint64_t)flag->min;
-    case CLI_REAL: return cli_parse_real(text, false, &value->real) && value->real >= flag->min && value->real <= flag->max;
+    case CLI_REAL:
+        return cli_parse_real(text, false, &value->real) && value->real >= flag->min && value->real <= flag->max;
     case CLI_CHOICE: return is_choice(flag->choices, text);
     case CLI_TEXT:
     case CLI_FILE: return text[0] != 0;
@@ -92,8 +93,10 @@ static const cli_flag *find(const cli_verb *verb, const char *word, const char *
         const cli_flag *f = &verb->flags[i];
         if (is_long ? strlen(f->name) == n && !strncmp(f->name, word + 2, n) : f->letter && f->letter == word[1]) {
             const char *rest = is_long ? word + 2 + n : word + 2;
-            if (is_long && *rest == '=') *attached = rest + 1;
-            else if (!is_long && *rest) *attached = rest;
+            if (is_long && *rest == '=')
+                *attached = rest + 1;
+            else if (!is_long && *rest)
+                *attached = rest;
             return f;
         }
     }
@@ -105,10 +108,10 @@ static ig_status unknown_flag(const cli_verb *verb, const char *word, ig_error *
     const cli_flag *near = word[1] == '-' ? cli_nearest_flag(verb, word + 2) : NULL;
     int n = (int)strcspn(word, "=");
     if (near)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, did you mean --%s? Type: ingle %s --help", verb->name,
-                       n > 60 ? 60 : n, word, near->name, verb->name);
-    return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, expected one of its own. Type: ingle %s --help", verb->name,
-                   n > 60 ? 60 : n, word, verb->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, did you mean --%s? Type: ingle %s --help",
+                       verb->name, n > 60 ? 60 : n, word, near->name, verb->name);
+    return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, expected one of its own. Type: ingle %s --help",
+                   verb->name, n > 60 ? 60 : n, word, verb->name);
 }
 
 static ig_status take_flag(cli_call *call, const cli_flag *flag, const char *text, ig_error *err)
@@ -119,11 +122,12 @@ static ig_status take_flag(cli_call *call, const cli_flag *flag, const char *tex
     describe(flag, expected, sizeof expected);
     if (flag->kind == CLI_SWITCH) {
         if (!text) return IG_OK;
-        return ig_fail(err, IG_BAD_INPUT, 0, "--%s takes no value. Type: ingle %s --help", flag->name, call->verb->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "--%s takes no value. Type: ingle %s --help", flag->name,
+                       call->verb->name);
     }
     if (!text)
-        return ig_fail(err, IG_BAD_INPUT, 0, "--%s needs a value, expected %s. Type: ingle %s --help", flag->name, expected,
-                       call->verb->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "--%s needs a value, expected %s. Type: ingle %s --help", flag->name,
+                       expected, call->verb->name);
     if (take(flag, value, text)) return IG_OK;
     return cli_bad_value(call, flag->name, expected, err);
 }
@@ -131,8 +135,8 @@ static ig_status take_flag(cli_call *call, const cli_flag *flag, const char *tex
 ig_status cli_bad_value(const cli_call *call, const char *flag, const char *expected, ig_error *err)
 {
     const char *text = cli_get(call, flag)->text;
-    return ig_fail(err, IG_BAD_INPUT, 0, "--%s got \"%.80s\", expected %s. Type: ingle %s --help", flag, text ? text : "",
-                   expected, call->verb->name);
+    return ig_fail(err, IG_BAD_INPUT, 0, "--%s got \"%.80s\", expected %s. Type: ingle %s --help", flag,
+                   text ? text : "", expected, call->verb->name);
 }
 
 /* The words of a prompt are never repeated in a message. */
@@ -140,12 +144,12 @@ static ig_status check_args(const cli_call *call, size_t n_given, ig_error *err)
 {
     const cli_verb *v = call->verb;
     if (n_given > v->n_args_max)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s got %zu arguments, expected %s%s. Type: ingle %s --help", v->name, n_given,
-                       v->args[0] ? v->args : "none", v->n_args_max > 1 ? " (put a text of several words in quotes)" : "",
-                       v->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s got %zu arguments, expected %s%s. Type: ingle %s --help", v->name,
+                       n_given, v->args[0] ? v->args : "none",
+                       v->n_args_max > 1 ? " (put a text of several words in quotes)" : "", v->name);
     if (n_given < v->n_args_min)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s needs an argument, expected %s. Type: ingle %s --help", v->name, v->args,
-                       v->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s needs an argument, expected %s. Type: ingle %s --help", v->name,
+                       v->args, v->name);
     return IG_OK;
 }
 

@@ -1,4 +1,5 @@
-/* hello MODEL PROMPT: the smallest program that lets a model answer. Build: cc hello.c $(pkg-config --cflags --libs ingle) */
+/* hello MODEL PROMPT: the smallest program that lets a model answer. Build: cc hello.c $(pkg-config --cflags --libs
+ * ingle) */
 #include <ingle.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,8 +28,10 @@ int main(int argc, char **argv)
               ingle_sampler_new(model, &sampling, &sampler, &err) == INGLE_OK &&
               ingle_session_feed_text(session, argv[2], strlen(argv[2]), INGLE_ADD_SPECIAL, &err) == INGLE_OK &&
               ingle_generate(session, sampler, &options, &result, &err) == INGLE_OK;
-    if (ok) printf("\n");
-    else fprintf(stderr, "hello: %s\n", err.text);
+    if (ok)
+        printf("\n");
+    else
+        fprintf(stderr, "hello: %s\n", err.text);
     ingle_sampler_free(sampler);
     ingle_session_free(session);
     ingle_engine_free(engine);

@@ -1,10 +1,11 @@
-/* peer: drives prebuilt llama.cpp libraries (0.5.0), so that ingle and its strongest peer can be compared on the same file, on
- * the same machine, in the same minute. `setup` beside this file installs them and compiles it; no part of the product.
+/* peer: drives prebuilt llama.cpp libraries (0.5.0), so that ingle and its strongest peer can be compared on the same
+ * file, on the same machine, in the same minute. `setup` beside this file installs them and compiles it; no part of the
+ * product.
  *
- *   peer bench MODEL THREADS PROMPT GENERATE [DEPTH]   three runs after a warm-up: "run 1: prompt X t/s, generate Y t/s"
- *   peer batch MODEL THREADS STREAMS GENERATE          tokens/s of STREAMS sequences decoded together
- *   peer greedy MODEL IDS N                            N greedy ids after IDS (separated by commas)
- *   peer ppl MODEL FILE THREADS WINDOW                 as `ingle eval --text --window`
+ *   peer bench MODEL THREADS PROMPT GENERATE [DEPTH]   three runs after a warm-up: "run 1: prompt X t/s, generate Y
+ * t/s" peer batch MODEL THREADS STREAMS GENERATE          tokens/s of STREAMS sequences decoded together peer greedy
+ * MODEL IDS N                            N greedy ids after IDS (separated by commas) peer ppl MODEL FILE THREADS
+ * WINDOW                 as `ingle eval --text --window`
  *
  * The library's parameter structs are opaque blobs here; the offsets were read off its own defaults. */
 #define _GNU_SOURCE
@@ -50,7 +51,16 @@ void llama_memory_clear(ptr memory, bool data);
 void llama_synchronize(ptr context);
 
 enum { M_GPU_LAYERS = 16 };
-enum { C_CTX = 0, C_BATCH = 4, C_UBATCH = 8, C_SEQ_MAX = 12, C_THREADS = 28, C_THREADS_BATCH = 32, C_TYPE_K = 104, C_TYPE_V = 108 };
+enum {
+    C_CTX = 0,
+    C_BATCH = 4,
+    C_UBATCH = 8,
+    C_SEQ_MAX = 12,
+    C_THREADS = 28,
+    C_THREADS_BATCH = 32,
+    C_TYPE_K = 104,
+    C_TYPE_V = 108
+};
 enum { CHUNK = 512 };
 
 static void put32(unsigned char *b, int at, int32_t v) { memcpy(b + at, &v, 4); }
@@ -162,7 +172,8 @@ static int cmd_bench(char **a, int n_args)
             id = argmax(llama_get_logits_ith(c, 0), V);
         }
         double t2 = now();
-        if (run) printf("run %d: prompt %.3f t/s, generate %.3f t/s\n", run, n_prompt / (t1 - t0), n_generate / (t2 - t1));
+        if (run)
+            printf("run %d: prompt %.3f t/s, generate %.3f t/s\n", run, n_prompt / (t1 - t0), n_generate / (t2 - t1));
     }
     free(ids);
     return 0;
@@ -245,7 +256,8 @@ static int cmd_ppl(char **a, int n_args)
             n_scored++;
         }
     }
-    printf("tokens %d window %d scored %d nll %.6f ppl %.4f\n", n, window, n_scored, sum / n_scored, exp(sum / n_scored));
+    printf("tokens %d window %d scored %d nll %.6f ppl %.4f\n", n, window, n_scored, sum / n_scored,
+           exp(sum / n_scored));
     return 0;
 }
 
