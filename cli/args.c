@@ -9,12 +9,14 @@
 
 #include "base/mem.h"
 
+static uint64_t count_max(const cli_flag *flag) { return flag->max >= 0x1p64 ? UINT64_MAX : (uint64_t)flag->max; }
+
 /* What kind of value a flag takes, for messages: "a whole number from 1 to 1024". */
 static void describe(const cli_flag *flag, char *out, size_t n)
 {
     switch (flag->kind) {
     case CLI_SWITCH: (void)snprintf(out, n, "no value"); break;
-    case CLI_COUNT: (void)snprintf(out, n, "a whole number from %.0f to %.20g", flag->min, flag->max); break;
+    case CLI_COUNT: (void)snprintf(out, n, "a whole number from %.0f to %" PRIu64, flag->min, count_max(flag)); break;
     case CLI_REAL: (void)snprintf(out, n, "a number from %g to %g", flag->min, flag->max); break;
     case CLI_FILE: (void)snprintf(out, n, "a file name"); break;
     case CLI_CHOICE: (void)snprintf(out, n, "one of %s", flag->choices); break;
@@ -64,11 +66,11 @@ static bool take(const cli_flag *flag, cli_value *value, const char *text)
     value->text = text;
     switch (flag->kind) {
     case CLI_SWITCH: return false;
-    case CLI_COUNT: {
-        uint64_t max = flag->max >= 0x1p64 ? UINT64_MAX : (uint64_t)flag->max;
-        return cli_parse_count(text, strlen(text), max, &value->count) && value->count >= (uint64_t)flag->min;
-    }
-    case CLI_REAL: return cli_parse_real(text, false, &value->real) && value->real >= flag->min && value->real <= flag->max;
+    case CLI_COUNT:
+        return cli_parse_count(text, strlen(text), count_max(flag), &value->count) &&
+               value->count >= (uint64_t)flag->min;
+    case CLI_REAL:
+        return cli_parse_real(text, false, &value->real) && value->real >= flag->min && value->real <= flag->max;
     case CLI_CHOICE: return is_choice(flag->choices, text);
     case CLI_TEXT:
     case CLI_FILE: return text[0] != 0;
@@ -91,8 +93,10 @@ static const cli_flag *find(const cli_verb *verb, const char *word, const char *
         const cli_flag *f = &verb->flags[i];
         if (is_long ? strlen(f->name) == n && !strncmp(f->name, word + 2, n) : f->letter && f->letter == word[1]) {
             const char *rest = is_long ? word + 2 + n : word + 2;
-            if (is_long && *rest == '=') *attached = rest + 1;
-            else if (!is_long && *rest) *attached = rest;
+            if (is_long && *rest == '=')
+                *attached = rest + 1;
+            else if (!is_long && *rest)
+                *attached = rest;
             return f;
         }
     }
@@ -104,10 +108,10 @@ static ig_status unknown_flag(const cli_verb *verb, const char *word, ig_error *
     const cli_flag *near = word[1] == '-' ? cli_nearest_flag(verb, word + 2) : NULL;
     int n = (int)strcspn(word, "=");
     if (near)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, did you mean --%s? Type: ingle %s --help", verb->name,
-                       n > 60 ? 60 : n, word, near->name, verb->name);
-    return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, expected one of its own. Type: ingle %s --help", verb->name,
-                   n > 60 ? 60 : n, word, verb->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, did you mean --%s? Type: ingle %s --help",
+                       verb->name, n > 60 ? 60 : n, word, near->name, verb->name);
+    return ig_fail(err, IG_BAD_INPUT, 0, "%s has no flag %.*s, expected one of its own. Type: ingle %s --help",
+                   verb->name, n > 60 ? 60 : n, word, verb->name);
 }
 
 static ig_status take_flag(cli_call *call, const cli_flag *flag, const char *text, ig_error *err)
@@ -118,11 +122,12 @@ static ig_status take_flag(cli_call *call, const cli_flag *flag, const char *tex
     describe(flag, expected, sizeof expected);
     if (flag->kind == CLI_SWITCH) {
         if (!text) return IG_OK;
-        return ig_fail(err, IG_BAD_INPUT, 0, "--%s takes no value. Type: ingle %s --help", flag->name, call->verb->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "--%s takes no value. Type: ingle %s --help", flag->name,
+                       call->verb->name);
     }
     if (!text)
-        return ig_fail(err, IG_BAD_INPUT, 0, "--%s needs a value, expected %s. Type: ingle %s --help", flag->name, expected,
-                       call->verb->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "--%s needs a value, expected %s. Type: ingle %s --help", flag->name,
+                       expected, call->verb->name);
     if (take(flag, value, text)) return IG_OK;
     return cli_bad_value(call, flag->name, expected, err);
 }
@@ -130,8 +135,8 @@ static ig_status take_flag(cli_call *call, const cli_flag *flag, const char *tex
 ig_status cli_bad_value(const cli_call *call, const char *flag, const char *expected, ig_error *err)
 {
     const char *text = cli_get(call, flag)->text;
-    return ig_fail(err, IG_BAD_INPUT, 0, "--%s got \"%.80s\", expected %s. Type: ingle %s --help", flag, text ? text : "",
-                   expected, call->verb->name);
+    return ig_fail(err, IG_BAD_INPUT, 0, "--%s got \"%.80s\", expected %s. Type: ingle %s --help", flag,
+                   text ? text : "", expected, call->verb->name);
 }
 
 /* The words of a prompt are never repeated in a message. */
@@ -139,12 +144,12 @@ static ig_status check_args(const cli_call *call, size_t n_given, ig_error *err)
 {
     const cli_verb *v = call->verb;
     if (n_given > v->n_args_max)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s got %zu arguments, expected %s%s. Type: ingle %s --help", v->name, n_given,
-                       v->args[0] ? v->args : "none", v->n_args_max > 1 ? " (put a text of several words in quotes)" : "",
-                       v->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s got %zu arguments, expected %s%s. Type: ingle %s --help", v->name,
+                       n_given, v->args[0] ? v->args : "none",
+                       v->n_args_max > 1 ? " (put a text of several words in quotes)" : "", v->name);
     if (n_given < v->n_args_min)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s needs an argument, expected %s. Type: ingle %s --help", v->name, v->args,
-                       v->name);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s needs an argument, expected %s. Type: ingle %s --help", v->name,
+                       v->args, v->name);
     return IG_OK;
 }
 
@@ -185,8 +190,7 @@ const cli_value *cli_get(const cli_call *call, const char *name)
 {
     for (size_t i = 0; i < call->verb->n_flags; i++)
         if (!strcmp(call->verb->flags[i].name, name)) return &call->values[i];
-    assert(!"a flag that is not in the table");
-    return NULL;
+    abort(); /* a flag that is not in the table: our own mistake */
 }
 
 bool cli_set(const cli_call *call, const char *name) { return cli_get(call, name)->set; }

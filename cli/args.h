@@ -1,5 +1,5 @@
-/* Arguments of one call, parsed strictly against the table: a number has no trailing characters and lies in its range, a
- * choice is one of its words. */
+/* Arguments of one call, parsed strictly against the table: a number has no trailing characters and lies in its range,
+ * a choice is one of its words. */
 #ifndef INGLE_CLI_ARGS_H
 #define INGLE_CLI_ARGS_H
 
@@ -16,7 +16,7 @@ typedef struct cli_value {
     bool set;
     uint64_t count;
     double real;
-    const char *text; /* borrowed from argv */
+    const char *text;  /* borrowed from argv */
     const char **list; /* owned, entries borrowed */
     size_t n_list;
 } cli_value;

@@ -72,7 +72,8 @@ static double measure_bandwidth(unsigned n_threads)
     return best;
 }
 
-/* Bytes of weights that one step of one token reads: not the rows of the input embedding, and of the experts those used. */
+/* Bytes of weights that one step of one token reads: not the rows of the input embedding, and of the experts those
+ * used. */
 static double bytes_per_token(const bench_state *b)
 {
     ingle_tensor t;
@@ -95,8 +96,8 @@ static ingle_status feed(bench_state *b, ingle_session *session, uint32_t n, boo
     for (uint32_t at = 0; at < n;) {
         uint32_t k = n - at < b->n_batch ? n - at : b->n_batch;
         bool last = want_last && at + k == n;
-        ingle_step_item item = {.session = session, .tokens = b->ids + at, .n_tokens = k,
-                                .want = last ? INGLE_WANT_LAST : INGLE_WANT_NONE};
+        ingle_step_item item = {
+            .session = session, .tokens = b->ids + at, .n_tokens = k, .want = last ? INGLE_WANT_LAST : INGLE_WANT_NONE};
         ingle_status st = ingle_engine_step(b->engine, &item, 1, err);
         if (st != INGLE_OK) return st;
         at += k;
@@ -108,7 +109,8 @@ static ingle_status generate(bench_state *b, ingle_error *err)
 {
     for (uint32_t i = 0; i < b->n_generate; i++) {
         for (uint32_t k = 0; k < b->n_streams; k++)
-            b->items[k] = (ingle_step_item){.session = b->sessions[k], .tokens = &b->next[k], .n_tokens = 1, .want = INGLE_WANT_LAST};
+            b->items[k] = (ingle_step_item){
+                .session = b->sessions[k], .tokens = &b->next[k], .n_tokens = 1, .want = INGLE_WANT_LAST};
         ingle_status st = ingle_engine_step(b->engine, b->items, b->n_streams, err);
         if (st != INGLE_OK) return st;
         for (uint32_t k = 0; k < b->n_streams; k++) b->next[k] = input_argmax(b->items[k].logits, b->info.n_vocab);
@@ -185,9 +187,13 @@ static ingle_status set_up(bench_state *b, ingle_error *err)
     if (st != INGLE_OK) return st;
     ingle_model_describe(b->model, &b->info);
     choose_lengths(b);
-    ingle_engine_options o = {.size = sizeof o, .n_threads = cli_count(c, "threads", 0),
-                              .n_ctx = b->n_depth + b->n_prompt + b->n_generate, .n_batch = b->n_batch,
-                              .n_sessions = b->n_streams, .n_logits = b->n_streams, .kv = input_kv(c, INGLE_KV_F16)};
+    ingle_engine_options o = {.size = sizeof o,
+                              .n_threads = cli_count(c, "threads", 0),
+                              .n_ctx = b->n_depth + b->n_prompt + b->n_generate,
+                              .n_batch = b->n_batch,
+                              .n_sessions = b->n_streams,
+                              .n_logits = b->n_streams,
+                              .kv = input_kv(c, INGLE_KV_F16)};
     if ((st = ingle_engine_new(b->model, &o, &b->engine, err)) != INGLE_OK) return st;
     b->load_ms = seconds(start) * 1e3;
     uint32_t n_ids = b->n_prompt > b->n_depth ? b->n_prompt : b->n_depth;
@@ -197,14 +203,16 @@ static ingle_status set_up(bench_state *b, ingle_error *err)
     b->sessions = ig_calloc(b->n_streams, sizeof *b->sessions);
     if (!b->ids || !b->next || !b->items || !b->sessions) return no_memory(err);
     for (uint32_t i = 0; i < n_ids; i++) b->ids[i] = (int32_t)((i * 7919ull + 13) % b->info.n_vocab);
-    for (uint32_t k = 0; k < b->n_streams && st == INGLE_OK; k++) st = ingle_session_new(b->engine, &b->sessions[k], err);
+    for (uint32_t k = 0; k < b->n_streams && st == INGLE_OK; k++)
+        st = ingle_session_new(b->engine, &b->sessions[k], err);
     return st;
 }
 
 static void print_result(const bench_state *b)
 {
     char rss[16];
-    double used = bytes_per_token(b) * b->generate_tps / b->n_streams, share = b->bandwidth > 0 ? used / b->bandwidth : 0;
+    double used = bytes_per_token(b) * b->generate_tps / b->n_streams,
+           share = b->bandwidth > 0 ? used / b->bandwidth : 0;
     unsigned n_threads = ingle_engine_n_threads(b->engine);
     if (!cli_set(b->call, "json")) {
         cli_outf("kernels          %s, %u threads\n", b->info.kernels, n_threads);
@@ -216,11 +224,12 @@ static void print_result(const bench_state *b)
         if (b->bandwidth > 0) cli_outf("bandwidth        %.0f %% of %.1f GB/s\n", share * 100, b->bandwidth / 1e9);
         return;
     }
-    json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:I}", "kernels", b->info.kernels, "threads",
-                          (json_int_t)n_threads, "prompt", (json_int_t)b->n_prompt, "generate", (json_int_t)b->n_generate,
-                          "depth", (json_int_t)b->n_depth, "streams", (json_int_t)b->n_streams, "kv",
-                          input_kv_name(input_kv(b->call, INGLE_KV_F16)), "prompt_tps", b->prompt_tps, "generate_tps",
-                          b->generate_tps, "load_ms", b->load_ms, "peak_rss_bytes", (json_int_t)b->peak_rss_bytes);
+    json_t *j =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:I}", "kernels", b->info.kernels, "threads",
+                  (json_int_t)n_threads, "prompt", (json_int_t)b->n_prompt, "generate", (json_int_t)b->n_generate,
+                  "depth", (json_int_t)b->n_depth, "streams", (json_int_t)b->n_streams, "kv",
+                  input_kv_name(input_kv(b->call, INGLE_KV_F16)), "prompt_tps", b->prompt_tps, "generate_tps",
+                  b->generate_tps, "load_ms", b->load_ms, "peak_rss_bytes", (json_int_t)b->peak_rss_bytes);
     json_object_set_new(j, "bandwidth_bytes_per_s", b->bandwidth > 0 ? json_real(b->bandwidth) : json_null());
     json_object_set_new(j, "bandwidth_share", b->bandwidth > 0 ? json_real(share) : json_null());
     cli_out_json(j);

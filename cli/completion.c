@@ -51,7 +51,8 @@ static void bash_verb(const cli_verb *v)
 
 static void bash(void)
 {
-    cli_outf("# bash completion for ingle\n_ingle()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+    cli_outf("# bash completion for ingle\n_ingle()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} "
+             "prev=${COMP_WORDS[COMP_CWORD-1]}\n"
              "    local flags= words=\n    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
              "        COMPREPLY=($(compgen -W \"");
     verb_words();
@@ -59,7 +60,8 @@ static void bash(void)
     for (size_t i = 0; i < n_cli_verbs; i++) bash_verb(&cli_verbs[i]);
     cli_outf("    esac\n    case $cur in\n    -*) COMPREPLY=($(compgen -W \"$flags\" -- \"$cur\")) ;;\n"
              "    *) if [ -n \"$words\" ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-             "       else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n    esac\n}\ncomplete -o filenames -F _ingle ingle\n");
+             "       else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n    esac\n}\ncomplete -o filenames -F _ingle "
+             "ingle\n");
 }
 
 /* Text inside single quotes of zsh's _arguments and fish: quotes, colons and brackets are left out. */
@@ -88,15 +90,19 @@ static void zsh(void)
 {
     cli_outf("#compdef ingle\n_ingle() {\n    if (( CURRENT == 2 )); then\n        local -a verbs=(\n");
     for (size_t i = 0; i < n_cli_verbs; i++) cli_outf("            '%s:%s'\n", cli_verbs[i].name, cli_verbs[i].summary);
-    cli_outf("        )\n        _describe verb verbs\n        return\n    fi\n    local verb=$words[2]\n    shift words\n"
-             "    (( CURRENT-- ))\n    case $verb in\n");
+    cli_outf(
+        "        )\n        _describe verb verbs\n        return\n    fi\n    local verb=$words[2]\n    shift words\n"
+        "    (( CURRENT-- ))\n    case $verb in\n");
     for (size_t i = 0; i < n_cli_verbs; i++) {
         const cli_verb *v = &cli_verbs[i];
         cli_outf("    %s)\n        _arguments '--help[explain the verb]'", v->name);
         for (size_t k = 0; k < v->n_flags; k++) zsh_flag(&v->flags[k]);
-        if (!strcmp(v->arg_words, "@file")) cli_outf(" \\\n            '1:file:_files' '*:text:'");
-        else if (!strcmp(v->arg_words, "@verb")) cli_outf(" \\\n            '1:verb:("), verb_words(), cli_outf(")'");
-        else if (v->arg_words[0]) cli_outf(" \\\n            '1:word:("), words(v->arg_words), cli_outf(")'");
+        if (!strcmp(v->arg_words, "@file"))
+            cli_outf(" \\\n            '1:file:_files' '*:text:'");
+        else if (!strcmp(v->arg_words, "@verb"))
+            cli_outf(" \\\n            '1:verb:("), verb_words(), cli_outf(")'");
+        else if (v->arg_words[0])
+            cli_outf(" \\\n            '1:word:("), words(v->arg_words), cli_outf(")'");
         cli_outf("\n        ;;\n");
     }
     cli_outf("    esac\n}\n_ingle \"$@\"\n");
@@ -112,9 +118,12 @@ static void fish(void)
             const cli_flag *f = &v->flags[k];
             cli_outf("complete -c ingle -n '__fish_seen_subcommand_from %s' -l %s", v->name, f->name);
             if (f->letter) cli_outf(" -s %c", f->letter);
-            if (f->kind == CLI_CHOICE) cli_outf(" -x -a '"), words(f->choices), cli_outf("'");
-            else if (f->kind == CLI_FILE) cli_outf(" -r");
-            else if (f->kind != CLI_SWITCH) cli_outf(" -x");
+            if (f->kind == CLI_CHOICE)
+                cli_outf(" -x -a '"), words(f->choices), cli_outf("'");
+            else if (f->kind == CLI_FILE)
+                cli_outf(" -r");
+            else if (f->kind != CLI_SWITCH)
+                cli_outf(" -x");
             cli_outf(" -d '");
             plain(f->help);
             cli_outf("'\n");
@@ -130,9 +139,13 @@ static void fish(void)
 int cli_completion(const cli_call *call)
 {
     const char *shell = call->args[0];
-    if (!strcmp(shell, "bash")) bash();
-    else if (!strcmp(shell, "zsh")) zsh();
-    else if (!strcmp(shell, "fish")) fish();
-    else return cli_usage("completion knows the shells bash, zsh and fish. Type: ingle completion bash");
+    if (!strcmp(shell, "bash"))
+        bash();
+    else if (!strcmp(shell, "zsh"))
+        zsh();
+    else if (!strcmp(shell, "fish"))
+        fish();
+    else
+        return cli_usage("completion knows the shells bash, zsh and fish. Type: ingle completion bash");
     return CLI_DONE;
 }

@@ -37,7 +37,8 @@ static ingle_status start(eval_state *s, uint64_t n_tokens, ingle_error *err)
     uint32_t n_ctx = cli_count(s->call, "ctx", standard_context(s, n_tokens));
     ig_error e;
     if (n_tokens > n_ctx) {
-        ig_fail(&e, IG_TOO_LARGE, 0, "%llu tokens are asked for and the context holds %u, expected fewer tokens or a larger --ctx",
+        ig_fail(&e, IG_TOO_LARGE, 0,
+                "%llu tokens are asked for and the context holds %u, expected fewer tokens or a larger --ctx",
                 (unsigned long long)n_tokens, n_ctx);
         return fail(err, &e);
     }
@@ -63,8 +64,8 @@ static ingle_status feed_rows(eval_state *s, const int32_t *ids, size_t from, si
 {
     for (size_t at = from; at < to;) {
         uint32_t n = to - at < s->chunk ? (uint32_t)(to - at) : s->chunk;
-        ingle_step_item item = {.session = s->session, .tokens = ids + at, .n_tokens = n,
-                                .want = fn ? INGLE_WANT_ALL : INGLE_WANT_NONE};
+        ingle_step_item item = {
+            .session = s->session, .tokens = ids + at, .n_tokens = n, .want = fn ? INGLE_WANT_ALL : INGLE_WANT_NONE};
         ingle_status st = ingle_engine_step(s->engine, &item, 1, err);
         for (uint32_t k = 0; fn && st == INGLE_OK && k < n; k++)
             st = fn(user, at + k, item.logits + (size_t)k * s->info.n_vocab, err);
@@ -88,7 +89,8 @@ static ingle_status on_row(void *user, size_t i, const float *logits, ingle_erro
     token_job *job = user;
     ig_error e;
     job->best[i] = input_argmax(logits, job->s->info.n_vocab);
-    if (!job->writer || ig_writer_write(job->writer, logits, (size_t)job->s->info.n_vocab * sizeof *logits, &e) == IG_OK)
+    if (!job->writer ||
+        ig_writer_write(job->writer, logits, (size_t)job->s->info.n_vocab * sizeof *logits, &e) == IG_OK)
         return INGLE_OK;
     return fail(err, &e);
 }
@@ -158,8 +160,10 @@ static ingle_status eval_tokens(eval_state *s, ingle_error *err)
     ingle_status st = start(s, (uint64_t)n + (n_greedy ? n_greedy - 1 : 0), err);
     if (st == INGLE_OK) st = evaluate(s, path, best, err);
     if (st == INGLE_OK && n_greedy) st = greedy(s, best[n - 1], n_greedy, best + n, err);
-    if (st == INGLE_OK && n_greedy) print_ids(s->call, "greedy", best + n, n_greedy);
-    else if (st == INGLE_OK && !path) print_ids(s->call, "next", best, n);
+    if (st == INGLE_OK && n_greedy)
+        print_ids(s->call, "greedy", best + n, n_greedy);
+    else if (st == INGLE_OK && !path)
+        print_ids(s->call, "next", best, n);
     ig_free(best);
     return st;
 }
@@ -182,7 +186,8 @@ static ingle_status on_scored(void *user, size_t i, const float *logits, ingle_e
     double nll = max + log(z) - (double)logits[sc->s->ids.ids[i + 1]];
     if (!isfinite(nll)) {
         ig_error e;
-        ig_fail(&e, IG_BAD_INPUT, 0, "the logits of token %zu are not finite, expected numbers: the weights are damaged", i);
+        ig_fail(&e, IG_BAD_INPUT, 0,
+                "the logits of token %zu are not finite, expected numbers: the weights are damaged", i);
         return fail(err, &e);
     }
     sc->sum += nll;
@@ -208,8 +213,8 @@ static void print_perplexity(const eval_state *s, size_t window, const score *sc
         cli_outf("tokens %zu window %zu scored %zu nll %.6f ppl %.4f\n", s->ids.n, window, sc->n_scored, nll, exp(nll));
         return;
     }
-    json_t *j = json_pack("{s:I, s:I, s:I, s:f, s:f}", "tokens", (json_int_t)s->ids.n, "window", (json_int_t)window, "scored",
-                          (json_int_t)sc->n_scored, "nll", nll, "ppl", exp(nll));
+    json_t *j = json_pack("{s:I, s:I, s:I, s:f, s:f}", "tokens", (json_int_t)s->ids.n, "window", (json_int_t)window,
+                          "scored", (json_int_t)sc->n_scored, "nll", nll, "ppl", exp(nll));
     cli_out_json(j);
     json_decref(j);
 }
@@ -225,8 +230,9 @@ static ingle_status eval_text(eval_state *s, ingle_error *err)
     if (st == INGLE_OK) st = input_tokenize(s->model, text.ptr, text.len, INGLE_ADD_SPECIAL, &s->ids, err);
     ig_buf_fini(&text);
     if (st == INGLE_OK && s->ids.n < window) {
-        ig_fail(&e, IG_BAD_INPUT, 0, "the text has %zu tokens and a window %u, expected a longer text or a smaller --window",
-                s->ids.n, window);
+        ig_fail(&e, IG_BAD_INPUT, 0,
+                "the text has %zu tokens and a window %u, expected a longer text or a smaller --window", s->ids.n,
+                window);
         st = fail(err, &e);
     }
     if (st == INGLE_OK) st = start(s, window, err);
@@ -245,7 +251,8 @@ static int check_flags(const cli_call *call)
         return cli_usage(tokens ? "eval got --tokens and --text, expected one of them. Type: ingle eval --help"
                                 : "eval needs --tokens IDS or --text FILE. Type: ingle eval --help");
     for (size_t i = 0; text && i < sizeof only_tokens / sizeof *only_tokens; i++)
-        if (cli_set(call, only_tokens[i])) return cli_usage("--logits and --greedy go with --tokens. Type: ingle eval --help");
+        if (cli_set(call, only_tokens[i]))
+            return cli_usage("--logits and --greedy go with --tokens. Type: ingle eval --help");
     if (tokens && cli_set(call, "window")) return cli_usage("--window goes with --text. Type: ingle eval --help");
     return CLI_DONE;
 }

@@ -19,7 +19,8 @@ void help_overview(FILE *to)
     fprintf(to, "\nType ingle VERB --help for its flags.\n");
 }
 
-/* Prints text broken into lines of at most 80 columns; `column` is where the first word goes, `indent` where the rest. */
+/* Prints text broken into lines of at most 80 columns; `column` is where the first word goes, `indent` where the rest.
+ */
 static void wrap(FILE *to, const char *text, size_t column, size_t indent)
 {
     bool first = true;
@@ -55,8 +56,10 @@ static void flag_head(const cli_flag *f, char *out, size_t n)
 /* Adds what values are allowed, which the help sentence does not say. */
 static void flag_help(const cli_flag *f, char *out, size_t n)
 {
-    if (f->kind == CLI_CHOICE) (void)snprintf(out, n, "%s; one of %s", f->help, f->choices);
-    else (void)snprintf(out, n, "%s", f->help);
+    if (f->kind == CLI_CHOICE)
+        (void)snprintf(out, n, "%s; one of %s", f->help, f->choices);
+    else
+        (void)snprintf(out, n, "%s", f->help);
 }
 
 void help_verb(FILE *to, const cli_verb *verb)
@@ -90,8 +93,11 @@ int cli_help(const cli_call *call)
         ig_fail(&err, IG_BAD_INPUT, 0, "there is no verb \"%.60s\" to explain. Type: ingle help", name);
         return cli_usage(err.text);
     }
-    if (man) help_man(stdout, verb);
-    else if (verb) help_verb(stdout, verb);
-    else help_overview(stdout);
+    if (man)
+        help_man(stdout, verb);
+    else if (verb)
+        help_verb(stdout, verb);
+    else
+        help_overview(stdout);
     return CLI_DONE;
 }

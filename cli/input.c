@@ -84,7 +84,8 @@ ingle_status input_ids(const char *text, size_t n, cli_ids *out, ingle_error *er
         while (i + len < n && !is_separator(text[i + len])) len++;
         if (!cli_parse_count(text + i, len, INT32_MAX, &id)) {
             ig_error e;
-            ig_fail(&e, IG_BAD_INPUT, i, "word %zu of the ids is no token id, expected whole numbers separated by blanks or commas",
+            ig_fail(&e, IG_BAD_INPUT, i,
+                    "word %zu of the ids is no token id, expected whole numbers separated by blanks or commas",
                     out->n + 1);
             input_ids_fini(out);
             return input_error(&e, err);

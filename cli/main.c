@@ -1,5 +1,5 @@
-/* ingle: finds the verb, parses its arguments and runs it. Exit codes: 0 done, 1 the request cannot be met, 2 wrong usage,
- * 3 "no" from a check, 130 interrupted. */
+/* ingle: finds the verb, parses its arguments and runs it. Exit codes: 0 done, 1 the request cannot be met, 2 wrong
+ * usage, 3 "no" from a check, 130 interrupted. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,8 +14,11 @@ static int unknown_verb(const char *word)
 {
     const char *near = cli_nearest_verb(word);
     ig_error err;
-    if (near) ig_fail(&err, IG_BAD_INPUT, 0, "there is no verb \"%.60s\", did you mean %s? Type: ingle help", word, near);
-    else ig_fail(&err, IG_BAD_INPUT, 0, "there is no verb \"%.60s\", expected one like run or show. Type: ingle help", word);
+    if (near)
+        ig_fail(&err, IG_BAD_INPUT, 0, "there is no verb \"%.60s\", did you mean %s? Type: ingle help", word, near);
+    else
+        ig_fail(&err, IG_BAD_INPUT, 0, "there is no verb \"%.60s\", expected one like run or show. Type: ingle help",
+                word);
     return cli_usage(err.text);
 }
 

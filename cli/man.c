@@ -10,9 +10,12 @@ static void roff(FILE *to, const char *text)
     bool line_start = true;
     for (const char *p = text; *p; p++) {
         if (line_start && (*p == '.' || *p == '\'')) fputs("\\&", to);
-        if (*p == '\\') fputs("\\e", to);
-        else if (*p == '-') fputs("\\-", to);
-        else fputc(*p, to);
+        if (*p == '\\')
+            fputs("\\e", to);
+        else if (*p == '-')
+            fputs("\\-", to);
+        else
+            fputc(*p, to);
         line_start = *p == '\n';
     }
 }
@@ -51,7 +54,7 @@ static void head(FILE *to, const char *name, const char *summary, const char *sy
 {
     fprintf(to, ".TH ");
     for (const char *p = name; *p; p++) fputc(*p >= 'a' && *p <= 'z' ? *p - 32 : *p, to);
-    fprintf(to, " 1 \"2026\\-11\\-21\" \"ingle %s\" \"User Commands\"\n.SH NAME\n", ingle_version());
+    fprintf(to, " 1 \"2026-11-21\" \"ingle %s\" \"User Commands\"\n.SH NAME\n", ingle_version());
     roff(to, name);
     fprintf(to, " \\- %s\n.SH SYNOPSIS\n\\fBingle\\fR %s\n", summary, synopsis);
 }
@@ -72,8 +75,9 @@ static void help_man_overview(FILE *to)
         roff(to, cli_verbs[i].args);
         fprintf(to, "\\fR\n%s\n", cli_verbs[i].summary);
     }
-    fprintf(to, ".SH ENVIRONMENT\n.TP\nINGLE_KERNELS\nlevel of kernels to use: ref, avx2 or avx512 (default: the best that "
-                "the processor has)\n");
+    fprintf(to,
+            ".SH ENVIRONMENT\n.TP\nINGLE_KERNELS\nlevel of kernels to use: ref, avx2 or avx512 (default: the best that "
+            "the processor has)\n");
     tail(to);
     fprintf(to, ".SH SEE ALSO\n\\fBingle\\-run\\fR(1), \\fBingle\\-show\\fR(1), \\fBingle\\-tokenize\\fR(1), "
                 "\\fBingle\\-eval\\fR(1), \\fBingle\\-bench\\fR(1)\n");

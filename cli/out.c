@@ -62,7 +62,8 @@ static int dump_piece(const char *text, size_t n, void *data)
 
 bool cli_out_json(const json_t *object)
 {
-    return json_dump_callback(object, dump_piece, NULL, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && cli_out("\n", 1);
+    return json_dump_callback(object, dump_piece, NULL, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
+           cli_out("\n", 1);
 }
 
 int cli_out_end(int code)

@@ -11,12 +11,12 @@
 /* Writes bytes to standard output. False once a write has failed; nothing is written after that. */
 bool cli_out(const char *text, size_t n);
 bool cli_outf(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The same, flushed at once (streaming). On a terminal control characters become '?', except newline and tab, so that text
- * from a model or a file cannot command the terminal. */
+/* The same, flushed at once (streaming). On a terminal control characters become '?', except newline and tab, so that
+ * text from a model or a file cannot command the terminal. */
 bool cli_out_stream(const char *text, size_t n);
 bool cli_out_json(const json_t *object);
-/* Flushes and returns the exit code: `code`, or CLI_FAILED with a line on stderr when any write has failed. A reader that
- * went away (EPIPE) ends the program without a line. */
+/* Flushes and returns the exit code: `code`, or CLI_FAILED with a line on stderr when any write has failed. A reader
+ * that went away (EPIPE) ends the program without a line. */
 int cli_out_end(int code);
 
 /* "ingle: " and the sentence on stderr; returns CLI_FAILED. */

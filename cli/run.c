@@ -49,9 +49,11 @@ static ig_status parse_bias(run_state *run, ig_error *err)
         double bias;
         if (text[n] != '=' || !cli_parse_count(text, n, INT32_MAX, &id) || !cli_parse_real(text + n + 1, true, &bias) ||
             bias > 1e30 || (isfinite(bias) && bias < -1e30))
-            return ig_fail(err, IG_BAD_INPUT, 0,
-                           "--logit-bias got \"%.80s\", expected a token id, = and a number, such as 42=-1.5 or 42=-inf. "
-                           "Type: ingle run --help", text);
+            return ig_fail(
+                err, IG_BAD_INPUT, 0,
+                "--logit-bias got \"%.80s\", expected a token id, = and a number, such as 42=-1.5 or 42=-inf. "
+                "Type: ingle run --help",
+                text);
         run->bias[run->n_bias++] = (ingle_logit_bias){(int32_t)id, (float)bias};
     }
     return IG_OK;
@@ -88,17 +90,22 @@ static ingle_status read_prompt(run_state *run, ingle_error *err)
     ingle_status st = input_text(arg, NULL, &text, err);
     if (st == INGLE_OK && !arg && !raw && text.len && text.ptr[text.len - 1] == '\n') text.len--;
     if (st == INGLE_OK)
-        st = input_tokenize(run->model, text.ptr, text.len, raw ? INGLE_PARSE_SPECIAL : INGLE_ADD_SPECIAL, &run->prompt, err);
+        st = input_tokenize(run->model, text.ptr, text.len, raw ? INGLE_PARSE_SPECIAL : INGLE_ADD_SPECIAL, &run->prompt,
+                            err);
     ig_buf_fini(&text);
     if (st != INGLE_OK) return st;
     ig_error e;
     uint32_t n_ctx = ingle_engine_n_ctx(run->engine);
     if (run->prompt.n == 0)
-        st = (ig_fail(&e, IG_BAD_INPUT, 0, "the prompt is empty and the model adds no token before it, expected some text"),
+        st = (ig_fail(&e, IG_BAD_INPUT, 0,
+                      "the prompt is empty and the model adds no token before it, expected some text"),
               input_error(&e, err));
     else if (run->prompt.n > n_ctx)
-        st = (ig_fail(&e, IG_TOO_LARGE, 0, "the prompt has %zu tokens and the context holds %u, expected a shorter prompt or a "
-                      "larger --ctx", run->prompt.n, n_ctx), input_error(&e, err));
+        st = (ig_fail(&e, IG_TOO_LARGE, 0,
+                      "the prompt has %zu tokens and the context holds %u, expected a shorter prompt or a "
+                      "larger --ctx",
+                      run->prompt.n, n_ctx),
+              input_error(&e, err));
     return st;
 }
 
@@ -149,15 +156,18 @@ static void print_piece(const ingle_model *model, int32_t id)
     fputc('"', stderr);
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\') fprintf(stderr, "\\%c", c);
-        else if (c < 0x20 || c >= 0x7f) fprintf(stderr, "\\x%02x", c);
-        else fputc(c, stderr);
+        if (c == '"' || c == '\\')
+            fprintf(stderr, "\\%c", c);
+        else if (c < 0x20 || c >= 0x7f)
+            fprintf(stderr, "\\x%02x", c);
+        else
+            fputc(c, stderr);
     }
     fputc('"', stderr);
 }
 
-/* One line a token: its id, text, log probability, then the best alternatives. The answer is computed once more, which by
- * the promise of determinism gives the very logits it was sampled from. */
+/* One line a token: its id, text, log probability, then the best alternatives. The answer is computed once more, which
+ * by the promise of determinism gives the very logits it was sampled from. */
 static ingle_status print_logprobs(run_state *run, ingle_error *err)
 {
     uint32_t n_top = cli_count(run->call, "logprobs", 0);
@@ -165,7 +175,8 @@ static ingle_status print_logprobs(run_state *run, ingle_error *err)
     ingle_session_truncate(run->session, (uint32_t)run->prompt.n - 1);
     ingle_status st = top ? feed_prompt(run, run->prompt.ids + run->prompt.n - 1, 1, err) : INGLE_NO_MEMORY;
     for (size_t i = 0; st == INGLE_OK && i < run->answer.n; i++) {
-        st = ingle_logprobs(run->model, ingle_session_logits(run->session), run->answer.ids[i], &chosen, top, n_top, err);
+        st = ingle_logprobs(run->model, ingle_session_logits(run->session), run->answer.ids[i], &chosen, top, n_top,
+                            err);
         if (st != INGLE_OK) break;
         cli_note("%d ", chosen.id);
         print_piece(run->model, chosen.id);
@@ -196,7 +207,8 @@ static void print_stats(const run_state *run)
     cli_note("ran in this process, kernels %s, %u threads\n", info.kernels, ingle_engine_n_threads(run->engine));
     cli_note("load         %10.1f ms\n", ms(run->call->start_ns, run->loaded_ns));
     cli_note("prompt       %10zu tokens %10.1f tokens/s\n", run->prompt.n, rate(run->prompt.n, feed));
-    cli_note("generated    %10u tokens %10.1f tokens/s\n", run->result.n_generated, rate(run->result.n_generated, answer));
+    cli_note("generated    %10u tokens %10.1f tokens/s\n", run->result.n_generated,
+             rate(run->result.n_generated, answer));
     cli_note("first token  %10.1f ms after the start\n", ms(run->call->start_ns, run->first_ns));
     cli_note("peak memory  %10s\n", cli_bytes((uint64_t)usage.ru_maxrss * 1024, peak));
     cli_note("seed         %llu\n", (unsigned long long)ingle_sampler_seed(run->sampler));
@@ -266,9 +278,12 @@ int cli_run(const cli_call *call)
         return cli_usage("run got no prompt, expected PROMPT or text on standard input. Type: ingle run --help");
     if (cli_set(call, "logprobs") && cli_set(call, "context-shift"))
         return cli_usage("--logprobs and --context-shift exclude each other. Type: ingle run --help");
-    if (parse_bias(&run, &usage) != IG_OK) code = cli_usage(usage.text);
-    else if (prepare(&run, &err) != INGLE_OK) code = cli_fail(err.text);
-    else code = answer(&run);
+    if (parse_bias(&run, &usage) != IG_OK)
+        code = cli_usage(usage.text);
+    else if (prepare(&run, &err) != INGLE_OK)
+        code = cli_fail(err.text);
+    else
+        code = answer(&run);
     ingle_sampler_free(run.sampler);
     ingle_session_free(run.session);
     ingle_engine_free(run.engine);

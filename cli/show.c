@@ -56,7 +56,8 @@ static void print_memory(const show_state *s)
     uint64_t all = m->weights + m->kv + m->workspace + m->logits;
     cli_outf("\nmemory for a context of %u tokens, cache %s\n", s->n_ctx, input_kv_name(s->kv));
     cli_outf("  weights       %s (mapped, shared between processes)\n", cli_bytes(m->weights, b[0]));
-    cli_outf("  cache         %s\n  workspace     %s\n", cli_bytes(m->kv, b[1]), cli_bytes(m->workspace + m->logits, b[2]));
+    cli_outf("  cache         %s\n  workspace     %s\n", cli_bytes(m->kv, b[1]),
+             cli_bytes(m->workspace + m->logits, b[2]));
     cli_outf("  in all        %s of %s available: %s\n", cli_bytes(all, b[3]), cli_bytes(m->available, b[4]),
              m->fits ? "fits" : "does not fit");
 }
@@ -81,8 +82,10 @@ static void print_overview(const show_state *s)
     if (i->n_heads) cli_outf("heads           %u, key and value %u\n", i->n_heads, i->n_heads_kv);
     if (i->n_experts) cli_outf("experts         %u, used %u\n", i->n_experts, i->n_experts_used);
     cli_outf("vocabulary      %u%s\n", i->n_vocab, i->has_vocab ? "" : " (the file names no tokens)");
-    if (s->why_not.text[0]) cli_outf("runs here       no: %s\n", s->why_not.text);
-    else cli_outf("runs here       yes, kernels %s\n", i->kernels);
+    if (s->why_not.text[0])
+        cli_outf("runs here       no: %s\n", s->why_not.text);
+    else
+        cli_outf("runs here       yes, kernels %s\n", i->kernels);
 }
 
 static bool print_metadata(const show_state *s)
@@ -196,11 +199,20 @@ static json_t *json_overview(const show_state *s)
     const struct {
         const char *key;
         uint64_t value;
-    } numbers[] = {{"gguf_version", i->gguf_version}, {"parts", i->n_parts},          {"parameters", i->n_params},
-                   {"weight_bytes", i->weight_bytes}, {"tensor_count", i->n_tensors}, {"metadata_count", i->n_meta},
-                   {"vocabulary", i->n_vocab},        {"context", i->n_ctx_train},    {"layers", i->n_layers},
-                   {"width", i->n_embd},              {"heads", i->n_heads},          {"heads_kv", i->n_heads_kv},
-                   {"experts", i->n_experts},         {"experts_used", i->n_experts_used}};
+    } numbers[] = {{"gguf_version", i->gguf_version},
+                   {"parts", i->n_parts},
+                   {"parameters", i->n_params},
+                   {"weight_bytes", i->weight_bytes},
+                   {"tensor_count", i->n_tensors},
+                   {"metadata_count", i->n_meta},
+                   {"vocabulary", i->n_vocab},
+                   {"context", i->n_ctx_train},
+                   {"layers", i->n_layers},
+                   {"width", i->n_embd},
+                   {"heads", i->n_heads},
+                   {"heads_kv", i->n_heads_kv},
+                   {"experts", i->n_experts},
+                   {"experts_used", i->n_experts_used}};
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
         json_object_set_new(j, numbers[k].key, json_integer((json_int_t)numbers[k].value));
     json_object_set_new(j, "has_tensors", json_boolean(i->has_tensors));
@@ -260,8 +272,8 @@ static int print_meta(const show_state *s, const char *key)
     uint64_t i = 0;
     while (ingle_model_meta(s->model, i, &m) && strcmp(m.key, key)) i++;
     if (!ingle_model_meta(s->model, i, &m)) {
-        ig_fail(&err, IG_NOT_FOUND, 0, "%.200s has no metadata key %.80s. To see all type: ingle show %.80s", s->call->args[0],
-                key, s->call->args[0]);
+        ig_fail(&err, IG_NOT_FOUND, 0, "%.200s has no metadata key %.80s. To see all type: ingle show %.80s",
+                s->call->args[0], key, s->call->args[0]);
         return cli_fail(err.text);
     }
     if (cli_set(s->call, "json")) {

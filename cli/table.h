@@ -27,12 +27,13 @@ typedef struct cli_flag {
 typedef struct cli_call cli_call;
 typedef struct cli_verb {
     const char *name, *args, *summary;
-    const char *about; /* paragraphs of the manual, separated by empty lines */
+    const char *about;    /* paragraphs of the manual, separated by empty lines */
     const char *examples; /* lines */
     const cli_flag *flags;
     size_t n_flags;
     size_t n_args_min, n_args_max;
-    const char *arg_words; /* what the first argument may be, for completion: "@file", "@verb" or words separated by '|' */
+    const char
+        *arg_words; /* what the first argument may be, for completion: "@file", "@verb" or words separated by '|' */
     int (*run)(const cli_call *call);
 } cli_verb;
 

@@ -25,8 +25,10 @@ static ingle_status print_text(const ingle_model *model, const ig_buf *text, boo
     if (st == INGLE_OK && n) {
         ig_error e;
         bytes = ig_alloc(n);
-        if (bytes) st = ingle_detokenize(model, ids.ids, ids.n, flags, bytes, n, &n, err);
-        else st = (ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for %zu bytes of text", n), input_error(&e, err));
+        if (bytes)
+            st = ingle_detokenize(model, ids.ids, ids.n, flags, bytes, n, &n, err);
+        else
+            st = (ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for %zu bytes of text", n), input_error(&e, err));
     }
     if (st == INGLE_OK && n) cli_out(bytes, n);
     ig_free(bytes);
@@ -40,13 +42,15 @@ int cli_tokenize(const cli_call *call)
     ingle_model *model = NULL;
     ingle_error err;
     ig_buf input;
-    if (text && file) return cli_usage("tokenize got TEXT and --file, expected one of them. Type: ingle tokenize --help");
+    if (text && file)
+        return cli_usage("tokenize got TEXT and --file, expected one of them. Type: ingle tokenize --help");
     ig_buf_init(&input, 0);
     ingle_status st = input_model(call->args[0], true, &model, &err);
     if (st == INGLE_OK) st = input_text(text, file, &input, &err);
     bool special = cli_set(call, "special");
     if (st == INGLE_OK)
-        st = cli_set(call, "decode") ? print_text(model, &input, special, &err) : print_ids(model, &input, special, &err);
+        st = cli_set(call, "decode") ? print_text(model, &input, special, &err)
+                                     : print_ids(model, &input, special, &err);
     ig_buf_fini(&input);
     ingle_model_close(model);
     return st == INGLE_OK ? CLI_DONE : cli_fail(err.text);

@@ -1,5 +1,5 @@
-/* Replay: feeds every file below the folders named as arguments to a fuzz target and prints TAP. Used where libFuzzer is
- * not: with gcc, in the quick tier and under every sanitizer. A finding ends the process; the runner counts that. */
+/* Replay: feeds every file below the folders named as arguments to a fuzz target and prints TAP. Used where libFuzzer
+ * is not: with gcc, in the quick tier and under every sanitizer. A finding ends the process; the runner counts that. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -50,7 +50,9 @@ int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++)
         if (feed_folder(argv[i])) return 1;
-    if (n_files == 0) printf("ok 1 - replay # SKIP no corpus yet\n1..1\n");
-    else printf("ok 1 - replay of %zu inputs\n1..1\n", n_files);
+    if (n_files == 0)
+        printf("ok 1 - replay # SKIP no corpus yet\n1..1\n");
+    else
+        printf("ok 1 - replay of %zu inputs\n1..1\n", n_files);
     return 0;
 }

@@ -127,9 +127,9 @@ static void test_utf8_whole(void **state)
         {"\xE2\x82", 2, 0},
         {"x\xF0\x9F\x94", 4, 1},
         {"x\xF0\x9F\x94\xA5", 5, 5},
-        {"x\xFF", 2, 2},             /* broken, but nothing to wait for */
+        {"x\xFF", 2, 2}, /* broken, but nothing to wait for */
         {"\x80\x80\x80\x80", 4, 4},
-        {"\xED\xA0", 2, 2},          /* would be a surrogate: can never become whole */
+        {"\xED\xA0", 2, 2}, /* would be a surrogate: can never become whole */
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -1,0 +1,279 @@
+/* peer: drives prebuilt llama.cpp libraries (0.5.0), so that ingle and its strongest peer can be compared on the same
+ * file, on the same machine, in the same minute. `setup` beside this file installs them and compiles it; no part of the
+ * product.
+ *
+ *   peer bench MODEL THREADS PROMPT GENERATE [DEPTH]   three runs after a warm-up: "run 1: prompt X t/s, generate Y
+ * t/s" peer batch MODEL THREADS STREAMS GENERATE          tokens/s of STREAMS sequences decoded together peer greedy
+ * MODEL IDS N                            N greedy ids after IDS (separated by commas) peer ppl MODEL FILE THREADS
+ * WINDOW                 as `ingle eval --text --window`
+ *
+ * The library's parameter structs are opaque blobs here; the offsets were read off its own defaults. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+    unsigned char b[80];
+} model_params;
+typedef struct {
+    unsigned char b[160];
+} context_params;
+typedef struct {
+    int32_t n_tokens;
+    int32_t *token;
+    float *embd;
+    int32_t *pos, *n_seq_id, **seq_id;
+    int8_t *logits;
+} llama_batch;
+typedef void *ptr;
+
+void ggml_backend_load_all_from_path(const char *dir);
+void llama_log_set(void (*callback)(int, const char *, void *), void *user);
+void llama_backend_init(void);
+model_params llama_model_default_params(void);
+context_params llama_context_default_params(void);
+ptr llama_model_load_from_file(const char *path, model_params p);
+ptr llama_init_from_model(ptr model, context_params p);
+ptr llama_model_get_vocab(ptr model);
+int32_t llama_vocab_n_tokens(ptr vocab);
+llama_batch llama_batch_init(int32_t n, int32_t embd, int32_t n_seq);
+void llama_batch_free(llama_batch b);
+int32_t llama_decode(ptr context, llama_batch b);
+float *llama_get_logits_ith(ptr context, int32_t i);
+int32_t llama_tokenize(ptr vocab, const char *text, int32_t n, int32_t *out, int32_t n_max, bool add, bool parse);
+ptr llama_get_memory(ptr context);
+void llama_memory_clear(ptr memory, bool data);
+void llama_synchronize(ptr context);
+
+enum { M_GPU_LAYERS = 16 };
+enum {
+    C_CTX = 0,
+    C_BATCH = 4,
+    C_UBATCH = 8,
+    C_SEQ_MAX = 12,
+    C_THREADS = 28,
+    C_THREADS_BATCH = 32,
+    C_TYPE_K = 104,
+    C_TYPE_V = 108
+};
+enum { CHUNK = 512 };
+
+static void put32(unsigned char *b, int at, int32_t v) { memcpy(b + at, &v, 4); }
+
+static void quiet(int level, const char *text, void *user)
+{
+    (void)user;
+    if (level == 4) fputs(text, stderr);
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "peer: %s\n", what);
+    exit(1);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static ptr load(const char *path, int *n_vocab)
+{
+    model_params p = llama_model_default_params();
+    put32(p.b, M_GPU_LAYERS, 0);
+    ptr model = llama_model_load_from_file(path, p);
+    if (!model) die("the library cannot load the model");
+    *n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
+    return model;
+}
+
+static ptr context(ptr model, int n_ctx, int n_batch, int n_threads, int n_seq, bool exact)
+{
+    context_params p = llama_context_default_params();
+    put32(p.b, C_CTX, n_ctx);
+    put32(p.b, C_BATCH, n_batch);
+    put32(p.b, C_UBATCH, n_batch < CHUNK ? n_batch : CHUNK);
+    put32(p.b, C_SEQ_MAX, n_seq);
+    put32(p.b, C_THREADS, n_threads);
+    put32(p.b, C_THREADS_BATCH, n_threads);
+    if (exact) put32(p.b, C_TYPE_K, 0), put32(p.b, C_TYPE_V, 0); /* float32 */
+    ptr c = llama_init_from_model(model, p);
+    if (!c) die("the library cannot make a context");
+    return c;
+}
+
+static void decode(ptr c, const int32_t *ids, int n, int pos, bool all)
+{
+    llama_batch b = llama_batch_init(n, 0, 1);
+    b.n_tokens = n;
+    for (int i = 0; i < n; i++) {
+        b.token[i] = ids[i];
+        b.pos[i] = pos + i;
+        b.n_seq_id[i] = 1;
+        b.seq_id[i][0] = 0;
+        b.logits[i] = all || i == n - 1;
+    }
+    if (llama_decode(c, b)) die("decode failed");
+    llama_batch_free(b);
+}
+
+static int argmax(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+static int32_t *parse_ids(const char *s, int *n)
+{
+    int32_t *ids = malloc((strlen(s) + 1) * sizeof *ids);
+    if (!ids) die("out of memory");
+    for (*n = 0; *s;) {
+        char *end;
+        ids[(*n)++] = (int32_t)strtol(s, &end, 10);
+        if (end == s) die("ids are numbers separated by commas");
+        s = *end == ',' ? end + 1 : end;
+    }
+    return ids;
+}
+
+static int feed(ptr c, const int32_t *ids, int n, int pos)
+{
+    for (int at = 0; at < n; at += CHUNK) decode(c, ids + at, n - at < CHUNK ? n - at : CHUNK, pos + at, false);
+    llama_synchronize(c);
+    return pos + n;
+}
+
+static int cmd_bench(char **a, int n_args)
+{
+    int V, n_threads = atoi(a[1]), n_prompt = atoi(a[2]), n_generate = atoi(a[3]), depth = n_args > 4 ? atoi(a[4]) : 0;
+    ptr model = load(a[0], &V), c = context(model, depth + n_prompt + n_generate + 64, CHUNK, n_threads, 1, false);
+    int most = n_prompt > depth ? n_prompt : depth;
+    int32_t *ids = malloc((size_t)(most + 1) * sizeof *ids);
+    if (!ids) die("out of memory");
+    for (int i = 0; i <= most; i++) ids[i] = (int32_t)(((unsigned)i * 7919u + 13) % (unsigned)V);
+    for (int run = 0; run < 4; run++) { /* the first warms up */
+        llama_memory_clear(llama_get_memory(c), true);
+        int pos = feed(c, ids, depth, 0);
+        double t0 = now();
+        pos = feed(c, ids, n_prompt, pos);
+        double t1 = now();
+        int32_t id = ids[0];
+        for (int i = 0; i < n_generate; i++) {
+            decode(c, &id, 1, pos++, true);
+            id = argmax(llama_get_logits_ith(c, 0), V);
+        }
+        double t2 = now();
+        if (run)
+            printf("run %d: prompt %.3f t/s, generate %.3f t/s\n", run, n_prompt / (t1 - t0), n_generate / (t2 - t1));
+    }
+    free(ids);
+    return 0;
+}
+
+static int cmd_batch(char **a, int n_args)
+{
+    int V, n_threads = atoi(a[1]), n_streams = atoi(a[2]), n_generate = atoi(a[3]);
+    ptr model = load(a[0], &V), c = context(model, n_streams * (n_generate + 64), CHUNK, n_threads, n_streams, false);
+    llama_batch b = llama_batch_init(n_streams, 0, 1);
+    (void)n_args;
+    for (int run = 0; run < 4; run++) {
+        llama_memory_clear(llama_get_memory(c), true);
+        b.n_tokens = n_streams;
+        double t0 = now();
+        for (int i = 0; i < n_generate; i++) {
+            for (int s = 0; s < n_streams; s++) {
+                b.token[s] = i ? argmax(llama_get_logits_ith(c, s), V) : (s * 31 + 5) % V;
+                b.pos[s] = i;
+                b.n_seq_id[s] = 1;
+                b.seq_id[s][0] = s;
+                b.logits[s] = 1;
+            }
+            if (llama_decode(c, b)) die("decode failed");
+        }
+        if (run) printf("run %d: prompt 0 t/s, generate %.3f t/s\n", run, n_streams * n_generate / (now() - t0));
+    }
+    return 0;
+}
+
+static int cmd_greedy(char **a, int n_args)
+{
+    int V, n, n_more = atoi(a[2]);
+    int32_t *ids = parse_ids(a[1], &n);
+    ptr model = load(a[0], &V), c = context(model, n + n_more + 64, CHUNK, 1, 1, true);
+    (void)n_args;
+    feed(c, ids, n, 0);
+    int32_t id = argmax(llama_get_logits_ith(c, -1), V);
+    for (int i = 0; i < n_more; i++) {
+        printf("%s%d", i ? " " : "", id);
+        decode(c, &id, 1, n + i, true);
+        id = argmax(llama_get_logits_ith(c, 0), V);
+    }
+    printf("\n");
+    free(ids);
+    return 0;
+}
+
+static char *slurp(const char *path, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f || fseek(f, 0, SEEK_END)) die("cannot read the text");
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *text = malloc(*n + 1);
+    if (!text || fread(text, 1, *n, f) != *n) die("cannot read the text");
+    fclose(f);
+    return text;
+}
+
+static int cmd_ppl(char **a, int n_args)
+{
+    int V, n_threads = atoi(a[2]), window = atoi(a[3]), n_scored = 0;
+    size_t n_text;
+    char *text = slurp(a[1], &n_text);
+    ptr model = load(a[0], &V), c = context(model, window, window, n_threads, 1, true);
+    int32_t *ids = malloc((n_text + 64) * sizeof *ids);
+    if (!ids) die("out of memory");
+    int n = llama_tokenize(llama_model_get_vocab(model), text, (int32_t)n_text, ids, (int)n_text + 64, true, false);
+    double sum = 0;
+    (void)n_args;
+    for (int w = 0; w + window <= n; w += window) {
+        llama_memory_clear(llama_get_memory(c), true);
+        decode(c, ids + w, window, 0, true);
+        for (int i = window / 2; i < window - 1; i++) {
+            const float *l = llama_get_logits_ith(c, i);
+            double max = l[argmax(l, V)], z = 0;
+            for (int v = 0; v < V; v++) z += exp(l[v] - max);
+            sum += max + log(z) - l[ids[w + i + 1]];
+            n_scored++;
+        }
+    }
+    printf("tokens %d window %d scored %d nll %.6f ppl %.4f\n", n, window, n_scored, sum / n_scored,
+           exp(sum / n_scored));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int n_args_min;
+        int (*run)(char **args, int n_args);
+    } commands[] = {{"bench", 4, cmd_bench}, {"batch", 4, cmd_batch}, {"greedy", 3, cmd_greedy}, {"ppl", 4, cmd_ppl}};
+    llama_log_set(quiet, NULL);
+    ggml_backend_load_all_from_path(PEER_LIB);
+    llama_backend_init();
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(argv[1], commands[i].name) && argc - 2 >= commands[i].n_args_min)
+            return commands[i].run(argv + 2, argc - 2);
+    fprintf(stderr, "usage: see the head of peer.c\n");
+    return 2;
+}

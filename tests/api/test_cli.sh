@@ -1,0 +1,196 @@
+#!/bin/sh
+# The command line from outside: right and wrong input, exit codes, messages, no partial output. Prints TAP.
+# shellcheck disable=SC2317 # functions are called by name
+set -u
+ingle=$INGLE_BUILD/ingle
+model=$INGLE_DATA/stories260K.gguf
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+n=0 failures=0
+
+# try CODE COMMAND...: runs, keeps out and err; the test that follows looks at them.
+try() {
+    want=$1
+    shift
+    "$@" >out 2>err </dev/null
+    got=$?
+    said="$(head -c 300 err | tr '\n' ' ')"
+}
+
+# ok NAME CONDITION...: one line of TAP; the exit code of the last try must have been right, too.
+ok() {
+    name=$1
+    shift
+    n=$((n + 1))
+    if [ "$got" -ne "$want" ]; then
+        echo "not ok $n - $name # exit $got, expected $want: $said"
+        failures=$((failures + 1))
+    elif "$@"; then
+        echo "ok $n - $name"
+    else
+        echo "not ok $n - $name # $*; stdout: $(head -c 200 out | tr '\n' ' ') stderr: $said"
+        failures=$((failures + 1))
+    fi
+}
+
+silent() { [ ! -s out ]; }                                      # nothing on stdout
+line() { [ "$(wc -l <err)" -eq 1 ]; }                           # one line on stderr
+says() { silent && line && grep -qF -e "$1" err; }              # and that line names it
+says2() { says "$1" && grep -qF -e "$2" err; }
+prints() { [ "$(cat out)" = "$1" ]; }
+same() { cmp -s "$1" "$2"; }
+quiet() { [ ! -s err ]; }
+has() { grep -qF -e "$1" out; }
+tells() { grep -qF -e "$1" err; }
+
+# ---- usage: exit 2, one sentence that names the word and what to type
+try 2 "$ingle";                                    ok 'no verb' silent
+try 2 "$ingle" rnu;                                ok 'unknown verb' says2 '"rnu"' 'did you mean run'
+try 2 "$ingle" run;                                ok 'no model' says 'ingle run --help'
+try 2 "$ingle" run a b c;                          ok 'too many arguments' says 'MODEL [PROMPT]'
+try 2 "$ingle" run "$model" x --tmp 1;             ok 'unknown flag' says2 '--tmp' '--temp'
+try 2 "$ingle" run "$model" x --temp;              ok 'flag without value' says2 '--temp' 'number from 0'
+try 2 "$ingle" run "$model" x --raw=1;             ok 'switch with value' says '--raw takes no value'
+for bad in 'temp abc' 'temp 1x' 'temp nan' 'temp inf' 'temp -1' 'temp 0x1' 'top-p 1.1' 'min-p -0.1' 'top-k 1.5' 'top-k -1' \
+    'threads 0' 'threads 1025' 'seed 18446744073709551616' 'seed -1' 'seed +1' 'ctx 0' 'kv f17' 'kv f16|f32' 'batch 0' \
+    'logit-bias 5' 'logit-bias 5=x' 'logit-bias 5=nan' 'logit-bias =1' 'logit-bias 5=inf' 'stop ' 'max-tokens 0' \
+    'repeat-penalty 0' 'logprobs x'; do
+    flag=${bad%% *} value=${bad#* }
+    try 2 "$ingle" run "$model" x "--$flag" "$value"; ok "run --$flag '$value'" says2 "--$flag" 'ingle run --help'
+done
+try 2 "$ingle" run "$model" x -n 5x;               ok 'run -n 5x' says '5x'
+try 2 "$ingle" eval "$model";                      ok 'eval without work' says '--tokens'
+try 2 "$ingle" eval "$model" --tokens 1 --text x;  ok 'eval with both' says 'one of them'
+try 2 "$ingle" eval "$model" --tokens 1,a;         ok 'eval --tokens 1,a' says '--tokens'
+try 2 "$ingle" eval "$model" --tokens ,;           ok 'eval --tokens ,' says '--tokens'
+try 2 "$ingle" eval "$model" --text x --greedy 3;  ok 'eval --text --greedy' says '--greedy'
+try 2 "$ingle" eval "$model" --tokens 1 --window 8; ok 'eval --tokens --window' says '--window'
+try 2 "$ingle" tokenize "$model" x --file y;       ok 'tokenize TEXT and --file' says '--file'
+try 2 "$ingle" completion tcsh;                    ok 'completion of another shell' says 'bash'
+try 2 "$ingle" help nothing;                       ok 'help of no verb' says '"nothing"'
+try 2 "$ingle" run "$model" 'my secret words' more more; ok 'a prompt is never repeated' \
+    sh -c '! grep -q secret err'
+
+# ---- what cannot be met: exit 1, one sentence, nothing on stdout
+for verb in 'run absent.gguf hi' 'show absent.gguf' 'tokenize absent.gguf hi' 'eval absent.gguf --tokens 1' 'bench absent.gguf'; do
+    # shellcheck disable=SC2086 # words, split on purpose
+    try 1 "$ingle" $verb;                          ok "absent file: ${verb%% *}" says 'absent.gguf'
+done
+printf 'not a model' >noise.gguf
+: >empty.gguf
+head -c 4000 "$model" >cut.gguf
+for verb in run show tokenize bench; do
+    for file in noise empty cut; do
+        # shellcheck disable=SC2046 # no word at all where there is no prompt
+        try 1 "$ingle" $verb $file.gguf $([ $verb = run ] || [ $verb = tokenize ] && echo hi)
+        ok "$file file: $verb" says "$file.gguf"
+    done
+done
+try 1 "$ingle" show .;                             ok 'a directory' says 'directory'
+try 1 "$ingle" eval "$model" --tokens 1,512 --logits o.f32; ok 'unknown id' says '512'
+try 0 ls;                                          ok 'and no file is left' sh -c '! grep -q o.f32 out'
+try 1 "$ingle" eval "$model" --tokens 1,2 --logits no/such/o; ok 'logits into no folder' says 'no/such/o'
+try 1 "$ingle" eval "$model" --tokens 1,2 --logits /dev/null; ok 'logits into a device' says '/dev/null'
+try 1 "$ingle" eval "$model" --tokens "$(seq -s, 1 300)" --ctx 256; ok 'eval over the context' says2 '300' '256'
+try 1 "$ingle" eval "$model" --tokens "$(seq -s, 1 511),1,2" ; ok 'eval over the trained context' says2 '513' '512'
+try 1 "$ingle" eval "$model" --tokens 1,2 --ctx 513; ok 'eval --ctx over the trained context' says2 '513' '512'
+printf 'short' >short.txt
+try 1 "$ingle" eval "$model" --text short.txt --window 64; ok 'too short for a window' says '64'
+try 1 "$ingle" eval "$model" --text absent.txt;    ok 'absent text' says 'absent.txt'
+try 1 "$ingle" run "$model" "$(head -c 3000 "$INGLE_DATA/tales.txt")"; ok 'prompt over the context' says '512'
+try 1 "$ingle" run "$model" hi --ctx 4096;         ok 'context over the trained one' says2 '4096' '512'
+try 1 "$ingle" run "$model" hi --sampler-order top_q; ok 'unknown stage' says 'top_q'
+try 1 "$ingle" run "$model" hi --logit-bias 99999=1; ok 'bias of no token' says '99999'
+try 1 "$ingle" tokenize "$model" --decode '1 abc'; ok 'decode a word' says 'word 2'
+try 1 "$ingle" tokenize "$model" --decode '1 512'; ok 'decode an unknown id' says '512'
+try 1 "$ingle" show "$model" --meta no.key;        ok 'absent key' says 'no.key'
+
+# ---- a full disk is seen
+for args in 'help' 'run --help' 'completion bash' "show $model" "tokenize $model hi" "eval $model --tokens 1" \
+    "run $model --temp 0 -n 5 hi"; do
+    # shellcheck disable=SC2086 # words, split on purpose
+    "$ingle" $args >/dev/full 2>err </dev/null
+    got=$? want=1 said=$(cat err)
+    : >out
+    ok "full disk: ${args%% /*}" tells 'No space left'
+done
+
+# ---- right input
+try 0 "$ingle" version;                            ok 'version' has 'ingle 0.'
+try 0 "$ingle" --version;                          ok '--version' has 'ingle 0.'
+try 0 "$ingle" help;                               ok 'help' has 'tokenize'
+for verb in run show tokenize eval bench completion help version; do
+    try 0 "$ingle" $verb --help;                   ok "$verb --help" has "Usage: ingle $verb"
+    cp out help.out
+    try 0 "$ingle" help $verb;                     ok "help $verb says the same" same out help.out
+    try 0 "$ingle" help --man $verb;               ok "manual of $verb" has '.TH INGLE-'
+done
+try 0 "$ingle" completion bash;                    ok 'bash completion' bash -n out
+bash -c '. ./out; COMP_WORDS=(ingle run --te); COMP_CWORD=2; _ingle; echo "${COMPREPLY[@]}"' >out 2>err
+got=$? want=0;                                     ok 'bash completes a flag' prints '--temp'
+
+# The greedy story: the prompt and what run prints, without the file's last newline.
+awk '/^## / { on = $2 == "stories260K"; next } on && text && NF { print } on && /^text:/ { text = 1 }' \
+    "$INGLE_DATA/story.txt" >story
+try 0 "$ingle" run "$model" 'Once upon a time' --temp 0 -n 200
+{ printf 'Once upon a time'; cat out; echo; } >whole
+ok 'the greedy story' same whole story
+ok 'nothing on stderr' quiet
+cp out first
+for flags in '--threads 1' '--threads 3 --batch 3' '--kv f32' '--ctx 300'; do
+    # shellcheck disable=SC2086 # words, split on purpose
+    try 0 "$ingle" run "$model" 'Once upon a time' --temp 0 -n 200 $flags; ok "the same with $flags" same out first
+done
+got=0 want=0
+printf 'Once upon a time' | "$ingle" run "$model" --temp 0 -n 200 >out 2>err || got=1
+ok 'the prompt from a pipe' same out first
+echo 'Once upon a time' | "$ingle" run "$model" --temp 0 -n 200 >out 2>err || got=1
+ok 'and from echo' same out first
+try 0 "$ingle" run "$model" 'Once upon a time' --seed 7 -n 60; cp out seven
+try 0 "$ingle" run "$model" 'Once upon a time' --seed 7 -n 60 --threads 1; ok 'a seed means something' same out seven
+try 0 "$ingle" run "$model" 'Once upon a time' --seed 8 -n 60; ok 'another seed, another answer' sh -c '! cmp -s out seven'
+try 0 "$ingle" run "$model" 'Once upon a time' --temp 0 -n 200 --stop 'named Lily'
+ok 'a stop string never leaks' prints ', there was a little girl '
+try 0 "$ingle" run "$model" 'Once upon a time' --temp 0; ok 'at the end of the context it says so' tells '512'
+try 0 "$ingle" run "$model" 'Once upon a time' --temp 0 -n 700 --context-shift; ok 'context shift goes on' quiet
+try 0 "$ingle" run "$model" 'Once upon a time' --temp 0 -n 9 --stats; ok 'stats name the seed' tells 'seed'
+try 0 "$ingle" run "$model" 'Once upon a time' --temp 0 -n 3 --logprobs 2; ok 'three lines of log probabilities' \
+    sh -c '[ "$(wc -l <err)" -eq 3 ]'
+try 0 "$ingle" run "$model" '' -n 3 --temp 0;      ok 'an empty prompt' [ -s out ]
+try 0 "$ingle" run "$model" -n 3 --temp 0 -- '--x'; ok 'after -- all is text' [ -s out ]
+"$ingle" run "$model" 'Once upon a time' --temp 0 2>err | head -c 1 >out
+ok 'a reader that leaves is no error' quiet
+
+try 0 "$ingle" tokenize "$model" 'Once upon a time'; ok 'tokenize' prints '403 407 261 378'
+try 0 "$ingle" tokenize "$model" 'Once upon a time' --special; ok 'tokenize --special' prints '1 403 407 261 378'
+try 0 "$ingle" tokenize "$model" --decode '1,403 407 261 378'; ok 'decode' prints 'Once upon a time'
+try 0 "$ingle" tokenize "$model" --file "$INGLE_DATA/tales.txt"; ok 'ids on one line' [ "$(wc -l <out)" -eq 1 ]
+try 0 "$ingle" tokenize "$model" --decode --file out; ok 'there and back' true
+try 0 "$ingle" show "$model";                      ok 'show' has 'llama'
+try 0 "$ingle" show "$model" --json --tensors;     ok 'show --json' python3 -c \
+    'import json; j = json.load(open("out")); assert j["architecture"] == "llama" and j["memory"]["fits"] and j["tensors"]'
+try 0 "$ingle" show "$model" --meta llama.block_count; ok 'show --meta' prints 5
+try 0 "$ingle" eval "$model" --tokens "$(cat "$INGLE_DATA/logits.tokens.txt")" --logits logits.f32
+ok 'eval --logits' [ "$(wc -c <logits.f32)" -eq 45056 ]
+ok 'prints nothing' silent
+try 0 ls;                                          ok 'and leaves no temporary file' sh -c '! grep -q tmp out'
+cp logits.f32 all.f32
+try 0 "$ingle" eval "$model" --tokens "$(cat "$INGLE_DATA/logits.tokens.txt")" --logits logits.f32 --chunk 5 --threads 3
+ok 'chunks and threads change no bit' same logits.f32 all.f32
+try 0 "$ingle" eval "$model" --tokens 1,403,407,261,378 --greedy 5; ok 'eval --greedy' prints '432 383 286 261 376'
+try 0 "$ingle" eval "$model" --tokens 1,403,407,261; ok 'eval prints the next ids' [ "$(wc -w <out)" -eq 4 ]
+try 0 "$ingle" eval "$model" --text "$INGLE_DATA/tales.txt" --window 128 --json; ok 'perplexity' python3 -c \
+    'import json; j = json.load(open("out")); assert (j["tokens"], j["scored"]) == (8287, 4032) and abs(j["ppl"] / 2.9939 - 1) < 0.005'
+try 0 "$ingle" bench "$model" --prompt 32 --generate 8 --streams 2 --json; ok 'bench --json' python3 -c \
+    'import json; j = json.load(open("out")); assert j["prompt_tps"] > 0 and j["generate_tps"] > 0 and "bandwidth_share" in j'
+
+# ---- Ctrl-C ends the answer
+"$ingle" run "$model" 'Once upon a time' --temp 0.9 --seed 1 --context-shift >out 2>err </dev/null &
+pid=$!
+sleep 1
+kill -INT $pid
+wait $pid
+got=$? want=130;                                   ok 'Ctrl-C' [ -s out ]
+echo "1..$n"
+[ "$failures" -eq 0 ]
