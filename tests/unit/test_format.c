@@ -315,6 +315,8 @@ static const char *write_parts(unsigned n)
         draft_set_int(&d, "split.tensors.count", IG_META_I32, all);
         memmove(d.tensors, d.tensors + begin, (end - begin) * sizeof *d.tensors);
         d.n_tensors = end - begin;
+        d.tensors[0].offset = 65536; /* out of order: the overlap check has to sort */
+        d.tensors[0].offset_fixed = true;
         draft_write(&d, &img);
         (void)snprintf(path, sizeof path, "%s/m-%05u-of-%05u.gguf", dir, p + 1, n);
         if (p == 0) memcpy(first, path, sizeof first);
