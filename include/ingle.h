@@ -286,6 +286,7 @@ typedef struct ingle_generate_options {
 typedef struct ingle_generate_result {
     ingle_finish finish;
     uint32_t n_generated;
+    int32_t last_id; /* the token that was given out last and is not yet in the session, or -1: feed it to go on */
 } ingle_generate_result;
 /* Samples from the session's logits and feeds what was sampled until something ends it. Something must have been fed before.
  * No memory is allocated per token. */

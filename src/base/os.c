@@ -179,6 +179,18 @@ ig_status ig_file_write_atomic(const char *path, const void *data, size_t n, ig_
     return ig_writer_commit(&w, err);
 }
 
+void *ig_reserve(uint64_t size)
+{
+    if (size == 0 || size > SIZE_MAX / 2 || ig_fault_hit(IG_FAULT_MAP)) return NULL;
+    void *p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void ig_unreserve(void *p, uint64_t size)
+{
+    if (p) munmap(p, (size_t)size);
+}
+
 uint64_t ig_now_ns(void)
 {
     struct timespec t;

@@ -37,6 +37,10 @@ ig_status ig_writer_write(ig_file_writer *w, const void *data, size_t n, ig_erro
 ig_status ig_writer_commit(ig_file_writer *w, ig_error *err);
 void ig_writer_abandon(ig_file_writer *w);
 
+/* Address space that reads as zero and takes memory page by page on first touch; NULL on failure. */
+void *ig_reserve(uint64_t size);
+void ig_unreserve(void *p, uint64_t size);
+
 uint64_t ig_now_ns(void); /* CLOCK_MONOTONIC */
 void ig_random(void *out, size_t n);
 

@@ -1,0 +1,33 @@
+# A short face for Meson. BUILD is the build folder.
+BUILD ?= build
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD)
+
+check:
+	./check
+
+bench: all
+	bench/bench
+
+fuzz:
+	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
+	fuzz/soak --seconds 60
+
+soak:
+	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
+	fuzz/soak
+
+format:
+	git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD) build-clang build-asan build-tsan
+
+.PHONY: all check bench fuzz soak format install clean

@@ -1,0 +1,248 @@
+/* ingle bench: speed of prompt and generation, medians of three runs after one to warm up. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/os.h"
+#include "base/pool.h"
+#include "input.h"
+#include "out.h"
+#include "verbs.h"
+
+enum { N_RUNS = 3, BANDWIDTH_BYTES = 512 << 20, PIECE_BYTES = 1 << 20 };
+
+typedef struct bench_state {
+    const cli_call *call;
+    ingle_model *model;
+    ingle_model_info info;
+    ingle_engine *engine;
+    ingle_session **sessions; /* [n_streams] */
+    ingle_step_item *items;   /* [n_streams] */
+    int32_t *ids;             /* [n_ids] */
+    int32_t *next;            /* [n_streams] */
+    uint32_t n_prompt, n_generate, n_depth, n_streams, n_batch;
+    double load_ms, prompt_tps, generate_tps;
+    uint64_t peak_rss_bytes;
+    double bandwidth; /* bytes a second; 0: not measured */
+} bench_state;
+
+static double seconds(uint64_t from) { return (double)(ig_now_ns() - from) / 1e9; }
+
+/* ------------------------------------------------------------------------------------------------ bandwidth */
+
+typedef uint64_t lanes __attribute__((vector_size(32)));
+typedef struct sweep {
+    const lanes *data;
+    _Atomic uint64_t sum; /* so that the reads cannot be left out */
+} sweep;
+
+static void read_piece(void *ctx, size_t piece, unsigned thread_idx)
+{
+    sweep *s = ctx;
+    const lanes *p = s->data + piece * (PIECE_BYTES / sizeof *p);
+    lanes a = {0}, b = {0}, c = {0}, d = {0};
+    (void)thread_idx;
+    for (size_t i = 0; i < PIECE_BYTES / sizeof *p; i += 4) {
+        a += p[i];
+        b += p[i + 1];
+        c += p[i + 2];
+        d += p[i + 3];
+    }
+    a += b + c + d;
+    s->sum += a[0] + a[1] + a[2] + a[3];
+}
+
+/* Bytes a second that all threads together read; 0 when it cannot be measured. */
+static double measure_bandwidth(unsigned n_threads)
+{
+    ig_pool *pool = NULL;
+    double best = 0;
+    if (ig_memory_available() < 2ull * BANDWIDTH_BYTES) return 0;
+    sweep s = {.data = ig_alloc_aligned(4096, BANDWIDTH_BYTES)}; /* zeroed, so every page is there */
+    if (s.data && ig_pool_new(n_threads, &pool, NULL) == IG_OK) {
+        for (int run = 0; run < 4; run++) {
+            uint64_t t = ig_now_ns();
+            ig_pool_run(pool, read_piece, &s, BANDWIDTH_BYTES / PIECE_BYTES);
+            double rate = BANDWIDTH_BYTES / seconds(t);
+            if (rate > best) best = rate;
+        }
+    }
+    ig_pool_free(pool);
+    ig_free((void *)(uintptr_t)s.data);
+    return best;
+}
+
+/* Bytes of weights that one step of one token reads: not the rows of the input embedding, and of the experts those used. */
+static double bytes_per_token(const bench_state *b)
+{
+    ingle_tensor t;
+    double all = 0, embedding = 0;
+    bool has_output = false;
+    for (uint64_t i = 0; ingle_model_tensor(b->model, i, &t); i++) {
+        double n = (double)t.n_bytes;
+        if (!strcmp(t.name, "output.weight")) has_output = true;
+        if (!strcmp(t.name, "token_embd.weight")) embedding = n;
+        if (strstr(t.name, "_exps.") && b->info.n_experts) n = n * b->info.n_experts_used / b->info.n_experts;
+        all += n;
+    }
+    return has_output ? all - embedding : all;
+}
+
+/* ------------------------------------------------------------------------------------------------ runs */
+
+static ingle_status feed(bench_state *b, ingle_session *session, uint32_t n, bool want_last, ingle_error *err)
+{
+    for (uint32_t at = 0; at < n;) {
+        uint32_t k = n - at < b->n_batch ? n - at : b->n_batch;
+        bool last = want_last && at + k == n;
+        ingle_step_item item = {.session = session, .tokens = b->ids + at, .n_tokens = k,
+                                .want = last ? INGLE_WANT_LAST : INGLE_WANT_NONE};
+        ingle_status st = ingle_engine_step(b->engine, &item, 1, err);
+        if (st != INGLE_OK) return st;
+        at += k;
+    }
+    return INGLE_OK;
+}
+
+static ingle_status generate(bench_state *b, ingle_error *err)
+{
+    for (uint32_t i = 0; i < b->n_generate; i++) {
+        for (uint32_t k = 0; k < b->n_streams; k++)
+            b->items[k] = (ingle_step_item){.session = b->sessions[k], .tokens = &b->next[k], .n_tokens = 1, .want = INGLE_WANT_LAST};
+        ingle_status st = ingle_engine_step(b->engine, b->items, b->n_streams, err);
+        if (st != INGLE_OK) return st;
+        for (uint32_t k = 0; k < b->n_streams; k++) b->next[k] = input_argmax(b->items[k].logits, b->info.n_vocab);
+    }
+    return INGLE_OK;
+}
+
+static ingle_status one_run(bench_state *b, double *prompt_tps, double *generate_tps, ingle_error *err)
+{
+    ingle_status st = INGLE_OK;
+    for (uint32_t k = 0; st == INGLE_OK && k < b->n_streams; k++) {
+        ingle_session_truncate(b->sessions[k], 0);
+        b->next[k] = (int32_t)((k * 31u + 5) % b->info.n_vocab);
+        st = feed(b, b->sessions[k], b->n_depth, false, err);
+    }
+    uint64_t t = ig_now_ns();
+    for (uint32_t k = 0; st == INGLE_OK && k < b->n_streams; k++) st = feed(b, b->sessions[k], b->n_prompt, true, err);
+    *prompt_tps = (double)b->n_prompt * b->n_streams / seconds(t);
+    t = ig_now_ns();
+    if (st == INGLE_OK) st = generate(b, err);
+    *generate_tps = (double)b->n_generate * b->n_streams / seconds(t);
+    return st;
+}
+
+static double median(double *x)
+{
+    for (int i = 1; i < N_RUNS; i++)
+        for (int k = i; k > 0 && x[k] < x[k - 1]; k--) {
+            double t = x[k];
+            x[k] = x[k - 1];
+            x[k - 1] = t;
+        }
+    return x[N_RUNS / 2];
+}
+
+static ingle_status measure(bench_state *b, ingle_error *err)
+{
+    double prompt[N_RUNS + 1], generated[N_RUNS + 1];
+    struct rusage usage;
+    for (int run = 0; run <= N_RUNS; run++) {
+        ingle_status st = one_run(b, &prompt[run], &generated[run], err);
+        if (st != INGLE_OK) return st;
+    }
+    b->prompt_tps = median(prompt + 1);
+    b->generate_tps = median(generated + 1);
+    getrusage(RUSAGE_SELF, &usage);
+    b->peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
+    b->bandwidth = measure_bandwidth(ingle_engine_n_threads(b->engine));
+    return INGLE_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ set-up and result */
+
+static ingle_status no_memory(ingle_error *err)
+{
+    ig_error e;
+    ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the benchmark's tokens");
+    return input_error(&e, err);
+}
+
+/* The standard lengths shrink where the model was trained on less; what the user asked for never does. */
+static void choose_lengths(bench_state *b)
+{
+    uint32_t trained = b->info.n_ctx_train ? b->info.n_ctx_train : UINT32_MAX;
+    b->n_prompt = cli_count(b->call, "prompt", trained / 2 < 512 ? (trained + 1) / 2 : 512);
+    b->n_generate = cli_count(b->call, "generate", trained / 4 < 128 ? (trained + 3) / 4 : 128);
+}
+
+static ingle_status set_up(bench_state *b, ingle_error *err)
+{
+    const cli_call *c = b->call;
+    uint64_t start = ig_now_ns();
+    ingle_status st = input_model(c->args[0], false, &b->model, err);
+    if (st != INGLE_OK) return st;
+    ingle_model_describe(b->model, &b->info);
+    choose_lengths(b);
+    ingle_engine_options o = {.size = sizeof o, .n_threads = cli_count(c, "threads", 0),
+                              .n_ctx = b->n_depth + b->n_prompt + b->n_generate, .n_batch = b->n_batch,
+                              .n_sessions = b->n_streams, .n_logits = b->n_streams, .kv = input_kv(c, INGLE_KV_F16)};
+    if ((st = ingle_engine_new(b->model, &o, &b->engine, err)) != INGLE_OK) return st;
+    b->load_ms = seconds(start) * 1e3;
+    uint32_t n_ids = b->n_prompt > b->n_depth ? b->n_prompt : b->n_depth;
+    b->ids = ig_calloc(n_ids, sizeof *b->ids);
+    b->next = ig_calloc(b->n_streams, sizeof *b->next);
+    b->items = ig_calloc(b->n_streams, sizeof *b->items);
+    b->sessions = ig_calloc(b->n_streams, sizeof *b->sessions);
+    if (!b->ids || !b->next || !b->items || !b->sessions) return no_memory(err);
+    for (uint32_t i = 0; i < n_ids; i++) b->ids[i] = (int32_t)((i * 7919ull + 13) % b->info.n_vocab);
+    for (uint32_t k = 0; k < b->n_streams && st == INGLE_OK; k++) st = ingle_session_new(b->engine, &b->sessions[k], err);
+    return st;
+}
+
+static void print_result(const bench_state *b)
+{
+    char rss[16];
+    double used = bytes_per_token(b) * b->generate_tps / b->n_streams, share = b->bandwidth > 0 ? used / b->bandwidth : 0;
+    unsigned n_threads = ingle_engine_n_threads(b->engine);
+    if (!cli_set(b->call, "json")) {
+        cli_outf("kernels          %s, %u threads\n", b->info.kernels, n_threads);
+        cli_outf("load             %.1f ms\n", b->load_ms);
+        cli_outf("prompt           %.1f tokens/s (%u tokens)\n", b->prompt_tps, b->n_prompt);
+        cli_outf("generate         %.1f tokens/s (%u tokens, %u streams, depth %u)\n", b->generate_tps, b->n_generate,
+                 b->n_streams, b->n_depth + b->n_prompt);
+        cli_outf("peak memory      %s\n", cli_bytes(b->peak_rss_bytes, rss));
+        if (b->bandwidth > 0) cli_outf("bandwidth        %.0f %% of %.1f GB/s\n", share * 100, b->bandwidth / 1e9);
+        return;
+    }
+    json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:I}", "kernels", b->info.kernels, "threads",
+                          (json_int_t)n_threads, "prompt", (json_int_t)b->n_prompt, "generate", (json_int_t)b->n_generate,
+                          "depth", (json_int_t)b->n_depth, "streams", (json_int_t)b->n_streams, "kv",
+                          input_kv_name(input_kv(b->call, INGLE_KV_F16)), "prompt_tps", b->prompt_tps, "generate_tps",
+                          b->generate_tps, "load_ms", b->load_ms, "peak_rss_bytes", (json_int_t)b->peak_rss_bytes);
+    json_object_set_new(j, "bandwidth_bytes_per_s", b->bandwidth > 0 ? json_real(b->bandwidth) : json_null());
+    json_object_set_new(j, "bandwidth_share", b->bandwidth > 0 ? json_real(share) : json_null());
+    cli_out_json(j);
+    json_decref(j);
+}
+
+int cli_bench(const cli_call *call)
+{
+    bench_state b = {.call = call,
+                     .n_depth = cli_count(call, "depth", 0),
+                     .n_streams = cli_count(call, "streams", 1),
+                     .n_batch = cli_count(call, "batch", 512)};
+    ingle_error err;
+    ingle_status st = set_up(&b, &err);
+    if (st == INGLE_OK) st = measure(&b, &err);
+    if (st == INGLE_OK) print_result(&b);
+    for (uint32_t k = 0; b.sessions && k < b.n_streams; k++) ingle_session_free(b.sessions[k]);
+    ingle_engine_free(b.engine);
+    ingle_model_close(b.model);
+    ig_free(b.sessions);
+    ig_free(b.items);
+    ig_free(b.next);
+    ig_free(b.ids);
+    return st == INGLE_OK ? CLI_DONE : cli_fail(err.text);
+}

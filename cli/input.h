@@ -1,0 +1,33 @@
+/* What several verbs need: a model from a path, text from an argument, a file or standard input, ids from text. */
+#ifndef INGLE_CLI_INPUT_H
+#define INGLE_CLI_INPUT_H
+
+#include "args.h"
+#include "base/mem.h"
+#include "ingle.h"
+
+typedef struct cli_ids {
+    int32_t *ids; /* owned */
+    size_t n;
+} cli_ids;
+
+ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err);
+/* Value of --kv, or standard when it is absent. */
+ingle_kv_type input_kv(const cli_call *call, ingle_kv_type standard);
+const char *input_kv_name(ingle_kv_type kv);
+
+/* Text of `text` when it is not NULL, else of the file, else of standard input. At most 1 GiB. */
+ingle_status input_text(const char *text, const char *file, ig_buf *out, ingle_error *err);
+ingle_status input_tokenize(const ingle_model *model, const char *text, size_t n, unsigned flags, cli_ids *out,
+                            ingle_error *err);
+/* Ids in text, separated by blanks, commas or newlines. Errors: BAD_INPUT names the word's number. */
+ingle_status input_ids(const char *text, size_t n, cli_ids *out, ingle_error *err);
+void input_ids_fini(cli_ids *ids);
+
+/* Index of the largest of x [n], the lowest on a tie. */
+int32_t input_argmax(const float *x, uint32_t n);
+
+/* Copies an error of base into one of the public header. */
+ingle_status input_error(const ig_error *from, ingle_error *err);
+
+#endif

@@ -1,0 +1,280 @@
+/* ingle run: feeds a prompt and streams the answer. Standard output carries the answer alone. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "input.h"
+#include "out.h"
+#include "verbs.h"
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+typedef struct run_state {
+    const cli_call *call;
+    ingle_model *model;
+    ingle_engine *engine;
+    ingle_session *session;
+    ingle_sampler *sampler;
+    ingle_logit_bias *bias; /* owned, [n_bias] */
+    size_t n_bias;
+    cli_ids prompt;
+    cli_ids answer; /* collected for --logprobs; capacity: the context */
+    size_t answer_cap;
+    bool write_failed;
+    uint64_t loaded_ns, fed_ns, first_ns, done_ns;
+    ingle_generate_result result;
+} run_state;
+
+/* ------------------------------------------------------------------------------------------------ options */
+
+static ig_status parse_bias(run_state *run, ig_error *err)
+{
+    const cli_value *v = cli_get(run->call, "logit-bias");
+    run->bias = ig_calloc(v->n_list, sizeof *run->bias);
+    if (!run->bias) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for %zu logit biases", v->n_list);
+    for (size_t i = 0; i < v->n_list; i++) {
+        const char *text = v->list[i];
+        size_t n = strcspn(text, "=");
+        uint64_t id;
+        double bias;
+        if (text[n] != '=' || !cli_parse_count(text, n, INT32_MAX, &id) || !cli_parse_real(text + n + 1, true, &bias) ||
+            bias > 1e30 || (isfinite(bias) && bias < -1e30))
+            return ig_fail(err, IG_BAD_INPUT, 0,
+                           "--logit-bias got \"%.80s\", expected a token id, = and a number, such as 42=-1.5 or 42=-inf. "
+                           "Type: ingle run --help", text);
+        run->bias[run->n_bias++] = (ingle_logit_bias){(int32_t)id, (float)bias};
+    }
+    return IG_OK;
+}
+
+static ingle_status make_sampler(run_state *run, ingle_error *err)
+{
+    const cli_call *c = run->call;
+    ingle_sampler_options o = {
+        .size = sizeof o,
+        .temperature = cli_real(c, "temp", 0.8f),
+        .top_k = cli_count(c, "top-k", 40),
+        .top_p = cli_real(c, "top-p", 0.95f),
+        .min_p = cli_real(c, "min-p", 0.05f),
+        .repetition_penalty = cli_real(c, "repeat-penalty", 1),
+        .frequency_penalty = cli_real(c, "frequency-penalty", 0),
+        .presence_penalty = cli_real(c, "presence-penalty", 0),
+        .seed = cli_get(c, "seed")->count,
+        .seed_random = !cli_set(c, "seed"),
+        .bias = run->bias,
+        .n_bias = run->n_bias,
+        .order = cli_text(c, "sampler-order"),
+    };
+    return ingle_sampler_new(run->model, &o, &run->sampler, err);
+}
+
+/* ------------------------------------------------------------------------------------------------ prompt */
+
+static ingle_status read_prompt(run_state *run, ingle_error *err)
+{
+    bool raw = cli_set(run->call, "raw");
+    ig_buf text;
+    const char *arg = run->call->n_args > 1 ? run->call->args[1] : NULL;
+    ingle_status st = input_text(arg, NULL, &text, err);
+    if (st == INGLE_OK && !arg && !raw && text.len && text.ptr[text.len - 1] == '\n') text.len--;
+    if (st == INGLE_OK)
+        st = input_tokenize(run->model, text.ptr, text.len, raw ? INGLE_PARSE_SPECIAL : INGLE_ADD_SPECIAL, &run->prompt, err);
+    ig_buf_fini(&text);
+    if (st != INGLE_OK) return st;
+    ig_error e;
+    uint32_t n_ctx = ingle_engine_n_ctx(run->engine);
+    if (run->prompt.n == 0)
+        st = (ig_fail(&e, IG_BAD_INPUT, 0, "the prompt is empty and the model adds no token before it, expected some text"),
+              input_error(&e, err));
+    else if (run->prompt.n > n_ctx)
+        st = (ig_fail(&e, IG_TOO_LARGE, 0, "the prompt has %zu tokens and the context holds %u, expected a shorter prompt or a "
+                      "larger --ctx", run->prompt.n, n_ctx), input_error(&e, err));
+    return st;
+}
+
+/* In pieces, so that Ctrl-C is seen between them; the result does not depend on the pieces. */
+static ingle_status feed_prompt(run_state *run, const int32_t *ids, size_t n, ingle_error *err)
+{
+    size_t piece = cli_count(run->call, "batch", 256);
+    for (size_t at = 0; at < n && !interrupted; at += piece) {
+        ingle_status st = ingle_session_feed(run->session, ids + at, n - at < piece ? n - at : piece, err);
+        if (st != INGLE_OK) return st;
+    }
+    return INGLE_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ answer */
+
+static bool on_text(void *user, const char *text, size_t n, int32_t id)
+{
+    run_state *run = user;
+    if (run->first_ns == 0) run->first_ns = ig_now_ns();
+    if (run->answer.n < run->answer_cap) run->answer.ids[run->answer.n++] = id;
+    if (n && !cli_out_stream(text, n)) run->write_failed = true;
+    return !interrupted && !run->write_failed;
+}
+
+static ingle_status generate(run_state *run, ingle_error *err)
+{
+    const cli_value *stop = cli_get(run->call, "stop");
+    ingle_generate_options o = {
+        .size = sizeof o,
+        .n_max = cli_count(run->call, "max-tokens", 0),
+        .stops = stop->list,
+        .n_stops = stop->n_list,
+        .shift = cli_set(run->call, "context-shift"),
+        .shift_keep = 1,
+        .on_text = on_text,
+        .user = run,
+    };
+    ingle_sampler_accept(run->sampler, run->prompt.ids, run->prompt.n);
+    return ingle_generate(run->session, run->sampler, &o, &run->result, err);
+}
+
+static void print_piece(const ingle_model *model, int32_t id)
+{
+    char text[256];
+    size_t n = 0;
+    if (ingle_detokenize(model, &id, 1, INGLE_WRITE_SPECIAL, text, sizeof text, &n, NULL) != INGLE_OK) n = 0;
+    fputc('"', stderr);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\') fprintf(stderr, "\\%c", c);
+        else if (c < 0x20 || c >= 0x7f) fprintf(stderr, "\\x%02x", c);
+        else fputc(c, stderr);
+    }
+    fputc('"', stderr);
+}
+
+/* One line a token: its id, text, log probability, then the best alternatives. The answer is computed once more, which by
+ * the promise of determinism gives the very logits it was sampled from. */
+static ingle_status print_logprobs(run_state *run, ingle_error *err)
+{
+    uint32_t n_top = cli_count(run->call, "logprobs", 0);
+    ingle_logprob chosen, *top = ig_calloc(n_top, sizeof *top);
+    ingle_session_truncate(run->session, (uint32_t)run->prompt.n - 1);
+    ingle_status st = top ? feed_prompt(run, run->prompt.ids + run->prompt.n - 1, 1, err) : INGLE_NO_MEMORY;
+    for (size_t i = 0; st == INGLE_OK && i < run->answer.n; i++) {
+        st = ingle_logprobs(run->model, ingle_session_logits(run->session), run->answer.ids[i], &chosen, top, n_top, err);
+        if (st != INGLE_OK) break;
+        cli_note("%d ", chosen.id);
+        print_piece(run->model, chosen.id);
+        cli_note(" %.6f", (double)chosen.logprob);
+        for (uint32_t k = 0; k < n_top; k++) {
+            cli_note("  %d ", top[k].id);
+            print_piece(run->model, top[k].id);
+            cli_note(" %.6f", (double)top[k].logprob);
+        }
+        cli_note("\n");
+        if (i + 1 < run->answer.n) st = ingle_session_feed(run->session, &run->answer.ids[i], 1, err);
+    }
+    ig_free(top);
+    return st;
+}
+
+static double ms(uint64_t from, uint64_t to) { return to > from ? (double)(to - from) / 1e6 : 0; }
+static double rate(size_t n, double milliseconds) { return milliseconds > 0 ? (double)n * 1000 / milliseconds : 0; }
+
+static void print_stats(const run_state *run)
+{
+    ingle_model_info info;
+    struct rusage usage;
+    char peak[16];
+    double feed = ms(run->loaded_ns, run->fed_ns), answer = ms(run->fed_ns, run->done_ns);
+    ingle_model_describe(run->model, &info);
+    getrusage(RUSAGE_SELF, &usage);
+    cli_note("ran in this process, kernels %s, %u threads\n", info.kernels, ingle_engine_n_threads(run->engine));
+    cli_note("load         %10.1f ms\n", ms(run->call->start_ns, run->loaded_ns));
+    cli_note("prompt       %10zu tokens %10.1f tokens/s\n", run->prompt.n, rate(run->prompt.n, feed));
+    cli_note("generated    %10u tokens %10.1f tokens/s\n", run->result.n_generated, rate(run->result.n_generated, answer));
+    cli_note("first token  %10.1f ms after the start\n", ms(run->call->start_ns, run->first_ns));
+    cli_note("peak memory  %10s\n", cli_bytes((uint64_t)usage.ru_maxrss * 1024, peak));
+    cli_note("seed         %llu\n", (unsigned long long)ingle_sampler_seed(run->sampler));
+}
+
+/* ------------------------------------------------------------------------------------------------ all together */
+
+static ingle_status prepare(run_state *run, ingle_error *err)
+{
+    const cli_call *c = run->call;
+    ingle_engine_options o = {.size = sizeof o,
+                              .n_threads = cli_count(c, "threads", 0),
+                              .n_ctx = cli_count(c, "ctx", 0),
+                              .n_batch = cli_count(c, "batch", 0),
+                              .kv = input_kv(c, INGLE_KV_F16)};
+    ingle_status st = input_model(c->args[0], false, &run->model, err);
+    if (st == INGLE_OK) st = make_sampler(run, err);
+    if (st == INGLE_OK) st = ingle_engine_new(run->model, &o, &run->engine, err);
+    if (st == INGLE_OK) st = ingle_session_new(run->engine, &run->session, err);
+    if (st == INGLE_OK) st = read_prompt(run, err);
+    if (st == INGLE_OK && cli_set(c, "logprobs")) {
+        run->answer_cap = ingle_engine_n_ctx(run->engine) + 1;
+        run->answer.ids = ig_calloc(run->answer_cap, sizeof *run->answer.ids);
+        ig_error e;
+        if (!run->answer.ids) st = (ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for --logprobs"), input_error(&e, err));
+    }
+    if (st == INGLE_OK && cli_set(c, "verbose"))
+        cli_note("ingle: no daemon, this process opened %s (%u threads, context %u)\n", c->args[0],
+                 ingle_engine_n_threads(run->engine), ingle_engine_n_ctx(run->engine));
+    return st;
+}
+
+static int finish(run_state *run)
+{
+    const cli_call *c = run->call;
+    ingle_error err;
+    if (isatty(STDOUT_FILENO)) cli_out_stream("\n", 1);
+    if (run->write_failed) return CLI_FAILED;
+    if (run->result.finish == INGLE_FINISH_CONTEXT)
+        cli_note("ingle: the context of %u tokens is full, the answer ends here\n", ingle_engine_n_ctx(run->engine));
+    if (cli_set(c, "logprobs") && print_logprobs(run, &err) != INGLE_OK) return cli_fail(err.text);
+    if (cli_set(c, "stats")) print_stats(run);
+    return interrupted ? CLI_INTERRUPTED : CLI_DONE;
+}
+
+static int answer(run_state *run)
+{
+    ingle_error err;
+    run->loaded_ns = ig_now_ns();
+    /* The second Ctrl-C ends the process at once. */
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
+    ingle_status st = feed_prompt(run, run->prompt.ids, run->prompt.n, &err);
+    run->fed_ns = ig_now_ns();
+    if (st == INGLE_OK && interrupted) return CLI_INTERRUPTED;
+    if (st == INGLE_OK) st = generate(run, &err);
+    run->done_ns = ig_now_ns();
+    return st == INGLE_OK ? finish(run) : cli_fail(err.text);
+}
+
+int cli_run(const cli_call *call)
+{
+    run_state run = {.call = call};
+    ingle_error err;
+    ig_error usage;
+    int code;
+    if (call->n_args < 2 && isatty(STDIN_FILENO))
+        return cli_usage("run got no prompt, expected PROMPT or text on standard input. Type: ingle run --help");
+    if (cli_set(call, "logprobs") && cli_set(call, "context-shift"))
+        return cli_usage("--logprobs and --context-shift exclude each other. Type: ingle run --help");
+    if (parse_bias(&run, &usage) != IG_OK) code = cli_usage(usage.text);
+    else if (prepare(&run, &err) != INGLE_OK) code = cli_fail(err.text);
+    else code = answer(&run);
+    ingle_sampler_free(run.sampler);
+    ingle_session_free(run.session);
+    ingle_engine_free(run.engine);
+    ingle_model_close(run.model);
+    input_ids_fini(&run.prompt);
+    input_ids_fini(&run.answer);
+    ig_free(run.bias);
+    return code;
+}

@@ -1,0 +1,178 @@
+#include "table.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "verbs.h"
+
+#define THREADS                                                                                                        \
+    {"threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one per usable core)"}
+#define CONTEXT(text) {"ctx", 0, CLI_COUNT, "N", 1, 16777216, NULL, text}
+#define KV(standard)                                                                                                   \
+    {"kv", 0, CLI_CHOICE, "TYPE", 0, 0, "f32|f16|q8_0", "number type of the key and value cache (default: " standard ")"}
+#define JSON {"json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print one JSON object"}
+#define LEN(a) (sizeof(a) / sizeof *(a))
+
+static const cli_flag run_flags[] = {
+    {"max-tokens", 'n', CLI_COUNT, "N", 1, UINT32_MAX, NULL, "stop after N tokens (default: when the model ends or the context is full)"},
+    {"raw", 0, CLI_SWITCH, NULL, 0, 0, NULL, "feed the prompt as it is: add no special tokens, read text such as <s> as the control token"},
+    {"temp", 0, CLI_REAL, "F", 0, 100, NULL, "temperature; 0 always takes the most probable token (default: 0.8)"},
+    {"top-k", 0, CLI_COUNT, "N", 0, UINT32_MAX, NULL, "choose among the N most probable tokens; 0 is off (default: 40)"},
+    {"top-p", 0, CLI_REAL, "F", 0, 1, NULL, "choose among the most probable tokens that make up F together; 1 is off (default: 0.95)"},
+    {"min-p", 0, CLI_REAL, "F", 0, 1, NULL, "leave out tokens less probable than F times the best; 0 is off (default: 0.05)"},
+    {"repeat-penalty", 0, CLI_REAL, "F", 0.01, 100, NULL, "make tokens of the last 64 less likely; 1 is off (default: 1)"},
+    {"frequency-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F for every time a token occurred (default: 0)"},
+    {"presence-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F when a token occurred at all (default: 0)"},
+    {"seed", 0, CLI_COUNT, "N", 0, 18446744073709551615.0, NULL, "the same seed gives the same answer (default: a random one, told by --stats)"},
+    {"stop", 0, CLI_LIST, "TEXT", 0, 0, NULL, "end before TEXT would be printed; may be given again"},
+    {"logit-bias", 0, CLI_LIST, "ID=F", 0, 0, NULL, "add F to the logit of token ID, -inf forbids it; may be given again"},
+    {"sampler-order", 0, CLI_TEXT, "LIST", 0, 0, NULL, "order of the stages (default: bias;penalties;top_k;top_p;min_p;temperature); a stage not named is off"},
+    CONTEXT("tokens that prompt and answer may have together (default: what the model was trained on, at most 4096)"),
+    THREADS,
+    KV("f16"),
+    {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    {"context-shift", 0, CLI_SWITCH, NULL, 0, 0, NULL, "when the context is full drop its older half and go on, instead of ending"},
+    {"logprobs", 0, CLI_COUNT, "N", 0, 1000, NULL, "after the text print on stderr every token's log probability and the N best alternatives"},
+    {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times, speeds, memory and seed on stderr"},
+    {"verbose", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say on stderr what runs where"},
+};
+
+static const cli_flag show_flags[] = {
+    CONTEXT("context to compute the memory for (default: the one the model was trained on)"),
+    KV("f16"),
+    {"tensors", 0, CLI_SWITCH, NULL, 0, 0, NULL, "list every tensor"},
+    {"meta", 0, CLI_TEXT, "KEY", 0, 0, NULL, "print only the value of KEY, an array one element a line"},
+    JSON,
+};
+
+static const cli_flag tokenize_flags[] = {
+    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "read FILE, byte for byte"},
+    {"special", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add the vocabulary's special tokens and read text such as <s> as one; with --decode write them out"},
+    {"decode", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the input is ids, print their text"},
+};
+
+static const cli_flag eval_flags[] = {
+    {"tokens", 0, CLI_TEXT, "IDS", 0, 0, NULL, "token ids separated by commas"},
+    {"logits", 0, CLI_FILE, "FILE", 0, 0, NULL, "write the logits of every position, raw little-endian float32 [n, vocab]"},
+    {"greedy", 0, CLI_COUNT, "N", 1, 16777216, NULL, "print the N most probable ids that follow, each fed in turn"},
+    {"text", 0, CLI_FILE, "FILE", 0, 0, NULL, "measure the perplexity of FILE"},
+    {"window", 0, CLI_COUNT, "N", 4, 16777216, NULL, "with --text: tokens of one window (default: 512, at most the trained context)"},
+    {"chunk", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens taken in one step (default: 256)"},
+    CONTEXT("context (default: 256, or the tokens rounded up to a multiple of 256, at most the trained one)"),
+    THREADS,
+    KV("f32"),
+    JSON,
+};
+
+static const cli_flag bench_flags[] = {
+    {"prompt", 0, CLI_COUNT, "N", 1, 16777216, NULL, "tokens of the prompt (default: 512, or half the trained context)"},
+    {"generate", 0, CLI_COUNT, "N", 1, 16777216, NULL, "tokens to generate (default: 128, or a quarter of the trained context)"},
+    {"depth", 0, CLI_COUNT, "N", 0, 16777216, NULL, "tokens already in the context (default: 0)"},
+    {"streams", 0, CLI_COUNT, "N", 1, 1024, NULL, "sequences generated together (default: 1)"},
+    {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 512)"},
+    THREADS,
+    KV("f16"),
+    JSON,
+};
+
+static const cli_flag help_flags[] = {
+    {"man", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print the manual page as roff"},
+};
+
+const cli_verb cli_verbs[] = {
+    {"run", "MODEL [PROMPT]", "answer a prompt with a model file",
+     "Opens the model file MODEL in this process, feeds PROMPT and prints the text that the model adds, as it comes. Without "
+     "PROMPT the prompt is read from standard input; one newline at its end is dropped, unless --raw is given.\n\n"
+     "Nothing but the answer goes to standard output. When the context is full the answer ends and a line on standard error "
+     "says so.",
+     "ingle run model.gguf \"Once upon a time\"\n"
+     "ingle run model.gguf --temp 0 -n 100 <question.txt\n"
+     "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"",
+     run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
+    {"show", "MODEL", "describe a model file",
+     "Prints what the model file MODEL holds, its metadata and the memory that a context needs, and whether that fits into "
+     "this machine's free memory.",
+     "ingle show model.gguf --ctx 8192\n"
+     "ingle show model.gguf --json\n"
+     "ingle show model.gguf --meta tokenizer.chat_template",
+     show_flags, LEN(show_flags), 1, 1, "@file", cli_show},
+    {"tokenize", "MODEL [TEXT]", "turn text into token ids and back",
+     "Prints the token ids of TEXT, of --file FILE or of standard input on one line. The bytes are taken as they are. Works "
+     "for files that hold a vocabulary and no weights.",
+     "ingle tokenize model.gguf \"Hello world\"\n"
+     "ingle tokenize model.gguf --file page.txt --special\n"
+     "ingle tokenize model.gguf --decode \"403 407 261\"",
+     tokenize_flags, LEN(tokenize_flags), 1, 2, "@file", cli_tokenize},
+    {"eval", "MODEL", "compute logits or perplexity",
+     "With --tokens: runs the ids through the model and writes the logits (--logits), prints the greedy continuation "
+     "(--greedy), or else prints the most probable next id of every position. Works for files without a vocabulary.\n\n"
+     "With --text: perplexity. The text is tokenized with BOS and read in windows that do not overlap; a rest "
+     "shorter than a window is left out. Each window starts with an empty context, and the tokens of its second half are scored: "
+     "of N tokens, positions N/2 to N-2 predict the token after them.",
+     "ingle eval model.gguf --tokens 1,403,407 --logits out.f32\n"
+     "ingle eval model.gguf --text book.txt --window 128",
+     eval_flags, LEN(eval_flags), 1, 1, "@file", cli_eval},
+    {"bench", "MODEL", "measure speed",
+     "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share of "
+     "bandwidth is what generation reads of the weights per second, compared with the speed at which all threads together "
+     "read a buffer of 512 MiB.",
+     "ingle bench model.gguf\n"
+     "ingle bench model.gguf --threads 4 --streams 8 --json",
+     bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
+    {"completion", "bash|zsh|fish", "print a shell completion script",
+     "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
+     "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},
+    {"help", "[VERB]", "explain a verb", "Prints the same as ingle VERB --help.", "ingle help run", help_flags,
+     LEN(help_flags), 0, 1, "@verb", cli_help},
+    {"version", "", "print the version", "Prints the version of ingle.", "ingle version", NULL, 0, 0, 0, "", cli_version},
+};
+const size_t n_cli_verbs = LEN(cli_verbs);
+
+const cli_verb *cli_verb_find(const char *name)
+{
+    for (size_t i = 0; i < n_cli_verbs; i++)
+        if (!strcmp(cli_verbs[i].name, name)) return &cli_verbs[i];
+    return NULL;
+}
+
+/* Edits (insert, delete, replace) from a to b; words longer than 31 bytes count as far away. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[32], n_a = strlen(a), n_b = strlen(b);
+    if (n_a >= LEN(row) || n_b >= LEN(row)) return SIZE_MAX;
+    for (size_t j = 0; j <= n_b; j++) row[j] = j;
+    for (size_t i = 1; i <= n_a; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n_b; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[n_b];
+}
+
+const char *cli_nearest_verb(const char *word)
+{
+    const char *best = NULL;
+    size_t least = 3;
+    for (size_t i = 0; i < n_cli_verbs; i++) {
+        size_t d = distance(word, cli_verbs[i].name);
+        if (d < least && d < strlen(cli_verbs[i].name)) least = d, best = cli_verbs[i].name;
+    }
+    return best;
+}
+
+const cli_flag *cli_nearest_flag(const cli_verb *verb, const char *name)
+{
+    const cli_flag *best = NULL;
+    size_t least = 4;
+    for (size_t i = 0; i < verb->n_flags; i++) {
+        size_t d = distance(name, verb->flags[i].name);
+        if (d < least && d < strlen(verb->flags[i].name)) least = d, best = &verb->flags[i];
+    }
+    return best;
+}

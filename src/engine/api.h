@@ -1,0 +1,41 @@
+/* What the public objects hold: private to src/engine. */
+#ifndef IG_ENGINE_API_H
+#define IG_ENGINE_API_H
+
+#include "base/mem.h"
+#include "format/format.h"
+#include "ingle.h"
+#include "model/model.h"
+#include "text/token/token.h"
+
+struct ingle_model {
+    ig_format *file;
+    const ig_kernels *kernels;
+    ig_vocab *vocab;  /* NULL: the file has none */
+    ig_model *net;    /* NULL: no tensors, or vocab_only */
+    ig_arena names;   /* NUL-terminated copies of keys and tensor names */
+    const char **meta_names, **tensor_names;
+    const char *architecture, *name;
+    uint64_t n_params, weight_bytes; /* over the whole directory */
+};
+
+struct ingle_engine {
+    const ingle_model *model;
+    ig_run *run;
+    uint32_t n_ctx, n_batch, n_logits, n_sessions_max, n_sessions, n_threads;
+    ig_step_item *items; /* [n_sessions_max] */
+};
+
+struct ingle_session {
+    ingle_engine *engine;
+    ig_seq seq;
+    int32_t *tokens; /* [n_ctx] what was fed */
+    float *logits;   /* [n_vocab] */
+    bool has_logits;
+};
+
+/* Copies an internal failure to the caller's struct. */
+ingle_status ig_pass(ig_status st, const ig_error *from, ingle_error *to);
+uint32_t ig_logits_width(const ingle_model *m);
+
+#endif

@@ -1,0 +1,228 @@
+/* Engines and sessions: the public face of runs and sequences. */
+#include "base/os.h"
+#include "engine/api.h"
+
+enum { N_CTX_DEFAULT = 4096, N_BATCH_DEFAULT = 256 };
+
+static const ig_kv kv_kinds[] = {[INGLE_KV_F16] = IG_KV_F16, [INGLE_KV_F32] = IG_KV_F32, [INGLE_KV_Q8_0] = IG_KV_Q8_0};
+
+static ig_status resolve(ingle_engine *e, const ingle_engine_options *o, ig_run_options *run, ig_error *err)
+{
+    const ig_model *net = e->model->net;
+    const char *path = ig_format_path(e->model->file);
+    if (!net) return ig_fail(err, IG_UNSUPPORTED, 0, "%s: the file was opened without tensors and cannot be run", path);
+    uint32_t trained = ig_model_hparams(net)->n_ctx_train;
+    e->n_ctx = o && o->n_ctx ? o->n_ctx : trained < N_CTX_DEFAULT ? trained : N_CTX_DEFAULT;
+    if (e->n_ctx > trained)
+        return ig_fail(err, IG_TOO_LARGE, 0, "%s: a context of %u tokens was asked for, the model was trained on %u", path,
+                       e->n_ctx, trained);
+    if (o && (unsigned)o->kv > INGLE_KV_Q8_0) return ig_fail(err, IG_BAD_INPUT, 0, "KV type %d is not known", (int)o->kv);
+    e->n_batch = o && o->n_batch ? o->n_batch : N_BATCH_DEFAULT;
+    e->n_sessions_max = o && o->n_sessions ? o->n_sessions : 1;
+    e->n_logits = o && o->n_logits ? o->n_logits : e->n_sessions_max;
+    e->n_threads = o && o->n_threads ? o->n_threads : ig_cores();
+    if (e->n_threads > 1024)
+        return ig_fail(err, IG_TOO_LARGE, 0, "%u threads were asked for, at most 1024 can be used", e->n_threads);
+    if (e->n_batch > e->n_ctx * (uint64_t)e->n_sessions_max) e->n_batch = e->n_ctx * e->n_sessions_max;
+    if (e->n_sessions_max > 65536 || e->n_logits > 1u << 20)
+        return ig_fail(err, IG_TOO_LARGE, 0, "%u sessions and %u logit rows were asked for, at most 65536 and 1048576 can be",
+                       e->n_sessions_max, e->n_logits);
+    *run = (ig_run_options){.n_threads = e->n_threads, .n_batch = e->n_batch, .n_logits = e->n_logits,
+                            .kv = kv_kinds[o ? o->kv : INGLE_KV_F16]};
+    uint64_t per_session = (e->n_ctx + IG_PAGE_TOKENS - 1) / IG_PAGE_TOKENS, pages = per_session * e->n_sessions_max;
+    if (o && o->kv_bytes_max) {
+        uint64_t most = o->kv_bytes_max / ig_model_page_bytes(net, run->kv);
+        if (most == 0)
+            return ig_fail(err, IG_TOO_LARGE, 0, "one KV page needs %llu bytes, the limit is %llu",
+                           (unsigned long long)ig_model_page_bytes(net, run->kv), (unsigned long long)o->kv_bytes_max);
+        if (most < pages) pages = most;
+    }
+    if (pages > UINT32_MAX / 2) return ig_fail(err, IG_TOO_LARGE, 0, "%llu KV pages were asked for, at most %u can be used",
+                                               (unsigned long long)pages, UINT32_MAX / 2);
+    run->n_pages = (uint32_t)pages;
+    return IG_OK;
+}
+
+ingle_status ingle_engine_new(const ingle_model *model, const ingle_engine_options *options, ingle_engine **out,
+                              ingle_error *err)
+{
+    ig_error e;
+    ig_run_options run;
+    *out = NULL;
+    ingle_engine *engine = ig_calloc(1, sizeof *engine);
+    if (!engine) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the engine"), &e, err);
+    engine->model = model;
+    ig_status st = resolve(engine, options, &run, &e);
+    if (st == IG_OK) st = ig_run_new(model->net, &run, &engine->run, &e);
+    if (st == IG_OK && !(engine->items = ig_calloc(engine->n_sessions_max, sizeof *engine->items)))
+        st = ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for %u sessions", engine->n_sessions_max);
+    if (st != IG_OK) {
+        ingle_engine_free(engine);
+        return ig_pass(st, &e, err);
+    }
+    *out = engine;
+    return INGLE_OK;
+}
+
+void ingle_engine_free(ingle_engine *engine)
+{
+    if (!engine) return;
+    ig_run_free(engine->run);
+    ig_free(engine->items);
+    ig_free(engine);
+}
+
+uint32_t ingle_engine_n_ctx(const ingle_engine *engine) { return engine->n_ctx; }
+uint32_t ingle_engine_n_threads(const ingle_engine *engine) { return engine->n_threads; }
+
+ingle_status ingle_session_new(ingle_engine *engine, ingle_session **out, ingle_error *err)
+{
+    ig_error e;
+    *out = NULL;
+    if (engine->n_sessions == engine->n_sessions_max)
+        return ig_pass(ig_fail(&e, IG_TOO_LARGE, 0, "%u sessions live already, the engine holds %u", engine->n_sessions,
+                               engine->n_sessions_max), &e, err);
+    ingle_session *s = ig_calloc(1, sizeof *s);
+    if (!s) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a session"), &e, err);
+    s->engine = engine;
+    engine->n_sessions++;
+    ig_status st = ig_seq_init(&s->seq, engine->n_ctx, &e);
+    s->tokens = ig_calloc(engine->n_ctx, sizeof *s->tokens);
+    s->logits = ig_calloc(ig_logits_width(engine->model), sizeof *s->logits);
+    if (st == IG_OK && (!s->tokens || !s->logits)) st = ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a session");
+    if (st != IG_OK) {
+        ingle_session_free(s);
+        return ig_pass(st, &e, err);
+    }
+    *out = s;
+    return INGLE_OK;
+}
+
+void ingle_session_free(ingle_session *session)
+{
+    if (!session) return;
+    ig_seq_fini(session->engine->run, &session->seq);
+    session->engine->n_sessions--;
+    ig_free(session->tokens);
+    ig_free(session->logits);
+    ig_free(session);
+}
+
+uint32_t ingle_session_length(const ingle_session *session) { return session->seq.n_tokens; }
+
+void ingle_session_truncate(ingle_session *session, uint32_t n)
+{
+    if (n >= session->seq.n_tokens) return;
+    ig_seq_truncate(session->engine->run, &session->seq, n);
+    session->has_logits = false;
+}
+
+const float *ingle_session_logits(const ingle_session *session) { return session->has_logits ? session->logits : NULL; }
+
+static ig_status check_room(const ingle_session *s, uint64_t n, ig_error *err)
+{
+    uint64_t end = s->seq.n_tokens + n;
+    if (end <= s->engine->n_ctx) return IG_OK;
+    return ig_fail(err, IG_TOO_LARGE, 0,
+                   "%llu tokens do not fit: the session would hold %llu, the context holds %u (a larger --ctx helps up to %u)",
+                   (unsigned long long)n, (unsigned long long)end, s->engine->n_ctx,
+                   ig_model_hparams(s->engine->model->net)->n_ctx_train);
+}
+
+/* The last row of a step's logits becomes the session's own. */
+static void keep_logits(ingle_session *s, const ig_step_item *it)
+{
+    uint32_t width = ig_logits_width(s->engine->model);
+    s->has_logits = it->logits != NULL;
+    if (!it->logits) return;
+    const float *last = it->logits + (it->want == IG_WANT_ALL ? (size_t)(it->n - 1) * width : 0);
+    memcpy(s->logits, last, width * sizeof *last);
+}
+
+static ig_status step(ingle_engine *engine, ingle_step_item *items, size_t n_items, ig_error *err)
+{
+    if (n_items > engine->n_sessions_max)
+        return ig_fail(err, IG_TOO_LARGE, 0, "the step has %zu items, the engine holds %u sessions", n_items,
+                       engine->n_sessions_max);
+    for (size_t i = 0; i < n_items; i++) {
+        const ingle_step_item *it = &items[i];
+        if (!it->session || it->session->engine != engine)
+            return ig_fail(err, IG_BAD_INPUT, i, "item %zu of the step has no session of this engine", i);
+        if ((unsigned)it->want > INGLE_WANT_ALL)
+            return ig_fail(err, IG_BAD_INPUT, i, "item %zu of the step wants %d, expected none, last or all", i, (int)it->want);
+        IG_TRY(check_room(it->session, it->n_tokens, err));
+        engine->items[i] = (ig_step_item){.seq = &it->session->seq, .tokens = it->tokens, .n = it->n_tokens,
+                                          .want = (ig_want)it->want};
+    }
+    IG_TRY(ig_step(engine->run, engine->items, n_items, err));
+    for (size_t i = 0; i < n_items; i++) {
+        ingle_session *s = items[i].session;
+        memmove(s->tokens + s->seq.n_tokens - items[i].n_tokens, items[i].tokens, items[i].n_tokens * sizeof *s->tokens);
+        items[i].logits = engine->items[i].logits;
+        keep_logits(s, &engine->items[i]);
+    }
+    return IG_OK;
+}
+
+ingle_status ingle_engine_step(ingle_engine *engine, ingle_step_item *items, size_t n_items, ingle_error *err)
+{
+    ig_error e;
+    return ig_pass(step(engine, items, n_items, &e), &e, err);
+}
+
+static ig_status feed(ingle_session *s, const int32_t *tokens, size_t n, ig_error *err)
+{
+    if (n == 0) return ig_fail(err, IG_BAD_INPUT, 0, "there is nothing to feed, expected at least 1 token");
+    IG_TRY(check_room(s, n, err));
+    uint32_t before = s->seq.n_tokens;
+    bool had_logits = s->has_logits;
+    for (size_t done = 0; done < n;) {
+        uint32_t chunk = n - done < s->engine->n_batch ? (uint32_t)(n - done) : s->engine->n_batch;
+        ingle_want want = done + chunk == n ? INGLE_WANT_LAST : INGLE_WANT_NONE;
+        ingle_step_item it = {.session = s, .tokens = tokens + done, .n_tokens = chunk, .want = want};
+        ig_status st = step(s->engine, &it, 1, err);
+        if (st != IG_OK) {
+            ig_seq_truncate(s->engine->run, &s->seq, before);
+            s->has_logits = had_logits; /* the buffer is written by a successful last chunk alone */
+            return st;
+        }
+        done += chunk;
+    }
+    return IG_OK;
+}
+
+ingle_status ingle_session_feed(ingle_session *session, const int32_t *tokens, size_t n, ingle_error *err)
+{
+    ig_error e;
+    return ig_pass(feed(session, tokens, n, &e), &e, err);
+}
+
+ingle_status ingle_session_feed_text(ingle_session *session, const char *text, size_t n_text, unsigned flags,
+                                     ingle_error *err)
+{
+    ig_error e;
+    ig_ids ids = {0};
+    const ingle_model *m = session->engine->model;
+    unsigned f = (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
+    ig_status st = m->vocab ? ig_tokenize(m->vocab, text, n_text, f, &ids, &e)
+                            : ig_fail(&e, IG_UNSUPPORTED, 0, "%s: the file has no vocabulary, feed token ids instead of text",
+                                      ig_format_path(m->file));
+    if (st == IG_OK) st = feed(session, ids.ptr, ids.len, &e);
+    ig_free(ids.ptr);
+    return ig_pass(st, &e, err);
+}
+
+ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32_t n_discard, ingle_error *err)
+{
+    ig_error e;
+    uint64_t end = (uint64_t)n_keep + n_discard;
+    uint32_t length = session->seq.n_tokens;
+    if (n_discard == 0 || end >= length)
+        return ig_pass(ig_fail(&e, IG_BAD_INPUT, 0,
+                               "cannot drop %u tokens after the first %u: the session holds %u and must keep at least one behind",
+                               n_discard, n_keep, length), &e, err);
+    /* The tail is fed again behind the head. It moves down inside `tokens`; feed copies it onto itself. */
+    memmove(session->tokens + n_keep, session->tokens + end, (length - end) * sizeof *session->tokens);
+    ig_seq_truncate(session->engine->run, &session->seq, n_keep);
+    return ig_pass(feed(session, session->tokens + n_keep, (size_t)(length - end), &e), &e, err);
+}

@@ -1,0 +1,29 @@
+/* The list of types that can be computed with: dispatch, harness and benchmark read it. A new type is a row here, a row in
+ * src/tensor/tensor.c and its functions in ref/ (to_f32 and mul named after it); faster levels may add their own mul. */
+#ifndef IG_KERNEL_LIST_H
+#define IG_KERNEL_LIST_H
+
+#include "kernel/kernel.h"
+
+/* id, function suffix, packed form of the activations */
+#define IG_KERNEL_TYPES(X)                                                                                             \
+    X(F32, f32, F32)                                                                                                   \
+    X(F16, f16, F32)                                                                                                   \
+    X(BF16, bf16, F32)                                                                                                 \
+    X(Q4_0, q4_0, Q8)                                                                                                  \
+    X(Q8_0, q8_0, Q8)                                                                                                  \
+    X(Q4_K, q4_k, Q8K)                                                                                                 \
+    X(Q6_K, q6_k, Q8K)
+
+#define X(id, name, pack)                                                                                              \
+    void ig_to_f32_##name##_ref(const void *src, float *dst, size_t n);                                                \
+    void ig_mul_##name##_ref(const ig_mul_args *a);
+IG_KERNEL_TYPES(X)
+#undef X
+
+/* Each level fills what it has over what is there; called weakest first. cpu: base/cpu.h flags. */
+void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu);
+
+#endif

@@ -1,0 +1,194 @@
+/* Reference kernels for everything that is no matrix product: packing, KV rows, norms, activations, softmax, rotation. */
+#include <float.h>
+#include <math.h>
+
+#include "kernel/kernel_list.h"
+#include "kernel/pack.h"
+#include "kernel/ref/ref.h"
+
+/* Scale and codes of n values (kernel/pack.h). Returns d. */
+static float quantise(const float *x, int8_t *q, size_t n)
+{
+    float max = 0;
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        float m = fabsf(x[i]);
+        finite = finite && m <= FLT_MAX;
+        if (m > max) max = m;
+    }
+    memset(q, 0, n);
+    if (!finite) return NAN;
+    if (max < IG_PACK_TINY) return 0;
+    float inverse = 127 / max;
+    for (size_t i = 0; i < n; i++) q[i] = (int8_t)nearbyintf(x[i] * inverse);
+    return max / 127;
+}
+
+static size_t bytes_f32(size_t n) { return n * sizeof(float); }
+static void copy_f32(const float *src, void *dst, size_t n) { memcpy(dst, src, n * sizeof *src); }
+static size_t bytes_q8(size_t n) { return n / 32 * sizeof(ig_q8); }
+static size_t bytes_q8k(size_t n) { return n / 256 * sizeof(ig_q8k); }
+
+static void pack_q8(const float *src, void *dst, size_t n)
+{
+    for (size_t b = 0; b < n / 32; b++) {
+        ig_q8 out = {0};
+        float x[32];
+        memcpy(x, src + 32 * b, sizeof x);
+        out.d = quantise(x, out.q, 32);
+        for (int i = 0; i < 32; i++) out.sum += out.q[i];
+        memcpy((uint8_t *)dst + b * sizeof out, &out, sizeof out);
+    }
+}
+
+static void pack_q8k(const float *src, void *dst, size_t n)
+{
+    for (size_t b = 0; b < n / 256; b++) {
+        ig_q8k out = {0};
+        float x[256];
+        memcpy(x, src + 256 * b, sizeof x);
+        out.d = quantise(x, out.q, 256);
+        for (int i = 0; i < 256; i++) out.bsums[i / 16] = (int16_t)(out.bsums[i / 16] + out.q[i]);
+        memcpy((uint8_t *)dst + b * sizeof out, &out, sizeof out);
+    }
+}
+
+static size_t bytes_f16(size_t n) { return 2 * n; }
+static void store_f16(const float *src, void *dst, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h = ig_f32_to_f16(src[i]);
+        memcpy((uint8_t *)dst + 2 * i, &h, 2);
+    }
+}
+
+/* KV rows in Q8_0: blocks of 32 as in ref/blocks.c, the last one padded with zeros. */
+static size_t bytes_q8_0(size_t n) { return (n + 31) / 32 * 34; }
+static void store_q8_0(const float *src, void *dst, size_t n)
+{
+    uint8_t *out = dst;
+    for (size_t i = 0; i < n; i += 32, out += 34) {
+        float x[32] = {0};
+        int8_t q[32];
+        memcpy(x, src + i, (n - i < 32 ? n - i : 32) * sizeof *x);
+        uint16_t d = ig_f32_to_f16(quantise(x, q, 32));
+        memcpy(out, &d, 2);
+        memcpy(out + 2, q, 32);
+    }
+}
+
+/* Value i of a stored row. */
+static float at_f32(const uint8_t *row, size_t i)
+{
+    float v;
+    memcpy(&v, row + 4 * i, 4);
+    return v;
+}
+static float at_f16(const uint8_t *row, size_t i) { return ig_load_f16(row + 2 * i); }
+static float at_q8_0(const uint8_t *row, size_t i)
+{
+    const uint8_t *block = row + i / 32 * 34;
+    return ig_load_f16(block) * (float)(int8_t)block[2 + i % 32];
+}
+
+#define KV(type)                                                                                                       \
+    static void scores_##type(const float *q, const void *k, size_t stride, float scale, float *s, size_t n, size_t n_keys) \
+    {                                                                                                                  \
+        for (size_t j = 0; j < n_keys; j++) {                                                                          \
+            double sum = 0;                                                                                            \
+            for (size_t i = 0; i < n; i++) sum += (double)q[i] * (double)at_##type((const uint8_t *)k + j * stride, i); \
+            s[j] = (float)sum * scale;                                                                                 \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void mix_##type(const float *p, const void *v, size_t stride, float *acc, size_t n, size_t n_keys)          \
+    {                                                                                                                  \
+        for (size_t j = 0; j < n_keys; j++)                                                                            \
+            for (size_t i = 0; i < n; i++) acc[i] = fmaf(p[j], at_##type((const uint8_t *)v + j * stride, i), acc[i]); \
+    }
+KV(f32)
+KV(f16)
+KV(q8_0)
+#undef KV
+
+static void rms_norm(const float *x, const float *w, float eps, float *y, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    float f = n ? (float)(1 / sqrt(sum / (double)n + (double)eps)) : 0;
+    for (size_t i = 0; i < n; i++) y[i] = w ? x[i] * f * w[i] : x[i] * f;
+}
+
+static void add(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static void add_scaled(float *y, const float *x, float a, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
+}
+
+static void scale(float *y, float a, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] *= a;
+}
+
+static void silu_mul(const float *gate, const float *up, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+}
+
+static float max(const float *x, size_t n)
+{
+    float m = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] > m) m = x[i];
+    return m;
+}
+
+static float exp_sum(float *x, float m, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)(x[i] = expf(x[i] - m));
+    return (float)sum;
+}
+
+static void rotate(float *a, float *b, float c, float s)
+{
+    float x = *a, y = *b;
+    *a = x * c - y * s;
+    *b = x * s + y * c;
+}
+
+static void rope_norm(float *x, const float *cs, size_t n_pairs)
+{
+    for (size_t i = 0; i < n_pairs; i++) rotate(&x[2 * i], &x[2 * i + 1], cs[i], cs[n_pairs + i]);
+}
+
+static void rope_neox(float *x, const float *cs, size_t n_pairs)
+{
+    for (size_t i = 0; i < n_pairs; i++) rotate(&x[i], &x[i + n_pairs], cs[i], cs[n_pairs + i]);
+}
+
+void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu)
+{
+    (void)cpu;
+#define X(id, name, form) k->type[IG_##id] = (ig_type_kernels){IG_PACK_##form, ig_to_f32_##name##_ref, ig_mul_##name##_ref};
+    IG_KERNEL_TYPES(X)
+#undef X
+    k->pack[IG_PACK_F32] = (ig_pack_kernels){bytes_f32, copy_f32};
+    k->pack[IG_PACK_Q8] = (ig_pack_kernels){bytes_q8, pack_q8};
+    k->pack[IG_PACK_Q8K] = (ig_pack_kernels){bytes_q8k, pack_q8k};
+    k->kv[IG_KV_F32] = (ig_kv_kernels){bytes_f32, copy_f32, scores_f32, mix_f32};
+    k->kv[IG_KV_F16] = (ig_kv_kernels){bytes_f16, store_f16, scores_f16, mix_f16};
+    k->kv[IG_KV_Q8_0] = (ig_kv_kernels){bytes_q8_0, store_q8_0, scores_q8_0, mix_q8_0};
+    k->rms_norm = rms_norm;
+    k->add = add;
+    k->add_scaled = add_scaled;
+    k->scale = scale;
+    k->silu_mul = silu_mul;
+    k->max = max;
+    k->exp_sum = exp_sum;
+    k->rope_norm = rope_norm;
+    k->rope_neox = rope_neox;
+}

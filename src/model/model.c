@@ -1,0 +1,55 @@
+#include "model/model.h"
+
+#include "model/plan.h"
+
+static ig_status list_architectures(const ig_format *f, ig_str name, ig_error *err)
+{
+    ig_buf names;
+    ig_buf_init(&names, 256);
+    for (size_t i = 0; ig_arch_at(i); i++)
+        (void)ig_buf_printf(&names, "%s%s", i ? ", " : "", ig_arch_at(i)->name);
+    ig_status st = ig_fail(err, IG_UNSUPPORTED, 0, "%s: architecture \"%.*s\" is not known, expected one of %.*s",
+                           ig_format_path(f), IG_STR_ARG(name), (int)names.len, names.ptr ? names.ptr : "");
+    ig_buf_fini(&names);
+    return st;
+}
+
+static ig_status load(ig_model *m, size_t n_vocab_min, ig_error *err)
+{
+    ig_str name;
+    IG_TRY(ig_format_str(m->file, "general.architecture", true, &name, err));
+    m->arch = ig_arch_find(name);
+    if (!m->arch) return list_architectures(m->file, name, err);
+    IG_TRY(ig_hparams_read(m->file, m->arch, &m->hp, err));
+    IG_TRY(ig_weights_bind(m, n_vocab_min, err));
+    IG_TRY(ig_rope_init(m->file, m, err));
+    return ig_plan_build(m, err);
+}
+
+ig_status ig_model_new(const ig_format *f, const ig_kernels *kernels, size_t n_vocab_min, ig_model **out, ig_error *err)
+{
+    *out = NULL;
+    ig_model *m = ig_calloc(1, sizeof *m);
+    if (!m) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the model");
+    m->file = f;
+    m->kernels = kernels;
+    ig_status st = load(m, n_vocab_min, err);
+    if (st != IG_OK) {
+        ig_model_free(m);
+        return st;
+    }
+    *out = m;
+    return IG_OK;
+}
+
+void ig_model_free(ig_model *m)
+{
+    if (!m) return;
+    ig_arena_fini(&m->arena);
+    ig_free(m);
+}
+
+const ig_hparams *ig_model_hparams(const ig_model *m) { return &m->hp; }
+const ig_kernels *ig_model_kernels(const ig_model *m) { return m->kernels; }
+uint64_t ig_model_n_params(const ig_model *m) { return m->n_params; }
+uint64_t ig_model_weight_bytes(const ig_model *m) { return m->weight_bytes; }

@@ -1,0 +1,132 @@
+/* Design, promise 3: on one kernel level logits are bit-identical for any chunking, batch composition and thread count.
+ * The truth of a case is one run with 1 thread and the whole prompt in one step; every other way must give the same bits. */
+#include "ingle.h"
+#include "tests/tap.h"
+
+enum { N = 300, OTHERS = 3 };
+
+static const char *const levels[] = {"ref", "avx2", "avx512"};
+static const uint32_t chunks[] = {1, 7, 16, 512};
+static const struct {
+    const char *name;
+    ingle_kv_type type;
+} kvs[] = {{"f32", INGLE_KV_F32}, {"f16", INGLE_KV_F16}, {"q8_0", INGLE_KV_Q8_0}};
+
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+typedef struct setting {
+    const ingle_model *m;
+    ingle_kv_type kv;
+    uint32_t n_threads, chunk;
+    bool others; /* three more sessions in every step */
+    uint32_t n_tokens, n_vocab;
+    const int32_t *tokens;
+} setting;
+
+/* Runs the prompt in the given way and writes logits [n_tokens, n_vocab]. Other sessions take chunks of changing sizes before
+ * and behind the one that is looked at; they start over when they are full. */
+static bool compute(const setting *w, float *out, ingle_error *err)
+{
+    ingle_engine_options o = {.size = sizeof o, .n_threads = w->n_threads, .n_ctx = 512, .n_batch = 1024, .n_sessions = 1 + OTHERS,
+                              .n_logits = 1024, .kv = w->kv};
+    ingle_engine *e = NULL;
+    ingle_session *s[1 + OTHERS] = {0};
+    uint32_t seed = 7 + w->chunk, done = 0;
+    bool ok = ingle_engine_new(w->m, &o, &e, err) == INGLE_OK;
+    for (int i = 0; ok && i <= OTHERS; i++) ok = ingle_session_new(e, &s[i], err) == INGLE_OK;
+    while (ok && done < w->n_tokens) {
+        int32_t noise[OTHERS][40];
+        ingle_step_item it[1 + OTHERS];
+        size_t n = 0, mine = 0;
+        for (int i = 0; i <= OTHERS; i++) {
+            bool me = i == (int)(done % (1 + OTHERS));
+            if (me) {
+                uint32_t left = w->n_tokens - done, c = w->chunk < left ? w->chunk : left;
+                mine = n;
+                it[n++] = (ingle_step_item){.session = s[0], .tokens = w->tokens + done, .n_tokens = c, .want = INGLE_WANT_ALL};
+                continue;
+            }
+            int k = i == 0 ? (int)(done % (1 + OTHERS)) : i; /* the other three, in changing places */
+            if (!w->others || k == 0) continue;
+            uint32_t c = 1 + next_random(&seed) % 40;
+            for (uint32_t t = 0; t < c; t++) noise[k - 1][t] = (int32_t)(next_random(&seed) % w->n_vocab);
+            if (ingle_session_length(s[k]) + c > 512) ingle_session_truncate(s[k], 3);
+            it[n++] = (ingle_step_item){.session = s[k], .tokens = noise[k - 1], .n_tokens = c, .want = INGLE_WANT_LAST};
+        }
+        ok = ingle_engine_step(e, it, n, err) == INGLE_OK;
+        if (!ok) break;
+        memcpy(out + (size_t)done * w->n_vocab, it[mine].logits, (size_t)it[mine].n_tokens * w->n_vocab * sizeof *out);
+        done += it[mine].n_tokens;
+    }
+    for (int i = 0; i <= OTHERS; i++) ingle_session_free(s[i]);
+    ingle_engine_free(e);
+    return ok;
+}
+
+static void check(const char *file, const char *level, const ingle_model *m, ingle_kv_type kv, const char *kv_name)
+{
+    ingle_model_info info;
+    ingle_model_describe(m, &info);
+    int32_t tokens[N];
+    uint32_t seed = 1, n_tokens = info.n_ctx_train < N ? info.n_ctx_train : N;
+    for (int i = 0; i < N; i++) tokens[i] = (int32_t)(next_random(&seed) % info.n_vocab);
+    size_t bytes = (size_t)n_tokens * info.n_vocab * sizeof(float);
+    float *want = malloc(bytes), *have = malloc(bytes);
+    ingle_error err = {0};
+    setting w = {m, kv, 1, 512, false, n_tokens, info.n_vocab, tokens};
+    if (!want || !have || !compute(&w, want, &err)) tap_ok(false, "%s %s %s: %s", file, level, kv_name, err.text);
+    else {
+        for (uint32_t threads = 1; threads <= 3; threads++)
+            for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++)
+                for (int others = 0; others < 2; others++) {
+                    w = (setting){m, kv, threads, chunks[c], others, n_tokens, info.n_vocab, tokens};
+                    bool ok = compute(&w, have, &err);
+                    tap_ok(ok && !memcmp(want, have, bytes), "%s %s kv %s: %u threads, chunk %u%s%s", file, level, kv_name,
+                           threads, chunks[c], others ? ", beside three others" : "", ok ? "" : err.text);
+                }
+    }
+    free(want);
+    free(have);
+}
+
+static void check_file(const char *path, const char *name)
+{
+    for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+        ingle_error err = {0};
+        ingle_model *m;
+        ingle_model_options o = {.size = sizeof o, .kernels = levels[l]};
+        ingle_status st = ingle_model_open(path, &o, &m, &err);
+        if (st == INGLE_UNSUPPORTED && strstr(err.text, "CPU")) tap_skip(name, "%s", err.text);
+        else if (st != INGLE_OK) tap_ok(false, "%s %s opens: %s", name, levels[l], err.text);
+        else
+            for (size_t k = 0; k < sizeof kvs / sizeof *kvs; k++) check(name, levels[l], m, kvs[k].type, kvs[k].name);
+        if (st == INGLE_OK) ingle_model_close(m);
+    }
+}
+
+int main(void)
+{
+    static const char *const own[] = {"stories260K.gguf", "stories260K.q8_0.gguf", "stories260K.q4_0.gguf", "archs/llama-moe.gguf",
+                                      "archs/mistral3.gguf"};
+    static const char *const golden[] = {"quants/models/q4_k_m.gguf", "quants/models/q6_k.gguf", "quants/models/bf16.gguf",
+                                         "quants/models/f16.gguf"};
+    char path[1024];
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", tap_data(), own[i]);
+        check_file(path, own[i]);
+    }
+    for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", tap_golden(), golden[i]);
+        FILE *f = fopen(path, "rb");
+        if (!f) tap_skip(golden[i], "no reference data in %s", tap_golden());
+        else {
+            fclose(f);
+            check_file(path, golden[i]);
+        }
+    }
+    return tap_done();
+}
