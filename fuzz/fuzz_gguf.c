@@ -1,11 +1,8 @@
 /* Fuzz target of the GGUF reader: opens the input from memory and walks everything that was accepted through the public
- * getters, touching every byte that they hand out. Built by clang with -fsanitize=fuzzer,address,undefined; with
- * -DFUZZ_MAIN it is a plain program that runs each file given as argument once (the corpus as a test). */
-#include <stdio.h>
+ * getters, touching every byte that they hand out. */
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "base/os.h"
 #include "format/format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -82,17 +79,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ig_format_close(f);
     return 0;
 }
-
-#ifdef FUZZ_MAIN
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        ig_file file;
-        ig_error err;
-        if (ig_file_map(argv[i], &file, &err) != IG_OK) return 2;
-        LLVMFuzzerTestOneInput(file.data, (size_t)file.size);
-        ig_file_unmap(&file);
-    }
-    return 0;
-}
-#endif

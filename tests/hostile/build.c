@@ -1,4 +1,4 @@
-#include "hostile/build.h"
+#include "build.h"
 
 #include <stdio.h>
 #include <stdlib.h>

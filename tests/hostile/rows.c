@@ -1,6 +1,6 @@
 /* Rows of the hostile-file suite: id, stage, expected words, edits. Each row starts from the valid tiny llama model of
  * build.c and breaks one thing. To add a case, add a line. `test_hostile --list` prints the table, `--write DIR` the files. */
-#include "hostile/rows.h"
+#include "rows.h"
 
 #include "format/format.h"
 

@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "hostile/build.h"
-#include "hostile/rows.h"
+#include "build.h"
+#include "rows.h"
 #ifndef HOSTILE_FORMAT_ONLY
 #include "ingle.h"
 #endif

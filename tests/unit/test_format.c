@@ -9,7 +9,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "format/gguf.h"
-#include "hostile/build.h"
+#include "../hostile/build.h"
 
 static unsigned n_tests, n_failed;
 static bool current_ok;
