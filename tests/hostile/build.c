@@ -53,7 +53,8 @@ draft_key *draft_add_key(draft *d, const char *name, size_t name_len, uint32_t t
 }
 
 /* Gives an existing or new key a value. */
-static void set_key(draft *d, const char *key, uint32_t type, uint32_t elem, uint64_t n, const void *bytes, size_t n_bytes)
+static void set_key(draft *d, const char *key, uint32_t type, uint32_t elem, uint64_t n, const void *bytes,
+                    size_t n_bytes)
 {
     draft_key *k = find_key(d, key);
     if (!k) {
@@ -72,9 +73,12 @@ static void set_key(draft *d, const char *key, uint32_t type, uint32_t elem, uin
 static size_t number_bytes(uint32_t type, uint64_t v, double f, uint8_t out[8])
 {
     float f32 = (float)f;
-    if (type == IG_META_F32) memcpy(out, &f32, 4);
-    else if (type == IG_META_F64) memcpy(out, &f, 8);
-    else memcpy(out, &v, 8);
+    if (type == IG_META_F32)
+        memcpy(out, &f32, 4);
+    else if (type == IG_META_F64)
+        memcpy(out, &f, 8);
+    else
+        memcpy(out, &v, 8);
     return ig_meta_elem_bytes(type);
 }
 
@@ -172,7 +176,8 @@ void draft_resize_array(draft *d, const char *key, uint64_t n)
     for (; old < n; old++) {
         char text[32];
         uint8_t *item;
-        size_t size = string_bytes(text, (size_t)snprintf(text, sizeof text, "new%llu", (unsigned long long)old), &item);
+        size_t size =
+            string_bytes(text, (size_t)snprintf(text, sizeof text, "new%llu", (unsigned long long)old), &item);
         k->bytes = grow(k->bytes, k->n_bytes + size);
         memcpy(k->bytes + k->n_bytes, item, size);
         k->n_bytes += size;
@@ -258,10 +263,18 @@ static void use_llama(draft *d)
     new_vocab(d, "llama");
     for (uint64_t i = 0; i < DRAFT_VOCAB; i++) {
         char text[16];
-        if (i >= 3 && i < 259) (void)snprintf(text, sizeof text, "<0x%02X>", (unsigned)(i - 3));
-        else (void)snprintf(text, sizeof text, "%c", (char)('a' + (i - 261) % 26));
-        token(d, i, i == 0 ? "<unk>" : i == 1 ? "<s>" : i == 2 ? "</s>" : i == 259 ? "\xe2\x96\x81" :
-                    i == 260 ? "\xe2\x96\x81" "a" : text);
+        if (i >= 3 && i < 259)
+            (void)snprintf(text, sizeof text, "<0x%02X>", (unsigned)(i - 3));
+        else
+            (void)snprintf(text, sizeof text, "%c", (char)('a' + (i - 261) % 26));
+        token(d, i,
+              i == 0     ? "<unk>"
+              : i == 1   ? "<s>"
+              : i == 2   ? "</s>"
+              : i == 259 ? "\xe2\x96\x81"
+              : i == 260 ? "\xe2\x96\x81"
+                           "a"
+                         : text);
         token_type(d, i, i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1);
     }
     draft_set_int(d, "tokenizer.ggml.bos_token_id", IG_META_U32, 1);
@@ -278,8 +291,10 @@ static void byte_symbol(unsigned byte, char out[4])
         bool plain = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
         cp = plain ? b : next++;
     }
-    if (cp < 0x80) (void)snprintf(out, 4, "%c", (char)cp);
-    else (void)snprintf(out, 4, "%c%c", (char)(0xc0 | cp >> 6), (char)(0x80 | (cp & 63)));
+    if (cp < 0x80)
+        (void)snprintf(out, 4, "%c", (char)cp);
+    else
+        (void)snprintf(out, 4, "%c%c", (char)(0xc0 | cp >> 6), (char)(0x80 | (cp & 63)));
 }
 
 /* 0..255 bytes; 256..270 "aa", "ab" ... made by 15 merges "a a", "a b" ...; 271 control */
@@ -292,8 +307,10 @@ void draft_use_gpt2(draft *d)
     draft_set_array(d, "tokenizer.ggml.merges", IG_META_STRING, 15, 0, 0, "a a");
     for (unsigned i = 0; i < 271; i++) {
         char text[8];
-        if (i < 256) byte_symbol(i, text);
-        else (void)snprintf(text, sizeof text, "a%c", (char)('a' + i - 256));
+        if (i < 256)
+            byte_symbol(i, text);
+        else
+            (void)snprintf(text, sizeof text, "a%c", (char)('a' + i - 256));
         token(d, i, text);
         token_type(d, i, 1);
         if (i < 256) continue;

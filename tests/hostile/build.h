@@ -1,6 +1,6 @@
 /* A small GGUF writer for tests. It makes a complete, valid, tiny llama model (1 layer, 8 embeddings, vocabulary of 272
- * tokens, about 25 KB), lets a test alter anything before it is written, and records where each field landed, so that bytes
- * can be altered afterwards by label:
+ * tokens, about 25 KB), lets a test alter anything before it is written, and records where each field landed, so that
+ * bytes can be altered afterwards by label:
  *
  *   magic  version  n_tensors  n_keys  data  end
  *   key/NAME/len  key/NAME/name  key/NAME/type  key/NAME/value       (value: for a string its length, for an array its
@@ -37,22 +37,22 @@ enum { DRAFT_KEYS_MAX = 96, DRAFT_TENSORS_MAX = 32, DRAFT_VOCAB = 272, DRAFT_EMB
 typedef struct draft {
     uint32_t version, alignment;
     draft_key keys[DRAFT_KEYS_MAX];
-    size_t n_keys, n_flood_keys;       /* flood: that many u8 keys more, "flood.0000001" ... */
+    size_t n_keys, n_flood_keys; /* flood: that many u8 keys more, "flood.0000001" ... */
     draft_tensor tensors[DRAFT_TENSORS_MAX];
     size_t n_tensors, n_flood_tensors; /* flood: F32 [1], "flood.0000001" ..., stored in reverse order */
 } draft;
 
 typedef struct image { /* the file made from a draft */
-    uint8_t *bytes; /* owned */
+    uint8_t *bytes;    /* owned */
     size_t size, cap;
     struct image_label {
         char name[160];
         size_t at;
-    } *labels; /* owned */
+    } * labels; /* owned */
     size_t n_labels, labels_cap;
 } image;
 
-void draft_init(draft *d); /* the valid llama model */
+void draft_init(draft *d);  /* the valid llama model */
 void draft_empty(draft *d); /* no key, no tensor */
 void draft_fini(draft *d);
 void draft_use_gpt2(draft *d); /* replaces the vocabulary: 256 byte symbols, 15 merges, 1 control token */

@@ -1,6 +1,6 @@
-/* The hostile-file suite (reliability.md 2.2): every row of rows.c is written to a file and opened in a child process that
- * has one second and 64 MiB. A hostile file must give a named error with the expected words, a legal one must open. TAP on
- * standard output.
+/* The hostile-file suite (reliability.md 2.2): every row of rows.c is written to a file and opened in a child process
+ * that has one second and 64 MiB. A hostile file must give a named error with the expected words, a legal one must
+ * open. TAP on standard output.
  *
  *   test_hostile               run all rows
  *   test_hostile TEXT          run the rows whose id contains TEXT
@@ -160,8 +160,10 @@ static void part_name(const row *r, const char *dir, unsigned p, char *out, size
     for (const char *s = r->id; *s && len + 1 < sizeof id; s++) id[len++] = *s == '/' ? '_' : *s;
     id[len] = 0;
     unsigned n_parts = parts_of(r);
-    if (n_parts == 1) (void)snprintf(out, n, "%s/%s.gguf", dir, id);
-    else (void)snprintf(out, n, "%s/%s-%05u-of-%05u.gguf", dir, id, p + 1, n_parts);
+    if (n_parts == 1)
+        (void)snprintf(out, n, "%s/%s.gguf", dir, id);
+    else
+        (void)snprintf(out, n, "%s/%s-%05u-of-%05u.gguf", dir, id, p + 1, n_parts);
 }
 
 static void write_file(const char *path, const image *img)
@@ -349,7 +351,8 @@ static bool run_row(const row *r, size_t number, const char *dir, size_t *n_skip
     const char *wrong = run_child(r->stage, path, &v, why, sizeof why) ? judge(r, &v) : why;
     remove_row(r, dir);
     printf("%s %zu - %s\n", wrong ? "not ok" : "ok", number, r->id);
-    if (wrong) printf("# %s: expected %s, status %d, text: %s\n", wrong, r->expect ? r->expect : "to open", v.status, v.text);
+    if (wrong)
+        printf("# %s: expected %s, status %d, text: %s\n", wrong, r->expect ? r->expect : "to open", v.status, v.text);
     return !wrong;
 }
 
@@ -379,9 +382,12 @@ static int write_all(const char *dir)
         path_to_open(r, dir, path, sizeof path);
         (void)fprintf(f, "%s\t%s\t%.*s\t%s\t", strrchr(path, '/') + 1, r->id, (int)strcspn(r->id, "-"), r->id,
                       stage_names[r->stage]);
-        if (!r->expect) (void)fprintf(f, "must open\n");
-        else if (!strcmp(r->expect, EITHER)) (void)fprintf(f, "error or success within 1 s and 64 MiB\n");
-        else (void)fprintf(f, "error with: %s\n", r->expect);
+        if (!r->expect)
+            (void)fprintf(f, "must open\n");
+        else if (!strcmp(r->expect, EITHER))
+            (void)fprintf(f, "error or success within 1 s and 64 MiB\n");
+        else
+            (void)fprintf(f, "error with: %s\n", r->expect);
     }
     return fclose(f) == 0 ? 0 : 2;
 }

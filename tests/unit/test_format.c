@@ -1,15 +1,15 @@
-/* Reader of model files: limits, typed getters, split models, and every injected failure. TAP on standard output. Test names
- * carry the rule of reliability.md. Hostile files in bulk are the business of tests/hostile. */
+/* Reader of model files: limits, typed getters, split models, and every injected failure. TAP on standard output.
+ * Test names carry the rule of reliability.md. Hostile files in bulk are the business of tests/hostile. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../hostile/build.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "format/gguf.h"
-#include "../hostile/build.h"
 
 static unsigned n_tests, n_failed;
 static bool current_ok;
@@ -30,8 +30,8 @@ static void run(const char *name, void (*test)(void))
     printf("%s %u - %s\n", current_ok ? "ok" : "not ok", ++n_tests, name);
 }
 
-/* Opens the bytes of img from a block of their exact size, so that a sanitizer sees a read past the end. The caller frees
- * *block after closing. */
+/* Opens the bytes of img from a block of their exact size, so that a sanitizer sees a read past the end. The caller
+ * frees *block after closing. */
 static ig_status open_image(const image *img, void **block, ig_format **f, ig_error *err)
 {
     *block = malloc(img->size ? img->size : 1);
@@ -126,10 +126,19 @@ static void test_G08_integers(void)
         uint64_t v;
         bool fits;
     } cases[] = {
-        {IG_META_U8, 255, true}, {IG_META_I8, 127, true}, {IG_META_I8, (uint64_t)-1, false}, {IG_META_U16, 65535, true},
-        {IG_META_I16, (uint64_t)-2, false}, {IG_META_U32, UINT32_MAX, true}, {IG_META_I32, INT32_MAX, true},
-        {IG_META_I32, (uint64_t)-1, false}, {IG_META_U64, UINT32_MAX, true}, {IG_META_U64, 1ull << 32, false},
-        {IG_META_U64, UINT64_MAX, false}, {IG_META_I64, UINT32_MAX, true}, {IG_META_I64, (uint64_t)-1, false},
+        {IG_META_U8, 255, true},
+        {IG_META_I8, 127, true},
+        {IG_META_I8, (uint64_t)-1, false},
+        {IG_META_U16, 65535, true},
+        {IG_META_I16, (uint64_t)-2, false},
+        {IG_META_U32, UINT32_MAX, true},
+        {IG_META_I32, INT32_MAX, true},
+        {IG_META_I32, (uint64_t)-1, false},
+        {IG_META_U64, UINT32_MAX, true},
+        {IG_META_U64, 1ull << 32, false},
+        {IG_META_U64, UINT64_MAX, false},
+        {IG_META_I64, UINT32_MAX, true},
+        {IG_META_I64, (uint64_t)-1, false},
         {IG_META_BOOL, 1, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -291,7 +300,8 @@ static void test_not_a_file(void)
 {
     ig_format *f = NULL;
     ig_error err = {0};
-    CHECK(ig_format_open("/nonexistent/x.gguf", &f, &err) == IG_NOT_FOUND && !f && strstr(err.text, "/nonexistent/x.gguf"));
+    CHECK(ig_format_open("/nonexistent/x.gguf", &f, &err) == IG_NOT_FOUND && !f &&
+          strstr(err.text, "/nonexistent/x.gguf"));
     CHECK(ig_format_open("/tmp", &f, &err) == IG_BAD_INPUT && !f);
     CHECK(ig_format_open("/dev/null", &f, &err) == IG_BAD_INPUT && !f);
     CHECK(ig_format_open_memory("m", NULL, 0, &f, &err) == IG_BAD_INPUT && !f && strstr(err.text, "empty"));
@@ -373,7 +383,8 @@ static void test_G20_in_memory(void)
     draft_fini(&d);
 }
 
-/* M16, M17: call k of each kind fails, k = 1, 2, ... until the open succeeds; once only that call, once all later ones. */
+/* M16, M17: call k of each kind fails, k = 1, 2, ... until the open succeeds; once only that call, once all later
+ * ones. */
 static void torture(const char *path, ig_fault_kind kind, int err_no, bool sticky)
 {
     bool over = false;
