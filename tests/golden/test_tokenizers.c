@@ -76,7 +76,11 @@ static bool encodes_to(const ig_vocab *v, const char *text, size_t n, unsigned f
     bool ok = ig_tokenize(v, text, n, flags, &ids, &err) == IG_OK;
     char *have = id_text(&ids);
     ok = ok && !strcmp(have, want);
-    if (!ok && getenv("SHOW")) printf("# text  %.*s\n# want  %.300s\n# have  %.300s\n", (int)(n < 100 ? n : 100), text, want, have);
+    if (!ok && getenv("SHOW")) {
+        printf("# text ");
+        for (size_t i = 0; i < n && i < 200; i++) printf(text[i] > 32 && text[i] < 127 ? "%c" : "\\x%02x", (unsigned char)text[i]);
+        printf("\n# want  %.300s\n# have  %.300s\n", want, have);
+    }
     free(have);
     ig_free(ids.ptr);
     return ok;

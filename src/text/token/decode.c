@@ -103,11 +103,11 @@ ig_status ig_detokenize(const ig_vocab *v, const int32_t *ids, size_t n, unsigne
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || (size_t)ids[i] >= v->n)
             return ig_fail(err, IG_BAD_INPUT, i, "token id %d at position %zu is outside the vocabulary of %zu tokens", ids[i], i, v->n);
+    bool strip = v->space_prefix; /* the space that encoding put in front; behind a BOS it stays */
     if (flags & IG_DETOKENIZE_STRIP) {
-        if (v->add_bos && n && ids[0] == v->bos) ids++, n--;
+        if (v->add_bos && n && ids[0] == v->bos) ids++, n--, strip = false;
         if (v->add_eos && n && ids[n - 1] == v->eos) n--;
     }
-    bool strip = v->space_prefix;
     for (size_t i = 0; i < n; i++) {
         if (!add_piece(v, ids[i], strip, flags & IG_DETOKENIZE_SPECIAL, out))
             return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of %zu tokens", n);

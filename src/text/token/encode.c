@@ -155,6 +155,9 @@ static bool encode_stretch(encoder *e, const char *text, size_t n)
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+/* In phi-3 vocabularies every special token but these. */
+static bool strips_right(ig_str t) { return !ig_str_is(t, "<unk>") && !ig_str_is(t, "<s>") && !ig_str_is(t, "<|endoftext|>"); }
+
 static bool encode_marked(encoder *e, const char *text, size_t n, const uint32_t *mark)
 {
     size_t start = 0;
@@ -166,7 +169,7 @@ static bool encode_marked(encoder *e, const char *text, size_t n, const uint32_t
         uint32_t id = e->v->special.order[mark[at] - 1];
         if (!encode_stretch(e, text + start, at - start) || !ig_ids_add(e->out, (int32_t)id)) return false;
         at += e->v->tokens[id].len;
-        if (e->v->strip_right && e->v->types[id] != IG_TOKEN_USER)
+        if (e->v->strip_right && strips_right(e->v->tokens[id]))
             while (at < n && mark[at] == 0 && is_space(text[at])) at++;
         start = at;
         e->after_special = true;

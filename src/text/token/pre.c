@@ -94,9 +94,10 @@ static const ig_shape ufakzeka = {SHAPE_WORDS(IG_WORD_RUN, L, L | N, 1, "\r\n")}
 static const ig_shape tekken = {CASED(IG_WORD_CASE, L, 1, "\r\n/")};
 static const ig_shape gpt4o = {CASED(IG_WORD_CASE, L, 3, "\r\n/"), .suffix = true};
 static const ig_shape granite97 = {CASED(IG_WORD_CASE, L | M, 3, "\r\n/"), .suffix = true};
-static const ig_shape youtu = {CASED(IG_WORD_CASE_U, L | M, 1, "\r\n/"), .suffix = true};
-static const ig_shape tiny_aya = {CASED(IG_WORD_CASE_U, L | M, 3, "\r\n/"), .suffix = true};
-static const ig_shape kimi = {CASED(IG_WORD_CASE_U, L | M, 3, "\r\n"), .suffix = true, .no_han = true};
+/* Their regular expressions tell upper from lower case letters; the reference reads both classes as \p{L}, so there words are runs. */
+#define RUNS(digits, tail) SHAPE_WORDS(IG_WORD_RUN, L | M, L | N, digits, tail), .suffix = true
+static const ig_shape youtu = {RUNS(1, "\r\n/")}, tiny_aya = {RUNS(3, "\r\n/")};
+static const ig_shape kimi = {SHAPE_WORDS(IG_WORD_RUN, L, L | N, 3, "\r\n"), .suffix = true, .no_han = true};
 #define DEEPSEEK(tail)                                                                                                 \
     .ascii_marks_word = true, .word = IG_WORD_RUN, .body = L | M, .no_prefix = L | PS, .marks = PS, .after = (tail)
 static const ig_shape deepseek3 = {DEEPSEEK("\r\n")};
@@ -146,7 +147,7 @@ static const ig_pre rows[] = {
     {"kimi-k2", {SHAPE(kimi)}},
     {"superbpe", {{ig_match_run, &numbers}, {ig_match_thousands, &set_digits}}},
     {"seed-coder", {SHAPE(seed_coder)}},
-    {"afmoe", {{ig_match_thousands, &numbers}, {ig_match_run, &set_afmoe_scripts}, SHAPE(deepseek3)}},
+    {"afmoe", {{ig_match_grouped, NULL}, {ig_match_run, &set_afmoe_scripts}, SHAPE(deepseek3)}},
     {"laguna", {{ig_match_lines, NULL}, SHAPE(qwen2)}},
     {"exaone-moe", {SHAPE(exaone_moe)}},
     {"gemma4 granite-embed-multi-311m sarvam-moe", {{ig_match_lines, NULL}}},

@@ -25,8 +25,7 @@ typedef struct ig_set { /* characters of classes or ranges; ranges are sorted */
 
 typedef enum ig_word_kind {
     IG_WORD_RUN,    /* [^\r\n\p{L}\p{N}]? run of `body` */
-    IG_WORD_CASE,   /* ... upper* lower+ or upper+ lower*, sets chosen by ASCII case alone */
-    IG_WORD_CASE_U, /* the same with Unicode case classes */
+    IG_WORD_CASE,   /* ... upper* lower+ or upper+ lower*; upper is all but a-z, lower all but A-Z */
     IG_WORD_PHRASE  /* ... letters with marks, single spaces between letters included */
 } ig_word_kind;
 
@@ -60,7 +59,7 @@ size_t ig_match_sets(const ig_chars *c, size_t i, size_t end, const void *params
 size_t ig_match_three_digits(const ig_chars *c, size_t i, size_t end, const void *params);
 size_t ig_match_space_end(const ig_chars *c, size_t i, size_t end, const void *params); /* \s+$ */
 size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *params); /* ig_set: threes from the right */
-size_t ig_match_grouped(const ig_chars *c, size_t i, size_t end, const void *params);  /* \d{1,3}(?=(?:\d{3})*\b) */
+size_t ig_match_grouped(const ig_chars *c, size_t i, size_t end, const void *params);  /* NULL: threes, text before them attached */
 size_t ig_match_lines(const ig_chars *c, size_t i, size_t end, const void *params);    /* [^\n]+|[\n]+ */
 size_t ig_match_not_space(const ig_chars *c, size_t i, size_t end, const void *params); /* \S+ */
 size_t ig_match_bloom(const ig_chars *c, size_t i, size_t end, const void *params);

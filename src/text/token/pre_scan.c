@@ -5,6 +5,7 @@
 static bool in_set(const ig_chars *c, size_t i, const ig_set *s)
 {
     if (c->cls[i] & s->cls) return true;
+    if (c->cp[i] > 0x7F && (c->cls[i] & IG_CHAR_SPACE)) return false; /* ranges span wide spaces and never mean them */
     size_t lo = 0, hi = s->n_ranges;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
@@ -80,14 +81,12 @@ static bool in_body(const ig_shape *s, const ig_chars *c, size_t i)
 
 static bool in_upper(const ig_shape *s, const ig_chars *c, size_t i)
 {
-    if (!in_body(s, c, i)) return false;
-    return s->word == IG_WORD_CASE ? !ascii_case(c->cp[i], 'a') : !(c->cls[i] & IG_CHAR_LL);
+    return in_body(s, c, i) && !ascii_case(c->cp[i], 'a');
 }
 
 static bool in_lower(const ig_shape *s, const ig_chars *c, size_t i)
 {
-    if (!in_body(s, c, i)) return false;
-    return s->word == IG_WORD_CASE ? !ascii_case(c->cp[i], 'A') : !(c->cls[i] & IG_CHAR_LU);
+    return in_body(s, c, i) && !ascii_case(c->cp[i], 'A');
 }
 
 /* upper* lower+, or else upper+ lower*: the greedy run of upper gives back what lower needs. */
@@ -126,8 +125,7 @@ static size_t word_body(const ig_shape *s, const ig_chars *c, size_t i, size_t e
         while (at < end && in_body(s, c, at)) at++;
         return at - i;
     case IG_WORD_PHRASE: return phrase(c, i, end);
-    case IG_WORD_CASE:
-    case IG_WORD_CASE_U: return cased(s, c, i, end);
+    case IG_WORD_CASE: return cased(s, c, i, end);
     }
     return 0;
 }
@@ -272,16 +270,16 @@ size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *p
     return n % 3 ? n % 3 : 3;
 }
 
+/* Numbers are cut into threes from the right, and the text before a number stays with its first group: what the reference does
+ * for afmoe and, in place of \d{1,3}(?=(?:\d{3})*\b), for tiny_aya. */
 size_t ig_match_grouped(const ig_chars *c, size_t i, size_t end, const void *params)
 {
     (void)params;
-    if (!is_digit(c->cp[i])) return 0;
-    size_t stop = i < *c->memo ? *c->memo : i;
-    while (stop < end && is_digit(c->cp[stop])) stop++;
-    *c->memo = stop;
-    uint32_t next = stop < end ? c->cp[stop] : 0;
-    if (ascii_case(next, 'a') || ascii_case(next, 'A') || next == '_') return 0;
-    return (stop - i) % 3 ? (stop - i) % 3 : 3;
+    size_t at = i;
+    while (at < end && !(c->cls[at] & IG_CHAR_N)) at++;
+    if (at == end) return end - i;
+    size_t n = same_run(c, at, end, IG_CHAR_N) - at;
+    return at - i + (n % 3 ? n % 3 : 3);
 }
 
 size_t ig_match_lines(const ig_chars *c, size_t i, size_t end, const void *params)

@@ -122,7 +122,8 @@ static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *e
         v->types[i] = (uint8_t)(spec->types && spec->types[i] ? spec->types[i] : IG_TOKEN_NORMAL);
         if (v->scores && spec->scores) v->scores[i] = spec->scores[i];
         if (v->tokens[i].len > v->longest) v->longest = v->tokens[i].len;
-        (void)ig_map_add(&v->map, v->tokens[i], (uint32_t)i, NULL);
+        /* A text with a NUL is never looked up: the reference holds C strings and does not find it either. */
+        if (!memchr(v->tokens[i].ptr, 0, v->tokens[i].len)) (void)ig_map_add(&v->map, v->tokens[i], (uint32_t)i, NULL);
     }
     return IG_OK;
 }
@@ -206,19 +207,39 @@ static ig_status read_ids(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
     return IG_OK;
 }
 
-/* Ends of turns that models write but files do not always name. Such a token is a control token whatever its type says. */
-static void find_ends(ig_vocab *v)
+/* Tokens that end a turn or frame a gap to fill, by the names that models use; files do not always name or type them. They are
+ * control tokens whatever their type says, as the reference has it. */
+#define DEEPSEEK_BAR "\xEF\xBD\x9C"
+#define LOW_BLOCK "\xE2\x96\x81"
+static const char *const turn_ends[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<EOT>", "_<EOT>",
+                                        "<" DEEPSEEK_BAR "end" LOW_BLOCK "of" LOW_BLOCK "sentence" DEEPSEEK_BAR ">", "<turn|>"};
+static const char *const other_ends[] = {"<|eom_id|>", "<|end_of_text|>", "<end_of_utterance>", "<|return|>", "<|call|>", "<|calls|>",
+                                         "<|flush|>", "<|eot|>", "<|eom|>", "</s>", "<eos>", "[EOT]", "[EOS]", "[e~["};
+static const char *const gap_marks[] = {
+    "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<" DEEPSEEK_BAR "fim" LOW_BLOCK "begin" DEEPSEEK_BAR ">", "<PRE>",
+    LOW_BLOCK "<PRE>", "<|code_prefix|>", "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>",
+    "<" DEEPSEEK_BAR "fim" LOW_BLOCK "hole" DEEPSEEK_BAR ">", "<SUF>", LOW_BLOCK "<SUF>", "<|code_suffix|>", "<|fim_middle|>",
+    "<fim-middle>", "<fim_middle>", "<" DEEPSEEK_BAR "fim" LOW_BLOCK "end" DEEPSEEK_BAR ">", "<MID>", LOW_BLOCK "<MID>",
+    "<|code_middle|>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
+    "<reponame>", "<|file_sep|>"};
+
+static int32_t mark_control(ig_vocab *v, const char *name, bool end)
 {
-    static const char *const names[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
-                                        "<EOT>", "_<EOT>", "<|end_of_text|>", "<end_of_utterance>", "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
-                                        "<|return|>", "<|call|>", "<turn|>", "[e~[", "<|eot|>", "<|eom|>"};
     uint32_t id;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!ig_map_get(&v->map, ig_str_from(names[i]), &id)) continue;
-        v->ends[id] = 1;
-        if (v->types[id] != IG_TOKEN_USER) v->types[id] = IG_TOKEN_CONTROL;
-        if (v->eot < 0 && (i < 4 || i == 6 || i == 15)) v->eot = (int32_t)id;
+    if (!ig_map_get(&v->map, ig_str_from(name), &id)) return -1;
+    v->types[id] = IG_TOKEN_CONTROL;
+    v->ends[id] = v->ends[id] || end;
+    return (int32_t)id;
+}
+
+static void find_control(ig_vocab *v)
+{
+    for (size_t i = 0; i < sizeof turn_ends / sizeof *turn_ends; i++) {
+        int32_t id = mark_control(v, turn_ends[i], true);
+        if (v->eot < 0) v->eot = id;
     }
+    for (size_t i = 0; i < sizeof other_ends / sizeof *other_ends; i++) (void)mark_control(v, other_ends[i], true);
+    for (size_t i = 0; i < sizeof gap_marks / sizeof *gap_marks; i++) (void)mark_control(v, gap_marks[i], false);
     const int32_t known[] = {v->eos, v->eot, v->eom};
     for (int i = 0; i < 3; i++)
         if (known[i] >= 0) v->ends[known[i]] = 1;
@@ -297,7 +318,7 @@ static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
     find_bytes(v);
     IG_TRY(read_merges(v, spec, err));
     read_flags(v, spec);
-    find_ends(v);
+    find_control(v);
     v->bytes = sizeof *v + v->n * (sizeof(ig_str) + 2 + sizeof(float)) + v->map.n_slots * 24 + v->n_merge_slots * sizeof(ig_merge);
     return index_special(v, err);
 }

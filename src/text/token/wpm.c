@@ -64,7 +64,7 @@ bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig
             if (!flush(v, word, out)) return false;
             continue;
         }
-        if (cp == 0 || cp == 0xFFFD || (cls & IG_CHAR_CONTROL)) continue;
+        if (cp == 0 || cp == 0xFFFD || (cls & (IG_CHAR_CONTROL | IG_CHAR_M))) continue;
         char utf8[4];
         size_t n_utf8 = ig_utf8_encode((uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), utf8);
         bool alone = (cls & IG_CHAR_P) || (cp < 0x7F && (cls & IG_CHAR_S)) || is_cjk(cp);
