@@ -34,6 +34,13 @@ struct ingle_session {
     bool has_logits;
 };
 
+/* Copies a caller's option struct of any version: what it does not have is zero. src may be NULL. */
+#define IG_OPTIONS(dst, src)                                                                                           \
+    do {                                                                                                               \
+        memset((dst), 0, sizeof *(dst));                                                                               \
+        if (src) memcpy((dst), (src), (src)->size && (src)->size < sizeof *(dst) ? (src)->size : sizeof *(dst));      \
+    } while (0)
+
 /* Copies an internal failure to the caller's struct. */
 ingle_status ig_pass(ig_status st, const ig_error *from, ingle_error *to);
 uint32_t ig_logits_width(const ingle_model *m);

@@ -6,21 +6,23 @@ enum { N_CTX_DEFAULT = 4096, N_BATCH_DEFAULT = 256 };
 
 static const ig_kv kv_kinds[] = {[INGLE_KV_F16] = IG_KV_F16, [INGLE_KV_F32] = IG_KV_F32, [INGLE_KV_Q8_0] = IG_KV_Q8_0};
 
-static ig_status resolve(ingle_engine *e, const ingle_engine_options *o, ig_run_options *run, ig_error *err)
+static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, ig_run_options *run, ig_error *err)
 {
+    ingle_engine_options o;
+    IG_OPTIONS(&o, options);
     const ig_model *net = e->model->net;
     const char *path = ig_format_path(e->model->file);
     if (!net) return ig_fail(err, IG_UNSUPPORTED, 0, "%s: the file was opened without tensors and cannot be run", path);
     uint32_t trained = ig_model_hparams(net)->n_ctx_train;
-    e->n_ctx = o && o->n_ctx ? o->n_ctx : trained < N_CTX_DEFAULT ? trained : N_CTX_DEFAULT;
+    e->n_ctx = o.n_ctx ? o.n_ctx : trained < N_CTX_DEFAULT ? trained : N_CTX_DEFAULT;
     if (e->n_ctx > trained)
         return ig_fail(err, IG_TOO_LARGE, 0, "%s: a context of %u tokens was asked for, the model was trained on %u", path,
                        e->n_ctx, trained);
-    if (o && (unsigned)o->kv > INGLE_KV_Q8_0) return ig_fail(err, IG_BAD_INPUT, 0, "KV type %d is not known", (int)o->kv);
-    e->n_batch = o && o->n_batch ? o->n_batch : N_BATCH_DEFAULT;
-    e->n_sessions_max = o && o->n_sessions ? o->n_sessions : 1;
-    e->n_logits = o && o->n_logits ? o->n_logits : e->n_sessions_max;
-    e->n_threads = o && o->n_threads ? o->n_threads : ig_cores();
+    if ((unsigned)o.kv > INGLE_KV_Q8_0) return ig_fail(err, IG_BAD_INPUT, 0, "KV type %d is not known", (int)o.kv);
+    e->n_batch = o.n_batch ? o.n_batch : N_BATCH_DEFAULT;
+    e->n_sessions_max = o.n_sessions ? o.n_sessions : 1;
+    e->n_logits = o.n_logits ? o.n_logits : e->n_sessions_max;
+    e->n_threads = o.n_threads ? o.n_threads : ig_cores();
     if (e->n_threads > 1024)
         return ig_fail(err, IG_TOO_LARGE, 0, "%u threads were asked for, at most 1024 can be used", e->n_threads);
     if (e->n_batch > e->n_ctx * (uint64_t)e->n_sessions_max) e->n_batch = e->n_ctx * e->n_sessions_max;
@@ -28,13 +30,13 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *o, ig_run_
         return ig_fail(err, IG_TOO_LARGE, 0, "%u sessions and %u logit rows were asked for, at most 65536 and 1048576 can be",
                        e->n_sessions_max, e->n_logits);
     *run = (ig_run_options){.n_threads = e->n_threads, .n_batch = e->n_batch, .n_logits = e->n_logits,
-                            .kv = kv_kinds[o ? o->kv : INGLE_KV_F16]};
+                            .kv = kv_kinds[o.kv]};
     uint64_t per_session = (e->n_ctx + IG_PAGE_TOKENS - 1) / IG_PAGE_TOKENS, pages = per_session * e->n_sessions_max;
-    if (o && o->kv_bytes_max) {
-        uint64_t most = o->kv_bytes_max / ig_model_page_bytes(net, run->kv);
+    if (o.kv_bytes_max) {
+        uint64_t most = o.kv_bytes_max / ig_model_page_bytes(net, run->kv);
         if (most == 0)
             return ig_fail(err, IG_TOO_LARGE, 0, "one KV page needs %llu bytes, the limit is %llu",
-                           (unsigned long long)ig_model_page_bytes(net, run->kv), (unsigned long long)o->kv_bytes_max);
+                           (unsigned long long)ig_model_page_bytes(net, run->kv), (unsigned long long)o.kv_bytes_max);
         if (most < pages) pages = most;
     }
     if (pages > UINT32_MAX / 2) return ig_fail(err, IG_TOO_LARGE, 0, "%llu KV pages were asked for, at most %u can be used",

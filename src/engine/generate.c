@@ -8,7 +8,7 @@ enum { PIECE_BYTES_START = 4096, PIECE_BYTES_MAX = 1 << 20 };
 typedef struct generation {
     ingle_session *s;
     ingle_sampler *sampler;
-    const ingle_generate_options *o;
+    ingle_generate_options o;
     ig_stream *stream;
     ig_buf piece;
     ingle_generate_result *r;
@@ -22,7 +22,7 @@ static ig_status prepare(generation *g, ig_error *err)
                        ig_format_path(m->file));
     if (!g->s->has_logits)
         return ig_fail(err, IG_BAD_INPUT, 0, "nothing was fed to the session, expected a prompt of at least 1 token");
-    IG_TRY(ig_stream_new(g->o->stops, g->o->n_stops, PIECE_BYTES_START, &g->stream, err));
+    IG_TRY(ig_stream_new(g->o.stops, g->o.n_stops, PIECE_BYTES_START, &g->stream, err));
     ig_buf_init(&g->piece, PIECE_BYTES_MAX);
     char zeros[PIECE_BYTES_START] = {0};
     if (!ig_buf_add(&g->piece, zeros, sizeof zeros)) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of a token");
@@ -32,7 +32,7 @@ static ig_status prepare(generation *g, ig_error *err)
 /* Gives certain text to the caller; false when the caller wants to stop. */
 static bool give_text(const generation *g, const char *text, size_t n, int32_t id)
 {
-    return !g->o->on_text || g->o->on_text(g->o->user, text, n, id);
+    return !g->o.on_text || g->o.on_text(g->o.user, text, n, id);
 }
 
 /* Text of one token through the stream to the caller. Sets r->finish when a stop string or the caller ends it. */
@@ -42,7 +42,7 @@ static ig_status write_token(generation *g, int32_t id, ig_error *err)
     size_t n;
     bool stopped;
     g->piece.len = 0;
-    if (!ig_token_piece(g->s->engine->model->vocab, id, g->o->write_special, &g->piece))
+    if (!ig_token_piece(g->s->engine->model->vocab, id, g->o.write_special, &g->piece))
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of token %d", id);
     IG_TRY(ig_stream_push(g->stream, g->piece.ptr, g->piece.len, &text, &n, &stopped, err));
     if (!give_text(g, text, n, id)) g->r->finish = INGLE_FINISH_CALLER;
@@ -53,10 +53,10 @@ static ig_status write_token(generation *g, int32_t id, ig_error *err)
 static ig_status make_room(generation *g, ig_error *err)
 {
     ingle_session *s = g->s;
-    uint32_t n_ctx = s->engine->n_ctx, keep = g->o->shift_keep;
+    uint32_t n_ctx = s->engine->n_ctx, keep = g->o.shift_keep;
     ingle_error e;
     if (s->seq.n_tokens < n_ctx) return IG_OK;
-    if (!g->o->shift) {
+    if (!g->o.shift) {
         g->r->finish = INGLE_FINISH_CONTEXT;
         return IG_OK;
     }
@@ -74,7 +74,7 @@ static ig_status one_token(generation *g, ig_error *err)
     int32_t id;
     ingle_error e;
     if (ingle_sample(g->sampler, g->s->logits, &id, &e) != INGLE_OK) return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
-    if (!g->o->ignore_end && ingle_token_is_end(g->s->engine->model, id)) {
+    if (!g->o.ignore_end && ingle_token_is_end(g->s->engine->model, id)) {
         g->r->finish = INGLE_FINISH_END;
         return IG_OK;
     }
@@ -82,7 +82,7 @@ static ig_status one_token(generation *g, ig_error *err)
     g->r->last_id = id;
     IG_TRY(write_token(g, id, err));
     if (g->r->finish != INGLE_FINISH_NONE) return IG_OK;
-    if (g->o->n_max && g->r->n_generated >= g->o->n_max) {
+    if (g->o.n_max && g->r->n_generated >= g->o.n_max) {
         g->r->finish = INGLE_FINISH_LENGTH;
         return IG_OK;
     }
@@ -109,7 +109,8 @@ ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler, cons
                             ingle_generate_result *out, ingle_error *err)
 {
     ig_error e;
-    generation g = {.s = session, .sampler = sampler, .o = options, .r = out};
+    generation g = {.s = session, .sampler = sampler, .r = out};
+    IG_OPTIONS(&g.o, options);
     *out = (ingle_generate_result){.last_id = -1};
     ig_status st = generate(&g, &e);
     ig_stream_free(g.stream);

@@ -54,14 +54,16 @@ static ig_status copy_names(ingle_model *m, ig_error *err)
     return m->architecture && m->name ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the names of the model");
 }
 
-static ig_status open_all(ingle_model *m, const char *path, const ingle_model_options *o, ig_error *err)
+static ig_status open_all(ingle_model *m, const char *path, const ingle_model_options *options, ig_error *err)
 {
-    m->kernels = ig_kernels_get(o ? o->kernels : NULL, err);
+    ingle_model_options o;
+    IG_OPTIONS(&o, options);
+    m->kernels = ig_kernels_get(o.kernels, err);
     if (!m->kernels) return err->status;
     IG_TRY(ig_format_open(path, &m->file, err));
     IG_TRY(copy_names(m, err));
     IG_TRY(ig_vocab_from_format(m->file, &m->vocab, err));
-    if ((o && o->vocab_only) || ig_format_n_tensors(m->file) == 0) return IG_OK;
+    if (o.vocab_only || ig_format_n_tensors(m->file) == 0) return IG_OK;
     return ig_model_new(m->file, m->kernels, m->vocab ? ig_vocab_size(m->vocab) : 0, &m->net, err);
 }
 

@@ -1,5 +1,5 @@
-/* Opened model files: lookups by hash and typed getters. The bytes were validated by gguf.c; here is decided only whether a
- * value has the type and range that the caller asks for. */
+/* Opened model files: lookups by hash and typed getters. The bytes were validated by gguf.c; here is decided only
+ * whether a value has the type and range that the caller asks for. */
 #include "format/format.h"
 
 #include <inttypes.h>
@@ -177,8 +177,9 @@ static ig_status u32_at(const ig_format *f, const ig_meta *m, uint64_t i, uint32
 {
     int64_t v = ig_meta_int(m, i);
     if (v < 0 || v > UINT32_MAX)
-        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m), "%.200s: key \"%.*s\" has the value %" PRId64
-                       ", expected 0 to 4294967295", f->path, IG_STR_ARG(m->key), v);
+        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m),
+                       "%.200s: key \"%.*s\" has the value %" PRId64 ", expected 0 to 4294967295", f->path,
+                       IG_STR_ARG(m->key), v);
     *out = (uint32_t)v;
     return IG_OK;
 }
@@ -200,8 +201,8 @@ ig_status ig_format_f32(const ig_format *f, const char *key, bool required, floa
     if (m->type != IG_META_F32 && m->type != IG_META_F64) return wrong_type(f, m, "f32 or f64", err);
     float v = (float)ig_meta_float(m, 0);
     if (!isfinite(v))
-        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m), "%.200s: key \"%.*s\" is no finite number in 32 bits", f->path,
-                       IG_STR_ARG(m->key));
+        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m), "%.200s: key \"%.*s\" is no finite number in 32 bits",
+                       f->path, IG_STR_ARG(m->key));
     *out = v;
     return IG_OK;
 }
@@ -225,8 +226,9 @@ ig_status ig_format_str(const ig_format *f, const char *key, bool required, ig_s
     if (m->type != IG_META_STRING) return wrong_type(f, m, "string", err);
     ig_meta_strings(m, &s);
     if (!ig_utf8_valid(s.ptr, s.len))
-        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m), "%.200s: key \"%.*s\" at offset %" PRIu64
-                       " is no valid UTF-8 text", f->path, IG_STR_ARG(m->key), offset_of(f, m));
+        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m),
+                       "%.200s: key \"%.*s\" at offset %" PRIu64 " is no valid UTF-8 text", f->path, IG_STR_ARG(m->key),
+                       offset_of(f, m));
     *out = s;
     return IG_OK;
 }
@@ -255,8 +257,9 @@ ig_status ig_format_u32s(const ig_format *f, const char *key, bool required, uin
     if (!m) return IG_OK;
     if (!is_int(m->elem)) return wrong_type(f, m, "an integer or an array of integers", err);
     if (m->type == IG_META_ARRAY && m->n != n)
-        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m), "%.200s: key \"%.*s\" has %" PRIu64 " elements, expected %zu",
-                       f->path, IG_STR_ARG(m->key), m->n, n);
+        return ig_fail(err, IG_BAD_INPUT, offset_of(f, m),
+                       "%.200s: key \"%.*s\" has %" PRIu64 " elements, expected %zu", f->path, IG_STR_ARG(m->key), m->n,
+                       n);
     for (size_t i = 0; i < n; i++) IG_TRY(u32_at(f, m, m->type == IG_META_ARRAY ? i : 0, &out[i], err));
     return IG_OK;
 }

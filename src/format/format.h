@@ -1,6 +1,7 @@
-/* Model files: bytes to metadata and a directory of named tensors. Borrows everything from the mapped file; trusts nothing.
- * Load is two-phase (rule G24): all checks happen here, on lengths and offsets, before any weight is touched. Every rule
- * G01..G25 of the hostile-file list is enforced here or, where it needs the architecture (G15, G16, G18), in src/model. */
+/* Model files: bytes to metadata and a directory of named tensors. Borrows everything from the mapped file; trusts
+ * nothing. Load is two-phase (rule G24): all checks happen here, on lengths and offsets, before any weight is
+ * touched. Every rule G01..G25 of the hostile-file list is enforced here or, where it needs the architecture (G15,
+ * G16, G18), in src/model. */
 #ifndef IG_FORMAT_FORMAT_H
 #define IG_FORMAT_FORMAT_H
 
@@ -27,8 +28,8 @@ typedef struct ig_meta {
 
 typedef struct ig_format ig_format;
 
-/* Opens a model file and, for part 1 of a split model, all its parts. Errors: see ig_file_map; BAD_INPUT names file, key or
- * tensor, offset and what was expected; UNSUPPORTED for versions. err->offset is the byte offset in the file. */
+/* Opens a model file and, for part 1 of a split model, all its parts. Errors: see ig_file_map; BAD_INPUT names file,
+ * key or tensor, offset and what was expected; UNSUPPORTED for versions. err->offset is the byte offset in the file. */
 ig_status ig_format_open(const char *path, ig_format **out, ig_error *err);
 /* The same on borrowed memory (fuzzing, tests); `name` appears in messages. */
 ig_status ig_format_open_memory(const char *name, const uint8_t *data, uint64_t size, ig_format **out, ig_error *err);
@@ -46,14 +47,16 @@ size_t ig_format_n_tensors(const ig_format *f);
 const ig_tensor *ig_format_tensor_at(const ig_format *f, size_t i);
 const ig_tensor *ig_format_tensor(const ig_format *f, const char *name); /* NULL when absent */
 
-/* Typed getters. A key that is absent leaves *out alone and returns OK when `required` is false, else BAD_INPUT naming the
- * key. A present key of another type is BAD_INPUT, never a cast (G08); integers of any width are accepted where the value
- * fits the asked range exactly; floats: F32 or F64, finite (G17). */
+/* Typed getters. A key that is absent leaves *out alone and returns OK when `required` is false, else BAD_INPUT
+ * naming the key. A present key of another type is BAD_INPUT, never a cast (G08); integers of any width are accepted
+ * where the value fits the asked range exactly; floats: F32 or F64, finite (G17). */
 ig_status ig_format_u32(const ig_format *f, const char *key, bool required, uint32_t *out, ig_error *err);
 ig_status ig_format_f32(const ig_format *f, const char *key, bool required, float *out, ig_error *err);
 ig_status ig_format_bool(const ig_format *f, const char *key, bool required, bool *out, ig_error *err);
-ig_status ig_format_str(const ig_format *f, const char *key, bool required, ig_str *out, ig_error *err); /* valid UTF-8 */
-/* Arrays: *out NULL when absent. The element type must be one of the asked: strings; F32; any integer type or bool. */
+/* The text is valid UTF-8; it may hold NUL bytes. */
+ig_status ig_format_str(const ig_format *f, const char *key, bool required, ig_str *out, ig_error *err);
+/* Arrays: *out NULL when absent. `elem` an integer type: elements of any integer type are accepted (ig_meta_int
+ * knows the stored width); bool, F32, F64 and string: exactly that type. */
 ig_status ig_format_array(const ig_format *f, const char *key, bool required, ig_meta_type elem, const ig_meta **out,
                           ig_error *err);
 /* Element i of a scalar or numeric array as integer or double; caller has checked type and range of i. */

@@ -21,8 +21,9 @@
  *        .  ...     data: tensor bytes, any order, gaps allowed, no overlap
  *
  * Nothing in the file is trusted: each length is compared with the bytes that remain before anything is allocated or
- * skipped, sums and products are checked, and the work is linear in the size of the header (plus one sort of tensors that
- * are stored out of order). Rule ids (G01 ...) are those of reliability.md, which the hostile-file suite is named after. */
+ * skipped, sums and products are checked, and the work is linear in the size of the header (plus one sort of tensors
+ * that are stored out of order). Rule ids (G01 ...) are those of reliability.md, which the hostile-file suite is named
+ * after. */
 #include "format/gguf.h"
 
 #include <inttypes.h>
@@ -43,9 +44,10 @@ static const struct {
     const char *name;
     uint32_t bytes;
 } meta_types[IG_META_TYPES] = {
-    [IG_META_U8] = {"u8", 1},   [IG_META_I8] = {"i8", 1},         [IG_META_U16] = {"u16", 2},    [IG_META_I16] = {"i16", 2},
-    [IG_META_U32] = {"u32", 4}, [IG_META_I32] = {"i32", 4},       [IG_META_F32] = {"f32", 4},    [IG_META_BOOL] = {"bool", 1},
-    [IG_META_U64] = {"u64", 8}, [IG_META_I64] = {"i64", 8},       [IG_META_F64] = {"f64", 8},    [IG_META_STRING] = {"string", 0},
+    [IG_META_U8] = {"u8", 1},       [IG_META_I8] = {"i8", 1},     [IG_META_U16] = {"u16", 2},
+    [IG_META_I16] = {"i16", 2},     [IG_META_U32] = {"u32", 4},   [IG_META_I32] = {"i32", 4},
+    [IG_META_F32] = {"f32", 4},     [IG_META_BOOL] = {"bool", 1}, [IG_META_U64] = {"u64", 8},
+    [IG_META_I64] = {"i64", 8},     [IG_META_F64] = {"f64", 8},   [IG_META_STRING] = {"string", 0},
     [IG_META_ARRAY] = {"array", 0},
 };
 
@@ -65,8 +67,8 @@ static bool take(cursor *c, void *out, size_t n)
 
 static ig_status ends(const cursor *c, const char *what)
 {
-    return ig_fail(c->err, IG_BAD_INPUT, c->at, "%.200s: file is truncated: it ends inside %s at offset %" PRIu64, c->path,
-                   what, c->at);
+    return ig_fail(c->err, IG_BAD_INPUT, c->at, "%.200s: file is truncated: it ends inside %s at offset %" PRIu64,
+                   c->path, what, c->at);
 }
 
 static ig_status read_magic(cursor *c)
@@ -76,14 +78,16 @@ static ig_status read_magic(cursor *c)
     if (!take(c, magic, 4)) return ends(c, "the magic \"GGUF\"");
     if (!memcmp(magic, "GGUF", 4)) return IG_OK;
     if (!memcmp(magic, "FUGG", 4))
-        return ig_fail(c->err, IG_UNSUPPORTED, 0, "%.200s is a byte-swapped GGUF file, expected little-endian", c->path);
+        return ig_fail(c->err, IG_UNSUPPORTED, 0, "%.200s is a byte-swapped GGUF file, expected little-endian",
+                       c->path);
     static const char *const old[] = {"lmgg", "fmgg", "tjgg", "algg"};
     for (size_t i = 0; i < sizeof old / sizeof *old; i++)
         if (!memcmp(magic, old[i], 4))
-            return ig_fail(c->err, IG_UNSUPPORTED, 0, "%.200s is a GGML file from before GGUF; convert the original model",
-                           c->path);
-    return ig_fail(c->err, IG_BAD_INPUT, 0, "%.200s is no GGUF file: magic is %02x %02x %02x %02x, expected 47 47 55 46",
-                   c->path, magic[0], magic[1], magic[2], magic[3]);
+            return ig_fail(c->err, IG_UNSUPPORTED, 0,
+                           "%.200s is a GGML file from before GGUF; convert the original model", c->path);
+    return ig_fail(c->err, IG_BAD_INPUT, 0,
+                   "%.200s is no GGUF file: magic is %02x %02x %02x %02x, expected 47 47 55 46", c->path, magic[0],
+                   magic[1], magic[2], magic[3]);
 }
 
 static ig_status read_version(cursor *c, uint32_t *version)
@@ -92,12 +96,12 @@ static ig_status read_version(cursor *c, uint32_t *version)
     if (!take(c, version, 4)) return ends(c, "the version");
     if (*version == 2 || *version == 3) return IG_OK;
     if (*version == 1)
-        return ig_fail(c->err, IG_UNSUPPORTED, at, "%.200s: GGUF version 1 is not supported, expected 2 or 3; convert again",
-                       c->path);
+        return ig_fail(c->err, IG_UNSUPPORTED, at,
+                       "%.200s: GGUF version 1 is not supported, expected 2 or 3; convert again", c->path);
     uint32_t swapped = __builtin_bswap32(*version);
     if (swapped >= 1 && swapped <= 3)
-        return ig_fail(c->err, IG_UNSUPPORTED, at, "%.200s is big-endian (byte-swapped version %u), expected little-endian",
-                       c->path, swapped);
+        return ig_fail(c->err, IG_UNSUPPORTED, at,
+                       "%.200s is big-endian (byte-swapped version %u), expected little-endian", c->path, swapped);
     return ig_fail(c->err, *version == 0 ? IG_BAD_INPUT : IG_UNSUPPORTED, at,
                    "%.200s: GGUF version %u at offset 4 is unknown, expected 2 or 3", c->path, *version);
 }
@@ -108,12 +112,14 @@ static ig_status read_count(cursor *c, const char *what, uint64_t max, uint64_t 
     uint64_t n, at = c->at, need;
     if (!take(c, &n, 8)) return ends(c, what);
     if (n > max)
-        return ig_fail(c->err, IG_TOO_LARGE, at, "%.200s: %s at offset %" PRIu64 " is %" PRIu64 ", the limit is %" PRIu64,
-                       c->path, what, at, n, max);
+        return ig_fail(c->err, IG_TOO_LARGE, at,
+                       "%.200s: %s at offset %" PRIu64 " is %" PRIu64 ", the limit is %" PRIu64, c->path, what, at, n,
+                       max);
     if (!ig_mul_u64(n, entry_bytes_min, &need) || need > remaining(c))
         return ig_fail(c->err, IG_BAD_INPUT, at,
-                       "%.200s: %s at offset %" PRIu64 " is %" PRIu64 ", but only %" PRIu64 " bytes follow, expected %" PRIu64
-                       " or more", c->path, what, at, n, remaining(c), need);
+                       "%.200s: %s at offset %" PRIu64 " is %" PRIu64 ", but only %" PRIu64
+                       " bytes follow, expected %" PRIu64 " or more",
+                       c->path, what, at, n, remaining(c), need);
     *out = (size_t)n;
     return IG_OK;
 }
@@ -124,14 +130,18 @@ static ig_status read_name(cursor *c, const char *what, size_t idx, uint64_t max
     uint64_t n, at = c->at;
     if (!take(c, &n, 8)) return ends(c, what);
     if (n == 0)
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: %s %zu at offset %" PRIu64 " is empty, expected 1 to %" PRIu64
-                       " bytes", c->path, what, idx, at, max);
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: %s %zu at offset %" PRIu64 " is empty, expected 1 to %" PRIu64 " bytes", c->path, what,
+                       idx, at, max);
     if (n > max)
-        return ig_fail(c->err, IG_TOO_LARGE, at, "%.200s: %s %zu at offset %" PRIu64 " has %" PRIu64
-                       " bytes, the limit is %" PRIu64, c->path, what, idx, at, n, max);
+        return ig_fail(c->err, IG_TOO_LARGE, at,
+                       "%.200s: %s %zu at offset %" PRIu64 " has %" PRIu64 " bytes, the limit is %" PRIu64, c->path,
+                       what, idx, at, n, max);
     if (n > remaining(c))
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: %s %zu at offset %" PRIu64 " has %" PRIu64
-                       " bytes, but only %" PRIu64 " remain in the file", c->path, what, idx, at, n, remaining(c));
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: %s %zu at offset %" PRIu64 " has %" PRIu64 " bytes, but only %" PRIu64
+                       " remain in the file",
+                       c->path, what, idx, at, n, remaining(c));
     *out = (ig_str){(const char *)c->data + c->at, (size_t)n};
     c->at += n;
     return IG_OK;
@@ -141,8 +151,8 @@ static ig_status read_name(cursor *c, const char *what, size_t idx, uint64_t max
 
 static ig_status bad_key(const cursor *c, const ig_meta *m, uint64_t at, const char *why)
 {
-    return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: key \"%.*s\" at offset %" PRIu64 ": %s", c->path, IG_STR_ARG(m->key),
-                   at, why);
+    return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: key \"%.*s\" at offset %" PRIu64 ": %s", c->path,
+                   IG_STR_ARG(m->key), at, why);
 }
 
 static ig_status read_key(cursor *c, size_t idx, ig_str *out)
@@ -152,13 +162,15 @@ static ig_status read_key(cursor *c, size_t idx, ig_str *out)
     for (size_t i = 0; i < out->len; i++) {
         unsigned char b = (unsigned char)out->ptr[i];
         if (b < 0x20 || b > 0x7e)
-            return ig_fail(c->err, IG_BAD_INPUT, at + 8 + i, "%.200s: name of key %zu has byte 0x%02x at offset %" PRIu64
-                           ", expected printable ASCII", c->path, idx, b, at + 8 + i);
+            return ig_fail(c->err, IG_BAD_INPUT, at + 8 + i,
+                           "%.200s: name of key %zu has byte 0x%02x at offset %" PRIu64 ", expected printable ASCII",
+                           c->path, idx, b, at + 8 + i);
     }
     return IG_OK;
 }
 
-/* One string: the length must fit the limit and the file (G03). Its bytes are not looked at: token pieces may be any. */
+/* One string: the length must fit the limit and the file (G03). Its bytes are not looked at: token pieces may be
+ * any. */
 static ig_status skip_string(cursor *c, const ig_meta *m)
 {
     uint64_t n, at = c->at;
@@ -168,18 +180,22 @@ static ig_status skip_string(cursor *c, const ig_meta *m)
         return IG_OK;
     }
     if (n > IG_GGUF_STRING_BYTES_MAX)
-        return ig_fail(c->err, IG_TOO_LARGE, at, "%.200s: key \"%.*s\": string at offset %" PRIu64 " has %" PRIu64
-                       " bytes, the limit is %u", c->path, IG_STR_ARG(m->key), at, n, IG_GGUF_STRING_BYTES_MAX);
-    return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: key \"%.*s\": string at offset %" PRIu64 " has %" PRIu64
-                   " bytes, but only %" PRIu64 " remain in the file", c->path, IG_STR_ARG(m->key), at, n, remaining(c));
+        return ig_fail(c->err, IG_TOO_LARGE, at,
+                       "%.200s: key \"%.*s\": string at offset %" PRIu64 " has %" PRIu64 " bytes, the limit is %u",
+                       c->path, IG_STR_ARG(m->key), at, n, IG_GGUF_STRING_BYTES_MAX);
+    return ig_fail(c->err, IG_BAD_INPUT, at,
+                   "%.200s: key \"%.*s\": string at offset %" PRIu64 " has %" PRIu64 " bytes, but only %" PRIu64
+                   " remain in the file",
+                   c->path, IG_STR_ARG(m->key), at, n, remaining(c));
 }
 
 static ig_status check_bools(cursor *c, const ig_meta *m)
 {
     for (uint64_t i = 0; i < m->n; i++)
         if (m->data[i] > 1)
-            return ig_fail(c->err, IG_BAD_INPUT, c->at + i, "%.200s: key \"%.*s\": bool at offset %" PRIu64
-                           " is %u, expected 0 or 1", c->path, IG_STR_ARG(m->key), c->at + i, m->data[i]);
+            return ig_fail(c->err, IG_BAD_INPUT, c->at + i,
+                           "%.200s: key \"%.*s\": bool at offset %" PRIu64 " is %u, expected 0 or 1", c->path,
+                           IG_STR_ARG(m->key), c->at + i, m->data[i]);
     return IG_OK;
 }
 
@@ -188,9 +204,9 @@ static ig_status check_floats(cursor *c, const ig_meta *m)
     uint32_t bytes = ig_meta_elem_bytes(m->elem);
     for (uint64_t i = 0; i < m->n; i++)
         if (!isfinite(ig_meta_float(m, i)))
-            return ig_fail(c->err, IG_BAD_INPUT, c->at + i * bytes, "%.200s: key \"%.*s\": %s at offset %" PRIu64
-                           " is no finite number", c->path, IG_STR_ARG(m->key), ig_meta_type_name(m->elem),
-                           c->at + i * bytes);
+            return ig_fail(c->err, IG_BAD_INPUT, c->at + i * bytes,
+                           "%.200s: key \"%.*s\": %s at offset %" PRIu64 " is no finite number", c->path,
+                           IG_STR_ARG(m->key), ig_meta_type_name(m->elem), c->at + i * bytes);
     return IG_OK;
 }
 
@@ -200,9 +216,10 @@ static ig_status read_elements(cursor *c, ig_meta *m)
     uint64_t start = c->at, bytes, each = m->elem == IG_META_STRING ? 8 : ig_meta_elem_bytes(m->elem);
     m->data = c->data + start;
     if (!ig_mul_u64(m->n, each, &bytes) || bytes > remaining(c))
-        return ig_fail(c->err, IG_BAD_INPUT, start, "%.200s: key \"%.*s\": %" PRIu64 " elements of type %s at offset %" PRIu64
-                       " do not fit into the %" PRIu64 " bytes that remain in the file", c->path, IG_STR_ARG(m->key), m->n,
-                       ig_meta_type_name(m->elem), start, remaining(c));
+        return ig_fail(c->err, IG_BAD_INPUT, start,
+                       "%.200s: key \"%.*s\": %" PRIu64 " elements of type %s at offset %" PRIu64
+                       " do not fit into the %" PRIu64 " bytes that remain in the file",
+                       c->path, IG_STR_ARG(m->key), m->n, ig_meta_type_name(m->elem), start, remaining(c));
     if (m->elem == IG_META_STRING) {
         for (uint64_t i = 0; i < m->n; i++) IG_TRY(skip_string(c, m));
     } else {
@@ -219,8 +236,9 @@ static ig_status read_type(cursor *c, const ig_meta *m, const char *what, uint32
     uint64_t at = c->at;
     if (!take(c, type, 4)) return bad_key(c, m, at, "file is truncated: it ends inside the value type");
     if (*type < IG_META_TYPES) return IG_OK;
-    return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: key \"%.*s\": %s type %u at offset %" PRIu64
-                   " is unknown, expected 0 to %d", c->path, IG_STR_ARG(m->key), what, *type, at, IG_META_TYPES - 1);
+    return ig_fail(c->err, IG_BAD_INPUT, at,
+                   "%.200s: key \"%.*s\": %s type %u at offset %" PRIu64 " is unknown, expected 0 to %d", c->path,
+                   IG_STR_ARG(m->key), what, *type, at, IG_META_TYPES - 1);
 }
 
 static ig_status read_meta(cursor *c, size_t idx, ig_meta *m)
@@ -263,15 +281,17 @@ static ig_status read_alignment(cursor *c, ig_gguf *g)
     const ig_meta *m = &g->meta[idx];
     uint64_t at = (uint64_t)(m->data - c->data);
     if (m->type != IG_META_U32)
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: key \"general.alignment\" at offset %" PRIu64
-                       " has type %s, expected u32", c->path, at, ig_meta_type_name(m->type));
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: key \"general.alignment\" at offset %" PRIu64 " has type %s, expected u32", c->path, at,
+                       ig_meta_type_name(m->type));
     memcpy(&g->alignment, m->data, 4);
     if (g->alignment >= IG_GGUF_ALIGNMENT_MIN && g->alignment <= IG_GGUF_ALIGNMENT_MAX &&
         (g->alignment & (g->alignment - 1)) == 0)
         return IG_OK;
-    return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: key \"general.alignment\" at offset %" PRIu64
-                   " is %u, expected a power of two from %u to %u", c->path, at, g->alignment, IG_GGUF_ALIGNMENT_MIN,
-                   IG_GGUF_ALIGNMENT_MAX);
+    return ig_fail(c->err, IG_BAD_INPUT, at,
+                   "%.200s: key \"general.alignment\" at offset %" PRIu64
+                   " is %u, expected a power of two from %u to %u",
+                   c->path, at, g->alignment, IG_GGUF_ALIGNMENT_MIN, IG_GGUF_ALIGNMENT_MAX);
 }
 
 /* ------------------------------------------------------------------------------------------------ tensors */
@@ -287,16 +307,19 @@ static ig_status read_dims(cursor *c, ig_tensor *t)
     uint64_t at = c->at;
     if (!take(c, &t->n_dims, 4)) return bad_tensor(c, t, at, "file is truncated: it ends inside the dimensions");
     if (t->n_dims < 1 || t->n_dims > 4)
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensor \"%.*s\" at offset %" PRIu64
-                       " has %u dimensions, expected 1 to 4", c->path, IG_STR_ARG(t->name), at, t->n_dims);
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: tensor \"%.*s\" at offset %" PRIu64 " has %u dimensions, expected 1 to 4", c->path,
+                       IG_STR_ARG(t->name), at, t->n_dims);
     for (uint32_t i = 0; i < 4; i++) {
         t->ne[i] = 1;
         at = c->at;
         if (i >= t->n_dims) continue;
         if (!take(c, &t->ne[i], 8)) return bad_tensor(c, t, at, "file is truncated: it ends inside the dimensions");
         if (t->ne[i] == 0 || t->ne[i] > IG_GGUF_DIM_MAX)
-            return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensor \"%.*s\": dimension %u at offset %" PRIu64
-                           " is %" PRIu64 ", expected 1 to 2^40", c->path, IG_STR_ARG(t->name), i, at, t->ne[i]);
+            return ig_fail(c->err, IG_BAD_INPUT, at,
+                           "%.200s: tensor \"%.*s\": dimension %u at offset %" PRIu64 " is %" PRIu64
+                           ", expected 1 to 2^40",
+                           c->path, IG_STR_ARG(t->name), i, at, t->ne[i]);
     }
     return IG_OK;
 }
@@ -308,18 +331,22 @@ static ig_status read_tensor_type(cursor *c, ig_tensor *t)
     if (!take(c, &t->type, 4)) return bad_tensor(c, t, at, "file is truncated: it ends inside the type");
     const ig_dtype_info *row = ig_dtype_row(t->type);
     if (!row)
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensor \"%.*s\": type %" PRId32 " at offset %" PRIu64
-                       " is unknown, removed or for activations only", c->path, IG_STR_ARG(t->name), (int32_t)t->type, at);
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: tensor \"%.*s\": type %" PRId32 " at offset %" PRIu64
+                       " is unknown, removed or for activations only",
+                       c->path, IG_STR_ARG(t->name), (int32_t)t->type, at);
     if (t->ne[0] % row->block_elems != 0)
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensor \"%.*s\" at offset %" PRIu64 ": row of %" PRIu64
-                       " weights, expected a multiple of %u for block type %s", c->path, IG_STR_ARG(t->name), at, t->ne[0],
-                       row->block_elems, row->name);
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: tensor \"%.*s\" at offset %" PRIu64 ": row of %" PRIu64
+                       " weights, expected a multiple of %u for block type %s",
+                       c->path, IG_STR_ARG(t->name), at, t->ne[0], row->block_elems, row->name);
     if (!ig_dtype_row_bytes(t->type, t->ne[0], &t->row_bytes) || !ig_mul_u64(t->row_bytes, t->ne[1], &t->n_bytes) ||
         !ig_mul_u64(t->n_bytes, t->ne[2], &t->n_bytes) || !ig_mul_u64(t->n_bytes, t->ne[3], &t->n_bytes) ||
         t->n_bytes > c->size)
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensor \"%.*s\" at offset %" PRIu64 " of shape %" PRIu64 " x %"
-                       PRIu64 " x %" PRIu64 " x %" PRIu64 " has more bytes than the file (%" PRIu64 ")", c->path,
-                       IG_STR_ARG(t->name), at, t->ne[0], t->ne[1], t->ne[2], t->ne[3], c->size);
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: tensor \"%.*s\" at offset %" PRIu64 " of shape %" PRIu64 " x %" PRIu64 " x %" PRIu64
+                       " x %" PRIu64 " has more bytes than the file (%" PRIu64 ")",
+                       c->path, IG_STR_ARG(t->name), at, t->ne[0], t->ne[1], t->ne[2], t->ne[3], c->size);
     return IG_OK;
 }
 
@@ -329,15 +356,17 @@ static ig_status read_tensor(cursor *c, size_t idx, uint32_t alignment, ig_tenso
     uint64_t at = c->at;
     IG_TRY(read_name(c, "name of tensor", idx, IG_GGUF_NAME_BYTES_MAX, &t->name));
     if (!ig_utf8_valid(t->name.ptr, t->name.len) || memchr(t->name.ptr, 0, t->name.len))
-        return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: name of tensor %zu at offset %" PRIu64
-                       " has a NUL or invalid UTF-8", c->path, idx, at);
+        return ig_fail(c->err, IG_BAD_INPUT, at,
+                       "%.200s: name of tensor %zu at offset %" PRIu64 " has a NUL or invalid UTF-8", c->path, idx, at);
     IG_TRY(read_dims(c, t));
     IG_TRY(read_tensor_type(c, t));
     at = c->at;
     if (!take(c, offset, 8)) return bad_tensor(c, t, at, "file is truncated: it ends inside the data offset");
     if (*offset % alignment == 0) return IG_OK;
-    return ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensor \"%.*s\": data offset %" PRIu64 " at offset %" PRIu64
-                   " is no multiple of the alignment %u", c->path, IG_STR_ARG(t->name), *offset, at, alignment);
+    return ig_fail(c->err, IG_BAD_INPUT, at,
+                   "%.200s: tensor \"%.*s\": data offset %" PRIu64 " at offset %" PRIu64
+                   " is no multiple of the alignment %u",
+                   c->path, IG_STR_ARG(t->name), *offset, at, alignment);
 }
 
 /* Sinks order[root] in the max-heap order[0..n) by data pointer. */
@@ -380,22 +409,24 @@ static ig_status check_overlap(const cursor *c, const ig_gguf *g)
         const ig_tensor *a = &g->tensors[order[i - 1]], *b = &g->tensors[order[i]];
         if (b->data >= a->data + a->n_bytes) continue;
         uint64_t at = (uint64_t)(b->data - c->data);
-        st = ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensors \"%.*s\" and \"%.*s\" overlap at offset %" PRIu64, c->path,
-                     IG_STR_ARG(a->name), IG_STR_ARG(b->name), at);
+        st = ig_fail(c->err, IG_BAD_INPUT, at, "%.200s: tensors \"%.*s\" and \"%.*s\" overlap at offset %" PRIu64,
+                     c->path, IG_STR_ARG(a->name), IG_STR_ARG(b->name), at);
         break;
     }
     ig_free(order);
     return st;
 }
 
-/* Turns an offset into a pointer once it is known that the tensor lies inside the file; *end becomes its last byte + 1. */
+/* Turns an offset into a pointer once it is known that the tensor lies inside the file; *end becomes its last byte +
+ * 1. */
 static ig_status place(const cursor *c, uint64_t data_at, uint64_t offset, ig_tensor *t, uint64_t *end)
 {
     uint64_t first;
     if (!ig_add_u64(data_at, offset, &first) || !ig_add_u64(first, t->n_bytes, end) || *end > c->size)
-        return ig_fail(c->err, IG_BAD_INPUT, data_at, "%.200s: tensor \"%.*s\" of %" PRIu64 " bytes at data offset %" PRIu64
-                       " ends outside the file, expected data start %" PRIu64 " + offset + bytes <= %" PRIu64, c->path,
-                       IG_STR_ARG(t->name), t->n_bytes, offset, data_at, c->size);
+        return ig_fail(c->err, IG_BAD_INPUT, data_at,
+                       "%.200s: tensor \"%.*s\" of %" PRIu64 " bytes at data offset %" PRIu64
+                       " ends outside the file, expected data start %" PRIu64 " + offset + bytes <= %" PRIu64,
+                       c->path, IG_STR_ARG(t->name), t->n_bytes, offset, data_at, c->size);
     t->data = c->data + first;
     return IG_OK;
 }

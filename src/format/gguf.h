@@ -7,27 +7,27 @@
 #include "format/format.h"
 
 /* Every limit of the reader; the letters name the rule of reliability.md. */
-#define IG_GGUF_TENSORS_MAX 1048576u           /* G02 */
-#define IG_GGUF_KEYS_MAX 65536u                /* G02 */
-#define IG_GGUF_KEY_NAME_BYTES_MAX 65535u      /* G03 */
-#define IG_GGUF_NAME_BYTES_MAX 63u             /* G03: tensor names, "< 64" */
-#define IG_GGUF_STRING_BYTES_MAX (64u << 20)   /* G03: 64 MiB */
-#define IG_GGUF_DIM_MAX ((uint64_t)1 << 40)    /* G10 */
-#define IG_GGUF_ALIGNMENT_DEFAULT 32u          /* G12 */
-#define IG_GGUF_ALIGNMENT_MIN 8u               /* G12 */
-#define IG_GGUF_ALIGNMENT_MAX 65536u           /* G12 */
-#define IG_GGUF_PARTS_MAX 1000u                /* G20 */
-/* Smallest entries, for G02: key = length 8, 1 byte, type 4, value 1; tensor = length 8, 1 byte, n_dims 4, one dimension 8,
- * type 4, offset 8. */
-#define IG_GGUF_KEY_BYTES_MIN 14u
+#define IG_GGUF_TENSORS_MAX        1048576u            /* G02 */
+#define IG_GGUF_KEYS_MAX           65536u              /* G02 */
+#define IG_GGUF_KEY_NAME_BYTES_MAX 65535u              /* G03 */
+#define IG_GGUF_NAME_BYTES_MAX     63u                 /* G03: tensor names, "< 64" */
+#define IG_GGUF_STRING_BYTES_MAX   (64u << 20)         /* G03: 64 MiB */
+#define IG_GGUF_DIM_MAX            ((uint64_t)1 << 40) /* G10 */
+#define IG_GGUF_ALIGNMENT_DEFAULT  32u                 /* G12 */
+#define IG_GGUF_ALIGNMENT_MIN      8u                  /* G12 */
+#define IG_GGUF_ALIGNMENT_MAX      65536u              /* G12 */
+#define IG_GGUF_PARTS_MAX          1000u               /* G20 */
+/* Smallest entries, for G02: key = length 8, 1 byte, type 4, value 1; tensor = length 8, 1 byte, n_dims 4, one
+ * dimension 8, type 4, offset 8. */
+#define IG_GGUF_KEY_BYTES_MIN    14u
 #define IG_GGUF_TENSOR_BYTES_MIN 33u
 
 typedef struct ig_gguf {
     uint32_t version, alignment;
     size_t n_meta, n_tensors;
-    ig_meta *meta;       /* owned [n_meta], file order */
-    ig_tensor *tensors;  /* owned [n_tensors], file order */
-    ig_map keys, names;  /* key -> index in meta, tensor name -> index in tensors */
+    ig_meta *meta;      /* owned [n_meta], file order */
+    ig_tensor *tensors; /* owned [n_tensors], file order */
+    ig_map keys, names; /* key -> index in meta, tensor name -> index in tensors */
     uint64_t trailing_bytes;
 } ig_gguf;
 
@@ -41,9 +41,9 @@ const char *ig_meta_type_name(uint32_t type);
 uint32_t ig_meta_elem_bytes(uint32_t type);
 
 struct ig_format {
-    char *path;      /* owned */
-    ig_gguf gguf;    /* metadata of part 1, tensors of all parts */
-    ig_file *files;  /* owned [n_parts], NULL for borrowed memory */
+    char *path;     /* owned */
+    ig_gguf gguf;   /* metadata of part 1, tensors of all parts */
+    ig_file *files; /* owned [n_parts], NULL for borrowed memory */
     uint32_t n_parts;
 };
 

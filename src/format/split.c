@@ -1,6 +1,6 @@
-/* Split models (rule G20): parts NAME-00001-of-00003.gguf ... in one directory. Every part has the keys split.no (from 0),
- * split.count and split.tensors.count (tensors of all parts together); part 1 has all other metadata. Metadata of later
- * parts is dropped after its split keys were compared. */
+/* Split models (rule G20): parts NAME-00001-of-00003.gguf ... in one directory. Every part has the keys split.no
+ * (from 0), split.count and split.tensors.count (tensors of all parts together); part 1 has all other metadata.
+ * Metadata of later parts is dropped after its split keys were compared. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -37,8 +37,8 @@ static ig_status not_the_first(const ig_format *f, const split_keys *k, char *pa
 {
     bool named = part_path(path, path_bytes, k->no, k->count) && !strcmp(path, f->path);
     if (named) (void)part_path(path, path_bytes, 0, k->count);
-    return ig_fail(err, IG_BAD_INPUT, 0, "%.180s is part %u of %u of a split model; open the first part%s%.180s", f->path,
-                   k->no + 1, k->count, named ? ", " : "", named ? path : "");
+    return ig_fail(err, IG_BAD_INPUT, 0, "%.180s is part %u of %u of a split model; open the first part%s%.180s",
+                   f->path, k->no + 1, k->count, named ? ", " : "", named ? path : "");
 }
 
 static ig_status check_part(const ig_format *part, const split_keys *first, uint32_t no, ig_error *err)
@@ -46,14 +46,15 @@ static ig_status check_part(const ig_format *part, const split_keys *first, uint
     split_keys k;
     IG_TRY(read_keys(part, &k, err));
     if (k.no != no)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.no\" is %u, expected %u by the file name", part->path, k.no,
-                       no);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.no\" is %u, expected %u by the file name", part->path,
+                       k.no, no);
     if (k.count != first->count)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.count\" is %u, expected %u as in the first part", part->path,
-                       k.count, first->count);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.count\" is %u, expected %u as in the first part",
+                       part->path, k.count, first->count);
     if (k.n_tensors != first->n_tensors)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.tensors.count\" is %u, expected %u as in the first part",
-                       part->path, k.n_tensors, first->n_tensors);
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "%.200s: key \"split.tensors.count\" is %u, expected %u as in the first part", part->path,
+                       k.n_tensors, first->n_tensors);
     return IG_OK;
 }
 
@@ -68,8 +69,8 @@ static ig_status join(ig_format *f, const ig_format *part, uint32_t n_tensors, i
     for (size_t i = 0; i < p->n_tensors; i++) {
         const ig_tensor *t = &p->tensors[i];
         if (!ig_map_add(&g->names, t->name, (uint32_t)g->n_tensors, NULL))
-            return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: duplicate tensor \"%.*s\", an earlier part has it too", part->path,
-                           IG_STR_ARG(t->name));
+            return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: duplicate tensor \"%.*s\", an earlier part has it too",
+                           part->path, IG_STR_ARG(t->name));
         g->tensors[g->n_tensors++] = *t;
     }
     g->trailing_bytes += p->trailing_bytes;
@@ -112,9 +113,10 @@ static ig_status make_room(ig_format *f, const split_keys *k, ig_error *err)
     uint64_t bytes = 0;
     ig_map names = {0};
     for (uint32_t no = 0; no < k->count; no++) bytes += f->files[no].size;
-    if (k->n_tensors > IG_GGUF_TENSORS_MAX || k->n_tensors > bytes / IG_GGUF_TENSOR_BYTES_MIN || k->n_tensors < g->n_tensors)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.tensors.count\" is %u, which the parts cannot have", f->path,
-                       k->n_tensors);
+    if (k->n_tensors > IG_GGUF_TENSORS_MAX || k->n_tensors > bytes / IG_GGUF_TENSOR_BYTES_MIN ||
+        k->n_tensors < g->n_tensors)
+        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.tensors.count\" is %u, which the parts cannot have",
+                       f->path, k->n_tensors);
     if (k->n_tensors == 0) return IG_OK;
     ig_tensor *tensors = ig_realloc(g->tensors, k->n_tensors, sizeof *tensors);
     if (tensors) g->tensors = tensors;
@@ -130,8 +132,10 @@ static ig_status open_parts(ig_format *f, const split_keys *k, char *path, size_
 {
     if (k->no != 0) return not_the_first(f, k, path, path_bytes, err);
     if (!part_path(path, path_bytes, 0, k->count) || strcmp(path, f->path) != 0)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s is part 1 of %u of a split model, expected a name that ends in "
-                       "-00001-of-%05u.gguf", f->path, k->count, k->count);
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "%.200s is part 1 of %u of a split model, expected a name that ends in "
+                       "-00001-of-%05u.gguf",
+                       f->path, k->count, k->count);
     IG_TRY(map_parts(f, k, path, path_bytes, err));
     IG_TRY(make_room(f, k, err));
     for (uint32_t no = 1; no < k->count; no++) {
@@ -139,15 +143,16 @@ static ig_status open_parts(ig_format *f, const split_keys *k, char *path, size_
         IG_TRY(add_part(f, k, no, path, err));
     }
     if (f->gguf.n_tensors == k->n_tensors) return IG_OK;
-    return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: the parts have %zu tensors, expected %u by key \"split.tensors.count\"",
-                   f->path, f->gguf.n_tensors, k->n_tensors);
+    return ig_fail(err, IG_BAD_INPUT, 0,
+                   "%.200s: the parts have %zu tensors, expected %u by key \"split.tensors.count\"", f->path,
+                   f->gguf.n_tensors, k->n_tensors);
 }
 
 static ig_status check_single(const ig_format *f, const split_keys *k, ig_error *err)
 {
     if (k->no != 0)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.no\" is %u, expected 0 where \"split.count\" is %u", f->path,
-                       k->no, k->count);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.no\" is %u, expected 0 where \"split.count\" is %u",
+                       f->path, k->no, k->count);
     return IG_OK;
 }
 
@@ -160,11 +165,11 @@ ig_status ig_split_open(ig_format *f, ig_error *err)
         return ig_fail(err, IG_TOO_LARGE, 0, "%.200s: key \"split.count\" is %u, the limit is %u", f->path, k.count,
                        IG_GGUF_PARTS_MAX);
     if (k.no >= k.count)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.no\" is %u, expected less than \"split.count\", %u", f->path,
-                       k.no, k.count);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.no\" is %u, expected less than \"split.count\", %u",
+                       f->path, k.no, k.count);
     if (!f->files && k.no == 0)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.count\" is %u, but memory has no other parts", f->path,
-                       k.count);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: key \"split.count\" is %u, but memory has no other parts",
+                       f->path, k.count);
     size_t n = strlen(f->path) + 1;
     char *path = ig_alloc(n);
     if (!path) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory while opening %.200s", f->path);

@@ -1,7 +1,7 @@
-/* The dtype table: one row for every tensor type that may appear in a GGUF file, at its id. Block bytes are the sums of
- * the fields noted beside each row, in file order (little-endian, no padding between blocks); `d` and `m` are binary16.
- * Rows that do not exist here are refused when a file is opened (rule G14): ids 4, 5, 31-33 and 36-38 were used once and
- * removed; Q8_1 (9) and Q8_K (15) are made for activations and never stored. */
+/* The dtype table: one row for every tensor type that may appear in a GGUF file, at its id. Block bytes are the sums
+ * of the fields noted beside each row, in file order (little-endian, no padding between blocks); `d` and `m` are
+ * binary16. Rows that do not exist here are refused when a file is opened (rule G14): ids 4, 5, 31-33 and 36-38 were
+ * used once and removed; Q8_1 (9) and Q8_K (15) are made for activations and never stored. */
 #include "tensor/tensor.h"
 
 #include "base/mem.h"
