@@ -127,7 +127,8 @@ for verb in run show tokenize eval bench completion help version; do
     try 0 "$ingle" help --man $verb;               ok "manual of $verb" has '.TH INGLE-'
 done
 try 0 "$ingle" completion bash;                    ok 'bash completion' bash -n out
-bash -c '. ./out; COMP_WORDS=(ingle run --te); COMP_CWORD=2; _ingle; echo "${COMPREPLY[@]}"' >out 2>err
+cp out completion
+bash -c '. ./completion; COMP_WORDS=(ingle run --te); COMP_CWORD=2; _ingle; echo "${COMPREPLY[@]}"' >out 2>err
 got=$? want=0;                                     ok 'bash completes a flag' prints '--temp'
 
 # The greedy story: the prompt and what run prints, without the file's last newline.
