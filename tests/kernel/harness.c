@@ -76,7 +76,7 @@ static float get(const void *p, size_t i)
 static void set(void *p, size_t i, float f) { memcpy((uint8_t *)p + 4 * i, &f, 4); }
 /* Equal in bits; NaNs are all alike. */
 static bool same(float a, float b) { return !memcmp(&a, &b, 4) || (isnan(a) && isnan(b)); }
-static bool same_row(const void *a, const void *b, size_t n)
+__attribute__((unused)) static bool same_row(const void *a, const void *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!same(get(a, i), get(b, i))) return false;
