@@ -33,20 +33,25 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
                                                        size_t cols)
 {
     __m256 acc[4][4];
+    IG_UNROLL
     for (size_t r = 0; r < rows; r++)
+        IG_UNROLL
         for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
     for (size_t b = 0; b < n / 32; b++, w += bytes, x += sizeof(ig_q8)) {
         __m256i q[4], magnitude[4];
         __m256 d[4];
+        IG_UNROLL
         for (size_t r = 0; r < rows; r++) {
             q[r] = get(w + r * w_stride);
             magnitude[r] = _mm256_abs_epi8(q[r]);
             d[r] = scale(w + r * w_stride);
         }
+        IG_UNROLL
         for (size_t c = 0; c < cols; c++) {
             const uint8_t *block = x + c * x_stride;
             __m256i xq = _mm256_loadu_si256((const __m256i *)(block + offsetof(ig_q8, q)));
             __m256 xd = _mm256_broadcast_ss((const float *)(const void *)block);
+            IG_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 __m256i pairs = _mm256_maddubs_epi16(magnitude[r], _mm256_sign_epi8(xq, q[r]));
                 __m256 sum = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -54,7 +59,9 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
             }
         }
     }
+    IG_UNROLL
     for (size_t r = 0; r < rows; r++)
+        IG_UNROLL
         for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
 }
 

@@ -25,6 +25,7 @@ typedef void unpack(const uint8_t *block, unpacked *u);
 /* even: 8 scales of the first halves, low lane; odd: of the second halves, high lane. */
 static inline __attribute__((always_inline)) void spread(__m256i scales, __m256i out[8])
 {
+    IG_UNROLL
     for (int g = 0; g < 8; g++) out[g] = _mm256_shuffle_epi8(scales, _mm256_set1_epi16((short)((2 * g + 1) << 8 | 2 * g)));
 }
 
@@ -34,6 +35,7 @@ static inline __attribute__((always_inline)) void unpack_q4_k(const uint8_t *blo
     ig_q4_k_scales(block + 4, &sc, &m);
     spread(_mm256_set_m128i(sc, sc), u->scale);
     u->factor = _mm256_set_m128i(_mm_unpackhi_epi16(m, m), _mm_unpacklo_epi16(m, m));
+    IG_UNROLL
     for (int c = 0; c < 4; c++) {
         __m256i bytes = _mm256_loadu_si256((const __m256i *)(block + 16 + 32 * c));
         u->q[2 * c] = _mm256_and_si256(bytes, _mm256_set1_epi8(15));
@@ -50,6 +52,7 @@ static inline __attribute__((always_inline)) void unpack_q6_k(const uint8_t *blo
     spread(ig_q6_k_scales(bytes), u->scale);
     u->factor = _mm256_slli_epi16(_mm256_sub_epi16(_mm256_setzero_si256(), sc), 5);
     __m256i low = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(0x30);
+    IG_UNROLL
     for (int h = 0; h < 2; h++) {
         __m256i a = _mm256_loadu_si256((const __m256i *)(block + 64 * h));
         __m256i b = _mm256_loadu_si256((const __m256i *)(block + 64 * h + 32));
@@ -76,6 +79,7 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, const u
 {
     __m256 acc[COLS];
     float acc2[COLS];
+    IG_UNROLL
     for (size_t c = 0; c < cols; c++) {
         acc[c] = _mm256_setzero_ps();
         acc2[c] = 0;
@@ -83,9 +87,11 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, const u
     for (size_t b = 0; b < n / 256; b++, w += bytes, x += sizeof(ig_q8k)) {
         unpacked u;
         get(w, &u);
+        IG_UNROLL
         for (size_t c = 0; c < cols; c++) {
             const uint8_t *block = x + c * x_stride;
             __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+            IG_UNROLL
             for (int g = 0; g < 8; g++) {
                 __m256i xq = _mm256_loadu_si256((const __m256i *)(block + offsetof(ig_q8k, q) + 32 * g));
                 sum[g & 1] = _mm256_add_epi32(sum[g & 1], _mm256_madd_epi16(_mm256_maddubs_epi16(u.q[g], xq), u.scale[g]));
@@ -98,6 +104,7 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, const u
             acc2[c] = _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(u.d2 * dx), _mm_set_ss(sum2), _mm_set_ss(acc2[c])));
         }
     }
+    IG_UNROLL
     for (size_t c = 0; c < cols; c++) y[c * y_stride] = ig_sum8_lanes(acc[c]) + (subtract ? -acc2[c] : acc2[c]);
 }
 
