@@ -280,11 +280,13 @@ static double time_mul(const ig_kernels *k, int type, size_t n, size_t rows, siz
     return best;
 }
 
+static size_t megabytes = 192; /* of weights, for one column */
+
 static void bench_mul(const ig_kernels *k, bool csv)
 {
     for (int t = 0; t < N_TYPES; t++) {
         int type = types[t].id;
-        size_t n = 4096, many = ((size_t)192 << 20) / row_bytes(type, n);
+        size_t n = 4096, many = (megabytes << 20) / row_bytes(type, n);
         bool slow = !strcmp(k->level, "ref");
         if (slow) many /= 16;
         double one = time_mul(k, type, n, many, 1, 0.5), wide = time_mul(k, type, n, slow ? 64 : 512, 64, 0.5);
@@ -305,9 +307,10 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--bench")) bench = true;
         else if (!strcmp(argv[i], "--csv")) csv = true;
         else if (!strcmp(argv[i], "--level") && i + 1 < argc) only = argv[++i];
+        else if (!strcmp(argv[i], "--mb") && i + 1 < argc) megabytes = strtoul(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--seed") && i + 1 < argc) seed = strtoull(argv[++i], NULL, 10) | 1;
         else {
-            fprintf(stderr, "usage: %s [--bench [--csv]] [--level NAME] [--seed N]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--bench [--csv] [--mb N]] [--level NAME] [--seed N]\n", argv[0]);
             return 2;
         }
     }

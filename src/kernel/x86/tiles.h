@@ -11,6 +11,9 @@
 /* Before loops over a tile's rows and columns: accumulators become registers only when these are gone. */
 #define IG_UNROLL _Pragma("GCC unroll 16")
 
+/* Bytes to prefetch ahead of a tall tile's next rows: hardware prefetchers lose several short streams at once. */
+enum { IG_AHEAD = 0 };
+
 /* y[c * y_stride + r] for the tile's rows and columns; n weights a row. */
 typedef void ig_tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, size_t n);
 
