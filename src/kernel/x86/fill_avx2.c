@@ -1,0 +1,11 @@
+/* The avx2 level's own entries. */
+#include "kernel/x86/x86.h"
+
+void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu)
+{
+    (void)cpu;
+    k->type[IG_Q4_0].mul = ig_mul_q4_0_avx2;
+    k->type[IG_Q8_0].mul = ig_mul_q8_0_avx2;
+    k->type[IG_Q4_K].mul = ig_mul_q4_k_avx2;
+    k->type[IG_Q6_K].mul = ig_mul_q6_k_avx2;
+}

@@ -1,0 +1,57 @@
+/* How a matrix product is cut into register tiles. Each file of x86/mul_*.c has tiles for a fixed number of rows and columns;
+ * the cut changes no value, since every tile computes each (row, column) in the same order. */
+#ifndef IG_KERNEL_X86_TILES_H
+#define IG_KERNEL_X86_TILES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernel/kernel.h"
+
+/* Before loops over a tile's rows and columns: accumulators become registers only when these are gone. */
+#define IG_UNROLL _Pragma("GCC unroll 16")
+
+/* Bytes to prefetch ahead of a tall tile's next rows: hardware prefetchers lose several short streams at once. */
+enum { IG_AHEAD = 0 };
+
+/* y[c * y_stride + r] for the tile's rows and columns; n weights a row. */
+typedef void ig_tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, size_t n);
+
+typedef struct ig_tiles {
+    size_t rows, cols;      /* of the large tile */
+    ig_tile *rows_cols;     /* rows x cols */
+    ig_tile *one_cols;      /* 1 x cols */
+    size_t vec_rows;        /* rows of the tall tile */
+    ig_tile *vec;           /* vec_rows x 1 */
+    ig_tile *one;           /* 1 x 1 */
+} ig_tiles;
+
+/* Rows of `bytes` that stay in the second-level cache while all columns pass over them. */
+static inline size_t ig_tiles_rows(size_t bytes)
+{
+    size_t rows = bytes ? (size_t)256 * 1024 / bytes : 64;
+    return rows < 16 ? 16 : rows > 256 ? 256 : rows / 8 * 8;
+}
+
+static inline void ig_tiles_run(const ig_mul_args *a, const ig_tiles *t)
+{
+    const uint8_t *w = a->w, *x = a->x;
+    size_t chunk = ig_tiles_rows(a->w_stride);
+    for (size_t from = 0; from < a->n_rows; from += chunk) {
+        size_t to = a->n_rows - from < chunk ? a->n_rows : from + chunk;
+        for (size_t c = 0; c < a->n_cols;) {
+            bool wide = a->n_cols - c >= t->cols;
+            size_t step = wide ? t->rows : t->vec_rows;
+            for (size_t r = from; r < to;) {
+                bool tall = to - r >= step;
+                ig_tile *tile = wide ? tall ? t->rows_cols : t->one_cols : tall ? t->vec : t->one;
+                tile(w + r * a->w_stride, a->w_stride, x + c * a->x_stride, a->x_stride, a->y + c * a->y_stride + r, a->y_stride,
+                     a->n);
+                r += tall ? step : 1;
+            }
+            c += wide ? t->cols : 1;
+        }
+    }
+}
+
+#endif

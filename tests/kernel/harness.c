@@ -1,0 +1,329 @@
+/* Every kernel of every level this CPU has, tested against ref and timed by the same program.
+ *
+ *   harness [--level L] [--seed N]      TAP
+ *   harness --bench [--csv] [--level L] GB/s of weights (one column, matrix larger than the caches), GMAC/s (64 columns)
+ *
+ * Buffers end at an inaccessible page, so an overread is a crash; bytes around outputs are checked. Bounds are derived: a sum of n
+ * terms in any order is within n * eps * sum|terms| of the exact one; quantised products, packing and stores are equal in bits. */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernel/kernel.h"
+#include "kernel/kernel_list.h"
+#include "kernel/pack.h"
+#include "tests/tap.h"
+
+/* ---- random data ---- */
+
+static uint64_t seed = 20261121;
+
+static uint32_t rnd(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (uint32_t)(seed >> 32);
+}
+static float uniform(void) { return (float)(int32_t)rnd() * 0x1p-31f; }
+static float rnd_float(void) { return (uniform() + uniform() + uniform()) * (rnd() % 64 ? 1.0f : 20.0f); }
+
+/* ---- buffers ---- */
+
+enum { FRONT = 64, FILL = 0xA5 };
+
+typedef struct box {
+    uint8_t *data; /* n bytes that end `slack` bytes before an inaccessible page, FRONT guard bytes before them */
+    size_t n, slack, mapped;
+    uint8_t *map;
+} box;
+
+static box box_new(size_t n, size_t slack)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    box b = {.n = n, .slack = slack, .mapped = (n + slack + FRONT + page - 1) / page * page};
+    b.map = mmap(NULL, b.mapped + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (b.map == MAP_FAILED || mprotect(b.map + b.mapped, page, PROT_NONE)) abort();
+    b.data = b.map + b.mapped - slack - n;
+    memset(b.data - FRONT, FILL, n + slack + FRONT);
+    return b;
+}
+
+static bool box_intact(const box *b)
+{
+    for (size_t i = 0; i < FRONT; i++)
+        if (b->data[-1 - (ptrdiff_t)i] != FILL) return false;
+    for (size_t i = 0; i < b->slack; i++)
+        if (b->data[b->n + i] != FILL) return false;
+    return true;
+}
+
+static void box_free(box *b)
+{
+    munmap(b->map, b->mapped + (size_t)sysconf(_SC_PAGESIZE));
+    b->map = NULL;
+}
+
+static float get(const void *p, size_t i)
+{
+    float f;
+    memcpy(&f, (const uint8_t *)p + 4 * i, 4);
+    return f;
+}
+static void set(void *p, size_t i, float f) { memcpy((uint8_t *)p + 4 * i, &f, 4); }
+/* Equal in bits; NaNs are all alike. */
+static bool same(float a, float b) { return !memcmp(&a, &b, 4) || (isnan(a) && isnan(b)); }
+__attribute__((unused)) static bool same_row(const void *a, const void *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!same(get(a, i), get(b, i))) return false;
+    return true;
+}
+
+/* ---- weights ---- */
+
+typedef enum data_kind { NORMAL, ZERO, SUBNORMAL, HUGE_VALUES, POISON, EXTREME, N_KINDS } data_kind;
+static const char *const kind_names[] = {"normal", "zero", "subnormal", "huge", "NaN and Inf", "extreme codes"};
+
+static uint16_t half(data_kind kind)
+{
+    switch (kind) {
+    case ZERO: return (uint16_t)(rnd() & 0x8000);
+    case SUBNORMAL: return (uint16_t)(rnd() & 0x83FF);
+    case HUGE_VALUES: return (uint16_t)(0x7B00 | (rnd() & 0x80FF));
+    case POISON: return (uint16_t)(rnd() % 4 ? 0x2000 | (rnd() & 0x8FFF) : 0x7C00 | (rnd() & 0x8001));
+    default: return (uint16_t)(0x2000 | (rnd() & 0x8FFF));
+    }
+}
+
+static float any_float(data_kind kind)
+{
+    switch (kind) {
+    case ZERO: return rnd() % 2 ? 0.0f : -0.0f;
+    case SUBNORMAL: return uniform() * 0x1p-130f;
+    case HUGE_VALUES: return uniform() * 0x1p127f;
+    case POISON: return rnd() % 40 ? rnd_float() : rnd() % 2 ? NAN : INFINITY;
+    case EXTREME: return rnd() % 2 ? 1.0f : -1.0f;
+    default: return rnd_float();
+    }
+}
+
+static void put_half(uint8_t *p, data_kind kind)
+{
+    uint16_t h = half(kind);
+    memcpy(p, &h, 2);
+}
+
+static void weights(int type, uint8_t *p, size_t n, data_kind kind)
+{
+    const ig_dtype_info *info = ig_dtype_row((uint32_t)type);
+    for (size_t i = 0; i < n; i += info->block_elems, p += info->block_bytes) {
+        for (size_t k = 0; k < info->block_bytes; k++) p[k] = (uint8_t)(kind == EXTREME ? (rnd() % 2 ? 0x7F : 0x80) : rnd());
+        float f = any_float(kind);
+        switch (type) {
+        case IG_F32: memcpy(p, &f, 4); break;
+        case IG_BF16: memcpy(p, (uint8_t *)&f + 2, 2); break;
+        case IG_Q6_K: put_half(p + 208, kind); break;
+        case IG_Q4_K: put_half(p + 2, kind); /* fall through */
+        default: put_half(p, kind);
+        }
+    }
+}
+
+static size_t row_bytes(int type, size_t n)
+{
+    const ig_dtype_info *info = ig_dtype_row((uint32_t)type);
+    return n / info->block_elems * info->block_bytes;
+}
+
+static bool is_float(int type) { return type == IG_F32 || type == IG_F16 || type == IG_BF16; }
+
+typedef struct type_row {
+    int id;
+    const char *name;
+} type_row;
+#define X(id, name, pack) {IG_##id, #id},
+static const type_row types[] = {IG_KERNEL_TYPES(X)};
+#undef X
+enum { N_TYPES = sizeof types / sizeof *types };
+
+static const ig_kernels *ref;
+
+/* ---- matrix products ---- */
+
+/* Whether y is near the product of a row and a column: ref sums in binary64. */
+static bool near_dot(const ig_kernels *k, int type, const uint8_t *w, const uint8_t *x, size_t n, float y, float want)
+{
+    if (same(y, want)) return true;
+    float *wf = malloc((n + 1) * sizeof *wf);
+    if (!wf) abort();
+    ref->type[type].to_f32(w, wf, n);
+    double magnitude = 0;
+    for (size_t i = 0; i < n; i++) magnitude += fabs((double)wf[i] * (double)get(x, i));
+    free(wf);
+    (void)k;
+    /* Non-finite terms and sums near the end of the range: either side may have overflowed. */
+    if (!(magnitude < (double)FLT_MAX / 4)) return !isfinite(y) || !isfinite(want);
+    return fabs((double)y - (double)want) <= (double)(n + 2) * (double)FLT_EPSILON * magnitude + (double)n * 0x1p-148;
+}
+
+typedef struct shape {
+    size_t n, rows, cols, slack, pad;
+    data_kind kind;
+} shape;
+
+/* Runs one product; returns what is wrong, or NULL. */
+static const char *mul_once(const ig_kernels *k, int type, shape s)
+{
+    const ig_type_kernels *t = &k->type[type];
+    size_t wb = row_bytes(type, s.n) + s.pad, xb = k->pack[t->pack].bytes(s.n) + s.pad, ys = s.rows + s.pad;
+    box w = box_new(s.rows * wb, s.slack), x = box_new(s.cols * xb, s.slack);
+    box src = box_new(s.n * 4, s.slack), y = box_new(s.cols ? ((s.cols - 1) * ys + s.rows) * 4 : 0, s.slack);
+    box one = box_new(4, s.slack);
+    for (size_t r = 0; r < s.rows; r++) weights(type, w.data + r * wb, s.n, s.kind);
+    for (size_t c = 0; c < s.cols; c++) {
+        for (size_t i = 0; i < s.n; i++) set(src.data, i, any_float(s.kind));
+        ref->pack[t->pack].pack((const float *)(void *)src.data, x.data + c * xb, s.n);
+    }
+    ig_mul_args a = {w.data, wb, x.data, xb, (float *)(void *)y.data, ys, s.n, s.rows, s.cols};
+    t->mul(&a);
+    const char *wrong = NULL;
+    for (size_t c = 0; c < s.cols && !wrong; c++)
+        for (size_t r = 0; r < s.rows && !wrong; r++) {
+            float got = get(y.data, c * ys + r);
+            ig_mul_args cell = {w.data + r * wb, wb, x.data + c * xb, xb, (float *)(void *)one.data, 1, s.n, 1, 1};
+            t->mul(&cell);
+            if (!same(got, get(one.data, 0))) wrong = "differs from the same cell alone";
+            ref->type[type].mul(&cell);
+            float want = get(one.data, 0);
+            if (!is_float(type) && !same(got, want)) wrong = "differs from ref";
+            if (is_float(type) && !near_dot(k, type, w.data + r * wb, x.data + c * xb, s.n, got, want)) wrong = "beyond the bound";
+            if (wrong) printf("# row %zu column %zu: %a, ref %a\n", r, c, (double)got, (double)want);
+        }
+    for (size_t c = 0; c + 1 < s.cols; c++)
+        for (size_t i = 4 * (c * ys + s.rows); i < 4 * (c + 1) * ys; i++)
+            if (y.data[i] != FILL) wrong = "wrote between columns";
+    if (!box_intact(&y) || !box_intact(&one)) wrong = "wrote outside";
+    box_free(&w);
+    box_free(&x);
+    box_free(&src);
+    box_free(&y);
+    box_free(&one);
+    return wrong;
+}
+
+static void test_mul(const ig_kernels *k)
+{
+    static const size_t rows[] = {1, 2, 3, 5, 33}, cols[] = {1, 2, 3, 4, 5, 7, 9, 17};
+    static const size_t plain[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 127, 129, 257};
+    static const size_t blocks[] = {0, 1, 2, 3, 5, 8};
+    for (int t = 0; t < N_TYPES; t++) {
+        int type = types[t].id;
+        size_t block = ig_dtype_row((uint32_t)type)->block_elems, n_sizes = block == 1 ? 19 : 6, cases = 0;
+        const char *wrong = NULL;
+        shape s = {0};
+        for (size_t i = 0; i < n_sizes && !wrong; i++)
+            for (size_t r = 0; r < 5 && !wrong; r++)
+                for (size_t c = 0; c < 8 && !wrong; c++) {
+                    bool odd = rnd() % 2;
+                    s = (shape){block == 1 ? plain[i] : blocks[i] * block, rows[r], cols[c], odd ? 1 + rnd() % 60 : 0,
+                                odd ? rnd() % 9 * (block == 1 ? 1 : 1) : 0, cases % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS)};
+                    wrong = mul_once(k, type, s);
+                    cases++;
+                }
+        if (wrong)
+            tap_ok(false, "%s mul %s: n %zu rows %zu columns %zu slack %zu pad %zu %s: %s", k->level, types[t].name, s.n, s.rows,
+                   s.cols, s.slack, s.pad, kind_names[s.kind], wrong);
+        else
+            tap_ok(true, "%s mul %s: %zu shapes", k->level, types[t].name, cases);
+    }
+}
+
+/* ---- timing ---- */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Seconds of one product, the best of several. */
+static double time_mul(const ig_kernels *k, int type, size_t n, size_t rows, size_t cols, double budget)
+{
+    const ig_type_kernels *t = &k->type[type];
+    size_t wb = row_bytes(type, n), xb = k->pack[t->pack].bytes(n);
+    uint8_t *w = malloc(rows * wb), *x = malloc(cols * xb);
+    float *src = malloc(n * sizeof *src), *y = malloc(rows * cols * sizeof *y);
+    if (!w || !x || !src || !y) abort();
+    weights(type, w, n, NORMAL);
+    for (size_t r = 1; r < rows; r++) memcpy(w + r * wb, w, wb);
+    for (size_t c = 0; c < cols; c++) {
+        for (size_t i = 0; i < n; i++) src[i] = rnd_float();
+        k->pack[t->pack].pack(src, x + c * xb, n);
+    }
+    ig_mul_args a = {w, wb, x, xb, y, rows, n, rows, cols};
+    double best = 1e9, start = now();
+    do {
+        double from = now();
+        t->mul(&a);
+        double took = now() - from;
+        if (took < best) best = took;
+    } while (now() - start < budget);
+    free(w);
+    free(x);
+    free(src);
+    free(y);
+    return best;
+}
+
+static size_t megabytes = 192; /* of weights, for one column */
+
+static void bench_mul(const ig_kernels *k, bool csv)
+{
+    for (int t = 0; t < N_TYPES; t++) {
+        int type = types[t].id;
+        size_t n = 4096, many = (megabytes << 20) / row_bytes(type, n);
+        bool slow = !strcmp(k->level, "ref");
+        if (slow) many /= 16;
+        double one = time_mul(k, type, n, many, 1, 0.5), wide = time_mul(k, type, n, slow ? 64 : 512, 64, 0.5);
+        double gbs = (double)(many * row_bytes(type, n)) / one * 1e-9, macs = (double)((slow ? 64 : 512) * n * 64) / wide * 1e-9;
+        if (csv) printf("%s,mul %s,GB/s,%.2f\n%s,mul %s,GMAC/s,%.2f\n", k->level, types[t].name, gbs, k->level, types[t].name, macs);
+        else printf("%-7s %-5s %7.1f GB/s %8.1f GMAC/s\n", k->level, types[t].name, gbs, macs);
+        fflush(stdout);
+    }
+}
+static void bench_level(const ig_kernels *k, bool csv) { bench_mul(k, csv); }
+static void test_level(const ig_kernels *k) { test_mul(k); }
+
+int main(int argc, char **argv)
+{
+    bool bench = false, csv = false;
+    const char *only = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--bench")) bench = true;
+        else if (!strcmp(argv[i], "--csv")) csv = true;
+        else if (!strcmp(argv[i], "--level") && i + 1 < argc) only = argv[++i];
+        else if (!strcmp(argv[i], "--mb") && i + 1 < argc) megabytes = strtoul(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--seed") && i + 1 < argc) seed = strtoull(argv[++i], NULL, 10) | 1;
+        else {
+            fprintf(stderr, "usage: %s [--bench [--csv] [--mb N]] [--level NAME] [--seed N]\n", argv[0]);
+            return 2;
+        }
+    }
+    if (!bench) printf("# seed %llu\n", (unsigned long long)seed);
+    ref = ig_kernels_get("ref", NULL);
+    for (const char *const *name = ig_kernel_levels(); *name; name++) {
+        ig_error err = {0};
+        if (only && strcmp(only, *name)) continue;
+        const ig_kernels *k = ig_kernels_get(*name, &err);
+        if (!k && !bench) tap_skip(*name, "%s", err.text);
+        if (!k) continue;
+        if (bench) bench_level(k, csv);
+        else test_level(k);
+    }
+    return bench ? 0 : tap_done();
+}
