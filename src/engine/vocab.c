@@ -33,12 +33,10 @@ static ig_status read_ids(const ig_format *f, ig_vocab_spec *spec, ig_error *err
 {
     char key[96];
     for (size_t i = 0; i < sizeof id_keys / sizeof *id_keys; i++) {
-        uint32_t id = UINT32_MAX;
+        uint32_t id = 0;
         (void)snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", id_keys[i].name);
         if (!ig_format_meta(f, key)) continue;
         IG_TRY(ig_format_u32(f, key, false, &id, err));
-        /* 0xFFFFFFFF is how converters write "none". */
-        if (id == UINT32_MAX) continue;
         if (id >= spec->n_tokens)
             return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %u, expected less than the %zu tokens", ig_format_path(f), key, id,
                            spec->n_tokens);
@@ -97,7 +95,7 @@ static ig_status read_arrays(const ig_format *f, ig_vocab_spec *spec, arrays *a,
     IG_TRY(ig_format_array(f, "tokenizer.ggml.tokens", true, IG_META_STRING, &tokens, err));
     IG_TRY(ig_format_array(f, "tokenizer.ggml.scores", false, IG_META_F32, &scores, err));
     IG_TRY(ig_format_array(f, "tokenizer.ggml.token_type", false, IG_META_I32, &types, err));
-    IG_TRY(ig_format_array(f, "tokenizer.ggml.merges", false, IG_META_STRING, &merges, err));
+    IG_TRY(ig_format_array(f, "tokenizer.ggml.merges", ig_str_is(spec->model, "gpt2"), IG_META_STRING, &merges, err));
     spec->n_tokens = (size_t)tokens->n;
     spec->n_merges = merges ? (size_t)merges->n : 0;
     IG_TRY(same_length(f, "tokenizer.ggml.scores", scores, spec->n_tokens, err));
@@ -150,8 +148,9 @@ ig_status ig_vocab_from_format(const ig_format *f, ig_vocab **out, ig_error *err
     ig_vocab_spec spec = {.bos = -1, .eos = -1, .eot = -1, .eom = -1, .unk = -1, .sep = -1, .pad = -1, .cls = -1, .mask = -1};
     arrays a = {0};
     *out = NULL;
-    IG_TRY(ig_format_str(f, "tokenizer.ggml.model", false, &spec.model, err));
-    if (spec.model.len == 0 || ig_str_is(spec.model, "no_vocab") || ig_str_is(spec.model, "none")) return IG_OK;
+    if (!ig_format_meta(f, "tokenizer.ggml.model")) return IG_OK;
+    IG_TRY(ig_format_str(f, "tokenizer.ggml.model", true, &spec.model, err));
+    if (ig_str_is(spec.model, "no_vocab") || ig_str_is(spec.model, "none")) return IG_OK;
     ig_status st = build(f, &spec, &a, out, err);
     ig_free(a.tokens);
     ig_free(a.merges);

@@ -165,7 +165,7 @@ ok 'a reader that leaves is no error' quiet
 
 try 0 "$ingle" tokenize "$model" 'Once upon a time'; ok 'tokenize' prints '403 407 261 378'
 try 0 "$ingle" tokenize "$model" 'Once upon a time' --special; ok 'tokenize --special' prints '1 403 407 261 378'
-try 0 "$ingle" tokenize "$model" --decode '1,403 407 261 378'; ok 'decode' prints 'Once upon a time'
+try 0 "$ingle" tokenize "$model" --decode '1,403 407 261 378'; ok 'decode' prints ' Once upon a time'
 try 0 "$ingle" tokenize "$model" --file "$INGLE_DATA/tales.txt"; ok 'ids on one line' [ "$(wc -l <out)" -eq 1 ]
 try 0 "$ingle" tokenize "$model" --decode --file out; ok 'there and back' true
 try 0 "$ingle" show "$model";                      ok 'show' has 'llama'

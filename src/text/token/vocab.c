@@ -98,6 +98,8 @@ static ig_status check_token(const ig_vocab_spec *spec, size_t id, ig_error *err
         return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.ggml.token_type of token %zu is %d, expected 1 to 6", id, type);
     if (type == IG_TOKEN_BYTE && byte_token(t) < 0)
         return ig_fail(err, IG_BAD_INPUT, id, "token %zu is of the type byte and reads \"%.*s\", expected <0xNN>", id, IG_STR_ARG(t));
+    if (type == IG_TOKEN_USER && t.len == 0)
+        return ig_fail(err, IG_BAD_INPUT, id, "token %zu is user-defined and empty, expected at least one byte", id);
     if (spec->scores && !isfinite(spec->scores[id]))
         return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.ggml.scores of token %zu is no finite number", id);
     return IG_OK;
