@@ -52,7 +52,7 @@ static bool compute(const setting *w, float *out, ingle_error *err)
             }
             int k = i == 0 ? (int)(done % (1 + OTHERS)) : i; /* the other three, in changing places */
             if (!w->others || k == 0) continue;
-            uint32_t c = 1 + next_random(&seed) % 40;
+            uint32_t c = 1 + next_random(&seed) % (w->chunk < 16 ? 4 : 40);
             for (uint32_t t = 0; t < c; t++) noise[k - 1][t] = (int32_t)(next_random(&seed) % w->n_vocab);
             if (ingle_session_length(s[k]) + c > 512) ingle_session_truncate(s[k], 3);
             it[n++] = (ingle_step_item){.session = s[k], .tokens = noise[k - 1], .n_tokens = c, .want = INGLE_WANT_LAST};

@@ -188,6 +188,13 @@ static size_t spaces(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
     return stop == end || stop - i == 1 ? stop - i : stop - i - 1;
 }
 
+static size_t digits(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
+{
+    size_t n = 0;
+    while (n < s->digits_max && i + n < end && (c->cls[i + n] & IG_CHAR_N)) n++;
+    return n;
+}
+
 size_t ig_match_shape(const ig_chars *c, size_t i, size_t end, const void *params)
 {
     const ig_shape *s = params;
@@ -200,10 +207,7 @@ size_t ig_match_shape(const ig_chars *c, size_t i, size_t end, const void *param
     if (s->no_han && (c->cls[i] & IG_CHAR_HAN)) return run(c, i, end, IG_CHAR_HAN) - i;
     if (s->contractions) n = contraction(c, i, end, true);
     if (n == 0) n = word(s, c, i, end);
-    if (n == 0 && s->digits_max && (c->cls[i] & IG_CHAR_N)) {
-        n = run(c, i, end, IG_CHAR_N) - i;
-        if (n > s->digits_max) n = s->digits_max;
-    }
+    if (n == 0) n = digits(s, c, i, end);
     if (n == 0) n = marks(s, c, i, end);
     return n ? n : spaces(s, c, i, end);
 }
