@@ -1,8 +1,11 @@
 /* The avx512 level's own entries; where it has none, those of avx2 stay. */
+#include "base/cpu.h"
 #include "kernel/x86/x86.h"
 
 void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu)
 {
-    (void)k;
-    (void)cpu;
+    if (cpu & IG_CPU_AVX512VNNI) {
+        k->type[IG_Q4_0].mul = ig_mul_q4_0_avx512;
+        k->type[IG_Q8_0].mul = ig_mul_q8_0_avx512;
+    }
 }
