@@ -7,5 +7,7 @@ void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu)
     if (cpu & IG_CPU_AVX512VNNI) {
         k->type[IG_Q4_0].mul = ig_mul_q4_0_avx512;
         k->type[IG_Q8_0].mul = ig_mul_q8_0_avx512;
+        k->type[IG_Q4_K].mul = ig_mul_q4_k_avx512;
+        k->type[IG_Q6_K].mul = ig_mul_q6_k_avx512;
     }
 }
