@@ -11,4 +11,5 @@ void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu)
     k->type[IG_Q8_0].mul = ig_mul_q8_0_avx2;
     k->type[IG_Q4_K].mul = ig_mul_q4_k_avx2;
     k->type[IG_Q6_K].mul = ig_mul_q6_k_avx2;
+    ig_fill_other_avx2(k);
 }

@@ -13,4 +13,5 @@ void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu)
         k->type[IG_Q4_K].mul = ig_mul_q4_k_avx512;
         k->type[IG_Q6_K].mul = ig_mul_q6_k_avx512;
     }
+    ig_fill_other_avx512(k);
 }
