@@ -12,4 +12,6 @@ void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu)
     k->type[IG_Q4_K].mul = ig_mul_q4_k_avx2;
     k->type[IG_Q6_K].mul = ig_mul_q6_k_avx2;
     ig_fill_other_avx2(k);
+    ig_fill_kv_avx2(k);
+    ig_fill_pack_avx2(k);
 }

@@ -14,4 +14,5 @@ void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu)
         k->type[IG_Q6_K].mul = ig_mul_q6_k_avx512;
     }
     ig_fill_other_avx512(k);
+    ig_fill_kv_avx512(k);
 }
