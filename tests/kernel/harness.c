@@ -76,11 +76,21 @@ static float get(const void *p, size_t i)
 static void set(void *p, size_t i, float f) { memcpy((uint8_t *)p + 4 * i, &f, 4); }
 /* Equal in bits; NaNs are all alike. */
 static bool same(float a, float b) { return !memcmp(&a, &b, 4) || (isnan(a) && isnan(b)); }
-__attribute__((unused)) static bool same_row(const void *a, const void *b, size_t n)
+static bool same_row(const void *a, const void *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!same(get(a, i), get(b, i))) return false;
     return true;
+}
+
+/* Whether two sums of n terms, rounded in different orders, may be of the same terms. magnitude: the sum of |term|. */
+static bool near_sum(float got, float want, double magnitude, size_t n)
+{
+    if (same(got, want)) return true;
+    if (!isfinite(magnitude)) return !isfinite(got) && !isfinite(want);
+    /* Near the end of the range a partial sum may overflow in one order and not in the other. */
+    if (magnitude > (double)FLT_MAX / 4 && (!isfinite(got) || !isfinite(want))) return true;
+    return fabs((double)got - (double)want) <= (double)(n + 3) * (double)FLT_EPSILON * magnitude + (double)n * 0x1p-148;
 }
 
 /* ---- weights ---- */
@@ -155,7 +165,7 @@ static const ig_kernels *ref;
 /* ---- matrix products ---- */
 
 /* Whether y is near the product of a row and a column: ref sums in binary64. */
-static bool near_dot(const ig_kernels *k, int type, const uint8_t *w, const uint8_t *x, size_t n, float y, float want)
+static bool near_dot(int type, const uint8_t *w, const uint8_t *x, size_t n, float y, float want)
 {
     if (same(y, want)) return true;
     float *wf = malloc((n + 1) * sizeof *wf);
@@ -164,10 +174,7 @@ static bool near_dot(const ig_kernels *k, int type, const uint8_t *w, const uint
     double magnitude = 0;
     for (size_t i = 0; i < n; i++) magnitude += fabs((double)wf[i] * (double)get(x, i));
     free(wf);
-    (void)k;
-    /* Non-finite terms and sums near the end of the range: either side may have overflowed. */
-    if (!(magnitude < (double)FLT_MAX / 4)) return !isfinite(y) || !isfinite(want);
-    return fabs((double)y - (double)want) <= (double)(n + 2) * (double)FLT_EPSILON * magnitude + (double)n * 0x1p-148;
+    return near_sum(y, want, magnitude, n);
 }
 
 typedef struct shape {
@@ -200,7 +207,7 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
             ref->type[type].mul(&cell);
             float want = get(one.data, 0);
             if (!is_float(type) && !same(got, want)) wrong = "differs from ref";
-            if (is_float(type) && !near_dot(k, type, w.data + r * wb, x.data + c * xb, s.n, got, want)) wrong = "beyond the bound";
+            if (is_float(type) && !near_dot(type, w.data + r * wb, x.data + c * xb, s.n, got, want)) wrong = "beyond the bound";
             if (wrong) printf("# row %zu column %zu: %a, ref %a\n", r, c, (double)got, (double)want);
         }
     for (size_t c = 0; c + 1 < s.cols; c++)
@@ -239,6 +246,138 @@ static void test_mul(const ig_kernels *k)
                    s.cols, s.slack, s.pad, kind_names[s.kind], wrong);
         else
             tap_ok(true, "%s mul %s: %zu shapes", k->level, types[t].name, cases);
+    }
+}
+
+/* ---- decoding, packing, KV rows ---- */
+
+static bool same_bytes(const box *a, const box *b) { return a->n == b->n && !memcmp(a->data, b->data, a->n); }
+
+static void test_decode(const ig_kernels *k)
+{
+    for (int t = 0; t < N_TYPES; t++) {
+        int type = types[t].id;
+        size_t block = ig_dtype_row((uint32_t)type)->block_elems;
+        bool good = true;
+        for (size_t i = 0; i < 60; i++) {
+            size_t n = (block == 1 ? i : i % 6) * block;
+            box w = box_new(row_bytes(type, n), i % 3), a = box_new(n * 4, i % 5), b = box_new(n * 4, i % 7);
+            weights(type, w.data, n, (data_kind)(i % N_KINDS));
+            k->type[type].to_f32(w.data, (float *)(void *)a.data, n);
+            ref->type[type].to_f32(w.data, (float *)(void *)b.data, n);
+            good = good && same_row(a.data, b.data, n) && box_intact(&a);
+            box_free(&w);
+            box_free(&a);
+            box_free(&b);
+        }
+        tap_ok(good, "%s decode %s: equal to ref", k->level, types[t].name);
+    }
+}
+
+static void floats(box *b, data_kind kind)
+{
+    for (size_t i = 0; i < b->n / 4; i++) set(b->data, i, any_float(kind));
+}
+
+static void test_pack(const ig_kernels *k)
+{
+    static const char *const names[] = {"F32", "Q8", "Q8K"};
+    for (int form = 0; form < IG_PACK_COUNT; form++) {
+        size_t block = form == IG_PACK_F32 ? 1 : form == IG_PACK_Q8 ? 32 : 256;
+        bool good = true;
+        for (size_t i = 0; i < 240; i++) {
+            size_t n = i / N_KINDS % 9 * block;
+            box src = box_new(n * 4, i % 5), a = box_new(k->pack[form].bytes(n), i % 7), b = box_new(ref->pack[form].bytes(n), i % 7);
+            floats(&src, (data_kind)(i % N_KINDS));
+            if (n > 4 && i % 11 == 0) set(src.data, n / 2, 0x1.fffffep-117f); /* just under IG_PACK_TINY alone, a max otherwise */
+            k->pack[form].pack((const float *)(void *)src.data, a.data, n);
+            ref->pack[form].pack((const float *)(void *)src.data, b.data, n);
+            good = good && same_bytes(&a, &b) && box_intact(&a);
+            box_free(&src);
+            box_free(&a);
+            box_free(&b);
+        }
+        tap_ok(good, "%s pack %s: equal to ref", k->level, names[form]);
+    }
+}
+
+/* One set of keys through store, scores and mix. Returns what is wrong, or NULL. */
+static const char *kv_once(const ig_kernels *k, int form, size_t n, size_t keys, data_kind kind)
+{
+    const ig_kv_kernels *kv = &k->kv[form], *want = &ref->kv[form];
+    size_t bytes = kv->bytes(n), pad = rnd() % 3 * 5, stride = bytes + pad;
+    box src = box_new(n * 4, rnd() % 5), a = box_new(bytes, rnd() % 9), b = box_new(bytes, 0), q = box_new(n * 4, rnd() % 5);
+    box rows = box_new(keys ? keys * stride - pad : 0, rnd() % 9), s = box_new(keys * 4, 4), t = box_new(keys * 4, 0);
+    box one = box_new(4, 3), x = box_new(n * 4, 8), y = box_new(n * 4, 0), z = box_new(n * 4, 0);
+    const char *wrong = NULL;
+    for (size_t j = 0; j < keys; j++) {
+        floats(&src, kind);
+        kv->store((const float *)(void *)src.data, a.data, n);
+        want->store((const float *)(void *)src.data, b.data, n);
+        bool equal = same_bytes(&a, &b);
+        if (form == IG_KV_F16 && !equal) { /* NaNs may differ in their payload */
+            equal = true;
+            for (size_t i = 0; i < n; i++) {
+                uint16_t h[2];
+                memcpy(&h[0], a.data + 2 * i, 2);
+                memcpy(&h[1], b.data + 2 * i, 2);
+                if (h[0] != h[1] && !((h[0] & 0x7FFF) > 0x7C00 && (h[1] & 0x7FFF) > 0x7C00)) equal = false;
+            }
+        }
+        if (!equal) wrong = "store differs from ref";
+        memcpy(rows.data + j * stride, b.data, bytes);
+    }
+    floats(&q, NORMAL);
+    const float *qf = (const float *)(void *)q.data;
+    kv->scores(qf, rows.data, stride, 0.125f, (float *)(void *)s.data, n, keys);
+    want->scores(qf, rows.data, stride, 0.125f, (float *)(void *)t.data, n, keys);
+    for (size_t j = 0; j < keys; j++) {
+        kv->scores(qf, rows.data + j * stride, stride, 0.125f, (float *)(void *)one.data, n, 1);
+        if (!same(get(one.data, 0), get(s.data, j))) wrong = "a score depends on the other keys";
+        double magnitude = 0;
+        for (size_t i = 0; i < n; i++) { /* decoded through mix: 0 + 1 * v */
+            float v = 0, e[1] = {1};
+            if (form == IG_KV_Q8_0) {
+                float block[32];
+                ref->type[IG_Q8_0].to_f32(rows.data + j * stride + i / 32 * 34, block, 32);
+                v = block[i % 32];
+            } else
+                want->mix(e, rows.data + j * stride + i * (form == IG_KV_F16 ? 2 : 4), stride, &v, 1, 1);
+            magnitude += fabs((double)v * (double)qf[i]);
+        }
+        if (!near_sum(get(s.data, j), get(t.data, j), 0.125 * magnitude, n)) wrong = "a score is beyond the bound";
+    }
+    floats(&x, NORMAL);
+    memcpy(y.data, x.data, n * 4);
+    memcpy(z.data, x.data, n * 4);
+    size_t cut = keys ? rnd() % (keys + 1) : 0;
+    for (size_t j = 0; j < keys; j++) set(t.data, j, uniform());
+    const float *p = (const float *)(void *)t.data;
+    kv->mix(p, rows.data, stride, (float *)(void *)x.data, n, keys);
+    want->mix(p, rows.data, stride, (float *)(void *)y.data, n, keys);
+    kv->mix(p, rows.data, stride, (float *)(void *)z.data, n, cut);
+    kv->mix(p + cut, rows.data + cut * stride, stride, (float *)(void *)z.data, n, keys - cut);
+    if (!same_row(x.data, y.data, n)) wrong = "mix differs from ref";
+    if (!same_row(x.data, z.data, n)) wrong = "mix depends on where it is cut";
+    if (!box_intact(&a) || !box_intact(&s) || !box_intact(&x) || !box_intact(&one)) wrong = "wrote outside";
+    box *all[] = {&src, &a, &b, &q, &rows, &s, &t, &one, &x, &y, &z};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
+    return wrong;
+}
+
+static const char *const kv_names[] = {"F32", "F16", "Q8_0"};
+
+static void test_kv(const ig_kernels *k)
+{
+    static const size_t sizes[] = {0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65, 80, 127, 128, 129, 256, 293};
+    static const size_t keys[] = {0, 1, 2, 3, 4, 5, 9, 33};
+    for (int form = 0; form < IG_KV_COUNT; form++) {
+        const char *wrong = NULL;
+        size_t i = 0;
+        for (; i < 18 * 8 && !wrong; i++) wrong = kv_once(k, form, sizes[i / 8], keys[i % 8], i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        tap_ok(!wrong, "%s KV %s: store and mix equal to ref, scores within the bound%s%s", k->level, kv_names[form],
+               wrong ? ": " : "", wrong ? wrong : "");
+        if (wrong) printf("# n %zu keys %zu\n", sizes[(i - 1) / 8], keys[(i - 1) % 8]);
     }
 }
 
@@ -296,8 +435,16 @@ static void bench_mul(const ig_kernels *k, bool csv)
         fflush(stdout);
     }
 }
+
 static void bench_level(const ig_kernels *k, bool csv) { bench_mul(k, csv); }
-static void test_level(const ig_kernels *k) { test_mul(k); }
+
+static void test_level(const ig_kernels *k)
+{
+    test_mul(k);
+    test_decode(k);
+    test_pack(k);
+    test_kv(k);
+}
 
 int main(int argc, char **argv)
 {
