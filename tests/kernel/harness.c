@@ -380,6 +380,140 @@ static void test_kv(const ig_kernels *k)
         if (wrong) printf("# n %zu keys %zu\n", sizes[(i - 1) / 8], keys[(i - 1) % 8]);
     }
 }
+/* ---- element-wise, reductions, rotation ---- */
+
+/* Calls an element-wise entry on copies: out = f(a, b). */
+typedef void unary(const ig_kernels *k, float *y, const float *x, size_t n);
+static void call_add(const ig_kernels *k, float *y, const float *x, size_t n) { k->add(y, x, n); }
+static void call_add_scaled(const ig_kernels *k, float *y, const float *x, size_t n) { k->add_scaled(y, x, 0.7f, n); }
+static void call_scale(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->scale(y, 1.3f, n); }
+static void call_silu(const ig_kernels *k, float *y, const float *x, size_t n) { k->silu_mul(y, x, y, n); }
+static void call_exp(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->exp_sum(y, 0.5f, n); }
+static void call_rms(const ig_kernels *k, float *y, const float *x, size_t n) { k->rms_norm(y, x, 1e-5f, y, n); }
+static void call_rms_plain(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->rms_norm(y, NULL, 1e-6f, y, n); }
+/* x has 2 * (n / 2) cosines and sines. */
+static void call_rope_norm(const ig_kernels *k, float *y, const float *x, size_t n) { k->rope_norm(y, x, n / 2); }
+static void call_rope_neox(const ig_kernels *k, float *y, const float *x, size_t n) { k->rope_neox(y, x, n / 2); }
+
+typedef struct op {
+    const char *name;
+    unary *call;
+    double ulps;    /* allowed against ref, in eps of the result; 0: equal in bits */
+    bool alone;     /* every element has the value that it has alone */
+} op;
+/* silu: exp 2 ulp, sum, quotient and product half each, ref as much again. rms_norm: the factor and two products on either side. */
+static const op ops[] = {
+    {"add", call_add, 0, true},
+    {"add_scaled", call_add_scaled, 0, true},
+    {"scale", call_scale, 0, true},
+    {"silu_mul", call_silu, 6, true},
+    {"exp_sum", call_exp, 4, true},
+    {"rms_norm", call_rms, 4, false},
+    {"rms_norm, no weights", call_rms_plain, 3, false},
+    {"rope_norm", call_rope_norm, 0, false},
+    {"rope_neox", call_rope_neox, 0, false},
+};
+enum { N_OPS = sizeof ops / sizeof *ops };
+
+static const char *op_once(const ig_kernels *k, const op *o, size_t n, data_kind kind)
+{
+    box x = box_new(n * 4, rnd() % 9), y = box_new(n * 4, rnd() % 9), z = box_new(n * 4, 0);
+    const char *wrong = NULL;
+    floats(&x, kind);
+    floats(&y, kind);
+    memcpy(z.data, y.data, n * 4);
+    box start = box_new(n * 4, 0);
+    memcpy(start.data, y.data, n * 4);
+    const float *xf = (const float *)(void *)x.data;
+    o->call(k, (float *)(void *)y.data, xf, n);
+    o->call(ref, (float *)(void *)z.data, xf, n);
+    for (size_t i = 0; i < n; i++) {
+        float got = get(y.data, i), want = get(z.data, i);
+        double bound = o->ulps * ((double)FLT_EPSILON * fabs((double)want) + 0x1p-149);
+        bool near = same(got, want) || (o->ulps > 0 && fabs((double)got - (double)want) <= bound);
+        /* Intermediates at the ends of the range: exp(-x) overflows, x * f is subnormal before the weight. */
+        if (!near && o->ulps > 0 && kind == HUGE_VALUES) near = isfinite(got) == isfinite(want);
+        if (!near && o->ulps > 0 && kind == SUBNORMAL) near = fabs((double)got - (double)want) <= 0x1p-148;
+        if (!near) wrong = "differs from ref";
+        if (o->alone) {
+            float a = get(start.data, i), b = get(x.data, i);
+            o->call(k, &a, &b, 1);
+            if (!same(a, got)) wrong = "depends on the place in the row";
+        }
+        if (wrong) {
+            printf("# element %zu of %zu, %s: %a, ref %a, from %a\n", i, n, kind_names[kind], (double)got, (double)want,
+                   (double)get(start.data, i));
+            break;
+        }
+    }
+    if (!box_intact(&y)) wrong = "wrote outside";
+    box_free(&x);
+    box_free(&y);
+    box_free(&z);
+    box_free(&start);
+    return wrong;
+}
+
+/* exp over the whole range of floats, against binary64. */
+static double exp_worst(const ig_kernels *k)
+{
+    double worst = 0;
+    for (uint64_t from = 0; from < 1ull << 32; from += 64 * 4099) {
+        float x[64], y[64];
+        for (uint32_t i = 0; i < 64; i++) {
+            uint32_t bits = (uint32_t)from + i * 4099;
+            memcpy(&x[i], &bits, 4);
+        }
+        memcpy(y, x, sizeof x);
+        k->exp_sum(y, 0, 64);
+        for (int i = 0; i < 64; i++) {
+            double want = exp((double)x[i]);
+            if (isnan(x[i]) ? isnan(y[i]) : want >= 0x1.ffffffp127 ? isinf(y[i]) : false) continue;
+            double ulp = fmax(ldexp(1, ilogb(want) - 23), 0x1p-149), off = fabs((double)y[i] - want) / ulp;
+            if (!(off <= worst)) worst = off;
+        }
+    }
+    return worst;
+}
+
+static void test_sums(const ig_kernels *k)
+{
+    bool max_good = true, sum_good = true;
+    for (size_t i = 0; i < 600; i++) {
+        size_t n = i % 100;
+        box x = box_new(n * 4, i % 3), y = box_new(n * 4, 0);
+        floats(&x, i % 2 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        if (i % 5 == 0) for (size_t j = 0; j < n; j++) set(x.data, j, -fabsf(get(x.data, j)));
+        if (i % 7 == 0 && n) set(x.data, rnd() % n, -INFINITY);
+        memcpy(y.data, x.data, n * 4);
+        float m = k->max((const float *)(void *)x.data, n), want = ref->max((const float *)(void *)x.data, n);
+        max_good = max_good && (m == want);
+        if (!isfinite(want)) want = 1;
+        float got = k->exp_sum((float *)(void *)x.data, want, n);
+        double exact = 0;
+        for (size_t j = 0; j < n; j++) exact += (double)get(x.data, j); /* of the values it wrote */
+        sum_good = sum_good && near_sum(got, (float)exact, exact, n) && box_intact(&x);
+        for (size_t j = 0; j < n; j++)
+            if (get(y.data, j) <= -INFINITY && get(x.data, j) != 0) sum_good = false;
+        box_free(&x);
+        box_free(&y);
+    }
+    tap_ok(max_good, "%s max: equal to ref", k->level);
+    tap_ok(sum_good, "%s exp_sum: the sum of what it wrote; exp(-inf) = 0", k->level);
+    double worst = exp_worst(k);
+    tap_ok(worst <= 2, "%s exp: at most 2 ulp off (%.3f)", k->level, worst);
+}
+
+static void test_ops(const ig_kernels *k)
+{
+    for (int o = 0; o < N_OPS; o++) {
+        const char *wrong = NULL;
+        size_t i = 0;
+        for (; i < 420 && !wrong; i++) wrong = op_once(k, &ops[o], i < 210 ? i / 3 : rnd() % 400, i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        tap_ok(!wrong, "%s %s%s%s", k->level, ops[o].name, wrong ? ": " : "", wrong ? wrong : "");
+    }
+    test_sums(k);
+}
 
 /* ---- timing ---- */
 
@@ -436,7 +570,67 @@ static void bench_mul(const ig_kernels *k, bool csv)
     }
 }
 
-static void bench_level(const ig_kernels *k, bool csv) { bench_mul(k, csv); }
+static void report(const ig_kernels *k, const char *name, double ns, bool csv)
+{
+    if (csv) printf("%s,%s,ns/element,%.4f\n", k->level, name, ns);
+    else printf("%-7s %-22s %8.4f ns/element\n", k->level, name, ns);
+}
+
+/* Best time of one call in ns per element, n elements. */
+#define TIME(n, call)                                                                                                  \
+    __extension__({                                                                                                    \
+        double best_ = 1e9, start_ = now();                                                                            \
+        do {                                                                                                           \
+            double from_ = now();                                                                                      \
+            for (int i_ = 0; i_ < 16; i_++) { call; }                                                                  \
+            double took_ = now() - from_;                                                                              \
+            if (took_ < best_) best_ = took_;                                                                          \
+        } while (now() - start_ < 0.05);                                                                               \
+        best_ * 1e9 / 16 / (double)(n);                                                                                \
+    })
+
+static void bench_others(const ig_kernels *k, bool csv)
+{
+    enum { N = 4096, HEAD = 128, KEYS = 512 };
+    static float x[N], y[N], q[HEAD], s[KEYS];
+    static uint8_t packed[N * 4], rows[KEYS * HEAD * 4];
+    char name[32];
+    for (int i = 0; i < N; i++) x[i] = y[i] = uniform();
+    for (int i = 0; i < HEAD; i++) q[i] = uniform();
+    report(k, "pack Q8", TIME(N, k->pack[IG_PACK_Q8].pack(x, packed, N)), csv);
+    report(k, "pack Q8K", TIME(N, k->pack[IG_PACK_Q8K].pack(x, packed, N)), csv);
+    for (int form = 0; form < IG_KV_COUNT; form++) {
+        const ig_kv_kernels *kv = &k->kv[form];
+        size_t stride = kv->bytes(HEAD);
+        for (size_t j = 0; j < KEYS; j++) kv->store(x + j % 16 * HEAD, rows + j * stride, HEAD);
+        snprintf(name, sizeof name, "KV %s store", kv_names[form]);
+        report(k, name, TIME(HEAD, kv->store(x, rows, HEAD)), csv);
+        snprintf(name, sizeof name, "KV %s scores", kv_names[form]);
+        report(k, name, TIME(HEAD * KEYS, kv->scores(q, rows, stride, 0.1f, s, HEAD, KEYS)), csv);
+        for (int j = 0; j < KEYS; j++) s[j] = 0.001f;
+        memset(y, 0, HEAD * sizeof *y);
+        snprintf(name, sizeof name, "KV %s mix", kv_names[form]);
+        report(k, name, TIME(HEAD * KEYS, kv->mix(s, rows, stride, y, HEAD, KEYS)), csv);
+    }
+    for (int i = 0; i < N; i++) y[i] = uniform();
+    report(k, "rms_norm", TIME(N, k->rms_norm(x, x, 1e-5f, y, N)), csv);
+    report(k, "add", TIME(N, k->add(y, x, N)), csv);
+    report(k, "add_scaled", TIME(N, k->add_scaled(y, x, 1e-3f, N)), csv);
+    report(k, "scale", TIME(N, k->scale(y, 1, N)), csv);
+    report(k, "silu_mul", TIME(N, k->silu_mul(x, x, y, N)), csv);
+    volatile float kept = 0;
+    report(k, "max", TIME(N, kept = k->max(x, N)), csv);
+    report(k, "exp_sum", TIME(N, kept = k->exp_sum(y, 0.5f, N)), csv);
+    report(k, "rope_norm", TIME(2 * N / 4, k->rope_norm(y, x, N / 4)), csv);
+    report(k, "rope_neox", TIME(2 * N / 4, k->rope_neox(y, x, N / 4)), csv);
+    (void)kept;
+}
+
+static void bench_level(const ig_kernels *k, bool csv)
+{
+    bench_mul(k, csv);
+    bench_others(k, csv);
+}
 
 static void test_level(const ig_kernels *k)
 {
@@ -444,6 +638,7 @@ static void test_level(const ig_kernels *k)
     test_decode(k);
     test_pack(k);
     test_kv(k);
+    test_ops(k);
 }
 
 int main(int argc, char **argv)
