@@ -50,14 +50,14 @@ ptr llama_get_memory(ptr context);
 void llama_memory_clear(ptr memory, bool data);
 void llama_synchronize(ptr context);
 
-enum { M_GPU_LAYERS = 16 };
+enum { M_GPU_LAYERS = 16, M_EXTRA_BUFTS = 74 };
 enum {
     C_CTX = 0,
     C_BATCH = 4,
     C_UBATCH = 8,
     C_SEQ_MAX = 12,
     C_THREADS = 28,
-    C_THREADS_BATCH = 32,
+    C_THREADS_BATCH = 32, C_FLASH = 52,
     C_TYPE_K = 104,
     C_TYPE_V = 108
 };
@@ -84,10 +84,11 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static ptr load(const char *path, int *n_vocab)
+static ptr load(const char *path, bool exact, int *n_vocab)
 {
     model_params p = llama_model_default_params();
     put32(p.b, M_GPU_LAYERS, 0);
+    if (exact) p.b[M_EXTRA_BUFTS] = 0; /* no repacked weights */
     ptr model = llama_model_load_from_file(path, p);
     if (!model) die("the library cannot load the model");
     *n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
@@ -103,7 +104,7 @@ static ptr context(ptr model, int n_ctx, int n_batch, int n_threads, int n_seq, 
     put32(p.b, C_SEQ_MAX, n_seq);
     put32(p.b, C_THREADS, n_threads);
     put32(p.b, C_THREADS_BATCH, n_threads);
-    if (exact) put32(p.b, C_TYPE_K, 0), put32(p.b, C_TYPE_V, 0); /* float32 */
+    if (exact) put32(p.b, C_FLASH, 0), put32(p.b, C_TYPE_K, 0), put32(p.b, C_TYPE_V, 0); /* float32 cache */
     ptr c = llama_init_from_model(model, p);
     if (!c) die("the library cannot make a context");
     return c;
@@ -155,7 +156,7 @@ static int feed(ptr c, const int32_t *ids, int n, int pos)
 static int cmd_bench(char **a, int n_args)
 {
     int V, n_threads = atoi(a[1]), n_prompt = atoi(a[2]), n_generate = atoi(a[3]), depth = n_args > 4 ? atoi(a[4]) : 0;
-    ptr model = load(a[0], &V), c = context(model, depth + n_prompt + n_generate + 64, CHUNK, n_threads, 1, false);
+    ptr model = load(a[0], false, &V), c = context(model, depth + n_prompt + n_generate + 64, CHUNK, n_threads, 1, false);
     int most = n_prompt > depth ? n_prompt : depth;
     int32_t *ids = malloc((size_t)(most + 1) * sizeof *ids);
     if (!ids) die("out of memory");
@@ -182,7 +183,7 @@ static int cmd_bench(char **a, int n_args)
 static int cmd_batch(char **a, int n_args)
 {
     int V, n_threads = atoi(a[1]), n_streams = atoi(a[2]), n_generate = atoi(a[3]);
-    ptr model = load(a[0], &V), c = context(model, n_streams * (n_generate + 64), CHUNK, n_threads, n_streams, false);
+    ptr model = load(a[0], false, &V), c = context(model, n_streams * (n_generate + 64), CHUNK, n_threads, n_streams, false);
     llama_batch b = llama_batch_init(n_streams, 0, 1);
     (void)n_args;
     for (int run = 0; run < 4; run++) {
@@ -208,7 +209,7 @@ static int cmd_greedy(char **a, int n_args)
 {
     int V, n, n_more = atoi(a[2]);
     int32_t *ids = parse_ids(a[1], &n);
-    ptr model = load(a[0], &V), c = context(model, n + n_more + 64, CHUNK, 1, 1, true);
+    ptr model = load(a[0], true, &V), c = context(model, n + n_more + 64, CHUNK, 1, 1, true);
     (void)n_args;
     feed(c, ids, n, 0);
     int32_t id = argmax(llama_get_logits_ith(c, -1), V);
@@ -239,7 +240,7 @@ static int cmd_ppl(char **a, int n_args)
     int V, n_threads = atoi(a[2]), window = atoi(a[3]), n_scored = 0;
     size_t n_text;
     char *text = slurp(a[1], &n_text);
-    ptr model = load(a[0], &V), c = context(model, window, window, n_threads, 1, true);
+    ptr model = load(a[0], true, &V), c = context(model, window, window, n_threads, 1, true);
     int32_t *ids = malloc((n_text + 64) * sizeof *ids);
     if (!ids) die("out of memory");
     int n = llama_tokenize(llama_model_get_vocab(model), text, (int32_t)n_text, ids, (int)n_text + 64, true, false);

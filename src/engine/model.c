@@ -234,7 +234,7 @@ bool ingle_model_meta_text(const ingle_model *model, uint64_t i, uint64_t elem, 
         text.len = (size_t)snprintf(number, sizeof number, "%" PRIu64, (uint64_t)ig_meta_int(m, elem));
     else text.len = (size_t)snprintf(number, sizeof number, "%" PRId64, ig_meta_int(m, elem));
     *n_out = text.len;
-    memcpy(out, text.ptr, text.len < capacity ? text.len : capacity);
+    if (capacity) memcpy(out, text.ptr, text.len < capacity ? text.len : capacity);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* Binding: names of tensors to fields, with the shape each must have (rule G15). Nothing is copied but vectors that are not
  * stored as F32. A tensor of the file that no row below names is refused, unless it is listed as ignorable. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "model/plan.h"
 
@@ -160,12 +161,12 @@ static bool listed(const ig_model *m, const ig_tensor *t)
     for (size_t i = 0; i < sizeof model_rows / sizeof *model_rows; i++)
         if (ig_str_is(t->name, model_rows[i].name)) return true;
     (void)snprintf(name, sizeof name, "%.*s", (int)(t->name.len < 127 ? t->name.len : 127), t->name.ptr);
-    unsigned layer;
-    int at = 0;
     const char *rest = name;
-    if (sscanf(name, "blk.%u.%n", &layer, &at) == 1 && at > 0) {
-        if (layer >= m->hp.n_layers) return false;
-        rest = name + at;
+    if (!strncmp(name, "blk.", 4)) {
+        char *end;
+        unsigned long long layer = strtoull(name + 4, &end, 10);
+        if (end == name + 4 || *end != '.' || layer >= m->hp.n_layers) return false;
+        rest = end + 1;
         for (size_t i = 0; i < sizeof layer_rows / sizeof *layer_rows; i++)
             if (applies(m, layer_rows[i].when) && !strcmp(rest, layer_rows[i].name)) return true;
     }

@@ -127,7 +127,8 @@ for verb in run show tokenize eval bench completion help version; do
     try 0 "$ingle" help --man $verb;               ok "manual of $verb" has '.TH INGLE-'
 done
 try 0 "$ingle" completion bash;                    ok 'bash completion' bash -n out
-bash -c '. ./out; COMP_WORDS=(ingle run --te); COMP_CWORD=2; _ingle; echo "${COMPREPLY[@]}"' >out 2>err
+cp out completion
+bash -c '. ./completion; COMP_WORDS=(ingle run --te); COMP_CWORD=2; _ingle; echo "${COMPREPLY[@]}"' >out 2>err
 got=$? want=0;                                     ok 'bash completes a flag' prints '--temp'
 
 # The greedy story: the prompt and what run prints, without the file's last newline.
@@ -164,7 +165,7 @@ ok 'a reader that leaves is no error' quiet
 
 try 0 "$ingle" tokenize "$model" 'Once upon a time'; ok 'tokenize' prints '403 407 261 378'
 try 0 "$ingle" tokenize "$model" 'Once upon a time' --special; ok 'tokenize --special' prints '1 403 407 261 378'
-try 0 "$ingle" tokenize "$model" --decode '1,403 407 261 378'; ok 'decode' prints 'Once upon a time'
+try 0 "$ingle" tokenize "$model" --decode '1,403 407 261 378'; ok 'decode' prints ' Once upon a time'
 try 0 "$ingle" tokenize "$model" --file "$INGLE_DATA/tales.txt"; ok 'ids on one line' [ "$(wc -l <out)" -eq 1 ]
 try 0 "$ingle" tokenize "$model" --decode --file out; ok 'there and back' true
 try 0 "$ingle" show "$model";                      ok 'show' has 'llama'

@@ -3,7 +3,7 @@
 #include "ingle.h"
 #include "tests/tap.h"
 
-enum { N = 300, OTHERS = 3 };
+enum { N = 280, OTHERS = 3 };
 
 static const char *const levels[] = {"ref", "avx2", "avx512"};
 static const uint32_t chunks[] = {1, 7, 16, 512};
@@ -67,12 +67,14 @@ static bool compute(const setting *w, float *out, ingle_error *err)
     return ok;
 }
 
+/* The reference level is plain scalar code: fewer tokens there. */
 static void check(const char *file, const char *level, const ingle_model *m, ingle_kv_type kv, const char *kv_name)
 {
     ingle_model_info info;
     ingle_model_describe(m, &info);
     int32_t tokens[N];
-    uint32_t seed = 1, n_tokens = info.n_ctx_train < N ? info.n_ctx_train : N;
+    uint32_t seed = 1, most = strcmp(level, "ref") ? N : N / 4;
+    uint32_t n_tokens = info.n_ctx_train < most ? info.n_ctx_train : most;
     for (int i = 0; i < N; i++) tokens[i] = (int32_t)(next_random(&seed) % info.n_vocab);
     size_t bytes = (size_t)n_tokens * info.n_vocab * sizeof(float);
     float *want = malloc(bytes), *have = malloc(bytes);

@@ -26,7 +26,7 @@ static size_t read_ids(const json_t *array, int32_t *out, size_t cap)
 
 static bool read_case(const json_t *all, const char *dir, const char *name, golden *g)
 {
-    char path[1024];
+    char path[1280];
     const json_t *c = json_object_get(all, name), *t = json_object_get(c, "tolerance");
     if (!c) return false;
     g->n_tokens = read_ids(json_object_get(c, "tokens"), g->tokens, 1024);
@@ -105,7 +105,7 @@ static void check_engine(const ingle_model *m, const char *name, const char *lev
 
 static void check_case(const char *dir, const char *name, const golden *g)
 {
-    char path[1024];
+    char path[1280];
     (void)snprintf(path, sizeof path, "%s/%s.gguf", dir, name);
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
         ingle_error err = {0};

@@ -14,17 +14,18 @@ typedef struct ig_pre ig_pre;
 
 /* Row of a value of tokenizer.ggml.pre, or NULL. The empty string is "default" (files without the key). */
 const ig_pre *ig_pre_find(ig_str name);
-/* Name i of the table in order, or NULL past the end (messages, tests). */
-const char *ig_pre_name_at(size_t i);
+/* Name i of the table in order, {NULL, 0} past the end. */
+ig_str ig_pre_name_at(size_t i);
 
 typedef struct ig_pre_flags { /* what a value sets; a key in the file wins over add_* */
     bool ignore_merges;       /* a piece that is a token as a whole is that token */
     bool clean_spaces;        /* detokenize removes spaces before punctuation */
     bool escape_whitespaces;  /* spaces become U+2581 before splitting */
     bool raw_utf8;            /* pieces are UTF-8, not the GPT-2 byte alphabet; unknown characters become <0xNN> */
+    bool whole_newlines;      /* raw_utf8: a run of newlines that is a token is taken whole */
     bool add_bos, add_sep;
 } ig_pre_flags;
-ig_pre_flags ig_pre_get_flags(const ig_pre *pre);
+ig_pre_flags ig_pre_get_flags(ig_str name);
 
 typedef struct ig_cuts { /* growing array of end offsets; zero-initialised is empty; reused between calls */
     size_t *end;         /* owned, ig_free */

@@ -1,0 +1,84 @@
+/* The vocabulary's tables: private to src/text/token. */
+#ifndef IG_TEXT_TOKEN_PRIV_H
+#define IG_TEXT_TOKEN_PRIV_H
+
+#include "base/hash.h"
+#include "text/token/pre.h"
+#include "text/token/token.h"
+
+typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM } ig_vocab_kind;
+
+typedef struct ig_merge { /* slot of an open-addressing table */
+    int32_t left, right;  /* left -1: empty */
+    uint32_t rank;
+    int32_t result;       /* -1: the joined text is no token */
+} ig_merge;
+
+typedef struct ig_special { /* tokens that are cut out of a text before anything else */
+    uint32_t *order;      /* [n] ids: longest text first, lowest id on a tie */
+    size_t n;
+    uint32_t first[257];  /* by first byte: range in by_first */
+    uint32_t *by_first;   /* [n] indexes into order */
+} ig_special;
+
+struct ig_vocab {
+    ig_vocab_kind kind;
+    const ig_pre *pre;
+    ig_pre_flags flags;
+    size_t n;
+    ig_str *tokens;       /* [n] bytes borrowed from the spec */
+    float *scores;        /* [n] SPM */
+    uint8_t *types;       /* [n] */
+    ig_map map;           /* text -> id */
+    ig_merge *merges;     /* [n_merge_slots] BPE */
+    size_t n_merge_slots;
+    int32_t byte_id[256]; /* id of a single byte, -1: none */
+    ig_special special;
+    bool add_bos, add_eos, add_sep, space_prefix, clean_spaces;
+    bool strip_right;     /* white space behind a control token is dropped (phi-3) */
+    int32_t bos, eos, eot, eom, unk, sep, cls;
+    uint8_t *ends;        /* [n] 1: ends a generation */
+    size_t longest;       /* bytes of the longest token */
+    size_t bytes;         /* memory of all this */
+};
+
+/* A pair of neighbours that may be joined. */
+typedef struct ig_join {
+    float score;          /* larger first; BPE stores -rank */
+    uint32_t left, right, n_bytes;
+} ig_join;
+
+typedef struct ig_symbol {
+    uint32_t at, n;       /* bytes of the piece; n 0: joined into another */
+    int32_t prev, next, id;
+} ig_symbol;
+
+/* Working memory of one call, reused from piece to piece. */
+typedef struct ig_work {
+    ig_symbol *symbols;
+    size_t symbols_cap;
+    ig_join *heap;
+    size_t n_heap, heap_cap;
+    ig_cuts cuts;
+    ig_buf text;
+} ig_work;
+
+bool ig_work_symbols(ig_work *w, size_t n);
+bool ig_work_push(ig_work *w, ig_join join);
+ig_join ig_work_pop(ig_work *w);
+
+bool ig_ids_add(ig_ids *ids, int32_t id);
+/* Id of a text that is no control or unknown token, or -1. */
+int32_t ig_vocab_find(const ig_vocab *v, const char *p, size_t n);
+const ig_merge *ig_vocab_merge(const ig_vocab *v, int32_t left, int32_t right);
+
+/* One stretch of text without special tokens; false without memory. */
+bool ig_spm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
+bool ig_bpe_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
+bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
+
+/* GPT-2's byte alphabet: the character that stands for a byte; the byte of a character, or -1. */
+uint32_t ig_byte_to_char(uint8_t byte);
+int ig_char_to_byte(uint32_t cp);
+
+#endif

@@ -1,0 +1,65 @@
+#include "text/token/unicode.h"
+
+#include <stdbool.h>
+#include <utf8proc.h>
+
+/* PropList.txt, White_Space. */
+static bool is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+/* Scripts.txt, Han. */
+static bool is_han(uint32_t c)
+{
+    return (c >= 0x2E80 && c <= 0x2E99) || (c >= 0x2E9B && c <= 0x2EF3) || (c >= 0x2F00 && c <= 0x2FD5) || c == 0x3005 ||
+           c == 0x3007 || (c >= 0x3021 && c <= 0x3029) || (c >= 0x3038 && c <= 0x303B) || (c >= 0x3400 && c <= 0x4DBF) ||
+           (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFA6D) || (c >= 0xFA70 && c <= 0xFAD9) ||
+           (c >= 0x16FE2 && c <= 0x16FE3) || (c >= 0x16FF0 && c <= 0x16FF1) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2EBE0) || (c >= 0x2F800 && c <= 0x2FA1D) || (c >= 0x30000 && c <= 0x323AF);
+}
+
+static uint32_t category_class(utf8proc_category_t category)
+{
+    switch (category) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LT: return IG_CHAR_LU;
+    case UTF8PROC_CATEGORY_LL: return IG_CHAR_LL;
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO: return IG_CHAR_LMO;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME: return IG_CHAR_M;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO: return IG_CHAR_N;
+    case UTF8PROC_CATEGORY_PC:
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO: return IG_CHAR_P;
+    case UTF8PROC_CATEGORY_SM:
+    case UTF8PROC_CATEGORY_SC:
+    case UTF8PROC_CATEGORY_SK:
+    case UTF8PROC_CATEGORY_SO: return IG_CHAR_S;
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO: return IG_CHAR_CONTROL;
+    default: return 0;
+    }
+}
+
+uint32_t ig_char_class(uint32_t cp)
+{
+    if (cp >= 'a' && cp <= 'z') return IG_CHAR_LL;
+    if (cp == ' ') return IG_CHAR_SPACE;
+    uint32_t c = category_class(utf8proc_category((utf8proc_int32_t)cp));
+    if (is_space(cp)) c |= IG_CHAR_SPACE;
+    if (cp == '\n' || cp == '\r') c |= IG_CHAR_NEWLINE;
+    if (cp >= 0x2E80 && is_han(cp)) c |= IG_CHAR_HAN;
+    return c;
+}
