@@ -76,11 +76,21 @@ static float get(const void *p, size_t i)
 static void set(void *p, size_t i, float f) { memcpy((uint8_t *)p + 4 * i, &f, 4); }
 /* Equal in bits; NaNs are all alike. */
 static bool same(float a, float b) { return !memcmp(&a, &b, 4) || (isnan(a) && isnan(b)); }
-__attribute__((unused)) static bool same_row(const void *a, const void *b, size_t n)
+static bool same_row(const void *a, const void *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!same(get(a, i), get(b, i))) return false;
     return true;
+}
+
+/* Whether two sums of n terms, rounded in different orders, may be of the same terms. magnitude: the sum of |term|. */
+static bool near_sum(float got, float want, double magnitude, size_t n)
+{
+    if (same(got, want)) return true;
+    if (!isfinite(magnitude)) return !isfinite(got) && !isfinite(want);
+    /* Near the end of the range a partial sum may overflow in one order and not in the other. */
+    if (magnitude > (double)FLT_MAX / 4 && (!isfinite(got) || !isfinite(want))) return true;
+    return fabs((double)got - (double)want) <= (double)(n + 3) * (double)FLT_EPSILON * magnitude + (double)n * 0x1p-148;
 }
 
 /* ---- weights ---- */
@@ -155,7 +165,7 @@ static const ig_kernels *ref;
 /* ---- matrix products ---- */
 
 /* Whether y is near the product of a row and a column: ref sums in binary64. */
-static bool near_dot(const ig_kernels *k, int type, const uint8_t *w, const uint8_t *x, size_t n, float y, float want)
+static bool near_dot(int type, const uint8_t *w, const uint8_t *x, size_t n, float y, float want)
 {
     if (same(y, want)) return true;
     float *wf = malloc((n + 1) * sizeof *wf);
@@ -164,10 +174,7 @@ static bool near_dot(const ig_kernels *k, int type, const uint8_t *w, const uint
     double magnitude = 0;
     for (size_t i = 0; i < n; i++) magnitude += fabs((double)wf[i] * (double)get(x, i));
     free(wf);
-    (void)k;
-    /* Non-finite terms and sums near the end of the range: either side may have overflowed. */
-    if (!(magnitude < (double)FLT_MAX / 4)) return !isfinite(y) || !isfinite(want);
-    return fabs((double)y - (double)want) <= (double)(n + 2) * (double)FLT_EPSILON * magnitude + (double)n * 0x1p-148;
+    return near_sum(y, want, magnitude, n);
 }
 
 typedef struct shape {
@@ -200,7 +207,7 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
             ref->type[type].mul(&cell);
             float want = get(one.data, 0);
             if (!is_float(type) && !same(got, want)) wrong = "differs from ref";
-            if (is_float(type) && !near_dot(k, type, w.data + r * wb, x.data + c * xb, s.n, got, want)) wrong = "beyond the bound";
+            if (is_float(type) && !near_dot(type, w.data + r * wb, x.data + c * xb, s.n, got, want)) wrong = "beyond the bound";
             if (wrong) printf("# row %zu column %zu: %a, ref %a\n", r, c, (double)got, (double)want);
         }
     for (size_t c = 0; c + 1 < s.cols; c++)
@@ -240,6 +247,272 @@ static void test_mul(const ig_kernels *k)
         else
             tap_ok(true, "%s mul %s: %zu shapes", k->level, types[t].name, cases);
     }
+}
+
+/* ---- decoding, packing, KV rows ---- */
+
+static bool same_bytes(const box *a, const box *b) { return a->n == b->n && !memcmp(a->data, b->data, a->n); }
+
+static void test_decode(const ig_kernels *k)
+{
+    for (int t = 0; t < N_TYPES; t++) {
+        int type = types[t].id;
+        size_t block = ig_dtype_row((uint32_t)type)->block_elems;
+        bool good = true;
+        for (size_t i = 0; i < 60; i++) {
+            size_t n = (block == 1 ? i : i % 6) * block;
+            box w = box_new(row_bytes(type, n), i % 3), a = box_new(n * 4, i % 5), b = box_new(n * 4, i % 7);
+            weights(type, w.data, n, (data_kind)(i % N_KINDS));
+            k->type[type].to_f32(w.data, (float *)(void *)a.data, n);
+            ref->type[type].to_f32(w.data, (float *)(void *)b.data, n);
+            good = good && same_row(a.data, b.data, n) && box_intact(&a);
+            box_free(&w);
+            box_free(&a);
+            box_free(&b);
+        }
+        tap_ok(good, "%s decode %s: equal to ref", k->level, types[t].name);
+    }
+}
+
+static void floats(box *b, data_kind kind)
+{
+    for (size_t i = 0; i < b->n / 4; i++) set(b->data, i, any_float(kind));
+}
+
+static void test_pack(const ig_kernels *k)
+{
+    static const char *const names[] = {"F32", "Q8", "Q8K"};
+    for (int form = 0; form < IG_PACK_COUNT; form++) {
+        size_t block = form == IG_PACK_F32 ? 1 : form == IG_PACK_Q8 ? 32 : 256;
+        bool good = true;
+        for (size_t i = 0; i < 240; i++) {
+            size_t n = i / N_KINDS % 9 * block;
+            box src = box_new(n * 4, i % 5), a = box_new(k->pack[form].bytes(n), i % 7), b = box_new(ref->pack[form].bytes(n), i % 7);
+            floats(&src, (data_kind)(i % N_KINDS));
+            if (n > 4 && i % 11 == 0) set(src.data, n / 2, 0x1.fffffep-117f); /* just under IG_PACK_TINY alone, a max otherwise */
+            k->pack[form].pack((const float *)(void *)src.data, a.data, n);
+            ref->pack[form].pack((const float *)(void *)src.data, b.data, n);
+            good = good && same_bytes(&a, &b) && box_intact(&a);
+            box_free(&src);
+            box_free(&a);
+            box_free(&b);
+        }
+        tap_ok(good, "%s pack %s: equal to ref", k->level, names[form]);
+    }
+}
+
+/* One set of keys through store, scores and mix. Returns what is wrong, or NULL. */
+static const char *kv_once(const ig_kernels *k, int form, size_t n, size_t keys, data_kind kind)
+{
+    const ig_kv_kernels *kv = &k->kv[form], *want = &ref->kv[form];
+    size_t bytes = kv->bytes(n), pad = rnd() % 3 * 5, stride = bytes + pad;
+    box src = box_new(n * 4, rnd() % 5), a = box_new(bytes, rnd() % 9), b = box_new(bytes, 0), q = box_new(n * 4, rnd() % 5);
+    box rows = box_new(keys ? keys * stride - pad : 0, rnd() % 9), s = box_new(keys * 4, 4), t = box_new(keys * 4, 0);
+    box one = box_new(4, 3), x = box_new(n * 4, 8), y = box_new(n * 4, 0), z = box_new(n * 4, 0);
+    const char *wrong = NULL;
+    for (size_t j = 0; j < keys; j++) {
+        floats(&src, kind);
+        kv->store((const float *)(void *)src.data, a.data, n);
+        want->store((const float *)(void *)src.data, b.data, n);
+        bool equal = same_bytes(&a, &b);
+        if (form == IG_KV_F16 && !equal) { /* NaNs may differ in their payload */
+            equal = true;
+            for (size_t i = 0; i < n; i++) {
+                uint16_t h[2];
+                memcpy(&h[0], a.data + 2 * i, 2);
+                memcpy(&h[1], b.data + 2 * i, 2);
+                if (h[0] != h[1] && !((h[0] & 0x7FFF) > 0x7C00 && (h[1] & 0x7FFF) > 0x7C00)) equal = false;
+            }
+        }
+        if (!equal) wrong = "store differs from ref";
+        memcpy(rows.data + j * stride, b.data, bytes);
+    }
+    floats(&q, NORMAL);
+    const float *qf = (const float *)(void *)q.data;
+    kv->scores(qf, rows.data, stride, 0.125f, (float *)(void *)s.data, n, keys);
+    want->scores(qf, rows.data, stride, 0.125f, (float *)(void *)t.data, n, keys);
+    for (size_t j = 0; j < keys; j++) {
+        kv->scores(qf, rows.data + j * stride, stride, 0.125f, (float *)(void *)one.data, n, 1);
+        if (!same(get(one.data, 0), get(s.data, j))) wrong = "a score depends on the other keys";
+        double magnitude = 0;
+        for (size_t i = 0; i < n; i++) { /* decoded through mix: 0 + 1 * v */
+            float v = 0, e[1] = {1};
+            if (form == IG_KV_Q8_0) {
+                float block[32];
+                ref->type[IG_Q8_0].to_f32(rows.data + j * stride + i / 32 * 34, block, 32);
+                v = block[i % 32];
+            } else
+                want->mix(e, rows.data + j * stride + i * (form == IG_KV_F16 ? 2 : 4), stride, &v, 1, 1);
+            magnitude += fabs((double)v * (double)qf[i]);
+        }
+        if (!near_sum(get(s.data, j), get(t.data, j), 0.125 * magnitude, n)) wrong = "a score is beyond the bound";
+    }
+    floats(&x, NORMAL);
+    memcpy(y.data, x.data, n * 4);
+    memcpy(z.data, x.data, n * 4);
+    size_t cut = keys ? rnd() % (keys + 1) : 0;
+    for (size_t j = 0; j < keys; j++) set(t.data, j, uniform());
+    const float *p = (const float *)(void *)t.data;
+    kv->mix(p, rows.data, stride, (float *)(void *)x.data, n, keys);
+    want->mix(p, rows.data, stride, (float *)(void *)y.data, n, keys);
+    kv->mix(p, rows.data, stride, (float *)(void *)z.data, n, cut);
+    kv->mix(p + cut, rows.data + cut * stride, stride, (float *)(void *)z.data, n, keys - cut);
+    if (!same_row(x.data, y.data, n)) wrong = "mix differs from ref";
+    if (!same_row(x.data, z.data, n)) wrong = "mix depends on where it is cut";
+    if (!box_intact(&a) || !box_intact(&s) || !box_intact(&x) || !box_intact(&one)) wrong = "wrote outside";
+    box *all[] = {&src, &a, &b, &q, &rows, &s, &t, &one, &x, &y, &z};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
+    return wrong;
+}
+
+static const char *const kv_names[] = {"F32", "F16", "Q8_0"};
+
+static void test_kv(const ig_kernels *k)
+{
+    static const size_t sizes[] = {0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65, 80, 127, 128, 129, 256, 293};
+    static const size_t keys[] = {0, 1, 2, 3, 4, 5, 9, 33};
+    for (int form = 0; form < IG_KV_COUNT; form++) {
+        const char *wrong = NULL;
+        size_t i = 0;
+        for (; i < 18 * 8 && !wrong; i++) wrong = kv_once(k, form, sizes[i / 8], keys[i % 8], i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        tap_ok(!wrong, "%s KV %s: store and mix equal to ref, scores within the bound%s%s", k->level, kv_names[form],
+               wrong ? ": " : "", wrong ? wrong : "");
+        if (wrong) printf("# n %zu keys %zu\n", sizes[(i - 1) / 8], keys[(i - 1) % 8]);
+    }
+}
+/* ---- element-wise, reductions, rotation ---- */
+
+/* Calls an element-wise entry on copies: out = f(a, b). */
+typedef void unary(const ig_kernels *k, float *y, const float *x, size_t n);
+static void call_add(const ig_kernels *k, float *y, const float *x, size_t n) { k->add(y, x, n); }
+static void call_add_scaled(const ig_kernels *k, float *y, const float *x, size_t n) { k->add_scaled(y, x, 0.7f, n); }
+static void call_scale(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->scale(y, 1.3f, n); }
+static void call_silu(const ig_kernels *k, float *y, const float *x, size_t n) { k->silu_mul(y, x, y, n); }
+static void call_exp(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->exp_sum(y, 0.5f, n); }
+static void call_rms(const ig_kernels *k, float *y, const float *x, size_t n) { k->rms_norm(y, x, 1e-5f, y, n); }
+static void call_rms_plain(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->rms_norm(y, NULL, 1e-6f, y, n); }
+/* x has 2 * (n / 2) cosines and sines. */
+static void call_rope_norm(const ig_kernels *k, float *y, const float *x, size_t n) { k->rope_norm(y, x, n / 2); }
+static void call_rope_neox(const ig_kernels *k, float *y, const float *x, size_t n) { k->rope_neox(y, x, n / 2); }
+
+typedef struct op {
+    const char *name;
+    unary *call;
+    double ulps;    /* allowed against ref, in eps of the result; 0: equal in bits */
+    bool alone;     /* every element has the value that it has alone */
+} op;
+/* silu: exp 2 ulp, sum, quotient and product half each, ref as much again. rms_norm: the factor and two products on either side. */
+static const op ops[] = {
+    {"add", call_add, 0, true},
+    {"add_scaled", call_add_scaled, 0, true},
+    {"scale", call_scale, 0, true},
+    {"silu_mul", call_silu, 6, true},
+    {"exp_sum", call_exp, 4, true},
+    {"rms_norm", call_rms, 4, false},
+    {"rms_norm, no weights", call_rms_plain, 3, false},
+    {"rope_norm", call_rope_norm, 0, false},
+    {"rope_neox", call_rope_neox, 0, false},
+};
+enum { N_OPS = sizeof ops / sizeof *ops };
+
+static const char *op_once(const ig_kernels *k, const op *o, size_t n, data_kind kind)
+{
+    box x = box_new(n * 4, rnd() % 9), y = box_new(n * 4, rnd() % 9), z = box_new(n * 4, 0);
+    const char *wrong = NULL;
+    floats(&x, kind);
+    floats(&y, kind);
+    memcpy(z.data, y.data, n * 4);
+    box start = box_new(n * 4, 0);
+    memcpy(start.data, y.data, n * 4);
+    const float *xf = (const float *)(void *)x.data;
+    o->call(k, (float *)(void *)y.data, xf, n);
+    o->call(ref, (float *)(void *)z.data, xf, n);
+    for (size_t i = 0; i < n; i++) {
+        float got = get(y.data, i), want = get(z.data, i);
+        double bound = o->ulps * ((double)FLT_EPSILON * fabs((double)want) + 0x1p-149);
+        bool near = same(got, want) || (o->ulps > 0 && fabs((double)got - (double)want) <= bound);
+        /* Intermediates at the ends of the range: exp(-x) overflows, x * f is subnormal before the weight. */
+        if (!near && o->ulps > 0 && kind == HUGE_VALUES) near = isfinite(got) == isfinite(want);
+        if (!near && o->ulps > 0 && kind == SUBNORMAL) near = fabs((double)got - (double)want) <= 0x1p-148;
+        if (!near) wrong = "differs from ref";
+        if (o->alone) {
+            float a = get(start.data, i), b = get(x.data, i);
+            o->call(k, &a, &b, 1);
+            if (!same(a, got)) wrong = "depends on the place in the row";
+        }
+        if (wrong) {
+            printf("# element %zu of %zu, %s: %a, ref %a, from %a\n", i, n, kind_names[kind], (double)got, (double)want,
+                   (double)get(start.data, i));
+            break;
+        }
+    }
+    if (!box_intact(&y)) wrong = "wrote outside";
+    box_free(&x);
+    box_free(&y);
+    box_free(&z);
+    box_free(&start);
+    return wrong;
+}
+
+/* exp over the whole range of floats, against binary64. */
+static double exp_worst(const ig_kernels *k)
+{
+    double worst = 0;
+    for (uint64_t from = 0; from < 1ull << 32; from += 64 * 4099) {
+        float x[64], y[64];
+        for (uint32_t i = 0; i < 64; i++) {
+            uint32_t bits = (uint32_t)from + i * 4099;
+            memcpy(&x[i], &bits, 4);
+        }
+        memcpy(y, x, sizeof x);
+        k->exp_sum(y, 0, 64);
+        for (int i = 0; i < 64; i++) {
+            double want = exp((double)x[i]);
+            if (isnan(x[i]) ? isnan(y[i]) : want >= 0x1.ffffffp127 ? isinf(y[i]) : false) continue;
+            double ulp = fmax(ldexp(1, ilogb(want) - 23), 0x1p-149), off = fabs((double)y[i] - want) / ulp;
+            if (!(off <= worst)) worst = off;
+        }
+    }
+    return worst;
+}
+
+static void test_sums(const ig_kernels *k)
+{
+    bool max_good = true, sum_good = true;
+    for (size_t i = 0; i < 600; i++) {
+        size_t n = i % 100;
+        box x = box_new(n * 4, i % 3), y = box_new(n * 4, 0);
+        floats(&x, i % 2 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        if (i % 5 == 0) for (size_t j = 0; j < n; j++) set(x.data, j, -fabsf(get(x.data, j)));
+        if (i % 7 == 0 && n) set(x.data, rnd() % n, -INFINITY);
+        memcpy(y.data, x.data, n * 4);
+        float m = k->max((const float *)(void *)x.data, n), want = ref->max((const float *)(void *)x.data, n);
+        max_good = max_good && (m == want);
+        if (!isfinite(want)) want = 1;
+        float got = k->exp_sum((float *)(void *)x.data, want, n);
+        double exact = 0;
+        for (size_t j = 0; j < n; j++) exact += (double)get(x.data, j); /* of the values it wrote */
+        sum_good = sum_good && near_sum(got, (float)exact, exact, n) && box_intact(&x);
+        for (size_t j = 0; j < n; j++)
+            if (get(y.data, j) <= -INFINITY && get(x.data, j) != 0) sum_good = false;
+        box_free(&x);
+        box_free(&y);
+    }
+    tap_ok(max_good, "%s max: equal to ref", k->level);
+    tap_ok(sum_good, "%s exp_sum: the sum of what it wrote; exp(-inf) = 0", k->level);
+    double worst = exp_worst(k);
+    tap_ok(worst <= 2, "%s exp: at most 2 ulp off (%.3f)", k->level, worst);
+}
+
+static void test_ops(const ig_kernels *k)
+{
+    for (int o = 0; o < N_OPS; o++) {
+        const char *wrong = NULL;
+        size_t i = 0;
+        for (; i < 420 && !wrong; i++) wrong = op_once(k, &ops[o], i < 210 ? i / 3 : rnd() % 400, i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        tap_ok(!wrong, "%s %s%s%s", k->level, ops[o].name, wrong ? ": " : "", wrong ? wrong : "");
+    }
+    test_sums(k);
 }
 
 /* ---- timing ---- */
@@ -296,8 +569,77 @@ static void bench_mul(const ig_kernels *k, bool csv)
         fflush(stdout);
     }
 }
-static void bench_level(const ig_kernels *k, bool csv) { bench_mul(k, csv); }
-static void test_level(const ig_kernels *k) { test_mul(k); }
+
+static void report(const ig_kernels *k, const char *name, double ns, bool csv)
+{
+    if (csv) printf("%s,%s,ns/element,%.4f\n", k->level, name, ns);
+    else printf("%-7s %-22s %8.4f ns/element\n", k->level, name, ns);
+}
+
+/* Best time of one call in ns per element, n elements. */
+#define TIME(n, call)                                                                                                  \
+    __extension__({                                                                                                    \
+        double best_ = 1e9, start_ = now();                                                                            \
+        do {                                                                                                           \
+            double from_ = now();                                                                                      \
+            for (int i_ = 0; i_ < 16; i_++) { call; }                                                                  \
+            double took_ = now() - from_;                                                                              \
+            if (took_ < best_) best_ = took_;                                                                          \
+        } while (now() - start_ < 0.05);                                                                               \
+        best_ * 1e9 / 16 / (double)(n);                                                                                \
+    })
+
+static void bench_others(const ig_kernels *k, bool csv)
+{
+    enum { N = 4096, HEAD = 128, KEYS = 512 };
+    static float x[N], y[N], q[HEAD], s[KEYS];
+    static uint8_t packed[N * 4], rows[KEYS * HEAD * 4];
+    char name[32];
+    for (int i = 0; i < N; i++) x[i] = y[i] = uniform();
+    for (int i = 0; i < HEAD; i++) q[i] = uniform();
+    report(k, "pack Q8", TIME(N, k->pack[IG_PACK_Q8].pack(x, packed, N)), csv);
+    report(k, "pack Q8K", TIME(N, k->pack[IG_PACK_Q8K].pack(x, packed, N)), csv);
+    for (int form = 0; form < IG_KV_COUNT; form++) {
+        const ig_kv_kernels *kv = &k->kv[form];
+        size_t stride = kv->bytes(HEAD);
+        for (size_t j = 0; j < KEYS; j++) kv->store(x + j % 16 * HEAD, rows + j * stride, HEAD);
+        snprintf(name, sizeof name, "KV %s store", kv_names[form]);
+        report(k, name, TIME(HEAD, kv->store(x, rows, HEAD)), csv);
+        snprintf(name, sizeof name, "KV %s scores", kv_names[form]);
+        report(k, name, TIME(HEAD * KEYS, kv->scores(q, rows, stride, 0.1f, s, HEAD, KEYS)), csv);
+        for (int j = 0; j < KEYS; j++) s[j] = 0.001f;
+        memset(y, 0, HEAD * sizeof *y);
+        snprintf(name, sizeof name, "KV %s mix", kv_names[form]);
+        report(k, name, TIME(HEAD * KEYS, kv->mix(s, rows, stride, y, HEAD, KEYS)), csv);
+    }
+    for (int i = 0; i < N; i++) y[i] = uniform();
+    report(k, "rms_norm", TIME(N, k->rms_norm(x, x, 1e-5f, y, N)), csv);
+    report(k, "add", TIME(N, k->add(y, x, N)), csv);
+    report(k, "add_scaled", TIME(N, k->add_scaled(y, x, 1e-3f, N)), csv);
+    report(k, "scale", TIME(N, k->scale(y, 1, N)), csv);
+    report(k, "silu_mul", TIME(N, k->silu_mul(x, x, y, N)), csv);
+    volatile float kept = 0;
+    report(k, "max", TIME(N, kept = k->max(x, N)), csv);
+    report(k, "exp_sum", TIME(N, kept = k->exp_sum(y, 0.5f, N)), csv);
+    report(k, "rope_norm", TIME(2 * N / 4, k->rope_norm(y, x, N / 4)), csv);
+    report(k, "rope_neox", TIME(2 * N / 4, k->rope_neox(y, x, N / 4)), csv);
+    (void)kept;
+}
+
+static void bench_level(const ig_kernels *k, bool csv)
+{
+    bench_mul(k, csv);
+    bench_others(k, csv);
+}
+
+static void test_level(const ig_kernels *k)
+{
+    test_mul(k);
+    test_decode(k);
+    test_pack(k);
+    test_kv(k);
+    test_ops(k);
+}
 
 int main(int argc, char **argv)
 {

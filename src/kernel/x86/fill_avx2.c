@@ -4,8 +4,14 @@
 void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu)
 {
     (void)cpu;
+    k->type[IG_F32].mul = ig_mul_f32_avx2;
+    k->type[IG_F16].mul = ig_mul_f16_avx2;
+    k->type[IG_BF16].mul = ig_mul_bf16_avx2;
     k->type[IG_Q4_0].mul = ig_mul_q4_0_avx2;
     k->type[IG_Q8_0].mul = ig_mul_q8_0_avx2;
     k->type[IG_Q4_K].mul = ig_mul_q4_k_avx2;
     k->type[IG_Q6_K].mul = ig_mul_q6_k_avx2;
+    ig_fill_other_avx2(k);
+    ig_fill_kv_avx2(k);
+    ig_fill_pack_avx2(k);
 }

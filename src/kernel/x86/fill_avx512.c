@@ -1,8 +1,18 @@
 /* The avx512 level's own entries; where it has none, those of avx2 stay. */
+#include "base/cpu.h"
 #include "kernel/x86/x86.h"
 
 void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu)
 {
-    (void)k;
-    (void)cpu;
+    k->type[IG_F32].mul = ig_mul_f32_avx512;
+    k->type[IG_F16].mul = ig_mul_f16_avx512;
+    k->type[IG_BF16].mul = ig_mul_bf16_avx512;
+    if (cpu & IG_CPU_AVX512VNNI) {
+        k->type[IG_Q4_0].mul = ig_mul_q4_0_avx512;
+        k->type[IG_Q8_0].mul = ig_mul_q8_0_avx512;
+        k->type[IG_Q4_K].mul = ig_mul_q4_k_avx512;
+        k->type[IG_Q6_K].mul = ig_mul_q6_k_avx512;
+    }
+    ig_fill_other_avx512(k);
+    ig_fill_kv_avx512(k);
 }

@@ -1,0 +1,70 @@
+/* Vectors of 8 floats: the words in which x86/kv.inc and x86/other.inc are written. */
+#ifndef IG_KERNEL_X86_VEC_AVX2_H
+#define IG_KERNEL_X86_VEC_AVX2_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernel/x86/tiles.h"
+#include "kernel/x86/x86.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m256 vf;
+typedef struct vd { /* 8 doubles */
+    __m256d low, high;
+} vd;
+enum { LANES = 8 };
+
+INLINE vf vf_set(float x) { return _mm256_set1_ps(x); }
+INLINE vf vf_load(const void *p) { return _mm256_loadu_ps(p); }
+INLINE void vf_store(void *p, vf x) { _mm256_storeu_ps(p, x); }
+INLINE vf vf_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
+INLINE void vf_to_f16(void *p, vf x) { _mm_storeu_si128(p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT)); }
+INLINE vf vf_i8(const void *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p))); }
+/* The first some < LANES values; `pad` in the other lanes. */
+INLINE vf vf_load_part(const void *p, size_t some, float pad)
+{
+    float all[LANES];
+    vf_store(all, vf_set(pad));
+    memcpy(all, p, some * sizeof *all);
+    return vf_load(all);
+}
+INLINE void vf_store_part(void *p, vf x, size_t some)
+{
+    float all[LANES];
+    vf_store(all, x);
+    memcpy(p, all, some * sizeof *all);
+}
+INLINE vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+INLINE vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+INLINE vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+INLINE vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+/* b where either is NaN. */
+INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+INLINE vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE float vf_sum(vf a) { return ig_sum8_lanes(a); }
+/* x * 2^n for whole n in -252..252, rounded once. */
+INLINE vf vf_scale2(vf x, vf n)
+{
+    __m256i i = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(i, 1), bias = _mm256_set1_epi32(127);
+    __m256i rest = _mm256_sub_epi32(i, half);
+    x = _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+}
+INLINE vd vd_zero(void) { return (vd){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+INLINE vd vd_add_square(vd s, vf x)
+{
+    __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(x)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+    return (vd){_mm256_fmadd_pd(a, a, s.low), _mm256_fmadd_pd(b, b, s.high)};
+}
+INLINE double vd_sum(vd s)
+{
+    double a[4];
+    _mm256_storeu_pd(a, _mm256_add_pd(s.low, s.high));
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+#endif

@@ -1,0 +1,57 @@
+/* Vectors of 16 floats: the words in which x86/kv.inc and x86/other.inc are written. */
+#ifndef IG_KERNEL_X86_VEC_AVX512_H
+#define IG_KERNEL_X86_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernel/x86/tiles.h"
+#include "kernel/x86/x86.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512 vf;
+typedef struct vd { /* 16 doubles */
+    __m512d low, high;
+} vd;
+enum { LANES = 16 };
+
+INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
+INLINE vf vf_load(const void *p) { return _mm512_loadu_ps(p); }
+INLINE void vf_store(void *p, vf x) { _mm512_storeu_ps(p, x); }
+INLINE vf vf_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+INLINE void vf_to_f16(void *p, vf x) { _mm256_storeu_si256(p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT)); }
+INLINE vf vf_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
+INLINE __mmask16 first(size_t some) { return (__mmask16)((1u << some) - 1); }
+/* The first some < LANES values; `pad` in the other lanes. */
+INLINE vf vf_load_part(const void *p, size_t some, float pad) { return _mm512_mask_loadu_ps(vf_set(pad), first(some), p); }
+INLINE void vf_store_part(void *p, vf x, size_t some) { _mm512_mask_storeu_ps(p, first(some), x); }
+INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+/* b where either is NaN. */
+INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE float vf_sum(vf a)
+{
+    return ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
+/* x * 2^n for whole n, rounded once. */
+INLINE vf vf_scale2(vf x, vf n) { return _mm512_scalef_ps(x, n); }
+INLINE vd vd_zero(void) { return (vd){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+INLINE vd vd_add_square(vd s, vf x)
+{
+    __m512d a = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    return (vd){_mm512_fmadd_pd(a, a, s.low), _mm512_fmadd_pd(b, b, s.high)};
+}
+INLINE double vd_sum(vd s)
+{
+    double a[8];
+    _mm512_storeu_pd(a, _mm512_add_pd(s.low, s.high));
+    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+}
+
+#endif
