@@ -1,5 +1,6 @@
-/* Decoding and products against the reference library's own bytes (golden/quants): decoded weights equal in every bit on every
- * level; products within 1e-5 * sum|w x| where x stays float, within 1e-2 * |w| |x| where it is packed to 8 bits. */
+/* Decoding and products against the reference library's own bytes (golden/quants): decoded weights equal in every bit
+ * on every level; products within 1e-5 * sum|w x| where x stays float, within 1e-2 * |w| |x| where it is packed to 8
+ * bits. */
 #include <math.h>
 #include <stdint.h>
 
@@ -12,9 +13,8 @@ static const struct {
     int type;
     const char *file;
 } files[] = {
-    {IG_F32, "f32"},          {IG_F16, "f16"},   {IG_BF16, "bf16"},         {IG_Q4_0, "q4_0"}, {IG_Q4_0, "q4_0.imatrix"},
-    {IG_Q8_0, "q8_0"},        {IG_Q8_0, "q8_0.imatrix"}, {IG_Q4_K, "q4_k"}, {IG_Q4_K, "q4_k.imatrix"},
-    {IG_Q6_K, "q6_k"},        {IG_Q6_K, "q6_k.imatrix"},
+    {IG_F32, "f32"},   {IG_F16, "f16"},   {IG_BF16, "bf16"},         {IG_Q4_0, "q4_0"}, {IG_Q4_0, "q4_0.imatrix"},
+    {IG_Q8_0, "q8_0"}, {IG_Q4_K, "q4_k"}, {IG_Q4_K, "q4_k.imatrix"}, {IG_Q6_K, "q6_k"}, {IG_Q6_K, "q6_k.imatrix"},
 };
 
 static void *load(const char *name, const char *suffix, size_t *n)
@@ -45,7 +45,8 @@ static void check_dots(const ig_kernels *k, int type, const char *name, const vo
             ww += a * a;
             xx += b * b;
         }
-        double bound = t->pack == IG_PACK_F32 ? 1e-5 * terms : 1e-2 * sqrt(ww) * sqrt(xx), off = fabs((double)y[r] - want[r]);
+        double bound = t->pack == IG_PACK_F32 ? 1e-5 * terms : 1e-2 * sqrt(ww) * sqrt(xx),
+               off = fabs((double)y[r] - want[r]);
         if (bound > 0) worst = fmax(worst, off / bound);
         if (!(off <= bound)) {
             wrong++;
@@ -64,7 +65,8 @@ static void check_file(const ig_kernels *k, int type, const char *name, const fl
     const ig_dtype_info *info = ig_dtype_row((uint32_t)type);
     size_t row = COLS / info->block_elems * info->block_bytes;
     if (!got) abort();
-    if (!w || !want || !dot) tap_skip(name, "%s/quants has no file of this type", tap_golden());
+    if (!w || !want || !dot)
+        tap_skip(name, "%s/quants has no file of this type", tap_golden());
     else if (n_w != ROWS * row || n_want != ROWS * COLS * sizeof *want || n_dot != ROWS * sizeof *dot)
         tap_ok(false, "%s: sizes of the files", name);
     else {
@@ -85,13 +87,15 @@ int main(void)
 {
     size_t n;
     float *x = load("x", ".f32", &n);
-    if (!x || n != COLS * sizeof *x) tap_skip("quants", "%s/quants/x.f32 cannot be read", tap_golden());
+    if (!x || n != COLS * sizeof *x)
+        tap_skip("quants", "%s/quants/x.f32 cannot be read", tap_golden());
     else
         for (const char *const *level = ig_kernel_levels(); *level; level++) {
             ig_error err = {0};
             const ig_kernels *k = ig_kernels_get(*level, &err);
             if (!k) tap_skip(*level, "%s", err.text);
-            for (size_t i = 0; k && i < sizeof files / sizeof *files; i++) check_file(k, files[i].type, files[i].file, x);
+            for (size_t i = 0; k && i < sizeof files / sizeof *files; i++)
+                check_file(k, files[i].type, files[i].file, x);
         }
     free(x);
     return tap_done();

@@ -1,5 +1,5 @@
-/* Packing of activations and of Q8_0 KV rows with AVX2, equal to ref in every bit: maxima are exact in any order, and each code is
- * one product rounded to the nearest, ties to even. */
+/* Packing of activations and of Q8_0 KV rows with AVX2, equal to ref in every bit: maxima are exact in any order, and
+ * each code is one product rounded to the nearest, ties to even. */
 #include <float.h>
 #include <immintrin.h>
 #include <math.h>

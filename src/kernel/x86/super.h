@@ -14,7 +14,8 @@ static inline __attribute__((always_inline, target("avx2,f16c"))) float ig_super
 }
 
 /* The 12 bytes of Q4_K: eight 6-bit scales and eight 6-bit minimums, widened to 16 bits. */
-static inline __attribute__((always_inline, target("avx2"))) void ig_q4_k_scales(const uint8_t *s, __m128i *scale, __m128i *min)
+static inline __attribute__((always_inline, target("avx2"))) void ig_q4_k_scales(const uint8_t *s, __m128i *scale,
+                                                                                 __m128i *min)
 {
     uint32_t a, b, c;
     memcpy(&a, s, 4);
