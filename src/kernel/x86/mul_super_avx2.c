@@ -33,10 +33,10 @@ static inline __attribute__((always_inline)) void spread(__m256i scales, __m256i
 
 static inline __attribute__((always_inline)) void unpack_q4_k(const uint8_t *block, unpacked *u)
 {
-    __m128i sc, m;
-    ig_q4_k_scales(block + 4, &sc, &m);
-    spread(_mm256_set_m128i(sc, sc), u->scale);
-    u->factor = _mm256_set_m128i(_mm_unpackhi_epi16(m, m), _mm_unpacklo_epi16(m, m));
+    __m256i head = ig_q4_k_scales(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)block)));
+    IG_UNROLL
+    for (int g = 0; g < 8; g++) u->scale[g] = _mm256_shuffle_epi8(head, _mm256_set1_epi16(IG_Q4_K_SCALE(g)));
+    u->factor = _mm256_shuffle_epi8(head, _mm256_set_m128i(IG_Q4_K_MINS(12), IG_Q4_K_MINS(8)));
     IG_UNROLL
     for (int c = 0; c < 4; c++) {
         __m256i bytes = _mm256_loadu_si256((const __m256i *)(block + 16 + 32 * c));
@@ -77,9 +77,9 @@ static inline __attribute__((always_inline)) int32_t sum8_int(__m256i v)
 }
 
 /* One row, `cols` columns. */
-static inline __attribute__((always_inline)) void tile(const uint8_t *w, const uint8_t *x, size_t x_stride, float *y,
-                                                       size_t y_stride, size_t n, size_t bytes, unpack *get,
-                                                       bool subtract, size_t cols)
+static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t w_stride, const uint8_t *x,
+                                                       size_t x_stride, float *y, size_t y_stride, size_t n,
+                                                       size_t bytes, unpack *get, bool subtract, size_t cols)
 {
     __m256 acc[COLS];
     float acc2[COLS];
@@ -90,6 +90,10 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, const u
     }
     for (size_t b = 0; b < n / 256; b++, w += bytes, x += sizeof(ig_q8k)) {
         unpacked u;
+        if (cols == 1) {
+            IG_UNROLL
+            for (size_t line = 0; line < bytes; line += 64) ig_prefetch(w, w_stride + line);
+        }
         get(w, &u);
         IG_UNROLL
         for (size_t c = 0; c < cols; c++) {
@@ -118,8 +122,8 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, const u
     static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
                               size_t y_stride, size_t n)                                                               \
     {                                                                                                                  \
-        (void)w_stride;                                                                                                \
-        tile(w, x, x_stride, y, y_stride, n, bytes, unpack_##type, subtract, cols);                                    \
+                                                                                                                       \
+        tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, unpack_##type, subtract, cols);                          \
     }
 #define TYPE(type, bytes, subtract)                                                                                    \
     TILE(wide, type, bytes, subtract, COLS)                                                                            \

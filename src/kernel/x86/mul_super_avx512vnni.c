@@ -43,12 +43,13 @@ INLINE void spread(__m512i scales, __m512i out[8])
 
 INLINE void unpack_q4_k(const uint8_t *low, const uint8_t *high, unpacked *u)
 {
-    __m128i sc[2], m[2];
-    ig_q4_k_scales(low + 4, &sc[0], &m[0]);
-    ig_q4_k_scales(high + 4, &sc[1], &m[1]);
-    spread(join(_mm256_broadcastsi128_si256(sc[0]), _mm256_broadcastsi128_si256(sc[1])), u->scale);
-    u->factor = join(_mm256_set_m128i(_mm_unpackhi_epi16(m[0], m[0]), _mm_unpacklo_epi16(m[0], m[0])),
-                     _mm256_set_m128i(_mm_unpackhi_epi16(m[1], m[1]), _mm_unpacklo_epi16(m[1], m[1])));
+    __m256i heads =
+        ig_q4_k_scales(_mm256_set_m128i(_mm_loadu_si128((const __m128i *)high), _mm_loadu_si128((const __m128i *)low)));
+    __m512i head = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3), _mm512_castsi256_si512(heads));
+    IG_UNROLL
+    for (int g = 0; g < 8; g++) u->scale[g] = _mm512_shuffle_epi8(head, _mm512_set1_epi16(IG_Q4_K_SCALE(g)));
+    __m256i mins = _mm256_set_m128i(IG_Q4_K_MINS(12), IG_Q4_K_MINS(8));
+    u->factor = _mm512_shuffle_epi8(head, _mm512_broadcast_i64x4(mins));
     IG_UNROLL
     for (int c = 0; c < 4; c++) {
         __m512i bytes = load2(low + 16 + 32 * c, high + 16 + 32 * c);
@@ -129,7 +130,9 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
                 acc[c + i] = _mm512_fmadd_ps(_mm512_mul_ps(u.d, _mm512_set1_ps(dx[i])),
                                              _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1])), acc[c + i]);
             }
-            __m512 d2 = _mm512_mul_ps(u.d2, _mm512_broadcast_f32x4(_mm_loadu_ps(dx)));
+            __m512 ds =
+                cols == 1 ? _mm512_set1_ps(dx[0]) : _mm512_broadcast_f32x4(_mm_setr_ps(dx[0], dx[1], dx[2], dx[3]));
+            __m512 d2 = _mm512_mul_ps(u.d2, ds);
             acc2[c / 4] = _mm512_fmadd_ps(d2, _mm512_cvtepi32_ps(sum_four(seconds)), acc2[c / 4]);
         }
     }
