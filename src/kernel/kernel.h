@@ -5,8 +5,8 @@
  * only on its own row, its own column and their length n, never on how many rows or columns the call has, on alignment, or
  * on the thread. Integer dot products are exact; float accumulation has one fixed order per (row, column).
  *
- * Kernels return void and check nothing: the plan has proved shapes once. All pointers may be unaligned; outputs must not
- * overlap inputs unless said. Any n may be 0. */
+ * Kernels return void and check nothing: the plan has proved shapes once. Pointers to void may be unaligned, floats lie as floats
+ * must; outputs must not overlap inputs unless said. Any n may be 0. */
 #ifndef IG_KERNEL_KERNEL_H
 #define IG_KERNEL_KERNEL_H
 

@@ -1,10 +1,12 @@
 /* Every kernel of every level this CPU has, tested against ref and timed by the same program.
  *
  *   harness [--level L] [--seed N]      TAP
- *   harness --bench [--csv] [--level L] GB/s of weights (one column, matrix larger than the caches), GMAC/s (64 columns)
+ *   harness --bench [--csv] [--level L] [--mb N]
+ *       GB/s of weights (one column, matrix of N MB, larger than the caches), GMAC/s (64 columns), ns per element
  *
- * Buffers end at an inaccessible page, so an overread is a crash; bytes around outputs are checked. Bounds are derived: a sum of n
- * terms in any order is within n * eps * sum|terms| of the exact one; quantised products, packing and stores are equal in bits. */
+ * Buffers end at an inaccessible page, so an overread is a crash; bytes around outputs are checked. Bounds are derived:
+ * a sum of n terms in any order is within n * eps * sum|terms| of the exact one; quantised products, packing and stores
+ * are equal in bits. */
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
@@ -51,6 +53,9 @@ static box box_new(size_t n, size_t slack)
     memset(b.data - FRONT, FILL, n + slack + FRONT);
     return b;
 }
+
+/* n floats: aligned as floats are, and no better. */
+static box floats_new(size_t n, size_t slack) { return box_new(n * sizeof(float), slack * sizeof(float)); }
 
 static bool box_intact(const box *b)
 {
@@ -131,7 +136,8 @@ static void weights(int type, uint8_t *p, size_t n, data_kind kind)
 {
     const ig_dtype_info *info = ig_dtype_row((uint32_t)type);
     for (size_t i = 0; i < n; i += info->block_elems, p += info->block_bytes) {
-        for (size_t k = 0; k < info->block_bytes; k++) p[k] = (uint8_t)(kind == EXTREME ? (rnd() % 2 ? 0x7F : 0x80) : rnd());
+        for (size_t k = 0; k < info->block_bytes; k++)
+            p[k] = (uint8_t)(kind == EXTREME ? (rnd() % 2 ? 0x7F : 0x80) : rnd());
         float f = any_float(kind);
         switch (type) {
         case IG_F32: memcpy(p, &f, 4); break;
@@ -188,8 +194,8 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
     const ig_type_kernels *t = &k->type[type];
     size_t wb = row_bytes(type, s.n) + s.pad, xb = k->pack[t->pack].bytes(s.n) + s.pad, ys = s.rows + s.pad;
     box w = box_new(s.rows * wb, s.slack), x = box_new(s.cols * xb, s.slack);
-    box src = box_new(s.n * 4, s.slack), y = box_new(s.cols ? ((s.cols - 1) * ys + s.rows) * 4 : 0, s.slack);
-    box one = box_new(4, s.slack);
+    box src = floats_new(s.n, s.slack), y = floats_new(s.cols ? (s.cols - 1) * ys + s.rows : 0, s.slack);
+    box one = floats_new(1, s.slack);
     for (size_t r = 0; r < s.rows; r++) weights(type, w.data + r * wb, s.n, s.kind);
     for (size_t c = 0; c < s.cols; c++) {
         for (size_t i = 0; i < s.n; i++) set(src.data, i, any_float(s.kind));
@@ -207,7 +213,8 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
             ref->type[type].mul(&cell);
             float want = get(one.data, 0);
             if (!is_float(type) && !same(got, want)) wrong = "differs from ref";
-            if (is_float(type) && !near_dot(type, w.data + r * wb, x.data + c * xb, s.n, got, want)) wrong = "beyond the bound";
+            if (is_float(type) && !near_dot(type, w.data + r * wb, x.data + c * xb, s.n, got, want))
+                wrong = "beyond the bound";
             if (wrong) printf("# row %zu column %zu: %a, ref %a\n", r, c, (double)got, (double)want);
         }
     for (size_t c = 0; c + 1 < s.cols; c++)
@@ -236,14 +243,18 @@ static void test_mul(const ig_kernels *k)
             for (size_t r = 0; r < 5 && !wrong; r++)
                 for (size_t c = 0; c < 8 && !wrong; c++) {
                     bool odd = rnd() % 2;
-                    s = (shape){block == 1 ? plain[i] : blocks[i] * block, rows[r], cols[c], odd ? 1 + rnd() % 60 : 0,
-                                odd ? rnd() % 9 * (block == 1 ? 1 : 1) : 0, cases % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS)};
+                    s = (shape){block == 1 ? plain[i] : blocks[i] * block,
+                                rows[r],
+                                cols[c],
+                                odd ? 1 + rnd() % 60 : 0,
+                                odd ? rnd() % 9 : 0,
+                                cases % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS)};
                     wrong = mul_once(k, type, s);
                     cases++;
                 }
         if (wrong)
-            tap_ok(false, "%s mul %s: n %zu rows %zu columns %zu slack %zu pad %zu %s: %s", k->level, types[t].name, s.n, s.rows,
-                   s.cols, s.slack, s.pad, kind_names[s.kind], wrong);
+            tap_ok(false, "%s mul %s: n %zu rows %zu columns %zu slack %zu pad %zu %s: %s", k->level, types[t].name,
+                   s.n, s.rows, s.cols, s.slack, s.pad, kind_names[s.kind], wrong);
         else
             tap_ok(true, "%s mul %s: %zu shapes", k->level, types[t].name, cases);
     }
@@ -261,7 +272,7 @@ static void test_decode(const ig_kernels *k)
         bool good = true;
         for (size_t i = 0; i < 60; i++) {
             size_t n = (block == 1 ? i : i % 6) * block;
-            box w = box_new(row_bytes(type, n), i % 3), a = box_new(n * 4, i % 5), b = box_new(n * 4, i % 7);
+            box w = box_new(row_bytes(type, n), i % 3), a = floats_new(n, i % 5), b = floats_new(n, i % 7);
             weights(type, w.data, n, (data_kind)(i % N_KINDS));
             k->type[type].to_f32(w.data, (float *)(void *)a.data, n);
             ref->type[type].to_f32(w.data, (float *)(void *)b.data, n);
@@ -287,9 +298,11 @@ static void test_pack(const ig_kernels *k)
         bool good = true;
         for (size_t i = 0; i < 240; i++) {
             size_t n = i / N_KINDS % 9 * block;
-            box src = box_new(n * 4, i % 5), a = box_new(k->pack[form].bytes(n), i % 7), b = box_new(ref->pack[form].bytes(n), i % 7);
+            box src = floats_new(n, i % 5), a = box_new(k->pack[form].bytes(n), i % 7),
+                b = box_new(ref->pack[form].bytes(n), i % 7);
             floats(&src, (data_kind)(i % N_KINDS));
-            if (n > 4 && i % 11 == 0) set(src.data, n / 2, 0x1.fffffep-117f); /* just under IG_PACK_TINY alone, a max otherwise */
+            if (n > 4 && i % 11 == 0)
+                set(src.data, n / 2, 0x1.fffffep-117f); /* just under IG_PACK_TINY alone, a max otherwise */
             k->pack[form].pack((const float *)(void *)src.data, a.data, n);
             ref->pack[form].pack((const float *)(void *)src.data, b.data, n);
             good = good && same_bytes(&a, &b) && box_intact(&a);
@@ -306,9 +319,10 @@ static const char *kv_once(const ig_kernels *k, int form, size_t n, size_t keys,
 {
     const ig_kv_kernels *kv = &k->kv[form], *want = &ref->kv[form];
     size_t bytes = kv->bytes(n), pad = rnd() % 3 * 5, stride = bytes + pad;
-    box src = box_new(n * 4, rnd() % 5), a = box_new(bytes, rnd() % 9), b = box_new(bytes, 0), q = box_new(n * 4, rnd() % 5);
-    box rows = box_new(keys ? keys * stride - pad : 0, rnd() % 9), s = box_new(keys * 4, 4), t = box_new(keys * 4, 0);
-    box one = box_new(4, 3), x = box_new(n * 4, 8), y = box_new(n * 4, 0), z = box_new(n * 4, 0);
+    box src = floats_new(n, rnd() % 5), a = box_new(bytes, rnd() % 9), b = box_new(bytes, 0),
+        q = floats_new(n, rnd() % 5);
+    box rows = box_new(keys ? keys * stride - pad : 0, rnd() % 9), s = floats_new(keys, 4), t = floats_new(keys, 0);
+    box one = floats_new(1, 3), x = floats_new(n, 8), y = floats_new(n, 0), z = floats_new(n, 0);
     const char *wrong = NULL;
     for (size_t j = 0; j < keys; j++) {
         floats(&src, kind);
@@ -374,7 +388,8 @@ static void test_kv(const ig_kernels *k)
     for (int form = 0; form < IG_KV_COUNT; form++) {
         const char *wrong = NULL;
         size_t i = 0;
-        for (; i < 18 * 8 && !wrong; i++) wrong = kv_once(k, form, sizes[i / 8], keys[i % 8], i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        for (; i < 18 * 8 && !wrong; i++)
+            wrong = kv_once(k, form, sizes[i / 8], keys[i % 8], i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
         tap_ok(!wrong, "%s KV %s: store and mix equal to ref, scores within the bound%s%s", k->level, kv_names[form],
                wrong ? ": " : "", wrong ? wrong : "");
         if (wrong) printf("# n %zu keys %zu\n", sizes[(i - 1) / 8], keys[(i - 1) % 8]);
@@ -390,7 +405,10 @@ static void call_scale(const ig_kernels *k, float *y, const float *x, size_t n) 
 static void call_silu(const ig_kernels *k, float *y, const float *x, size_t n) { k->silu_mul(y, x, y, n); }
 static void call_exp(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->exp_sum(y, 0.5f, n); }
 static void call_rms(const ig_kernels *k, float *y, const float *x, size_t n) { k->rms_norm(y, x, 1e-5f, y, n); }
-static void call_rms_plain(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->rms_norm(y, NULL, 1e-6f, y, n); }
+static void call_rms_plain(const ig_kernels *k, float *y, const float *x, size_t n)
+{
+    (void)x, k->rms_norm(y, NULL, 1e-6f, y, n);
+}
 /* x has 2 * (n / 2) cosines and sines. */
 static void call_rope_norm(const ig_kernels *k, float *y, const float *x, size_t n) { k->rope_norm(y, x, n / 2); }
 static void call_rope_neox(const ig_kernels *k, float *y, const float *x, size_t n) { k->rope_neox(y, x, n / 2); }
@@ -398,10 +416,11 @@ static void call_rope_neox(const ig_kernels *k, float *y, const float *x, size_t
 typedef struct op {
     const char *name;
     unary *call;
-    double ulps;    /* allowed against ref, in eps of the result; 0: equal in bits */
-    bool alone;     /* every element has the value that it has alone */
+    double ulps; /* allowed against ref, in eps of the result; 0: equal in bits */
+    bool alone;  /* every element has the value that it has alone */
 } op;
-/* silu: exp 2 ulp, sum, quotient and product half each, ref as much again. rms_norm: the factor and two products on either side. */
+/* silu: exp 2 ulp, sum, quotient and product half each, ref as much again. rms_norm: the factor and two products on
+ * either side. */
 static const op ops[] = {
     {"add", call_add, 0, true},
     {"add_scaled", call_add_scaled, 0, true},
@@ -417,12 +436,12 @@ enum { N_OPS = sizeof ops / sizeof *ops };
 
 static const char *op_once(const ig_kernels *k, const op *o, size_t n, data_kind kind)
 {
-    box x = box_new(n * 4, rnd() % 9), y = box_new(n * 4, rnd() % 9), z = box_new(n * 4, 0);
+    box x = floats_new(n, rnd() % 9), y = floats_new(n, rnd() % 9), z = floats_new(n, 0);
     const char *wrong = NULL;
     floats(&x, kind);
     floats(&y, kind);
     memcpy(z.data, y.data, n * 4);
-    box start = box_new(n * 4, 0);
+    box start = floats_new(n, 0);
     memcpy(start.data, y.data, n * 4);
     const float *xf = (const float *)(void *)x.data;
     o->call(k, (float *)(void *)y.data, xf, n);
@@ -469,7 +488,7 @@ static double exp_worst(const ig_kernels *k)
         for (int i = 0; i < 64; i++) {
             double want = exp((double)x[i]);
             if (isnan(x[i]) ? isnan(y[i]) : want >= 0x1.ffffffp127 ? isinf(y[i]) : false) continue;
-            double ulp = fmax(ldexp(1, ilogb(want) - 23), 0x1p-149), off = fabs((double)y[i] - want) / ulp;
+            double ulp = want > 0x1p-126 ? ldexp(1, ilogb(want) - 23) : 0x1p-149, off = fabs((double)y[i] - want) / ulp;
             if (!(off <= worst)) worst = off;
         }
     }
@@ -481,9 +500,10 @@ static void test_sums(const ig_kernels *k)
     bool max_good = true, sum_good = true;
     for (size_t i = 0; i < 600; i++) {
         size_t n = i % 100;
-        box x = box_new(n * 4, i % 3), y = box_new(n * 4, 0);
+        box x = floats_new(n, i % 3), y = floats_new(n, 0);
         floats(&x, i % 2 ? NORMAL : (data_kind)(rnd() % N_KINDS));
-        if (i % 5 == 0) for (size_t j = 0; j < n; j++) set(x.data, j, -fabsf(get(x.data, j)));
+        if (i % 5 == 0)
+            for (size_t j = 0; j < n; j++) set(x.data, j, -fabsf(get(x.data, j)));
         if (i % 7 == 0 && n) set(x.data, rnd() % n, -INFINITY);
         memcpy(y.data, x.data, n * 4);
         float m = k->max((const float *)(void *)x.data, n), want = ref->max((const float *)(void *)x.data, n);
@@ -509,7 +529,8 @@ static void test_ops(const ig_kernels *k)
     for (int o = 0; o < N_OPS; o++) {
         const char *wrong = NULL;
         size_t i = 0;
-        for (; i < 420 && !wrong; i++) wrong = op_once(k, &ops[o], i < 210 ? i / 3 : rnd() % 400, i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+        for (; i < 420 && !wrong; i++)
+            wrong = op_once(k, &ops[o], i < 210 ? i / 3 : rnd() % 400, i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
         tap_ok(!wrong, "%s %s%s%s", k->level, ops[o].name, wrong ? ": " : "", wrong ? wrong : "");
     }
     test_sums(k);
@@ -563,17 +584,23 @@ static void bench_mul(const ig_kernels *k, bool csv)
         bool slow = !strcmp(k->level, "ref");
         if (slow) many /= 16;
         double one = time_mul(k, type, n, many, 1, 0.5), wide = time_mul(k, type, n, slow ? 64 : 512, 64, 0.5);
-        double gbs = (double)(many * row_bytes(type, n)) / one * 1e-9, macs = (double)((slow ? 64 : 512) * n * 64) / wide * 1e-9;
-        if (csv) printf("%s,mul %s,GB/s,%.2f\n%s,mul %s,GMAC/s,%.2f\n", k->level, types[t].name, gbs, k->level, types[t].name, macs);
-        else printf("%-7s %-5s %7.1f GB/s %8.1f GMAC/s\n", k->level, types[t].name, gbs, macs);
+        double gbs = (double)(many * row_bytes(type, n)) / one * 1e-9,
+               macs = (double)((slow ? 64 : 512) * n * 64) / wide * 1e-9;
+        if (csv)
+            printf("%s,mul %s,GB/s,%.2f\n%s,mul %s,GMAC/s,%.2f\n", k->level, types[t].name, gbs, k->level,
+                   types[t].name, macs);
+        else
+            printf("%-7s %-5s %7.1f GB/s %8.1f GMAC/s\n", k->level, types[t].name, gbs, macs);
         fflush(stdout);
     }
 }
 
 static void report(const ig_kernels *k, const char *name, double ns, bool csv)
 {
-    if (csv) printf("%s,%s,ns/element,%.4f\n", k->level, name, ns);
-    else printf("%-7s %-22s %8.4f ns/element\n", k->level, name, ns);
+    if (csv)
+        printf("%s,%s,ns/element,%.4f\n", k->level, name, ns);
+    else
+        printf("%-7s %-22s %8.4f ns/element\n", k->level, name, ns);
 }
 
 /* Best time of one call in ns per element, n elements. */
@@ -582,7 +609,9 @@ static void report(const ig_kernels *k, const char *name, double ns, bool csv)
         double best_ = 1e9, start_ = now();                                                                            \
         do {                                                                                                           \
             double from_ = now();                                                                                      \
-            for (int i_ = 0; i_ < 16; i_++) { call; }                                                                  \
+            for (int i_ = 0; i_ < 16; i_++) {                                                                          \
+                call;                                                                                                  \
+            }                                                                                                          \
             double took_ = now() - from_;                                                                              \
             if (took_ < best_) best_ = took_;                                                                          \
         } while (now() - start_ < 0.05);                                                                               \
@@ -646,11 +675,16 @@ int main(int argc, char **argv)
     bool bench = false, csv = false;
     const char *only = NULL;
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--bench")) bench = true;
-        else if (!strcmp(argv[i], "--csv")) csv = true;
-        else if (!strcmp(argv[i], "--level") && i + 1 < argc) only = argv[++i];
-        else if (!strcmp(argv[i], "--mb") && i + 1 < argc) megabytes = strtoul(argv[++i], NULL, 10);
-        else if (!strcmp(argv[i], "--seed") && i + 1 < argc) seed = strtoull(argv[++i], NULL, 10) | 1;
+        if (!strcmp(argv[i], "--bench"))
+            bench = true;
+        else if (!strcmp(argv[i], "--csv"))
+            csv = true;
+        else if (!strcmp(argv[i], "--level") && i + 1 < argc)
+            only = argv[++i];
+        else if (!strcmp(argv[i], "--mb") && i + 1 < argc)
+            megabytes = strtoul(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+            seed = strtoull(argv[++i], NULL, 10) | 1;
         else {
             fprintf(stderr, "usage: %s [--bench [--csv] [--mb N]] [--level NAME] [--seed N]\n", argv[0]);
             return 2;
@@ -664,8 +698,10 @@ int main(int argc, char **argv)
         const ig_kernels *k = ig_kernels_get(*name, &err);
         if (!k && !bench) tap_skip(*name, "%s", err.text);
         if (!k) continue;
-        if (bench) bench_level(k, csv);
-        else test_level(k);
+        if (bench)
+            bench_level(k, csv);
+        else
+            test_level(k);
     }
     return bench ? 0 : tap_done();
 }

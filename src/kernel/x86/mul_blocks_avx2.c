@@ -1,5 +1,6 @@
-/* Q4_0 and Q8_0 with AVX2: codes as int8 in one register of 32, |w| * (x with w's sign) in pairs, then in fours: 32-bit lane l
- * holds elements 4l..4l+3 as kernel/pack.h wants. No saturation: |w| <= 128 and |x| <= 127, so a pair is below 32767. */
+/* Q4_0 and Q8_0 with AVX2: codes as int8 in one register of 32, |w| * (x with w's sign) in pairs, then in fours: 32-bit
+ * lane l holds elements 4l..4l+3 as kernel/pack.h wants. No saturation: |w| <= 128 and |x| <= 127, so a pair is below
+ * 32767. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -28,15 +29,14 @@ static inline __attribute__((always_inline)) __m256 scale(const uint8_t *block)
     return _mm256_cvtph_ps(_mm_set1_epi16((short)d));
 }
 
-static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,
-                                                       float *y, size_t y_stride, size_t n, size_t bytes, codes *get, size_t rows,
-                                                       size_t cols)
+static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t w_stride, const uint8_t *x,
+                                                       size_t x_stride, float *y, size_t y_stride, size_t n,
+                                                       size_t bytes, codes *get, size_t rows, size_t cols)
 {
     __m256 acc[4][4];
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
+    for (size_t r = 0; r < rows; r++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
     for (size_t b = 0; b < n / 32; b++, w += bytes, x += sizeof(ig_q8)) {
         __m256i q[4], magnitude[4];
         __m256 d[4];
@@ -51,7 +51,9 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
         for (size_t c = 0; c < cols; c++) {
             const uint8_t *block = x + c * x_stride;
             __m256i xq = _mm256_loadu_si256((const __m256i *)(block + offsetof(ig_q8, q)));
-            __m256 xd = _mm256_broadcast_ss((const float *)(const void *)block);
+            float dx;
+            memcpy(&dx, block, 4);
+            __m256 xd = _mm256_set1_ps(dx);
             IG_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 __m256i pairs = _mm256_maddubs_epi16(magnitude[r], _mm256_sign_epi8(xq, q[r]));
@@ -61,14 +63,13 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
         }
     }
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
+    for (size_t r = 0; r < rows; r++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
 }
 
 #define TILE(name, type, bytes, rows, cols)                                                                            \
-    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, \
-                              size_t n)                                                                                \
+    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
+                              size_t y_stride, size_t n)                                                               \
     {                                                                                                                  \
         tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, codes_##type, rows, cols);                               \
     }

@@ -1,6 +1,6 @@
-/* Q4_0 and Q8_0 with AVX-512 VNNI. A 512-bit register holds a block of two rows, one in each 256-bit half, so each row's sums keep
- * the order of kernel/pack.h. vpdpbusd wants one unsigned side: x + 128 is, and 128 * (sum of w) is taken off again through the
- * accumulator's start, once for all columns. */
+/* Q4_0 and Q8_0 with AVX-512 VNNI. A 512-bit register holds a block of two rows, one in each 256-bit half, so each
+ * row's sums keep the order of kernel/pack.h. vpdpbusd wants one unsigned side: x + 128 is, and 128 * (sum of w) is
+ * taken off again through the accumulator's start, once for all columns. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -22,7 +22,8 @@ INLINE __m512i codes_q4_0(const uint8_t *low, const uint8_t *high)
 {
     __m256i a = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(low + 2)));
     __m256i b = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(high + 2)));
-    __m512i shift = _mm512_setr_epi64(0, 0, 0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004, 0x0004000400040004);
+    __m512i shift =
+        _mm512_setr_epi64(0, 0, 0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004, 0x0004000400040004);
     __m512i q = _mm512_srlv_epi16(_mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1), shift);
     return _mm512_sub_epi8(_mm512_and_si512(q, _mm512_set1_epi8(15)), _mm512_set1_epi8(8));
 }
@@ -36,15 +37,14 @@ INLINE __m512 scales(const uint8_t *low, const uint8_t *high)
 }
 
 /* pairs of rows; `rows` of them exist: an odd last one stands in for its partner. */
-INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, size_t n,
-                 size_t bytes, codes *get, size_t rows, size_t cols)
+INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
+                 size_t n, size_t bytes, codes *get, size_t rows, size_t cols)
 {
     size_t pairs = (rows + 1) / 2, odd = rows == 1 ? 0 : w_stride;
     __m512 acc[4][8];
     IG_UNROLL
-    for (size_t p = 0; p < pairs; p++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++) acc[p][c] = _mm512_setzero_ps();
+    for (size_t p = 0; p < pairs; p++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++) acc[p][c] = _mm512_setzero_ps();
     for (size_t b = 0; b < n / 32; b++, w += bytes, x += sizeof(ig_q8)) {
         __m512i q[4], start[4];
         __m512 d[4];
@@ -75,17 +75,16 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
         }
     }
     IG_UNROLL
-    for (size_t p = 0; p < pairs; p++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++) {
-            y[c * y_stride + 2 * p] = ig_sum8_lanes(_mm512_castps512_ps256(acc[p][c]));
-            if (rows > 1) y[c * y_stride + 2 * p + 1] = ig_sum8_lanes(_mm512_extractf32x8_ps(acc[p][c], 1));
-        }
+    for (size_t p = 0; p < pairs; p++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++) {
+        y[c * y_stride + 2 * p] = ig_sum8_lanes(_mm512_castps512_ps256(acc[p][c]));
+        if (rows > 1) y[c * y_stride + 2 * p + 1] = ig_sum8_lanes(_mm512_extractf32x8_ps(acc[p][c], 1));
+    }
 }
 
 #define TILE(name, type, bytes, rows, cols)                                                                            \
-    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, \
-                              size_t n)                                                                                \
+    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
+                              size_t y_stride, size_t n)                                                               \
     {                                                                                                                  \
         tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, codes_##type, rows, cols);                               \
     }

@@ -1,5 +1,5 @@
-/* F32, F16 and BF16 with AVX2. One accumulator of 8 lanes a cell, a step of 8 weights, the last one filled up with zeros; then the
- * lanes are summed as in kernel/pack.h. The tile, not the cell, hides the latency. */
+/* F32, F16 and BF16 with AVX2. One accumulator of 8 lanes a cell, a step of 8 weights, the last one filled up with
+ * zeros; then the lanes are summed as in kernel/pack.h. The tile, not the cell, hides the latency. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -25,12 +25,13 @@ INLINE __m256 part(const uint8_t *p, size_t some, size_t size, load *get)
     return get(all);
 }
 
-INLINE void step(__m256 acc[4][4], size_t some, const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, size_t size,
-                 load *get, size_t rows, size_t cols)
+INLINE void step(__m256 acc[4][4], size_t some, const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,
+                 size_t size, load *get, size_t rows, size_t cols)
 {
     __m256 xs[4];
     IG_UNROLL
-    for (size_t c = 0; c < cols; c++) xs[c] = some == 8 ? load_f32(x + c * x_stride) : part(x + c * x_stride, some, 4, load_f32);
+    for (size_t c = 0; c < cols; c++)
+        xs[c] = some == 8 ? load_f32(x + c * x_stride) : part(x + c * x_stride, some, 4, load_f32);
     IG_UNROLL
     for (size_t r = 0; r < rows; r++) {
         __m256 ws = some == 8 ? get(w + r * w_stride) : part(w + r * w_stride, some, size, get);
@@ -39,31 +40,27 @@ INLINE void step(__m256 acc[4][4], size_t some, const uint8_t *w, size_t w_strid
     }
 }
 
-INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, size_t n, size_t size,
-                 load *get, size_t rows, size_t cols)
+INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
+                 size_t n, size_t size, load *get, size_t rows, size_t cols)
 {
     __m256 acc[4][4];
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
+    for (size_t r = 0; r < rows; r++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
     for (size_t i = 0; i < n / 8; i++, w += 8 * size, x += 32) {
-        if (cols == 1)
-            IG_UNROLL
-            for (size_t r = 0; r < rows; r++) ig_prefetch(w, (rows + r) * w_stride);
+        if (cols == 1) IG_UNROLL
+        for (size_t r = 0; r < rows; r++) ig_prefetch(w, (rows + r) * w_stride);
         step(acc, 8, w, w_stride, x, x_stride, size, get, rows, cols);
     }
     if (n % 8) step(acc, n % 8, w, w_stride, x, x_stride, size, get, rows, cols);
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++)
-            y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
+    for (size_t r = 0; r < rows; r++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
 }
 
 #define TILE(name, type, size, rows, cols)                                                                             \
-    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, \
-                              size_t n)                                                                                \
+    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
+                              size_t y_stride, size_t n)                                                               \
     {                                                                                                                  \
         tile(w, w_stride, x, x_stride, y, y_stride, n, size, load_##type, rows, cols);                                 \
     }
@@ -72,7 +69,7 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     TILE(one_cols, type, size, 1, 3)                                                                                   \
     TILE(vec, type, size, 4, 1)                                                                                        \
     TILE(one, type, size, 1, 1)                                                                                        \
-    void ig_mul_##type##_avx2(const ig_mul_args *a)                                                                  \
+    void ig_mul_##type##_avx2(const ig_mul_args *a)                                                                    \
     {                                                                                                                  \
         static const ig_tiles tiles = {4, 3, rows_cols_##type, one_cols_##type, 4, vec_##type, one_##type};            \
         ig_tiles_run(a, &tiles);                                                                                       \

@@ -1,5 +1,5 @@
-/* F32, F16 and BF16 with AVX-512. One accumulator of 16 lanes a cell, a step of 16 weights, a masked last step; then the halves are
- * added and the lanes summed as in kernel/pack.h. The tile, not the cell, hides the latency. */
+/* F32, F16 and BF16 with AVX-512. One accumulator of 16 lanes a cell, a step of 16 weights, a masked last step; then
+ * the halves are added and the lanes summed as in kernel/pack.h. The tile, not the cell, hides the latency. */
 #include <immintrin.h>
 
 #include "kernel/x86/tiles.h"
@@ -16,8 +16,8 @@ INLINE __m512 load_bf16(__mmask16 m, const uint8_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
 }
 
-INLINE void step(__m512 acc[8][4], __mmask16 m, const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, load *get,
-                 size_t rows, size_t cols)
+INLINE void step(__m512 acc[8][4], __mmask16 m, const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,
+                 load *get, size_t rows, size_t cols)
 {
     __m512 xs[4];
     IG_UNROLL
@@ -30,32 +30,29 @@ INLINE void step(__m512 acc[8][4], __mmask16 m, const uint8_t *w, size_t w_strid
     }
 }
 
-INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, size_t n, size_t size,
-                 load *get, size_t rows, size_t cols)
+INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
+                 size_t n, size_t size, load *get, size_t rows, size_t cols)
 {
     __m512 acc[8][4];
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_setzero_ps();
+    for (size_t r = 0; r < rows; r++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_setzero_ps();
     for (size_t i = 0; i < n / 16; i++, w += 16 * size, x += 64) {
-        if (cols == 1)
-            IG_UNROLL
-            for (size_t r = 0; r < rows; r++) ig_prefetch(w, (rows + r) * w_stride);
+        if (cols == 1) IG_UNROLL
+        for (size_t r = 0; r < rows; r++) ig_prefetch(w, (rows + r) * w_stride);
         step(acc, 0xFFFF, w, w_stride, x, x_stride, get, rows, cols);
     }
     if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), w, w_stride, x, x_stride, get, rows, cols);
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        IG_UNROLL
-        for (size_t c = 0; c < cols; c++)
-            y[c * y_stride + r] =
-                ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(acc[r][c]), _mm512_extractf32x8_ps(acc[r][c], 1)));
+    for (size_t r = 0; r < rows; r++) IG_UNROLL
+    for (size_t c = 0; c < cols; c++)
+        y[c * y_stride + r] =
+            ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(acc[r][c]), _mm512_extractf32x8_ps(acc[r][c], 1)));
 }
 
 #define TILE(name, type, size, rows, cols)                                                                             \
-    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, \
-                              size_t n)                                                                                \
+    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
+                              size_t y_stride, size_t n)                                                               \
     {                                                                                                                  \
         tile(w, w_stride, x, x_stride, y, y_stride, n, size, load_##type, rows, cols);                                 \
     }

@@ -1,5 +1,5 @@
-/* Q4_K and Q6_K with AVX-512 VNNI: as mul_super_avx2.c, with two rows in the halves of each register; vpdpwssd applies the 16-bit
- * scale and adds in one step. The columns' second sums are reduced four at a time. */
+/* Q4_K and Q6_K with AVX-512 VNNI: as mul_super_avx2.c, with two rows in the halves of each register; vpdpwssd applies
+ * the 16-bit scale and adds in one step. The columns' second sums are reduced four at a time. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -13,9 +13,9 @@
 enum { COLS = 8 };
 
 typedef struct unpacked { /* two rows */
-    __m512i q[8];     /* group g of 32 */
-    __m512i scale[8]; /* 16-bit, of group g */
-    __m512i factor;   /* of bsums[0..15] */
+    __m512i q[8];         /* group g of 32 */
+    __m512i scale[8];     /* 16-bit, of group g */
+    __m512i factor;       /* of bsums[0..15] */
     __m512 d, d2;
 } unpacked;
 
@@ -37,17 +37,19 @@ INLINE __m512 load2_f16(const uint8_t *low, const uint8_t *high)
 INLINE void spread(__m512i scales, __m512i out[8])
 {
     IG_UNROLL
-    for (int g = 0; g < 8; g++) out[g] = _mm512_shuffle_epi8(scales, _mm512_set1_epi16((short)((2 * g + 1) << 8 | 2 * g)));
+    for (int g = 0; g < 8; g++)
+        out[g] = _mm512_shuffle_epi8(scales, _mm512_set1_epi16((short)((2 * g + 1) << 8 | 2 * g)));
 }
 
 INLINE void unpack_q4_k(const uint8_t *low, const uint8_t *high, unpacked *u)
 {
-    __m128i sc[2], m[2];
-    ig_q4_k_scales(low + 4, &sc[0], &m[0]);
-    ig_q4_k_scales(high + 4, &sc[1], &m[1]);
-    spread(join(_mm256_broadcastsi128_si256(sc[0]), _mm256_broadcastsi128_si256(sc[1])), u->scale);
-    u->factor = join(_mm256_set_m128i(_mm_unpackhi_epi16(m[0], m[0]), _mm_unpacklo_epi16(m[0], m[0])),
-                     _mm256_set_m128i(_mm_unpackhi_epi16(m[1], m[1]), _mm_unpacklo_epi16(m[1], m[1])));
+    __m256i heads =
+        ig_q4_k_scales(_mm256_set_m128i(_mm_loadu_si128((const __m128i *)high), _mm_loadu_si128((const __m128i *)low)));
+    __m512i head = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3), _mm512_castsi256_si512(heads));
+    IG_UNROLL
+    for (int g = 0; g < 8; g++) u->scale[g] = _mm512_shuffle_epi8(head, _mm512_set1_epi16(IG_Q4_K_SCALE(g)));
+    __m256i mins = _mm256_set_m128i(IG_Q4_K_MINS(12), IG_Q4_K_MINS(8));
+    u->factor = _mm512_shuffle_epi8(head, _mm512_broadcast_i64x4(mins));
     IG_UNROLL
     for (int c = 0; c < 4; c++) {
         __m512i bytes = load2(low + 16 + 32 * c, high + 16 + 32 * c);
@@ -74,7 +76,8 @@ INLINE void unpack_q6_k(const uint8_t *low, const uint8_t *high, unpacked *u)
         q[0] = _mm512_ternarylogic_epi32(lo, four, _mm512_and_si512(_mm512_slli_epi16(hi, 4), two), PICK);
         q[1] = _mm512_ternarylogic_epi32(lo2, four, _mm512_and_si512(_mm512_slli_epi16(hi, 2), two), PICK);
         q[2] = _mm512_ternarylogic_epi32(_mm512_srli_epi16(lo, 4), four, _mm512_and_si512(hi, two), PICK);
-        q[3] = _mm512_ternarylogic_epi32(_mm512_srli_epi16(lo2, 4), four, _mm512_and_si512(_mm512_srli_epi16(hi, 2), two), PICK);
+        q[3] = _mm512_ternarylogic_epi32(_mm512_srli_epi16(lo2, 4), four,
+                                         _mm512_and_si512(_mm512_srli_epi16(hi, 2), two), PICK);
     }
     u->d = u->d2 = load2_f16(low + 208, high + 208);
 }
@@ -89,8 +92,8 @@ INLINE __m512i sum_four(const __m512i v[4])
 }
 
 /* Two rows, or one that stands in for both; `cols` is 1 or a multiple of 4. */
-INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, size_t n,
-                 size_t bytes, unpack *get, bool subtract, size_t rows, size_t cols)
+INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
+                 size_t n, size_t bytes, unpack *get, bool subtract, size_t rows, size_t cols)
 {
     const uint8_t *low = w, *high = rows == 1 ? w : w + w_stride;
     __m512 acc[COLS], acc2[COLS / 4];
@@ -100,12 +103,11 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     for (size_t c = 0; c < (cols + 3) / 4; c++) acc2[c] = _mm512_setzero_ps();
     for (size_t b = 0; b < n / 256; b++, low += bytes, high += bytes, x += sizeof(ig_q8k)) {
         unpacked u;
-        if (cols == 1)
-            IG_UNROLL
-            for (size_t line = 0; line < bytes; line += 64) {
-                ig_prefetch(low, rows * w_stride + line);
-                ig_prefetch(high, rows * w_stride + line);
-            }
+        if (cols == 1) IG_UNROLL
+        for (size_t line = 0; line < bytes; line += 64) {
+            ig_prefetch(low, rows * w_stride + line);
+            ig_prefetch(high, rows * w_stride + line);
+        }
         get(low, high, &u);
         IG_UNROLL
         for (size_t c = 0; c < cols; c += 4) {
@@ -119,7 +121,8 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
                 IG_UNROLL
                 for (int g = 0; g < 8; g++) {
                     __m256i xq = _mm256_loadu_si256((const __m256i *)(block + offsetof(ig_q8k, q) + 32 * g));
-                    sum[g & 1] = _mm512_dpwssd_epi32(sum[g & 1], _mm512_maddubs_epi16(u.q[g], _mm512_broadcast_i64x4(xq)), u.scale[g]);
+                    sum[g & 1] = _mm512_dpwssd_epi32(
+                        sum[g & 1], _mm512_maddubs_epi16(u.q[g], _mm512_broadcast_i64x4(xq)), u.scale[g]);
                 }
                 __m256i bsums = _mm256_loadu_si256((const __m256i *)(block + offsetof(ig_q8k, bsums)));
                 seconds[i] = _mm512_madd_epi16(u.factor, _mm512_broadcast_i64x4(bsums));
@@ -127,7 +130,9 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
                 acc[c + i] = _mm512_fmadd_ps(_mm512_mul_ps(u.d, _mm512_set1_ps(dx[i])),
                                              _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1])), acc[c + i]);
             }
-            __m512 d2 = _mm512_mul_ps(u.d2, _mm512_broadcast_f32x4(_mm_loadu_ps(dx)));
+            __m512 ds =
+                cols == 1 ? _mm512_set1_ps(dx[0]) : _mm512_broadcast_f32x4(_mm_setr_ps(dx[0], dx[1], dx[2], dx[3]));
+            __m512 d2 = _mm512_mul_ps(u.d2, ds);
             acc2[c / 4] = _mm512_fmadd_ps(d2, _mm512_cvtepi32_ps(sum_four(seconds)), acc2[c / 4]);
         }
     }
@@ -141,13 +146,14 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     for (size_t c = 0; c < cols; c++) {
         y[c * y_stride] = ig_sum8_lanes(_mm512_castps512_ps256(acc[c])) + (subtract ? -second[0][c] : second[0][c]);
         if (rows > 1)
-            y[c * y_stride + 1] = ig_sum8_lanes(_mm512_extractf32x8_ps(acc[c], 1)) + (subtract ? -second[1][c] : second[1][c]);
+            y[c * y_stride + 1] =
+                ig_sum8_lanes(_mm512_extractf32x8_ps(acc[c], 1)) + (subtract ? -second[1][c] : second[1][c]);
     }
 }
 
 #define TILE(name, type, bytes, subtract, rows, cols)                                                                  \
-    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, \
-                              size_t n)                                                                                \
+    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
+                              size_t y_stride, size_t n)                                                               \
     {                                                                                                                  \
         tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, unpack_##type, subtract, rows, cols);                    \
     }

@@ -1,5 +1,5 @@
-/* Packing of activations and of Q8_0 KV rows with AVX2, equal to ref in every bit: maxima are exact in any order, and each code is
- * one product rounded to the nearest, ties to even. */
+/* Packing of activations and of Q8_0 KV rows with AVX2, equal to ref in every bit: maxima are exact in any order, and
+ * each code is one product rounded to the nearest, ties to even. */
 #include <float.h>
 #include <immintrin.h>
 #include <math.h>
@@ -86,9 +86,9 @@ static void store_q8_0(const float *src, void *dst, size_t n)
 {
     uint8_t *out = dst;
     for (size_t i = 0; i < n; i += 32, out += 34) {
-        float x[32] = {0};
-        memcpy(x, src + i, (n - i < 32 ? n - i : 32) * sizeof *x);
-        uint16_t d = _cvtss_sh(quantise(x, out + 2, 32), _MM_FROUND_TO_NEAREST_INT);
+        float last[32] = {0};
+        if (n - i < 32) memcpy(last, src + i, (n - i) * sizeof *last);
+        uint16_t d = _cvtss_sh(quantise(n - i < 32 ? last : src + i, out + 2, 32), _MM_FROUND_TO_NEAREST_INT);
         memcpy(out, &d, 2);
     }
 }

@@ -13,18 +13,26 @@ static inline __attribute__((always_inline, target("avx2,f16c"))) float ig_super
     return _cvtsh_ss(h);
 }
 
-/* The 12 bytes of Q4_K: eight 6-bit scales and eight 6-bit minimums, widened to 16 bits. */
-static inline __attribute__((always_inline, target("avx2"))) void ig_q4_k_scales(const uint8_t *s, __m128i *scale, __m128i *min)
+/* Per 128-bit lane the first 16 bytes of a Q4_K block (d, dmin, 12 bytes of six-bit fields) become the eight scales and
+ * then the eight minimums, a byte each. */
+static inline __attribute__((always_inline, target("avx2"))) __m256i ig_q4_k_scales(__m256i heads)
 {
-    uint32_t a, b, c;
-    memcpy(&a, s, 4);
-    memcpy(&b, s + 4, 4);
-    memcpy(&c, s + 8, 4);
-    uint32_t scale_high = (c & 0x0F0F0F0F) | (a >> 6 & 0x03030303) << 4;
-    uint32_t min_high = (c >> 4 & 0x0F0F0F0F) | (b >> 6 & 0x03030303) << 4;
-    *scale = _mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)((uint64_t)scale_high << 32 | (a & 0x3F3F3F3F))));
-    *min = _mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)((uint64_t)min_high << 32 | (b & 0x3F3F3F3F))));
+    enum { NONE = -1 };
+    __m256i first = _mm256_shuffle_epi8(heads, _mm256_setr_epi8(4, 5, 6, 7, 8, 9, 10, 11, NONE, NONE, NONE, NONE, NONE,
+                                                                NONE, NONE, NONE, 4, 5, 6, 7, 8, 9, 10, 11, NONE, NONE,
+                                                                NONE, NONE, NONE, NONE, NONE, NONE));
+    __m256i last = _mm256_srlv_epi32(_mm256_shuffle_epi32(heads, 0xFF), _mm256_setr_epi32(0, 4, 0, 0, 0, 4, 0, 0));
+    __m256i low = _mm256_and_si256(first, _mm256_set1_epi8(63));
+    __m256i high = _mm256_or_si256(_mm256_and_si256(last, _mm256_set1_epi8(15)),
+                                   _mm256_and_si256(_mm256_srli_epi16(first, 2), _mm256_set1_epi8(0x30)));
+    return _mm256_unpacklo_epi32(low, high);
 }
+
+/* Shuffles for that result: scale g as 16 bits everywhere; minimums 0..3 (4..7) as 16 bits, each twice. */
+#define IG_Q4_K_SCALE(g) (short)(0x8000 | (g))
+#define IG_Q4_K_MINS(from)                                                                                             \
+    _mm_setr_epi16(IG_Q4_K_SCALE(from), IG_Q4_K_SCALE(from), IG_Q4_K_SCALE(from + 1), IG_Q4_K_SCALE(from + 1),         \
+                   IG_Q4_K_SCALE(from + 2), IG_Q4_K_SCALE(from + 2), IG_Q4_K_SCALE(from + 3), IG_Q4_K_SCALE(from + 3))
 
 /* The 16 int8 of Q6_K as 16 bits: even ones in the low lane, odd ones in the high lane. */
 static inline __attribute__((always_inline, target("avx2"))) __m256i ig_q6_k_scales(__m128i bytes)

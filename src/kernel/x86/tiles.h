@@ -1,5 +1,5 @@
-/* How a matrix product is cut into register tiles. Each file of x86/mul_*.c has tiles for a fixed number of rows and columns;
- * the cut changes no value, since every tile computes each (row, column) in the same order. */
+/* How a matrix product is cut into register tiles. Each file of x86/mul_*.c has tiles for a fixed number of rows and
+ * columns; the cut changes no value, since every tile computes each (row, column) in the same order. */
 #ifndef IG_KERNEL_X86_TILES_H
 #define IG_KERNEL_X86_TILES_H
 
@@ -11,25 +11,31 @@
 #include "kernel/kernel.h"
 
 /* Before loops over a tile's rows and columns: accumulators become registers only when these are gone. */
+#if defined(__clang__)
+#define IG_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define IG_UNROLL _Pragma("GCC unroll 16")
+#endif
 
-/* Fetches the line `ahead` bytes on, usually the same place in a tall tile's next rows: hardware prefetchers lose several short
- * streams at once (measured on Zen 5: 12 GB/s become 36). May lie outside the matrix; a prefetch never faults. */
+/* Fetches the line `ahead` bytes on, usually the same place in a tall tile's next rows: hardware prefetchers lose
+ * several short streams at once (measured on Zen 5: 12 GB/s become 36). May lie outside the matrix; a prefetch never
+ * faults. */
 static inline __attribute__((always_inline)) void ig_prefetch(const uint8_t *w, size_t ahead)
 {
     _mm_prefetch((const char *)((uintptr_t)w + ahead), _MM_HINT_T0);
 }
 
 /* y[c * y_stride + r] for the tile's rows and columns; n weights a row. */
-typedef void ig_tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride, size_t n);
+typedef void ig_tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
+                     size_t n);
 
 typedef struct ig_tiles {
-    size_t rows, cols;      /* of the large tile */
-    ig_tile *rows_cols;     /* rows x cols */
-    ig_tile *one_cols;      /* 1 x cols */
-    size_t vec_rows;        /* rows of the tall tile */
-    ig_tile *vec;           /* vec_rows x 1 */
-    ig_tile *one;           /* 1 x 1 */
+    size_t rows, cols;  /* of the large tile */
+    ig_tile *rows_cols; /* rows x cols */
+    ig_tile *one_cols;  /* 1 x cols */
+    size_t vec_rows;    /* rows of the tall tile */
+    ig_tile *vec;       /* vec_rows x 1 */
+    ig_tile *one;       /* 1 x 1 */
 } ig_tiles;
 
 /* Rows of `bytes` that stay in the second-level cache while all columns pass over them. */
@@ -51,8 +57,8 @@ static inline void ig_tiles_run(const ig_mul_args *a, const ig_tiles *t)
             for (size_t r = from; r < to;) {
                 bool tall = to - r >= step;
                 ig_tile *tile = wide ? tall ? t->rows_cols : t->one_cols : tall ? t->vec : t->one;
-                tile(w + r * a->w_stride, a->w_stride, x + c * a->x_stride, a->x_stride, a->y + c * a->y_stride + r, a->y_stride,
-                     a->n);
+                tile(w + r * a->w_stride, a->w_stride, x + c * a->x_stride, a->x_stride, a->y + c * a->y_stride + r,
+                     a->y_stride, a->n);
                 r += tall ? step : 1;
             }
             c += wide ? t->cols : 1;

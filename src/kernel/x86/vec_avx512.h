@@ -24,7 +24,10 @@ INLINE void vf_to_f16(void *p, vf x) { _mm256_storeu_si256(p, _mm512_cvtps_ph(x,
 INLINE vf vf_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
 INLINE __mmask16 first(size_t some) { return (__mmask16)((1u << some) - 1); }
 /* The first some < LANES values; `pad` in the other lanes. */
-INLINE vf vf_load_part(const void *p, size_t some, float pad) { return _mm512_mask_loadu_ps(vf_set(pad), first(some), p); }
+INLINE vf vf_load_part(const void *p, size_t some, float pad)
+{
+    return _mm512_mask_loadu_ps(vf_set(pad), first(some), p);
+}
 INLINE void vf_store_part(void *p, vf x, size_t some) { _mm512_mask_storeu_ps(p, first(some), x); }
 INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
