@@ -55,6 +55,11 @@ INLINE vf vf_scale2(vf x, vf n)
     return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
 }
 INLINE vd vd_zero(void) { return (vd){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+INLINE vd vd_add(vd s, vf x)
+{
+    __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(x)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+    return (vd){_mm256_add_pd(s.low, a), _mm256_add_pd(s.high, b)};
+}
 INLINE vd vd_add_square(vd s, vf x)
 {
     __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(x)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));

@@ -45,6 +45,11 @@ INLINE float vf_sum(vf a)
 /* x * 2^n for whole n, rounded once. */
 INLINE vf vf_scale2(vf x, vf n) { return _mm512_scalef_ps(x, n); }
 INLINE vd vd_zero(void) { return (vd){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+INLINE vd vd_add(vd s, vf x)
+{
+    __m512d a = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    return (vd){_mm512_add_pd(s.low, a), _mm512_add_pd(s.high, b)};
+}
 INLINE vd vd_add_square(vd s, vf x)
 {
     __m512d a = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));

@@ -113,7 +113,7 @@ ig_status ig_detokenize(const ig_vocab *v, const int32_t *ids, size_t n, unsigne
             return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of %zu tokens", n);
         strip = false;
     }
-    if (!v->clean_spaces) return IG_OK;
+    if (!v->clean_spaces || out->len == start) return IG_OK;
     char *p = out->ptr + start;
     size_t len = out->len - start;
     len = drop_before_marks(p, len);

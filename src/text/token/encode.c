@@ -1,4 +1,5 @@
 /* Text to ids: special tokens are cut out first, the rest goes to the model's own encoder piece by piece. */
+#include "base/sort.h"
 #include "text/token/token_priv.h"
 
 bool ig_work_symbols(ig_work *w, size_t n)
@@ -74,46 +75,51 @@ static bool add_hit(hits *h, hit x)
     return true;
 }
 
-/* Every place where a special token stands. Control tokens count only when they are to be parsed. Tokens of one first byte are
- * tried by length through the map when they are many, one by one when they are few. */
-static bool find_hits(const ig_vocab *v, const char *text, size_t n, bool parse, hits *h)
+/* First of by_text[lo..hi) whose byte at `depth` is at least c. All have the same bytes before it and are longer than that. */
+static uint32_t lower(const ig_vocab *v, uint32_t lo, uint32_t hi, size_t depth, unsigned c)
 {
     const ig_special *s = &v->special;
-    for (size_t at = 0; at < n; at++) {
-        uint8_t c = (uint8_t)text[at];
-        for (uint32_t i = s->first[c]; i < s->first[c + 1]; i++) {
-            uint32_t rank = s->by_first[i], id = s->order[rank];
-            ig_str t = v->tokens[id];
-            if (t.len > n - at || memcmp(t.ptr, text + at, t.len)) continue;
-            if (!parse && v->types[id] != IG_TOKEN_USER) continue;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if ((uint8_t)v->tokens[s->order[s->by_text[mid]]].ptr[depth] < c) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+/* Adds the special tokens that start at `at`: narrows the sorted texts byte by byte. */
+static bool find_at(const ig_vocab *v, const char *text, size_t n, size_t at, bool parse, hits *h)
+{
+    const ig_special *s = &v->special;
+    uint8_t c = (uint8_t)text[at];
+    uint32_t lo = s->first[c], hi = s->first[c + 1];
+    for (size_t depth = 1; lo < hi; depth++) {
+        for (; lo < hi && v->tokens[s->order[s->by_text[lo]]].len == depth; lo++) {
+            uint32_t rank = s->by_text[lo];
+            if (!parse && v->types[s->order[rank]] != IG_TOKEN_USER) continue;
             if (!add_hit(h, (hit){at, rank})) return false;
         }
+        if (at + depth == n) return true;
+        c = (uint8_t)text[at + depth];
+        lo = lower(v, lo, hi, depth, c);
+        hi = lower(v, lo, hi, depth, c + 1u);
     }
     return true;
 }
 
-static bool hit_first(hit a, hit b) { return a.rank != b.rank ? a.rank < b.rank : a.at < b.at; }
-
-/* Heap sort by rank, then place. */
-static void sort_hits(hit *h, size_t n)
+/* Every place where a special token stands. Control tokens count only when they are to be parsed. */
+static bool find_hits(const ig_vocab *v, const char *text, size_t n, bool parse, hits *h)
 {
-    for (size_t phase = 0; phase < 2; phase++) {
-        for (size_t k = phase == 0 ? n / 2 : n; k-- > (phase == 0 ? 0u : 1u);) {
-            size_t i = phase == 0 ? k : 0, end = phase == 0 ? n : k;
-            if (phase == 1) {
-                hit last = h[k];
-                h[k] = h[0];
-                h[0] = last;
-            }
-            for (size_t c; (c = 2 * i + 1) < end; i = c) {
-                if (c + 1 < end && hit_first(h[c], h[c + 1])) c++;
-                if (!hit_first(h[i], h[c])) break;
-                hit swap = h[i];
-                h[i] = h[c];
-                h[c] = swap;
-            }
-        }
-    }
+    for (size_t at = 0; at < n; at++)
+        if (!find_at(v, text, n, at, parse, h)) return false;
+    return true;
+}
+
+static bool hit_first(const void *a, const void *b, const void *ctx)
+{
+    const hit *x = a, *y = b;
+    (void)ctx;
+    return x->rank != y->rank ? x->rank < y->rank : x->at < y->at;
 }
 
 /* Marks the hits that hold: in order of rank, each unless a better one took its bytes. mark[at] = rank + 1 at the start of a
@@ -186,7 +192,7 @@ static bool encode_text(encoder *e, const char *text, size_t n, bool parse)
     uint8_t *taken = ok ? ig_calloc(n, 1) : NULL;
     ok = mark && taken;
     if (ok) {
-        sort_hits(h.ptr, h.n);
+        ig_sort(h.ptr, h.n, sizeof *h.ptr, hit_first, NULL);
         settle(e->v, &h, mark, taken);
         ok = encode_marked(e, text, n, mark);
     }

@@ -32,10 +32,10 @@ static const ig_range deepseek_cjk[] = {
 static const ig_range cjk_kana[] = {
     {0x3040, 0x309F}, {0x30A0, 0x30FF}, {0x4E00, 0x9FA5},
 };
+/* One range of the original begins at U+8C48, so that it covers Cherokee, Hangul and private characters besides. */
 static const ig_range afmoe_scripts[] = {
     {0xE40, 0xE7F}, {0xE80, 0xEFF}, {0x1000, 0x109F}, {0x1100, 0x11FF}, {0x1780, 0x17FF}, {0x2F00, 0x2FDF},
-    {0x3040, 0x309F}, {0x30A0, 0x30FF}, {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0x8C48, 0xFAFF}, {0xA9E0, 0xA9FF},
-    {0xAA60, 0xAA7F}, {0xAC00, 0xD7AF}, {0xFF65, 0xFF9F},
+    {0x3040, 0x309F}, {0x30A0, 0x30FF}, {0x3400, 0x4DBF}, {0x4E00, 0xFAFF}, {0xFF65, 0xFF9F},
 };
 static const ig_range youtu_hangul[] = {
     {0x3131, 0x318E}, {0xAC00, 0xD7A3},
@@ -53,7 +53,6 @@ static const ig_range youtu_cjk[] = {
 #define SET(name, classes, array) static const ig_set name = {(classes), (array), sizeof(array) / sizeof *(array)}
 #define CLASSES(name, classes) static const ig_set name = {(classes), NULL, 0}
 
-static const ig_range ascii_digits[] = {{'0', '9'}};
 static const ig_range newlines[] = {{'\n', '\n'}, {'\r', '\r'}};
 /* $ + < = > ^ ~ | and, for falcon, ` */
 static const ig_range default_marks[] = {{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'|', '|'}, {'~', '~'}};
@@ -63,7 +62,6 @@ static const ig_range ascii_marks[] = {{'!', '/'}, {':', '@'}, {'[', '`'}, {'{',
 CLASSES(numbers, IG_CHAR_N);
 CLASSES(letters, IG_CHAR_L);
 CLASSES(punctuation, IG_CHAR_P);
-SET(set_digits, 0, ascii_digits);
 SET(set_newlines, 0, newlines);
 SET(set_default_marks, IG_CHAR_P, default_marks);
 SET(set_falcon_marks, IG_CHAR_P, falcon_marks);
@@ -145,7 +143,7 @@ static const ig_pre rows[] = {
     {"granite-embed-multi-97m", {SHAPE(granite97)}},
     {"tiny_aya cohere2moe", {{ig_match_grouped, NULL}, SHAPE(tiny_aya)}},
     {"kimi-k2", {SHAPE(kimi)}},
-    {"superbpe", {{ig_match_run, &numbers}, {ig_match_thousands, &set_digits}}},
+    {"superbpe", {{ig_match_run, &numbers}, {ig_match_thousands, NULL}}},
     {"seed-coder", {SHAPE(seed_coder)}},
     {"afmoe", {{ig_match_grouped, NULL}, {ig_match_run, &set_afmoe_scripts}, SHAPE(deepseek3)}},
     {"laguna", {{ig_match_lines, NULL}, SHAPE(qwen2)}},

@@ -58,7 +58,7 @@ size_t ig_match_space_run(const ig_chars *c, size_t i, size_t end, const void *p
 size_t ig_match_sets(const ig_chars *c, size_t i, size_t end, const void *params);     /* ig_set[] up to an empty one: runs */
 size_t ig_match_three_digits(const ig_chars *c, size_t i, size_t end, const void *params);
 size_t ig_match_space_end(const ig_chars *c, size_t i, size_t end, const void *params); /* \s+$ */
-size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *params); /* ig_set: threes from the right */
+size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *params); /* NULL: up to a cut that leaves threes */
 size_t ig_match_grouped(const ig_chars *c, size_t i, size_t end, const void *params);  /* NULL: threes, text before them attached */
 size_t ig_match_lines(const ig_chars *c, size_t i, size_t end, const void *params);    /* [^\n]+|[\n]+ */
 size_t ig_match_not_space(const ig_chars *c, size_t i, size_t end, const void *params); /* \S+ */

@@ -89,24 +89,41 @@ static bool in_lower(const ig_shape *s, const ig_chars *c, size_t i)
     return in_body(s, c, i) && !ascii_case(c->cp[i], 'A');
 }
 
-/* upper* lower+, or else upper+ lower*: the greedy run of upper gives back what lower needs. */
-static size_t cased(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
+/* upper* lower+: the greedy run of upper gives back what lower needs. */
+static size_t ends_lower(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
 {
     size_t up = i;
     while (up < end && in_upper(s, c, up)) up++;
     size_t low = up;
     while (low < end && in_lower(s, c, low)) low++;
     if (low > up) return low - i;
-    for (size_t k = up; k > i; k--) {
-        if (!in_lower(s, c, k - 1)) continue;
-        while (k < end && in_lower(s, c, k)) k++;
-        return k - i;
-    }
-    return up - i; /* upper+ lower*, and nothing of lower follows */
+    while (up > i && !in_lower(s, c, up - 1)) up--;
+    return up - i;
 }
 
-static size_t phrase(const ig_chars *c, size_t i, size_t end)
+/* upper+ lower* */
+static size_t starts_upper(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
 {
+    size_t at = i;
+    while (at < end && in_upper(s, c, at)) at++;
+    if (at == i) return 0;
+    while (at < end && in_lower(s, c, at)) at++;
+    return at - i;
+}
+
+typedef size_t (*body_fn)(const ig_shape *s, const ig_chars *c, size_t i, size_t end);
+
+static size_t body_run(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
+{
+    size_t at = i;
+    while (at < end && in_body(s, c, at)) at++;
+    return at - i;
+}
+
+/* A letter with its marks, then more, single spaces between letters included. */
+static size_t phrase(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
+{
+    (void)s;
     size_t at = i;
     while (at < end) {
         bool space = at > i && c->cp[at] == ' ' && at + 1 < end && (c->cls[at + 1] & IG_CHAR_L);
@@ -116,29 +133,20 @@ static size_t phrase(const ig_chars *c, size_t i, size_t end)
     return at - i;
 }
 
-static size_t word_body(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
-{
-    size_t at = i;
-    if (i >= end) return 0;
-    switch (s->word) {
-    case IG_WORD_RUN:
-        while (at < end && in_body(s, c, at)) at++;
-        return at - i;
-    case IG_WORD_PHRASE: return phrase(c, i, end);
-    case IG_WORD_CASE: return cased(s, c, i, end);
-    }
-    return 0;
-}
-
-/* [^\r\n\p{L}\p{N}]? body, and a contraction behind it where the shape has one. */
-static size_t word(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
+/* [^\r\n\p{L}\p{N}]? body: with the character in front where that works, else without. */
+static size_t prefixed(const ig_shape *s, const ig_chars *c, size_t i, size_t end, body_fn body)
 {
     size_t n = 0;
-    if (!(c->cls[i] & (s->no_prefix | IG_CHAR_NEWLINE))) {
-        n = word_body(s, c, i + 1, end);
-        if (n) n++;
-    }
-    if (n == 0) n = word_body(s, c, i, end);
+    if (i + 1 < end && !(c->cls[i] & (s->no_prefix | IG_CHAR_NEWLINE))) n = body(s, c, i + 1, end);
+    return n ? n + 1 : body(s, c, i, end);
+}
+
+/* A word, and a contraction behind it where the shape has one. */
+static size_t word(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
+{
+    static const body_fn bodies[] = {[IG_WORD_RUN] = body_run, [IG_WORD_CASE] = ends_lower, [IG_WORD_PHRASE] = phrase};
+    size_t n = prefixed(s, c, i, end, bodies[s->word]);
+    if (n == 0 && s->word == IG_WORD_CASE) n = prefixed(s, c, i, end, starts_upper);
     if (n && s->suffix && i + n < end) n += contraction(c, i + n, end, true);
     return n;
 }
@@ -188,6 +196,13 @@ static size_t spaces(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
     return stop == end || stop - i == 1 ? stop - i : stop - i - 1;
 }
 
+static size_t digits(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
+{
+    size_t n = 0;
+    while (n < s->digits_max && i + n < end && (c->cls[i + n] & IG_CHAR_N)) n++;
+    return n;
+}
+
 size_t ig_match_shape(const ig_chars *c, size_t i, size_t end, const void *params)
 {
     const ig_shape *s = params;
@@ -200,10 +215,7 @@ size_t ig_match_shape(const ig_chars *c, size_t i, size_t end, const void *param
     if (s->no_han && (c->cls[i] & IG_CHAR_HAN)) return run(c, i, end, IG_CHAR_HAN) - i;
     if (s->contractions) n = contraction(c, i, end, true);
     if (n == 0) n = word(s, c, i, end);
-    if (n == 0 && s->digits_max && (c->cls[i] & IG_CHAR_N)) {
-        n = run(c, i, end, IG_CHAR_N) - i;
-        if (n > s->digits_max) n = s->digits_max;
-    }
+    if (n == 0) n = digits(s, c, i, end);
     if (n == 0) n = marks(s, c, i, end);
     return n ? n : spaces(s, c, i, end);
 }
@@ -262,12 +274,17 @@ size_t ig_match_space_end(const ig_chars *c, size_t i, size_t end, const void *p
     return stop == end ? stop - i : 0;
 }
 
+/* Cuts where (?=(\d{3})+(?!\d)) holds: in front of every third digit from the right. What is no ASCII digit stays attached. */
 size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *params)
 {
-    if (!in_set(c, i, params)) return 0;
-    if (i >= *c->memo) *c->memo = i + ig_match_run(c, i, end, params);
-    size_t n = *c->memo - i;
-    return n % 3 ? n % 3 : 3;
+    (void)params;
+    size_t at = i;
+    do {
+        if (at >= *c->memo) /* the end of this run of digits, once for all its places */
+            for (*c->memo = at + 1; *c->memo < end && is_digit(c->cp[*c->memo]); ++*c->memo) {}
+        if (at > i && is_digit(c->cp[at]) && (*c->memo - at) % 3 == 0) break;
+    } while (++at < end);
+    return at - i;
 }
 
 /* Numbers are cut into threes from the right, and the text before a number stays with its first group: what the reference does

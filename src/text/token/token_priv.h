@@ -17,8 +17,8 @@ typedef struct ig_merge { /* slot of an open-addressing table */
 typedef struct ig_special { /* tokens that are cut out of a text before anything else */
     uint32_t *order;      /* [n] ids: longest text first, lowest id on a tie */
     size_t n;
-    uint32_t first[257];  /* by first byte: range in by_first */
-    uint32_t *by_first;   /* [n] indexes into order */
+    uint32_t *by_text;    /* [n] indexes into order, by the bytes of the text, a prefix before what it begins */
+    uint32_t first[257];  /* by first byte: range in by_text */
 } ig_special;
 
 struct ig_vocab {

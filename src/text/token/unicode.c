@@ -10,14 +10,11 @@ static bool is_space(uint32_t c)
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* Scripts.txt, Han. */
+/* Han as the reference understands it: ideographs by block, without the radicals, numerals and marks that Scripts.txt adds. */
 static bool is_han(uint32_t c)
 {
-    return (c >= 0x2E80 && c <= 0x2E99) || (c >= 0x2E9B && c <= 0x2EF3) || (c >= 0x2F00 && c <= 0x2FD5) || c == 0x3005 ||
-           c == 0x3007 || (c >= 0x3021 && c <= 0x3029) || (c >= 0x3038 && c <= 0x303B) || (c >= 0x3400 && c <= 0x4DBF) ||
-           (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFA6D) || (c >= 0xFA70 && c <= 0xFAD9) ||
-           (c >= 0x16FE2 && c <= 0x16FE3) || (c >= 0x16FF0 && c <= 0x16FF1) || (c >= 0x20000 && c <= 0x2A6DF) ||
-           (c >= 0x2A700 && c <= 0x2EBE0) || (c >= 0x2F800 && c <= 0x2FA1D) || (c >= 0x30000 && c <= 0x323AF);
+    return (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFAFF) ||
+           (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2EBEF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
 static uint32_t category_class(utf8proc_category_t category)
@@ -53,11 +50,19 @@ static uint32_t category_class(utf8proc_category_t category)
     }
 }
 
+/* What Unicode 15.1 added to 15.0, which utf8proc 2.8 knows: the reference's tables have it. */
+static uint32_t newer_class(uint32_t c)
+{
+    if (c >= 0x2EBF0 && c <= 0x2EE5D) return IG_CHAR_LMO;
+    return (c >= 0x2FFC && c <= 0x2FFF) || c == 0x31EF ? IG_CHAR_S : 0;
+}
+
 uint32_t ig_char_class(uint32_t cp)
 {
     if (cp >= 'a' && cp <= 'z') return IG_CHAR_LL;
     if (cp == ' ') return IG_CHAR_SPACE;
     uint32_t c = category_class(utf8proc_category((utf8proc_int32_t)cp));
+    if (c == 0) c = newer_class(cp);
     if (is_space(cp)) c |= IG_CHAR_SPACE;
     if (cp == '\n' || cp == '\r') c |= IG_CHAR_NEWLINE;
     if (cp >= 0x2E80 && is_han(cp)) c |= IG_CHAR_HAN;

@@ -1,5 +1,6 @@
 /* Vocabulary: checks and tables. Token texts are borrowed from the model file; everything else is compact arrays and two
  * open-addressing tables (text -> id, pair of ids -> merge), because a 128k vocabulary is built at every start. */
+#include "base/sort.h"
 #include "base/utf8.h"
 #include "text/token/token_priv.h"
 
@@ -264,50 +265,46 @@ static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
     }
 }
 
-static bool longer(const ig_vocab *v, uint32_t a, uint32_t b)
+static bool longer(const void *a, const void *b, const void *ctx)
 {
-    size_t x = v->tokens[a].len, y = v->tokens[b].len;
-    return x != y ? x > y : a < b;
+    const ig_vocab *v = ctx;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    size_t n = v->tokens[x].len, m = v->tokens[y].len;
+    return n != m ? n > m : x < y;
 }
 
-/* Heap sort of ids, longest text first. */
-static void sort_special(const ig_vocab *v, uint32_t *ids, size_t n)
+static bool by_bytes(const void *a, const void *b, const void *ctx)
 {
-    for (size_t phase = 0; phase < 2; phase++) {
-        for (size_t k = phase == 0 ? n / 2 : n; k-- > (phase == 0 ? 0 : 1);) {
-            size_t i = phase == 0 ? k : 0, end = phase == 0 ? n : k;
-            if (phase == 1) {
-                uint32_t last = ids[k];
-                ids[k] = ids[0];
-                ids[0] = last;
-            }
-            for (size_t c; (c = 2 * i + 1) < end; i = c) {
-                if (c + 1 < end && longer(v, ids[c], ids[c + 1])) c++;
-                if (!longer(v, ids[i], ids[c])) break;
-                uint32_t swap = ids[i];
-                ids[i] = ids[c];
-                ids[c] = swap;
-            }
-        }
-    }
+    const ig_vocab *v = ctx;
+    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    ig_str x = v->tokens[v->special.order[i]], y = v->tokens[v->special.order[j]];
+    int c = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
+    if (c) return c < 0;
+    return x.len != y.len ? x.len < y.len : i < j;
+}
+
+static bool is_special(const ig_vocab *v, size_t id)
+{
+    return v->types[id] >= IG_TOKEN_UNKNOWN && v->types[id] <= IG_TOKEN_USER && v->tokens[id].len;
 }
 
 static ig_status index_special(ig_vocab *v, ig_error *err)
 {
     ig_special *s = &v->special;
-    for (size_t i = 0; i < v->n; i++) s->n += v->types[i] >= IG_TOKEN_UNKNOWN && v->types[i] <= IG_TOKEN_USER && v->tokens[i].len;
-    s->order = ig_calloc(s->n + 1, sizeof *s->order);
-    s->by_first = ig_calloc(s->n + 1, sizeof *s->by_first);
-    if (!s->order || !s->by_first) return no_memory(err);
     size_t n = 0;
+    for (size_t i = 0; i < v->n; i++) s->n += is_special(v, i);
+    s->order = ig_calloc(s->n + 1, sizeof *s->order);
+    s->by_text = ig_calloc(s->n + 1, sizeof *s->by_text);
+    if (!s->order || !s->by_text) return no_memory(err);
     for (size_t i = 0; i < v->n; i++)
-        if (v->types[i] >= IG_TOKEN_UNKNOWN && v->types[i] <= IG_TOKEN_USER && v->tokens[i].len) s->order[n++] = (uint32_t)i;
-    sort_special(v, s->order, n);
-    uint32_t count[257] = {0};
-    for (size_t i = 0; i < n; i++) count[(uint8_t)v->tokens[s->order[i]].ptr[0] + 1]++;
-    for (int b = 0; b < 256; b++) count[b + 1] += count[b];
-    memcpy(s->first, count, sizeof s->first);
-    for (size_t i = 0; i < n; i++) s->by_first[count[(uint8_t)v->tokens[s->order[i]].ptr[0]]++] = (uint32_t)i;
+        if (is_special(v, i)) s->order[n++] = (uint32_t)i;
+    ig_sort(s->order, n, sizeof *s->order, longer, v);
+    for (size_t i = 0; i < n; i++) {
+        s->by_text[i] = (uint32_t)i;
+        s->first[(uint8_t)v->tokens[s->order[i]].ptr[0] + 1]++;
+    }
+    for (int b = 0; b < 256; b++) s->first[b + 1] += s->first[b];
+    ig_sort(s->by_text, n, sizeof *s->by_text, by_bytes, v);
     return IG_OK;
 }
 
@@ -348,7 +345,7 @@ void ig_vocab_free(ig_vocab *v)
     ig_free(v->ends);
     ig_free(v->merges);
     ig_free(v->special.order);
-    ig_free(v->special.by_first);
+    ig_free(v->special.by_text);
     ig_map_fini(&v->map);
     ig_free(v);
 }
