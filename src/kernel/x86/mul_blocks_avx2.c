@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
         __m256 d[4];
         IG_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            if (cols <= 2) ig_prefetch(w, (2 * rows + r) * w_stride);
+            ig_prefetch(w, (2 * rows + r) * w_stride);
             q[r] = get(w + r * w_stride);
             magnitude[r] = _mm256_abs_epi8(q[r]);
             d[r] = scale(w + r * w_stride);

@@ -48,7 +48,7 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     for (size_t r = 0; r < rows; r++) IG_UNROLL
     for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
     for (size_t i = 0; i < n / 8; i++, w += 8 * size, x += 32) {
-        if (cols <= 2) IG_UNROLL
+        IG_UNROLL
         for (size_t r = 0; r < rows; r++) ig_prefetch(w, (2 * rows + r) * w_stride);
         step(acc, 8, w, w_stride, x, x_stride, size, get, rows, cols);
     }
