@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
         __m256 d[4];
         IG_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            if (cols == 1) ig_prefetch(w, (rows + r) * w_stride);
+            ig_prefetch(w, (2 * rows + r) * w_stride);
             q[r] = get(w + r * w_stride);
             magnitude[r] = _mm256_abs_epi8(q[r]);
             d[r] = scale(w + r * w_stride);
@@ -74,14 +74,18 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
         tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, codes_##type, rows, cols);                               \
     }
 #define TYPE(type, bytes)                                                                                              \
-    TILE(rows_cols, type, bytes, 2, 4)                                                                                 \
-    TILE(one_cols, type, bytes, 1, 4)                                                                                  \
-    TILE(vec, type, bytes, 4, 1)                                                                                       \
-    TILE(one, type, bytes, 1, 1)                                                                                       \
+    TILE(tall_4, type, bytes, 2, 4)                                                                                    \
+    TILE(one_4, type, bytes, 1, 4)                                                                                     \
+    TILE(tall_2, type, bytes, 4, 2)                                                                                    \
+    TILE(one_2, type, bytes, 1, 2)                                                                                     \
+    TILE(tall_1, type, bytes, 4, 1)                                                                                    \
+    TILE(one_1, type, bytes, 1, 1)                                                                                     \
     void ig_mul_##type##_avx2(const ig_mul_args *a)                                                                    \
     {                                                                                                                  \
-        static const ig_tiles tiles = {2, 4, rows_cols_##type, one_cols_##type, 4, vec_##type, one_##type};            \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        static const ig_tiles tiles[] = {{4, 2, tall_4_##type, one_4_##type},                                          \
+                                         {2, 4, tall_2_##type, one_2_##type},                                          \
+                                         {1, 4, tall_1_##type, one_1_##type}};                                         \
+        ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(q4_0, 18)
 TYPE(q8_0, 34)

@@ -8,6 +8,8 @@
 #include "kernel/x86/tiles.h"
 #include "kernel/x86/x86.h"
 
+enum { COLS = 8 };
+
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m512i codes(const uint8_t *low, const uint8_t *high);
@@ -41,19 +43,19 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
                  size_t n, size_t bytes, codes *get, size_t rows, size_t cols)
 {
     size_t pairs = (rows + 1) / 2, odd = rows == 1 ? 0 : w_stride;
-    __m512 acc[4][8];
+    __m512 acc[2][COLS];
     IG_UNROLL
     for (size_t p = 0; p < pairs; p++) IG_UNROLL
     for (size_t c = 0; c < cols; c++) acc[p][c] = _mm512_setzero_ps();
     for (size_t b = 0; b < n / 32; b++, w += bytes, x += sizeof(ig_q8)) {
-        __m512i q[4], start[4];
-        __m512 d[4];
+        __m512i q[2], start[2];
+        __m512 d[2];
         IG_UNROLL
         for (size_t p = 0; p < pairs; p++) {
             const uint8_t *low = w + 2 * p * w_stride, *high = low + odd;
-            if (cols == 1) {
-                ig_prefetch(low, rows * w_stride);
-                ig_prefetch(high, rows * w_stride);
+            if (cols < COLS) {
+                ig_prefetch(low, 2 * rows * w_stride);
+                ig_prefetch(high, 2 * rows * w_stride);
             }
             q[p] = get(low, high);
             start[p] = _mm512_sub_epi32(_mm512_setzero_si512(),
@@ -89,14 +91,21 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
         tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, codes_##type, rows, cols);                               \
     }
 #define TYPE(type, bytes)                                                                                              \
-    TILE(rows_cols, type, bytes, 4, 4)                                                                                 \
-    TILE(one_cols, type, bytes, 1, 4)                                                                                  \
-    TILE(vec, type, bytes, 4, 1)                                                                                       \
-    TILE(one, type, bytes, 1, 1)                                                                                       \
+    TILE(tall_8, type, bytes, 4, 8)                                                                                    \
+    TILE(one_8, type, bytes, 1, 8)                                                                                     \
+    TILE(tall_4, type, bytes, 4, 4)                                                                                    \
+    TILE(one_4, type, bytes, 1, 4)                                                                                     \
+    TILE(tall_2, type, bytes, 4, 2)                                                                                    \
+    TILE(one_2, type, bytes, 1, 2)                                                                                     \
+    TILE(tall_1, type, bytes, 4, 1)                                                                                    \
+    TILE(one_1, type, bytes, 1, 1)                                                                                     \
     void ig_mul_##type##_avx512(const ig_mul_args *a)                                                                  \
     {                                                                                                                  \
-        static const ig_tiles tiles = {4, 4, rows_cols_##type, one_cols_##type, 4, vec_##type, one_##type};            \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        static const ig_tiles tiles[] = {{8, 4, tall_8_##type, one_8_##type},                                          \
+                                         {4, 4, tall_4_##type, one_4_##type},                                          \
+                                         {2, 4, tall_2_##type, one_2_##type},                                          \
+                                         {1, 4, tall_1_##type, one_1_##type}};                                         \
+        ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(q4_0, 18)
 TYPE(q8_0, 34)

@@ -48,8 +48,8 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     for (size_t r = 0; r < rows; r++) IG_UNROLL
     for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
     for (size_t i = 0; i < n / 8; i++, w += 8 * size, x += 32) {
-        if (cols == 1) IG_UNROLL
-        for (size_t r = 0; r < rows; r++) ig_prefetch(w, (rows + r) * w_stride);
+        IG_UNROLL
+        for (size_t r = 0; r < rows; r++) ig_prefetch(w, (2 * rows + r) * w_stride);
         step(acc, 8, w, w_stride, x, x_stride, size, get, rows, cols);
     }
     if (n % 8) step(acc, n % 8, w, w_stride, x, x_stride, size, get, rows, cols);
@@ -65,14 +65,18 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
         tile(w, w_stride, x, x_stride, y, y_stride, n, size, load_##type, rows, cols);                                 \
     }
 #define TYPE(type, size)                                                                                               \
-    TILE(rows_cols, type, size, 4, 3)                                                                                  \
-    TILE(one_cols, type, size, 1, 3)                                                                                   \
-    TILE(vec, type, size, 4, 1)                                                                                        \
-    TILE(one, type, size, 1, 1)                                                                                        \
+    TILE(tall_3, type, size, 4, 3)                                                                                     \
+    TILE(one_3, type, size, 1, 3)                                                                                      \
+    TILE(tall_2, type, size, 4, 2)                                                                                     \
+    TILE(one_2, type, size, 1, 2)                                                                                      \
+    TILE(tall_1, type, size, 4, 1)                                                                                     \
+    TILE(one_1, type, size, 1, 1)                                                                                      \
     void ig_mul_##type##_avx2(const ig_mul_args *a)                                                                    \
     {                                                                                                                  \
-        static const ig_tiles tiles = {4, 3, rows_cols_##type, one_cols_##type, 4, vec_##type, one_##type};            \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        static const ig_tiles tiles[] = {{3, 4, tall_3_##type, one_3_##type},                                          \
+                                         {2, 4, tall_2_##type, one_2_##type},                                          \
+                                         {1, 4, tall_1_##type, one_1_##type}};                                         \
+        ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(f32, 4)
 TYPE(f16, 2)

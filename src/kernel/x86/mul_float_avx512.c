@@ -5,6 +5,8 @@
 #include "kernel/x86/tiles.h"
 #include "kernel/x86/x86.h"
 
+enum { COLS = 6 };
+
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m512 load(__mmask16 m, const uint8_t *p); /* 16 weights at p; those that m leaves out are zero and not read */
@@ -16,10 +18,10 @@ INLINE __m512 load_bf16(__mmask16 m, const uint8_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
 }
 
-INLINE void step(__m512 acc[8][4], __mmask16 m, const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,
+INLINE void step(__m512 acc[4][COLS], __mmask16 m, const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,
                  load *get, size_t rows, size_t cols)
 {
-    __m512 xs[4];
+    __m512 xs[COLS];
     IG_UNROLL
     for (size_t c = 0; c < cols; c++) xs[c] = _mm512_maskz_loadu_ps(m, x + c * x_stride);
     IG_UNROLL
@@ -33,13 +35,13 @@ INLINE void step(__m512 acc[8][4], __mmask16 m, const uint8_t *w, size_t w_strid
 INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
                  size_t n, size_t size, load *get, size_t rows, size_t cols)
 {
-    __m512 acc[8][4];
+    __m512 acc[4][COLS];
     IG_UNROLL
     for (size_t r = 0; r < rows; r++) IG_UNROLL
     for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_setzero_ps();
     for (size_t i = 0; i < n / 16; i++, w += 16 * size, x += 64) {
-        if (cols == 1) IG_UNROLL
-        for (size_t r = 0; r < rows; r++) ig_prefetch(w, (rows + r) * w_stride);
+        if (cols < COLS) IG_UNROLL
+        for (size_t r = 0; r < rows; r++) ig_prefetch(w, (2 * rows + r) * w_stride);
         step(acc, 0xFFFF, w, w_stride, x, x_stride, get, rows, cols);
     }
     if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), w, w_stride, x, x_stride, get, rows, cols);
@@ -57,14 +59,21 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
         tile(w, w_stride, x, x_stride, y, y_stride, n, size, load_##type, rows, cols);                                 \
     }
 #define TYPE(type, size)                                                                                               \
-    TILE(rows_cols, type, size, 4, 4)                                                                                  \
-    TILE(one_cols, type, size, 1, 4)                                                                                   \
-    TILE(vec, type, size, 4, 1)                                                                                        \
-    TILE(one, type, size, 1, 1)                                                                                        \
+    TILE(tall_6, type, size, 4, 6)                                                                                     \
+    TILE(one_6, type, size, 1, 6)                                                                                      \
+    TILE(tall_4, type, size, 4, 4)                                                                                     \
+    TILE(one_4, type, size, 1, 4)                                                                                      \
+    TILE(tall_2, type, size, 4, 2)                                                                                     \
+    TILE(one_2, type, size, 1, 2)                                                                                      \
+    TILE(tall_1, type, size, 4, 1)                                                                                     \
+    TILE(one_1, type, size, 1, 1)                                                                                      \
     void ig_mul_##type##_avx512(const ig_mul_args *a)                                                                  \
     {                                                                                                                  \
-        static const ig_tiles tiles = {4, 4, rows_cols_##type, one_cols_##type, 4, vec_##type, one_##type};            \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        static const ig_tiles tiles[] = {{6, 4, tall_6_##type, one_6_##type},                                          \
+                                         {4, 4, tall_4_##type, one_4_##type},                                          \
+                                         {2, 4, tall_2_##type, one_2_##type},                                          \
+                                         {1, 4, tall_1_##type, one_1_##type}};                                         \
+        ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(f32, 4)
 TYPE(f16, 2)

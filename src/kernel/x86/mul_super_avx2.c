@@ -90,9 +90,9 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
     }
     for (size_t b = 0; b < n / 256; b++, w += bytes, x += sizeof(ig_q8k)) {
         unpacked u;
-        if (cols == 1) {
+        if (cols < COLS) {
             IG_UNROLL
-            for (size_t line = 0; line < bytes; line += 64) ig_prefetch(w, w_stride + line);
+            for (size_t line = 0; line < bytes; line += 64) ig_prefetch(w, 4 * w_stride + line);
         }
         get(w, &u);
         IG_UNROLL
@@ -126,12 +126,17 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
         tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, unpack_##type, subtract, cols);                          \
     }
 #define TYPE(type, bytes, subtract)                                                                                    \
-    TILE(wide, type, bytes, subtract, COLS)                                                                            \
-    TILE(one, type, bytes, subtract, 1)                                                                                \
+    TILE(one_8, type, bytes, subtract, 8)                                                                              \
+    TILE(one_4, type, bytes, subtract, 4)                                                                              \
+    TILE(one_2, type, bytes, subtract, 2)                                                                              \
+    TILE(one_1, type, bytes, subtract, 1)                                                                              \
     void ig_mul_##type##_avx2(const ig_mul_args *a)                                                                    \
     {                                                                                                                  \
-        static const ig_tiles tiles = {1, COLS, wide_##type, wide_##type, 1, one_##type, one_##type};                  \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        static const ig_tiles tiles[] = {{8, 1, one_8_##type, one_8_##type},                                           \
+                                         {4, 1, one_4_##type, one_4_##type},                                           \
+                                         {2, 1, one_2_##type, one_2_##type},                                           \
+                                         {1, 1, one_1_##type, one_1_##type}};                                          \
+        ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(q4_k, 144, true)
 TYPE(q6_k, 210, false)

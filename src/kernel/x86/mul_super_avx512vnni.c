@@ -103,10 +103,10 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     for (size_t c = 0; c < (cols + 3) / 4; c++) acc2[c] = _mm512_setzero_ps();
     for (size_t b = 0; b < n / 256; b++, low += bytes, high += bytes, x += sizeof(ig_q8k)) {
         unpacked u;
-        if (cols == 1) IG_UNROLL
+        if (cols < COLS) IG_UNROLL
         for (size_t line = 0; line < bytes; line += 64) {
-            ig_prefetch(low, rows * w_stride + line);
-            ig_prefetch(high, rows * w_stride + line);
+            ig_prefetch(low, 4 * rows * w_stride + line);
+            ig_prefetch(high, 4 * rows * w_stride + line);
         }
         get(low, high, &u);
         IG_UNROLL
@@ -158,14 +158,21 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
         tile(w, w_stride, x, x_stride, y, y_stride, n, bytes, unpack_##type, subtract, rows, cols);                    \
     }
 #define TYPE(type, bytes, subtract)                                                                                    \
-    TILE(rows_cols, type, bytes, subtract, 2, COLS)                                                                    \
-    TILE(one_cols, type, bytes, subtract, 1, COLS)                                                                     \
-    TILE(vec, type, bytes, subtract, 2, 1)                                                                             \
-    TILE(one, type, bytes, subtract, 1, 1)                                                                             \
+    TILE(tall_8, type, bytes, subtract, 2, 8)                                                                          \
+    TILE(one_8, type, bytes, subtract, 1, 8)                                                                           \
+    TILE(tall_4, type, bytes, subtract, 2, 4)                                                                          \
+    TILE(one_4, type, bytes, subtract, 1, 4)                                                                           \
+    TILE(tall_2, type, bytes, subtract, 2, 2)                                                                          \
+    TILE(one_2, type, bytes, subtract, 1, 2)                                                                           \
+    TILE(tall_1, type, bytes, subtract, 2, 1)                                                                          \
+    TILE(one_1, type, bytes, subtract, 1, 1)                                                                           \
     void ig_mul_##type##_avx512(const ig_mul_args *a)                                                                  \
     {                                                                                                                  \
-        static const ig_tiles tiles = {2, COLS, rows_cols_##type, one_cols_##type, 2, vec_##type, one_##type};         \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        static const ig_tiles tiles[] = {{8, 2, tall_8_##type, one_8_##type},                                          \
+                                         {4, 2, tall_4_##type, one_4_##type},                                          \
+                                         {2, 2, tall_2_##type, one_2_##type},                                          \
+                                         {1, 2, tall_1_##type, one_1_##type}};                                         \
+        ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(q4_k, 144, true)
 TYPE(q6_k, 210, false)

@@ -29,13 +29,10 @@ static inline __attribute__((always_inline)) void ig_prefetch(const uint8_t *w, 
 typedef void ig_tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
                      size_t n);
 
-typedef struct ig_tiles {
-    size_t rows, cols;  /* of the large tile */
-    ig_tile *rows_cols; /* rows x cols */
-    ig_tile *one_cols;  /* 1 x cols */
-    size_t vec_rows;    /* rows of the tall tile */
-    ig_tile *vec;       /* vec_rows x 1 */
-    ig_tile *one;       /* 1 x 1 */
+typedef struct ig_tiles { /* of one width; a list of them has falling widths and ends with 1 */
+    size_t cols, rows;
+    ig_tile *tall; /* rows x cols */
+    ig_tile *one;  /* 1 x cols */
 } ig_tiles;
 
 /* Rows of `bytes` that stay in the second-level cache while all columns pass over them. */
@@ -51,17 +48,15 @@ static inline void ig_tiles_run(const ig_mul_args *a, const ig_tiles *t)
     size_t chunk = ig_tiles_rows(a->w_stride);
     for (size_t from = 0; from < a->n_rows; from += chunk) {
         size_t to = a->n_rows - from < chunk ? a->n_rows : from + chunk;
-        for (size_t c = 0; c < a->n_cols;) {
-            bool wide = a->n_cols - c >= t->cols;
-            size_t step = wide ? t->rows : t->vec_rows;
+        const ig_tiles *now = t;
+        for (size_t c = 0; c < a->n_cols; c += now->cols) {
+            while (now->cols > a->n_cols - c) now++;
             for (size_t r = from; r < to;) {
-                bool tall = to - r >= step;
-                ig_tile *tile = wide ? tall ? t->rows_cols : t->one_cols : tall ? t->vec : t->one;
-                tile(w + r * a->w_stride, a->w_stride, x + c * a->x_stride, a->x_stride, a->y + c * a->y_stride + r,
-                     a->y_stride, a->n);
-                r += tall ? step : 1;
+                bool tall = to - r >= now->rows;
+                (tall ? now->tall : now->one)(w + r * a->w_stride, a->w_stride, x + c * a->x_stride, a->x_stride,
+                                              a->y + c * a->y_stride + r, a->y_stride, a->n);
+                r += tall ? now->rows : 1;
             }
-            c += wide ? t->cols : 1;
         }
     }
 }
