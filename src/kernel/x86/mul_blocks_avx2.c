@@ -35,8 +35,10 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
 {
     __m256 acc[4][4];
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
+    for (size_t r = 0; r < rows; r++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
+    }
     for (size_t b = 0; b < n / 32; b++, w += bytes, x += sizeof(ig_q8)) {
         __m256i q[4], magnitude[4];
         __m256 d[4];
@@ -63,8 +65,10 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
         }
     }
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
+    for (size_t r = 0; r < rows; r++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
+    }
 }
 
 #define TILE(name, type, bytes, rows, cols)                                                                            \

@@ -38,15 +38,17 @@ INLINE __m512 scales(const uint8_t *low, const uint8_t *high)
     return _mm512_cvtph_ps(_mm256_set_m128i(_mm_set1_epi16((short)b), _mm_set1_epi16((short)a)));
 }
 
-/* pairs of rows; `rows` of them exist: an odd last one stands in for its partner. */
+/* Four rows in two registers, or one that stands in for its partner. */
 INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
                  size_t n, size_t bytes, codes *get, size_t rows, size_t cols)
 {
     size_t pairs = (rows + 1) / 2, odd = rows == 1 ? 0 : w_stride;
     __m512 acc[2][COLS];
     IG_UNROLL
-    for (size_t p = 0; p < pairs; p++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++) acc[p][c] = _mm512_setzero_ps();
+    for (size_t p = 0; p < pairs; p++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++) acc[p][c] = _mm512_setzero_ps();
+    }
     for (size_t b = 0; b < n / 32; b++, w += bytes, x += sizeof(ig_q8)) {
         __m512i q[2], start[2];
         __m512 d[2];
@@ -77,10 +79,13 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
         }
     }
     IG_UNROLL
-    for (size_t p = 0; p < pairs; p++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++) {
-        y[c * y_stride + 2 * p] = ig_sum8_lanes(_mm512_castps512_ps256(acc[p][c]));
-        if (rows > 1) y[c * y_stride + 2 * p + 1] = ig_sum8_lanes(_mm512_extractf32x8_ps(acc[p][c], 1));
+    for (size_t p = 0; p < pairs; p++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++) {
+            float *out = y + c * y_stride + 2 * p;
+            out[0] = ig_sum8_lanes(_mm512_castps512_ps256(acc[p][c]));
+            if (rows > 1) out[1] = ig_sum8_lanes(_mm512_extractf32x8_ps(acc[p][c], 1));
+        }
     }
 }
 

@@ -45,8 +45,10 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
 {
     __m256 acc[4][4];
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
+    for (size_t r = 0; r < rows; r++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
+    }
     for (size_t i = 0; i < n / 8; i++, w += 8 * size, x += 32) {
         IG_UNROLL
         for (size_t r = 0; r < rows; r++) ig_prefetch(w, (2 * rows + r) * w_stride);
@@ -54,8 +56,10 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     }
     if (n % 8) step(acc, n % 8, w, w_stride, x, x_stride, size, get, rows, cols);
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
+    for (size_t r = 0; r < rows; r++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
+    }
 }
 
 #define TILE(name, type, size, rows, cols)                                                                             \

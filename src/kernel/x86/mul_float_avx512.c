@@ -37,19 +37,25 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
 {
     __m512 acc[4][COLS];
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_setzero_ps();
+    for (size_t r = 0; r < rows; r++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_setzero_ps();
+    }
     for (size_t i = 0; i < n / 16; i++, w += 16 * size, x += 64) {
-        if (cols < COLS) IG_UNROLL
-        for (size_t r = 0; r < rows; r++) ig_prefetch(w, (2 * rows + r) * w_stride);
+        if (cols < COLS) {
+            IG_UNROLL
+            for (size_t r = 0; r < rows; r++) ig_prefetch(w, (2 * rows + r) * w_stride);
+        }
         step(acc, 0xFFFF, w, w_stride, x, x_stride, get, rows, cols);
     }
     if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), w, w_stride, x, x_stride, get, rows, cols);
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) IG_UNROLL
-    for (size_t c = 0; c < cols; c++)
-        y[c * y_stride + r] =
-            ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(acc[r][c]), _mm512_extractf32x8_ps(acc[r][c], 1)));
+    for (size_t r = 0; r < rows; r++) {
+        IG_UNROLL
+        for (size_t c = 0; c < cols; c++)
+            y[c * y_stride + r] =
+                ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(acc[r][c]), _mm512_extractf32x8_ps(acc[r][c], 1)));
+    }
 }
 
 #define TILE(name, type, size, rows, cols)                                                                             \

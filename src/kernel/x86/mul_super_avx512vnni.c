@@ -103,10 +103,12 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     for (size_t c = 0; c < (cols + 3) / 4; c++) acc2[c] = _mm512_setzero_ps();
     for (size_t b = 0; b < n / 256; b++, low += bytes, high += bytes, x += sizeof(ig_q8k)) {
         unpacked u;
-        if (cols < COLS) IG_UNROLL
-        for (size_t line = 0; line < bytes; line += 64) {
-            ig_prefetch(low, 4 * rows * w_stride + line);
-            ig_prefetch(high, 4 * rows * w_stride + line);
+        if (cols < COLS) {
+            IG_UNROLL
+            for (size_t line = 0; line < bytes; line += 64) {
+                ig_prefetch(low, 4 * rows * w_stride + line);
+                ig_prefetch(high, 4 * rows * w_stride + line);
+            }
         }
         get(low, high, &u);
         IG_UNROLL
