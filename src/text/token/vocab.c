@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { TOKENS_MAX = 1 << 24, TOKEN_BYTES_MAX = 65536, MERGES_MAX = 1 << 24 };
+enum { TOKENS_MAX = 1 << 24, TOKEN_BYTES_MAX = 65536 };
 
 uint32_t ig_byte_to_char(uint8_t byte)
 {
@@ -35,28 +35,6 @@ bool ig_ids_add(ig_ids *ids, int32_t id)
     }
     ids->ptr[ids->len++] = id;
     return true;
-}
-
-int32_t ig_vocab_find(const ig_vocab *v, const char *p, size_t n)
-{
-    uint32_t id;
-    if (n > v->longest || !ig_map_get(&v->map, (ig_str){p, n}, &id)) return -1;
-    return v->types[id] == IG_TOKEN_CONTROL || v->types[id] == IG_TOKEN_UNKNOWN ? -1 : (int32_t)id;
-}
-
-static size_t merge_slot(const ig_vocab *v, int32_t left, int32_t right)
-{
-    return (size_t)ig_hash_u64((uint64_t)(uint32_t)left << 32 | (uint32_t)right, v->map.seed) & (v->n_merge_slots - 1);
-}
-
-const ig_merge *ig_vocab_merge(const ig_vocab *v, int32_t left, int32_t right)
-{
-    if (left < 0 || right < 0 || v->n_merge_slots == 0) return NULL;
-    for (size_t i = merge_slot(v, left, right);; i = (i + 1) & (v->n_merge_slots - 1)) {
-        const ig_merge *m = &v->merges[i];
-        if (m->left < 0) return NULL;
-        if (m->left == left && m->right == right) return m;
-    }
 }
 
 static ig_status no_memory(ig_error *err) { return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the vocabulary"); }
@@ -116,7 +94,7 @@ static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *e
     v->types = ig_calloc(v->n, 1);
     v->ends = ig_calloc(v->n, 1);
     v->scores = v->kind == IG_VOCAB_SPM ? ig_calloc(v->n, sizeof *v->scores) : NULL;
-    if (!v->tokens || !v->types || !v->ends || (v->kind == IG_VOCAB_SPM && !v->scores) || !ig_map_init(&v->map, v->n))
+    if (!v->tokens || !v->types || !v->ends || (v->kind == IG_VOCAB_SPM && !v->scores) || !ig_texts_init(v))
         return no_memory(err);
     memset(v->byte_id, 0xFF, sizeof v->byte_id);
     for (size_t i = 0; i < v->n; i++) {
@@ -126,7 +104,8 @@ static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *e
         if (v->scores && spec->scores) v->scores[i] = spec->scores[i];
         if (v->tokens[i].len > v->longest) v->longest = v->tokens[i].len;
         /* A text with a NUL is never looked up: the reference holds C strings and does not find it either. */
-        if (!memchr(v->tokens[i].ptr, 0, v->tokens[i].len)) (void)ig_map_add(&v->map, v->tokens[i], (uint32_t)i, NULL);
+        if (memchr(v->tokens[i].ptr, 0, v->tokens[i].len)) v->has_twins = true;
+        else ig_texts_add(v, (uint32_t)i);
     }
     return IG_OK;
 }
@@ -146,50 +125,8 @@ static void find_bytes(ig_vocab *v)
             text[5] = '>';
             n = 6;
         }
-        uint32_t id;
-        v->byte_id[b] = ig_map_get(&v->map, (ig_str){text, n}, &id) ? (int32_t)id : -1;
+        v->byte_id[b] = ig_texts_get(v, (ig_str){text, n});
     }
-}
-
-static ig_status add_merge(ig_vocab *v, ig_str text, uint32_t rank, ig_buf *joined, ig_error *err)
-{
-    const char *space = text.len > 1 ? memchr(text.ptr + 1, ' ', text.len - 1) : NULL;
-    uint32_t left, right, result = UINT32_MAX;
-    size_t n_left = space ? (size_t)(space - text.ptr) : 0;
-    if (!space || n_left + 1 == text.len)
-        return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", expected two tokens and one space between", rank,
-                       IG_STR_ARG(text));
-    ig_str a = {text.ptr, n_left}, b = {space + 1, text.len - n_left - 1};
-    if (memchr(b.ptr, ' ', b.len))
-        return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", expected exactly one space", rank, IG_STR_ARG(text));
-    if (!ig_map_get(&v->map, a, &left) || !ig_map_get(&v->map, b, &right))
-        return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", but a half of it is no token", rank, IG_STR_ARG(text));
-    joined->len = 0;
-    if (!ig_buf_add(joined, a.ptr, a.len) || !ig_buf_add(joined, b.ptr, b.len)) return no_memory(err);
-    (void)ig_map_get(&v->map, (ig_str){joined->ptr, joined->len}, &result);
-    size_t i = merge_slot(v, (int32_t)left, (int32_t)right);
-    for (; v->merges[i].left >= 0; i = (i + 1) & (v->n_merge_slots - 1))
-        if (v->merges[i].left == (int32_t)left && v->merges[i].right == (int32_t)right) return IG_OK; /* the first counts */
-    v->merges[i] = (ig_merge){(int32_t)left, (int32_t)right, rank, (int32_t)result};
-    return IG_OK;
-}
-
-static ig_status read_merges(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
-{
-    if (v->kind != IG_VOCAB_BPE) return IG_OK;
-    if (spec->n_merges > MERGES_MAX)
-        return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.ggml.merges has %zu entries, expected at most %d", spec->n_merges, MERGES_MAX);
-    v->n_merge_slots = 16;
-    while (v->n_merge_slots / 4 * 3 < spec->n_merges) v->n_merge_slots *= 2;
-    v->merges = ig_alloc(v->n_merge_slots * sizeof *v->merges);
-    if (!v->merges) return no_memory(err);
-    memset(v->merges, 0xFF, v->n_merge_slots * sizeof *v->merges);
-    ig_buf joined;
-    ig_buf_init(&joined, 2 * TOKEN_BYTES_MAX);
-    ig_status st = IG_OK;
-    for (size_t i = 0; i < spec->n_merges && st == IG_OK; i++) st = add_merge(v, spec->merges[i], (uint32_t)i, &joined, err);
-    ig_buf_fini(&joined);
-    return st;
 }
 
 static ig_status read_ids(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
@@ -228,11 +165,11 @@ static const char *const gap_marks[] = {
 
 static int32_t mark_control(ig_vocab *v, const char *name, bool end)
 {
-    uint32_t id;
-    if (!ig_map_get(&v->map, ig_str_from(name), &id)) return -1;
+    int32_t id = ig_texts_get(v, ig_str_from(name));
+    if (id < 0) return -1;
     v->types[id] = IG_TOKEN_CONTROL;
     v->ends[id] = v->ends[id] || end;
-    return (int32_t)id;
+    return id;
 }
 
 static void find_control(ig_vocab *v)
@@ -250,6 +187,15 @@ static void find_control(ig_vocab *v)
 
 static int flag(int key, bool standard) { return key < 0 ? standard : key; }
 
+/* The mask token of these swallows the white space in front of it. */
+static int32_t strip_left(const ig_vocab *v, ig_str pre)
+{
+    if (v->kind != IG_VOCAB_BPE) return -1;
+    if (ig_str_is(pre, "modern-bert")) return ig_texts_get(v, IG_STR("[MASK]"));
+    bool jina = ig_str_is(pre, "jina-v2-de") || ig_str_is(pre, "jina-v2-es") || ig_str_is(pre, "jina-v2-code");
+    return jina ? ig_texts_get(v, IG_STR("<mask>")) : -1;
+}
+
 static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
 {
     bool spm = v->kind == IG_VOCAB_SPM, wpm = v->kind == IG_VOCAB_WPM;
@@ -259,53 +205,11 @@ static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
     v->space_prefix = flag(spec->add_space_prefix, spm);
     v->clean_spaces = wpm || (v->kind == IG_VOCAB_BPE && v->flags.clean_spaces);
     v->strip_right = spec->strip_right;
+    v->strip_left = strip_left(v, spec->pre);
     if (wpm) { /* BERT's names for them */
         if (v->cls < 0) v->cls = v->bos;
         v->bos = v->cls;
     }
-}
-
-static bool longer(const void *a, const void *b, const void *ctx)
-{
-    const ig_vocab *v = ctx;
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    size_t n = v->tokens[x].len, m = v->tokens[y].len;
-    return n != m ? n > m : x < y;
-}
-
-static bool by_bytes(const void *a, const void *b, const void *ctx)
-{
-    const ig_vocab *v = ctx;
-    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-    ig_str x = v->tokens[v->special.order[i]], y = v->tokens[v->special.order[j]];
-    int c = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
-    if (c) return c < 0;
-    return x.len != y.len ? x.len < y.len : i < j;
-}
-
-static bool is_special(const ig_vocab *v, size_t id)
-{
-    return v->types[id] >= IG_TOKEN_UNKNOWN && v->types[id] <= IG_TOKEN_USER && v->tokens[id].len;
-}
-
-static ig_status index_special(ig_vocab *v, ig_error *err)
-{
-    ig_special *s = &v->special;
-    size_t n = 0;
-    for (size_t i = 0; i < v->n; i++) s->n += is_special(v, i);
-    s->order = ig_calloc(s->n + 1, sizeof *s->order);
-    s->by_text = ig_calloc(s->n + 1, sizeof *s->by_text);
-    if (!s->order || !s->by_text) return no_memory(err);
-    for (size_t i = 0; i < v->n; i++)
-        if (is_special(v, i)) s->order[n++] = (uint32_t)i;
-    ig_sort(s->order, n, sizeof *s->order, longer, v);
-    for (size_t i = 0; i < n; i++) {
-        s->by_text[i] = (uint32_t)i;
-        s->first[(uint8_t)v->tokens[s->order[i]].ptr[0] + 1]++;
-    }
-    for (int b = 0; b < 256; b++) s->first[b + 1] += s->first[b];
-    ig_sort(s->by_text, n, sizeof *s->by_text, by_bytes, v);
-    return IG_OK;
 }
 
 static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
@@ -315,11 +219,13 @@ static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
     IG_TRY(read_tokens(v, spec, err));
     IG_TRY(read_ids(v, spec, err));
     find_bytes(v);
-    IG_TRY(read_merges(v, spec, err));
+    if (v->kind == IG_VOCAB_BPE) IG_TRY(ig_merges_read(v, spec->merges, spec->n_merges, err));
     read_flags(v, spec);
     find_control(v);
-    v->bytes = sizeof *v + v->n * (sizeof(ig_str) + 2 + sizeof(float)) + v->map.n_slots * 24 + v->n_merge_slots * sizeof(ig_merge);
-    return index_special(v, err);
+    IG_TRY(ig_special_index(v, err));
+    v->bytes = sizeof *v + v->n * (sizeof(ig_str) + 2) + v->n_slots * sizeof(ig_text_slot) +
+               v->n_merge_slots * sizeof(ig_merge) + v->special.n * 2 * sizeof(uint32_t) + (v->scores ? v->n * sizeof(float) : 0);
+    return IG_OK;
 }
 
 ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err)
@@ -344,9 +250,9 @@ void ig_vocab_free(ig_vocab *v)
     ig_free(v->types);
     ig_free(v->ends);
     ig_free(v->merges);
-    ig_free(v->special.order);
-    ig_free(v->special.by_text);
-    ig_map_fini(&v->map);
+    ig_free(v->special.ids);
+    ig_free(v->special.ranks);
+    ig_free(v->slots);
     ig_free(v);
 }
 

@@ -1,0 +1,190 @@
+/* Special and user-defined tokens: cut out of a text before anything else is. As in the reference the longest token goes first
+ * (the lower id on a tie), wherever in the text it stands, then the next longest in what is left, each from the left.
+ *
+ * The tokens lie in the order of their bytes, so that a range of them narrowed byte by byte walks a trie. Every place of the text
+ * offers the longest token that begins there; the best offer is taken, and a place whose offer was cut short by a better token
+ * offers what fits into its gap. */
+#include "text/token/token_priv.h"
+
+static bool is_special(const ig_vocab *v, size_t id)
+{
+    return v->types[id] >= IG_TOKEN_UNKNOWN && v->types[id] <= IG_TOKEN_USER && v->tokens[id].len > 0;
+}
+
+typedef bool (*before_fn)(const ig_vocab *v, uint32_t a, uint32_t b);
+
+static bool by_length(const ig_vocab *v, uint32_t a, uint32_t b)
+{
+    size_t x = v->tokens[a].len, y = v->tokens[b].len;
+    return x != y ? x > y : a < b;
+}
+
+static bool by_bytes(const ig_vocab *v, uint32_t a, uint32_t b)
+{
+    ig_str x = v->tokens[a], y = v->tokens[b];
+    int c = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
+    if (c) return c < 0;
+    return x.len != y.len ? x.len < y.len : a < b;
+}
+
+static void sink(const ig_vocab *v, uint32_t *ids, size_t i, size_t n, before_fn before)
+{
+    for (size_t c; (c = 2 * i + 1) < n; i = c) {
+        if (c + 1 < n && before(v, ids[c], ids[c + 1])) c++;
+        if (!before(v, ids[i], ids[c])) return;
+        uint32_t swap = ids[i];
+        ids[i] = ids[c];
+        ids[c] = swap;
+    }
+}
+
+/* Heap sort: n log n for every input, in place. */
+static void sort(const ig_vocab *v, uint32_t *ids, size_t n, before_fn before)
+{
+    for (size_t i = n / 2; i-- > 0;) sink(v, ids, i, n, before);
+    for (size_t k = n; k-- > 1;) {
+        uint32_t last = ids[k];
+        ids[k] = ids[0];
+        ids[0] = last;
+        sink(v, ids, 0, k, before);
+    }
+}
+
+ig_status ig_special_index(ig_vocab *v, ig_error *err)
+{
+    ig_special *s = &v->special;
+    for (size_t i = 0; i < v->n; i++) s->n += is_special(v, i);
+    s->ids = ig_calloc(s->n, sizeof *s->ids);
+    s->ranks = ig_calloc(s->n, sizeof *s->ranks);
+    uint32_t *rank_of = ig_calloc(v->n, sizeof *rank_of);
+    if (!s->ids || !s->ranks || !rank_of) {
+        ig_free(rank_of);
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the vocabulary");
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < v->n; i++)
+        if (is_special(v, i)) s->ids[n++] = (uint32_t)i;
+    sort(v, s->ids, n, by_length);
+    for (size_t i = 0; i < n; i++) rank_of[s->ids[i]] = (uint32_t)i;
+    sort(v, s->ids, n, by_bytes);
+    for (size_t i = 0; i < n; i++) {
+        s->ranks[i] = rank_of[s->ids[i]];
+        s->first[(uint8_t)v->tokens[s->ids[i]].ptr[0] + 1]++;
+    }
+    for (size_t b = 0; b < 256; b++) s->first[b + 1] += s->first[b];
+    ig_free(rank_of);
+    return IG_OK;
+}
+
+/* First index of [lo, hi) whose byte `at` is not below c. All of the range are longer than `at`. */
+static size_t lower_bound(const ig_vocab *v, size_t lo, size_t hi, size_t at, unsigned c)
+{
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if ((uint8_t)v->tokens[v->special.ids[mid]].ptr[at] < c) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+/* Index of the longest special token at text, of at most n bytes; special.n: none. */
+static size_t longest(const ig_vocab *v, const char *text, size_t n, bool parse)
+{
+    const ig_special *s = &v->special;
+    size_t found = s->n;
+    if (n == 0) return found;
+    size_t lo = s->first[(uint8_t)text[0]], hi = s->first[(uint8_t)text[0] + 1];
+    for (size_t at = 1; lo < hi; at++) {
+        bool taken = false; /* of several tokens with one text the lowest id counts, and it comes first */
+        for (; lo < hi && v->tokens[s->ids[lo]].len == at; lo++) {
+            if (!taken && (parse || v->types[s->ids[lo]] == IG_TOKEN_USER)) {
+                found = lo;
+                taken = true;
+            }
+        }
+        if (at == n) break;
+        unsigned c = (uint8_t)text[at];
+        lo = lower_bound(v, lo, hi, at, c);
+        hi = lower_bound(v, lo, hi, at, c + 1);
+    }
+    return found;
+}
+
+static bool offer(const ig_vocab *v, ig_work *w, const char *text, size_t at, size_t n, bool parse)
+{
+    size_t i = longest(v, text + at, n, parse);
+    if (i == v->special.n) return true;
+    uint32_t id = v->special.ids[i];
+    return ig_work_push(w, (ig_join){-(float)v->special.ranks[i], (uint32_t)at, id, (uint32_t)v->tokens[id].len});
+}
+
+static bool add_mark(ig_marks *m, ig_mark x)
+{
+    if (m->n == m->cap) {
+        size_t cap = m->cap ? m->cap * 2 : 16;
+        ig_mark *p = ig_realloc(m->ptr, cap, sizeof *p);
+        if (!p) return false;
+        m->ptr = p;
+        m->cap = cap;
+    }
+    m->ptr[m->n++] = x;
+    return true;
+}
+
+static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/* In phi-3 vocabularies every special token but these drops the white space behind it. */
+static bool strips_right(const ig_vocab *v, uint32_t id)
+{
+    ig_str t = v->tokens[id];
+    return v->strip_right && !ig_str_is(t, "<unk>") && !ig_str_is(t, "<s>") && !ig_str_is(t, "<|endoftext|>");
+}
+
+/* Takes the offers best first. owner[i]: 0 for a free byte, else 1 + the mark that it belongs to. */
+static bool settle(const ig_vocab *v, ig_work *w, const char *text, size_t n, bool parse, uint32_t *owner, ig_marks *out)
+{
+    while (w->n_heap) {
+        ig_join o = ig_work_pop(w);
+        size_t at = o.left, end = at + o.n_bytes, from = at, gap = 1;
+        if (owner[at]) continue;
+        if (owner[end - 1]) { /* what was taken before is no shorter, so it covers the far end if anything */
+            while (!owner[at + gap]) gap++;
+            if (!offer(v, w, text, at, gap, parse)) return false;
+            continue;
+        }
+        while (strips_right(v, o.right) && end < n && !owner[end] && is_space(text[end])) end++;
+        while ((int32_t)o.right == v->strip_left && from > 0 && !owner[from - 1] && is_space(text[from - 1])) from--;
+        if (!add_mark(out, (ig_mark){from, end - from, (int32_t)o.right})) return false;
+        for (size_t i = from; i < end; i++) owner[i] = (uint32_t)out->n;
+    }
+    return true;
+}
+
+/* Puts the marks in the order of the text. */
+static bool order(ig_marks *m, const uint32_t *owner)
+{
+    ig_marks sorted = {0};
+    size_t at = 0;
+    while (sorted.n < m->n) {
+        while (!owner[at]) at++;
+        if (!add_mark(&sorted, m->ptr[owner[at] - 1])) break;
+        at += sorted.ptr[sorted.n - 1].n;
+    }
+    bool ok = sorted.n == m->n;
+    ig_free(m->ptr);
+    *m = sorted;
+    return ok;
+}
+
+bool ig_special_find(const ig_vocab *v, ig_work *w, const char *text, size_t n, bool parse, ig_marks *out)
+{
+    w->n_heap = 0;
+    if (v->special.n == 0) return true;
+    for (size_t at = 0; at < n; at++)
+        if (!offer(v, w, text, at, n - at, parse)) return false;
+    if (w->n_heap == 0) return true;
+    uint32_t *owner = ig_calloc(n, sizeof *owner);
+    bool ok = owner && settle(v, w, text, n, parse, owner, out) && order(out, owner);
+    ig_free(owner);
+    return ok;
+}
