@@ -8,6 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__has_feature)
+#define TAP_HAS(x) __has_feature(x)
+#else
+#define TAP_HAS(x) 0
+#endif
+/* Built with a sanitizer: code runs ten times slower and memory means nothing. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || TAP_HAS(address_sanitizer) || TAP_HAS(thread_sanitizer)
+__attribute__((unused)) static const bool tap_sanitized = true;
+#else
+__attribute__((unused)) static const bool tap_sanitized = false;
+#endif
+
 static int tap_n, tap_failed;
 
 __attribute__((format(printf, 2, 3), unused)) static bool tap_ok(bool pass, const char *format, ...)

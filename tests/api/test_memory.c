@@ -6,17 +6,6 @@
 #include "ingle.h"
 #include "tests/tap.h"
 
-#if defined(__has_feature)
-#define HAS(x) __has_feature(x)
-#else
-#define HAS(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS(address_sanitizer) || HAS(thread_sanitizer)
-static const bool sanitized = true;
-#else
-static const bool sanitized = false;
-#endif
-
 /* Anonymous memory of this process in bytes, and file pages mapped. */
 static void resident(uint64_t *anonymous, uint64_t *file)
 {
@@ -82,7 +71,7 @@ int main(void)
     char path[1024];
     if (!build) build = "build";
     (void)snprintf(path, sizeof path, "%s/memory-1b.gguf", build);
-    if (sanitized) tap_skip("memory of a 1B shape", "sanitizers change what memory a process takes");
+    if (tap_sanitized) tap_skip("memory of a 1B shape", "sanitizers change what memory a process takes");
     else if (write_model(build, path)) test_memory(path);
     else tap_ok(false, "%s/bench/make_model writes a model of 700 MB", build);
     unlink(path);

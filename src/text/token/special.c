@@ -4,6 +4,7 @@
  * The tokens lie in the order of their bytes, so that a range of them narrowed byte by byte walks a trie. Every place of the text
  * offers the longest token that begins there; the best offer is taken, and a place whose offer was cut short by a better token
  * offers what fits into its gap. */
+#include "base/sort.h"
 #include "text/token/token_priv.h"
 
 static bool is_special(const ig_vocab *v, size_t id)
@@ -11,43 +12,22 @@ static bool is_special(const ig_vocab *v, size_t id)
     return v->types[id] >= IG_TOKEN_UNKNOWN && v->types[id] <= IG_TOKEN_USER && v->tokens[id].len > 0;
 }
 
-typedef bool (*before_fn)(const ig_vocab *v, uint32_t a, uint32_t b);
-
-static bool by_length(const ig_vocab *v, uint32_t a, uint32_t b)
+static bool by_length(const void *a, const void *b, const void *ctx)
 {
-    size_t x = v->tokens[a].len, y = v->tokens[b].len;
-    return x != y ? x > y : a < b;
+    const ig_vocab *v = ctx;
+    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    size_t x = v->tokens[i].len, y = v->tokens[j].len;
+    return x != y ? x > y : i < j;
 }
 
-static bool by_bytes(const ig_vocab *v, uint32_t a, uint32_t b)
+static bool by_bytes(const void *a, const void *b, const void *ctx)
 {
-    ig_str x = v->tokens[a], y = v->tokens[b];
+    const ig_vocab *v = ctx;
+    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    ig_str x = v->tokens[i], y = v->tokens[j];
     int c = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
     if (c) return c < 0;
-    return x.len != y.len ? x.len < y.len : a < b;
-}
-
-static void sink(const ig_vocab *v, uint32_t *ids, size_t i, size_t n, before_fn before)
-{
-    for (size_t c; (c = 2 * i + 1) < n; i = c) {
-        if (c + 1 < n && before(v, ids[c], ids[c + 1])) c++;
-        if (!before(v, ids[i], ids[c])) return;
-        uint32_t swap = ids[i];
-        ids[i] = ids[c];
-        ids[c] = swap;
-    }
-}
-
-/* Heap sort: n log n for every input, in place. */
-static void sort(const ig_vocab *v, uint32_t *ids, size_t n, before_fn before)
-{
-    for (size_t i = n / 2; i-- > 0;) sink(v, ids, i, n, before);
-    for (size_t k = n; k-- > 1;) {
-        uint32_t last = ids[k];
-        ids[k] = ids[0];
-        ids[0] = last;
-        sink(v, ids, 0, k, before);
-    }
+    return x.len != y.len ? x.len < y.len : i < j;
 }
 
 ig_status ig_special_index(ig_vocab *v, ig_error *err)
@@ -64,9 +44,9 @@ ig_status ig_special_index(ig_vocab *v, ig_error *err)
     size_t n = 0;
     for (size_t i = 0; i < v->n; i++)
         if (is_special(v, i)) s->ids[n++] = (uint32_t)i;
-    sort(v, s->ids, n, by_length);
+    ig_sort(s->ids, n, sizeof *s->ids, by_length, v);
     for (size_t i = 0; i < n; i++) rank_of[s->ids[i]] = (uint32_t)i;
-    sort(v, s->ids, n, by_bytes);
+    ig_sort(s->ids, n, sizeof *s->ids, by_bytes, v);
     for (size_t i = 0; i < n; i++) {
         s->ranks[i] = rank_of[s->ids[i]];
         s->first[(uint8_t)v->tokens[s->ids[i]].ptr[0] + 1]++;
