@@ -29,6 +29,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "base/sort.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -369,29 +370,10 @@ static ig_status read_tensor(cursor *c, size_t idx, uint32_t alignment, ig_tenso
                    c->path, IG_STR_ARG(t->name), *offset, at, alignment);
 }
 
-/* Sinks order[root] in the max-heap order[0..n) by data pointer. */
-static void sink(const ig_tensor *t, uint32_t *order, size_t root, size_t n)
+static bool by_data(const void *a, const void *b, const void *ctx)
 {
-    for (size_t child; (child = 2 * root + 1) < n; root = child) {
-        if (child + 1 < n && t[order[child]].data < t[order[child + 1]].data) child++;
-        if (t[order[root]].data >= t[order[child]].data) return;
-        uint32_t swap = order[root];
-        order[root] = order[child];
-        order[child] = swap;
-    }
-}
-
-/* Heap sort: no recursion, no extra memory, n log n for every input. */
-static void sort_by_data(const ig_tensor *t, uint32_t *order, size_t n)
-{
-    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    for (size_t i = n / 2; i-- > 0;) sink(t, order, i, n);
-    for (size_t last = n - 1; last > 0; last--) {
-        uint32_t swap = order[0];
-        order[0] = order[last];
-        order[last] = swap;
-        sink(t, order, 0, last);
-    }
+    const ig_tensor *t = ctx;
+    return t[*(const uint32_t *)a].data < t[*(const uint32_t *)b].data;
 }
 
 /* G13: neighbours in the order of their data must not overlap. Most files store tensors in order: no sort then. */
@@ -404,7 +386,8 @@ static ig_status check_overlap(const cursor *c, const ig_gguf *g)
     if (i >= n) return IG_OK;
     order = ig_alloc(n * sizeof *order);
     if (!order) return ig_fail(c->err, IG_NO_MEMORY, 0, "%.200s: out of memory to sort %zu tensors", c->path, n);
-    sort_by_data(g->tensors, order, n);
+    for (i = 0; i < n; i++) order[i] = (uint32_t)i;
+    ig_sort(order, n, sizeof *order, by_data, g->tensors);
     for (i = 1; i < n; i++) {
         const ig_tensor *a = &g->tensors[order[i - 1]], *b = &g->tensors[order[i]];
         if (b->data >= a->data + a->n_bytes) continue;
