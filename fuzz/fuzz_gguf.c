@@ -1,9 +1,11 @@
 /* Fuzz target of the GGUF reader: opens the input from memory and walks everything that was accepted through the public
- * getters, touching every byte that they hand out. */
+ * getters, touching every byte that they hand out; then builds the vocabulary and the plan, as opening a model does (rule G24). */
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "engine/vocab.h"
 #include "format/format.h"
+#include "model/model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -65,6 +67,23 @@ static void walk_tensor(const ig_format *f, const ig_tensor *t, const uint8_t *d
     touch(t->data, (size_t)t->n_bytes);
 }
 
+/* The second half of opening: shapes only, no weight is computed with. */
+static void build_plan(const ig_format *f)
+{
+    ig_error err = {0};
+    ig_vocab *v = NULL;
+    ig_model *m = NULL;
+    if (ig_vocab_from_format(f, &v, &err) != IG_OK) {
+        if (v || err.text[0] == 0 || err.status == IG_BUG) abort();
+        return;
+    }
+    ig_status st = ig_model_new(f, ig_kernels_get("ref", NULL), v ? ig_vocab_size(v) : 0, &m, &err);
+    if (st != IG_OK && (m || err.text[0] == 0 || err.status == IG_BUG)) abort();
+    if (st == IG_OK) sink += ig_model_workspace_bytes(m, 256, 1, 2) + ig_model_page_bytes(m, IG_KV_Q8_0);
+    ig_model_free(m);
+    ig_vocab_free(v);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     ig_format *f = NULL;
@@ -76,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < ig_format_n_meta(f); i++) walk_meta(f, ig_format_meta_at(f, i));
     for (size_t i = 0; i < ig_format_n_tensors(f); i++) walk_tensor(f, ig_format_tensor_at(f, i), data, size);
     if (ig_format_trailing_bytes(f) > size) abort();
+    build_plan(f);
     ig_format_close(f);
     return 0;
 }
