@@ -1,5 +1,6 @@
 /* Fuzz target of the GGUF reader: opens the input from memory and walks everything that was accepted through the public
- * getters, touching every byte that they hand out; then builds the vocabulary and the plan, as opening a model does (rule G24). */
+ * getters, touching every byte that they hand out; then builds the vocabulary and the plan, as opening a model does
+ * (rule G24). */
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -39,7 +40,8 @@ static void walk_meta(const ig_format *f, const ig_meta *m)
     ig_error err;
     touch(m->key.ptr, m->key.len);
     touch(m->data, (size_t)m->n_bytes);
-    if (m->elem == IG_META_STRING) walk_strings(m);
+    if (m->elem == IG_META_STRING)
+        walk_strings(m);
     else if (m->elem == IG_META_F32 || m->elem == IG_META_F64)
         for (uint64_t i = 0; i < m->n; i++) sink += ig_meta_float(m, i) > 0;
     else

@@ -33,17 +33,44 @@ static inline void tiny_add(tiny *t, const char *text, int32_t type, float score
 static inline void tiny_start(tiny *t, const char *model)
 {
     memset(t, 0, sizeof *t);
-    t->spec = (ig_vocab_spec){.model = ig_str_from(model), .tokens = t->tokens, .scores = t->scores, .types = t->types,
-                              .merges = t->merges, .bos = -1, .eos = -1, .eot = -1, .eom = -1, .unk = -1, .sep = -1,
-                              .pad = -1, .cls = -1, .mask = -1, .add_bos = -1, .add_eos = -1, .add_sep = -1,
-                              .add_space_prefix = -1, .remove_extra_whitespaces = -1};
+    t->spec = (ig_vocab_spec){.model = ig_str_from(model),
+                              .tokens = t->tokens,
+                              .scores = t->scores,
+                              .types = t->types,
+                              .merges = t->merges,
+                              .bos = -1,
+                              .eos = -1,
+                              .eot = -1,
+                              .eom = -1,
+                              .unk = -1,
+                              .sep = -1,
+                              .pad = -1,
+                              .cls = -1,
+                              .mask = -1,
+                              .add_bos = -1,
+                              .add_eos = -1,
+                              .add_sep = -1,
+                              .add_space_prefix = -1,
+                              .remove_extra_whitespaces = -1};
 }
 
 /* Byte-level: ids 0..255 are the bytes in GPT-2's alphabet, then merges, then a control and a user token. */
 static inline void tiny_bpe(tiny *t, ig_str pre)
 {
-    static const char *const merges[] = {"h e", "l l", "he ll", "hell o", "\xC4\xA0 w", "a a", "aa aa", "1 2", "12 3", "_ _",
-                                         "__ __", "\xC4\xA0 \xC4\xA0", "\xC4\xA0\xC4\xA0 \xC4\xA0\xC4\xA0", "\xC4\x8A \xC4\x8A"};
+    static const char *const merges[] = {"h e",
+                                         "l l",
+                                         "he ll",
+                                         "hell o",
+                                         "\xC4\xA0 w",
+                                         "a a",
+                                         "aa aa",
+                                         "1 2",
+                                         "12 3",
+                                         "_ _",
+                                         "__ __",
+                                         "\xC4\xA0 \xC4\xA0",
+                                         "\xC4\xA0\xC4\xA0 \xC4\xA0\xC4\xA0",
+                                         "\xC4\x8A \xC4\x8A"};
     tiny_start(t, "gpt2");
     t->spec.pre = pre;
     for (int b = 0; b < 256; b++) {
@@ -70,8 +97,9 @@ static inline void tiny_bpe(tiny *t, ig_str pre)
 /* SentencePiece: <unk> <s> </s>, 256 byte tokens, some pieces by falling score. */
 static inline void tiny_spm(tiny *t)
 {
-    static const char *const pieces[] = {"\xE2\x96\x81", "a", "b", "h", "e", "l", "o", "he", "ll", "hell", "hello", "\xE2\x96\x81h",
-                                         "\xE2\x96\x81hello", "aa", "aaaa", "\xC3\xA9", "_", "__"};
+    static const char *const pieces[] = {
+        "\xE2\x96\x81",      "a",  "b",    "h",        "e", "l", "o", "he", "ll", "hell", "hello", "\xE2\x96\x81h",
+        "\xE2\x96\x81hello", "aa", "aaaa", "\xC3\xA9", "_", "__"};
     tiny_start(t, "llama");
     tiny_add(t, "<unk>", IG_TOKEN_UNKNOWN, 0);
     tiny_add(t, "<s>", IG_TOKEN_CONTROL, 0);
@@ -90,8 +118,18 @@ static inline void tiny_spm(tiny *t)
 
 static inline void tiny_wpm(tiny *t)
 {
-    static const char *const pieces[] = {"\xE2\x96\x81hello", "\xE2\x96\x81he", "llo", "\xE2\x96\x81""a", "a", "b", "\xE2\x96\x81,",
-                                         "\xE2\x96\x81\xE4\xB8\x80", "\xE2\x96\x81""1", "1"};
+    static const char *const pieces[] = {"\xE2\x96\x81hello",
+                                         "\xE2\x96\x81he",
+                                         "llo",
+                                         "\xE2\x96\x81"
+                                         "a",
+                                         "a",
+                                         "b",
+                                         "\xE2\x96\x81,",
+                                         "\xE2\x96\x81\xE4\xB8\x80",
+                                         "\xE2\x96\x81"
+                                         "1",
+                                         "1"};
     tiny_start(t, "bert");
     tiny_add(t, "[PAD]", IG_TOKEN_CONTROL, 0);
     tiny_add(t, "[UNK]", IG_TOKEN_UNKNOWN, 0);

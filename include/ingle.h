@@ -71,8 +71,9 @@ typedef struct ingle_model ingle_model;
 
 typedef struct ingle_model_options {
     size_t size;
-    const char *kernels; /* "ref", "avx2", "avx512"; NULL: INGLE_KERNELS from the environment, else the best of the CPU */
-    bool vocab_only;     /* do not require or bind tensors (tokenize, show) */
+    const char
+        *kernels;    /* "ref", "avx2", "avx512"; NULL: INGLE_KERNELS from the environment, else the best of the CPU */
+    bool vocab_only; /* do not require or bind tensors (tokenize, show) */
 } ingle_model_options;
 
 /* Opens a GGUF file (v2, v3; the first part of a split model opens all parts). options may be NULL.
@@ -140,8 +141,8 @@ enum {
     INGLE_WRITE_SPECIAL = 4, /* detokenize: write control tokens out; without it they are left out */
     INGLE_STRIP_SPECIAL = 8  /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
 };
-/* Text to token ids. text is any bytes, n_text bytes long. Writes at most capacity ids and always sets *n_out to the full
- * number, so a call with capacity 0 measures; INGLE_TOO_LARGE when out was too small and capacity was not 0.
+/* Text to token ids. text is any bytes, n_text bytes long. Writes at most capacity ids and always sets *n_out to the
+ * full number, so a call with capacity 0 measures; INGLE_TOO_LARGE when out was too small and capacity was not 0.
  * Errors: UNSUPPORTED (file without vocabulary), NO_MEMORY. Linear in the input. */
 INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
                                       int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
@@ -181,8 +182,8 @@ INGLE_API void ingle_session_free(ingle_session *session);
 INGLE_API uint32_t ingle_session_length(const ingle_session *session);
 /* Forgets all tokens from position n on (n <= length); the KV pages behind go back to the engine. */
 INGLE_API void ingle_session_truncate(ingle_session *session, uint32_t n);
-/* Context shift, only on request: drops n_discard tokens after the first n_keep by evaluating the kept ones again, so that
- * the result equals a session that was fed the kept tokens. Errors: BAD_INPUT when the range does not exist. */
+/* Context shift, only on request: drops n_discard tokens after the first n_keep by evaluating the kept ones again, so
+ * that the result equals a session that was fed the kept tokens. Errors: BAD_INPUT when the range does not exist. */
 INGLE_API ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32_t n_discard,
                                            ingle_error *err);
 
@@ -194,9 +195,9 @@ typedef struct ingle_step_item {
     ingle_want want;        /* which logits are wanted */
     const float *logits;    /* set by the step: [rows, n_vocab], rows = 0, 1 or n_tokens; valid until the next step */
 } ingle_step_item;
-/* One forward step over any mix of prefill chunks and single tokens of many sessions. All or nothing: on error no session
- * has changed. Errors: TOO_LARGE (session would exceed n_ctx: names both numbers; more than n_batch tokens or n_logits
- * rows), BAD_INPUT (token id outside the vocabulary, a session twice), NO_MEMORY (KV pages used up). */
+/* One forward step over any mix of prefill chunks and single tokens of many sessions. All or nothing: on error no
+ * session has changed. Errors: TOO_LARGE (session would exceed n_ctx: names both numbers; more than n_batch tokens or
+ * n_logits rows), BAD_INPUT (token id outside the vocabulary, a session twice), NO_MEMORY (KV pages used up). */
 INGLE_API ingle_status ingle_engine_step(ingle_engine *engine, ingle_step_item *items, size_t n_items,
                                          ingle_error *err);
 
@@ -220,20 +221,21 @@ typedef struct ingle_logit_bias {
 
 typedef struct ingle_sampler_options {
     size_t size;
-    float temperature;        /* 0: greedy (the largest logit, the lowest id on a tie) */
-    uint32_t top_k;           /* 0: off */
-    float top_p;              /* 0 or >= 1: off */
-    float min_p;              /* 0: off */
-    float repetition_penalty; /* 0 or 1: off; positive logits are divided by it, negative ones multiplied (CTRL paper) */
-    float frequency_penalty;  /* subtracted once per occurrence */
-    float presence_penalty;   /* subtracted once if present */
-    uint32_t penalty_last_n;  /* tokens looked back at; 0: 64; UINT32_MAX: all */
-    uint64_t seed;            /* the same seed, logits and options give the same token */
-    bool seed_random;         /* ignore seed, take one from the system; ingle_sampler_seed tells which */
+    float temperature; /* 0: greedy (the largest logit, the lowest id on a tie) */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* 0 or >= 1: off */
+    float min_p;       /* 0: off */
+    float
+        repetition_penalty;  /* 0 or 1: off; positive logits are divided by it, negative ones multiplied (CTRL paper) */
+    float frequency_penalty; /* subtracted once per occurrence */
+    float presence_penalty;  /* subtracted once if present */
+    uint32_t penalty_last_n; /* tokens looked back at; 0: 64; UINT32_MAX: all */
+    uint64_t seed;           /* the same seed, logits and options give the same token */
+    bool seed_random;        /* ignore seed, take one from the system; ingle_sampler_seed tells which */
     const ingle_logit_bias *bias; /* borrowed for the call */
     size_t n_bias;
-    /* Order of the chain, names separated by ';', from: bias penalties top_k top_p min_p temperature. A stage not named is
-     * off. NULL: "bias;penalties;top_k;top_p;min_p;temperature". */
+    /* Order of the chain, names separated by ';', from: bias penalties top_k top_p min_p temperature. A stage not named
+     * is off. NULL: "bias;penalties;top_k;top_p;min_p;temperature". */
     const char *order;
 } ingle_sampler_options;
 
@@ -273,12 +275,12 @@ typedef struct ingle_generate_options {
     uint32_t n_max;           /* 0: until the model ends or the context is full */
     const char *const *stops; /* n_stops NUL-terminated strings, each non-empty */
     size_t n_stops;
-    bool ignore_end;    /* go on after an end token (benchmarks) */
-    bool write_special; /* give control tokens out as text */
-    bool shift;         /* when the context is full drop the older half and go on, instead of INGLE_FINISH_CONTEXT */
+    bool ignore_end;     /* go on after an end token (benchmarks) */
+    bool write_special;  /* give control tokens out as text */
+    bool shift;          /* when the context is full drop the older half and go on, instead of INGLE_FINISH_CONTEXT */
     uint32_t shift_keep; /* tokens at the start that a shift never drops */
-    /* Called with text as it becomes certain: whole UTF-8 characters, never part of a stop string. id is the latest token,
-     * n may be 0. Return false to stop. */
+    /* Called with text as it becomes certain: whole UTF-8 characters, never part of a stop string. id is the latest
+     * token, n may be 0. Return false to stop. */
     bool (*on_text)(void *user, const char *text, size_t n, int32_t id);
     void *user;
 } ingle_generate_options;
@@ -288,8 +290,8 @@ typedef struct ingle_generate_result {
     uint32_t n_generated;
     int32_t last_id; /* the token that was given out last and is not yet in the session, or -1: feed it to go on */
 } ingle_generate_result;
-/* Samples from the session's logits and feeds what was sampled until something ends it. Something must have been fed before.
- * No memory is allocated per token. */
+/* Samples from the session's logits and feeds what was sampled until something ends it. Something must have been fed
+ * before. No memory is allocated per token. */
 INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler,
                                       const ingle_generate_options *options, ingle_generate_result *out,
                                       ingle_error *err);

@@ -14,7 +14,8 @@
 #define TAP_HAS(x) 0
 #endif
 /* Built with a sanitizer: code runs ten times slower and memory means nothing. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || TAP_HAS(address_sanitizer) || TAP_HAS(thread_sanitizer)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || TAP_HAS(address_sanitizer) ||                     \
+    TAP_HAS(thread_sanitizer)
 __attribute__((unused)) static const bool tap_sanitized = true;
 #else
 __attribute__((unused)) static const bool tap_sanitized = false;

@@ -57,7 +57,8 @@ enum {
     C_UBATCH = 8,
     C_SEQ_MAX = 12,
     C_THREADS = 28,
-    C_THREADS_BATCH = 32, C_FLASH = 52,
+    C_THREADS_BATCH = 32,
+    C_FLASH = 52,
     C_TYPE_K = 104,
     C_TYPE_V = 108
 };
@@ -156,7 +157,8 @@ static int feed(ptr c, const int32_t *ids, int n, int pos)
 static int cmd_bench(char **a, int n_args)
 {
     int V, n_threads = atoi(a[1]), n_prompt = atoi(a[2]), n_generate = atoi(a[3]), depth = n_args > 4 ? atoi(a[4]) : 0;
-    ptr model = load(a[0], false, &V), c = context(model, depth + n_prompt + n_generate + 64, CHUNK, n_threads, 1, false);
+    ptr model = load(a[0], false, &V),
+        c = context(model, depth + n_prompt + n_generate + 64, CHUNK, n_threads, 1, false);
     int most = n_prompt > depth ? n_prompt : depth;
     int32_t *ids = malloc((size_t)(most + 1) * sizeof *ids);
     if (!ids) die("out of memory");
@@ -183,7 +185,8 @@ static int cmd_bench(char **a, int n_args)
 static int cmd_batch(char **a, int n_args)
 {
     int V, n_threads = atoi(a[1]), n_streams = atoi(a[2]), n_generate = atoi(a[3]);
-    ptr model = load(a[0], false, &V), c = context(model, n_streams * (n_generate + 64), CHUNK, n_threads, n_streams, false);
+    ptr model = load(a[0], false, &V),
+        c = context(model, n_streams * (n_generate + 64), CHUNK, n_threads, n_streams, false);
     llama_batch b = llama_batch_init(n_streams, 0, 1);
     (void)n_args;
     for (int run = 0; run < 4; run++) {

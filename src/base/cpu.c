@@ -12,10 +12,10 @@ static uint64_t xcr0(void)
 
 uint32_t ig_cpu_flags(void)
 {
-    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                              /* leaf 1, ecx */
-    enum { AVX2 = 1 << 5, BMI2 = 1 << 8, F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 };         /* leaf 7.0, ebx */
-    enum { VNNI = 1 << 11 };                                                                /* leaf 7.0, ecx */
-    enum { AVXVNNI = 1 << 4 };                                                              /* leaf 7.1, eax */
+    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                      /* leaf 1, ecx */
+    enum { AVX2 = 1 << 5, BMI2 = 1 << 8, F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 }; /* leaf 7.0, ebx */
+    enum { VNNI = 1 << 11 };                                                        /* leaf 7.0, ecx */
+    enum { AVXVNNI = 1 << 4 };                                                      /* leaf 7.1, eax */
     const uint32_t VL = 1u << 31;
     uint32_t a, b, c, d, flags = 0, c1;
     if (!__get_cpuid(1, &a, &b, &c1, &d) || !(c1 & OSXSAVE)) return 0;

@@ -5,11 +5,11 @@
 #include <stdint.h>
 
 enum {
-    IG_CPU_AVX2 = 1 << 0,     /* AVX2, FMA, F16C, BMI2: Intel Haswell (2013-), AMD Zen (2017-) */
-    IG_CPU_AVX512 = 1 << 1,   /* F, BW, DQ, VL: Intel Skylake-X (2017-), AMD Zen 4 (2022-); implies AVX2 */
+    IG_CPU_AVX2 = 1 << 0,       /* AVX2, FMA, F16C, BMI2: Intel Haswell (2013-), AMD Zen (2017-) */
+    IG_CPU_AVX512 = 1 << 1,     /* F, BW, DQ, VL: Intel Skylake-X (2017-), AMD Zen 4 (2022-); implies AVX2 */
     IG_CPU_AVX512VNNI = 1 << 2, /* + VNNI: Intel Ice Lake (2019-), AMD Zen 4 */
-    IG_CPU_AVXVNNI = 1 << 3,  /* VNNI in 256 bits: Intel Alder Lake (2021-), AMD Zen 5 */
-    IG_CPU_NEON = 1 << 4      /* arm64 baseline */
+    IG_CPU_AVXVNNI = 1 << 3,    /* VNNI in 256 bits: Intel Alder Lake (2021-), AMD Zen 5 */
+    IG_CPU_NEON = 1 << 4        /* arm64 baseline */
 };
 uint32_t ig_cpu_flags(void);
 

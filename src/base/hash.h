@@ -1,6 +1,6 @@
 /* Seeded hash and a map from byte strings to u32: open addressing, linear probing, at most half full.
- * The seed is random per map (flooding: reliability.md J08, G05); iteration order is never used, so results do not depend
- * on it. */
+ * The seed is random per map (flooding: reliability.md J08, G05); iteration order is never used, so results do not
+ * depend on it. */
 #ifndef IG_BASE_HASH_H
 #define IG_BASE_HASH_H
 
@@ -20,8 +20,8 @@ typedef struct ig_map {
 } ig_map;
 /* Room for n_max keys is made at once; false without memory. */
 bool ig_map_init(ig_map *map, size_t n_max);
-/* Adds key (borrowed) -> value. Returns false and changes nothing when the key exists (*value_out, may be NULL, is set to
- * the stored value) or the map is full. */
+/* Adds key (borrowed) -> value. Returns false and changes nothing when the key exists (*value_out, may be NULL, is set
+ * to the stored value) or the map is full. */
 bool ig_map_add(ig_map *map, ig_str key, uint32_t value, uint32_t *value_out);
 bool ig_map_get(const ig_map *map, ig_str key, uint32_t *value);
 void ig_map_fini(ig_map *map);

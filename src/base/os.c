@@ -151,7 +151,8 @@ ig_status ig_writer_commit(ig_file_writer *w, ig_error *err)
         ig_writer_abandon(w);
         return st;
     }
-    if (sync_directory_of(w->path) < 0) st = ig_fail_errno(err, IG_IO, errno, "cannot sync the folder of %.300s", w->path);
+    if (sync_directory_of(w->path) < 0)
+        st = ig_fail_errno(err, IG_IO, errno, "cannot sync the folder of %.300s", w->path);
     ig_free(w->path);
     ig_free(w->tmp);
     *w = (ig_file_writer){.fd = -1};
@@ -220,7 +221,8 @@ static void read_line(const char *path, char *out, size_t n)
     fclose(f);
 }
 
-/* Value of a cgroup v2 file at the process's own level and every one above, smallest wins; fold(text) gives one value. */
+/* Value of a cgroup v2 file at the process's own level and every one above, smallest wins; fold(text) gives one value.
+ */
 static uint64_t cgroup_min(const char *file, uint64_t (*fold)(const char *text))
 {
     char line[512], path[1024], text[128];

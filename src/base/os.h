@@ -1,5 +1,5 @@
-/* The seam to the operating system: files, maps, clock, randomness, machine facts. Everything here goes through the fault
- * shim (base/fault.h); EINTR and short transfers are handled inside (rule M09). */
+/* The seam to the operating system: files, maps, clock, randomness, machine facts. Everything here goes through the
+ * fault shim (base/fault.h); EINTR and short transfers are handled inside (rule M09). */
 #ifndef IG_BASE_OS_H
 #define IG_BASE_OS_H
 
@@ -23,8 +23,8 @@ void ig_file_unmap(ig_file *file);
 /* Reads a whole file, or standard input for fd 0, of at most buf->max_bytes; TOO_LARGE names the limit. */
 ig_status ig_file_read(const char *path, ig_buf *buf, ig_error *err);
 ig_status ig_fd_read_all(int fd, const char *name, ig_buf *buf, ig_error *err);
-/* Writes `path` so that it is either the old or the new content whole: temporary file beside it, fsync, rename, fsync of
- * the directory (rule M01). The temporary file is removed on failure. */
+/* Writes `path` so that it is either the old or the new content whole: temporary file beside it, fsync, rename, fsync
+ * of the directory (rule M01). The temporary file is removed on failure. */
 ig_status ig_file_write_atomic(const char *path, const void *data, size_t n, ig_error *err);
 
 /* The same for content that comes in pieces: begin, write as often as needed, then commit or abandon. */

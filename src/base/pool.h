@@ -1,5 +1,5 @@
-/* Thread pool: one persistent pool an engine. Work is a number of pieces that does not depend on the number of threads, so
- * results do not either. Idle threads park on a futex after a short spin. */
+/* Thread pool: one persistent pool an engine. Work is a number of pieces that does not depend on the number of threads,
+ * so results do not either. Idle threads park on a futex after a short spin. */
 #ifndef IG_BASE_POOL_H
 #define IG_BASE_POOL_H
 
@@ -8,7 +8,8 @@
 #include "base/status.h"
 
 typedef struct ig_pool ig_pool;
-/* fn is called once for each piece 0..n_pieces-1, on any thread; thread_idx in 0..n_threads-1 selects scratch memory. */
+/* fn is called once for each piece 0..n_pieces-1, on any thread; thread_idx in 0..n_threads-1 selects scratch memory.
+ */
 typedef void (*ig_piece_fn)(void *ctx, size_t piece, unsigned thread_idx);
 
 /* n_threads >= 1 counts the calling thread. Errors: NO_MEMORY, IO (thread cannot be created). */

@@ -1,4 +1,5 @@
-/* Sorting without allocation or recursion: heap sort, n log n in the worst case (qsort may allocate and has no context). */
+/* Sorting without allocation or recursion: heap sort, n log n in the worst case (qsort may allocate and has no
+ * context). */
 #ifndef IG_BASE_SORT_H
 #define IG_BASE_SORT_H
 

@@ -11,10 +11,7 @@ static const char *const names[] = {
 #undef X
 };
 
-const char *ig_status_name(ig_status status)
-{
-    return (unsigned)status < IG_STATUS_COUNT ? names[status] : "UNKNOWN";
-}
+const char *ig_status_name(ig_status status) { return (unsigned)status < IG_STATUS_COUNT ? names[status] : "UNKNOWN"; }
 
 /* Error texts quote names from files: no control character and no broken UTF-8 may reach a terminal or a log. */
 static void clean(char *text)

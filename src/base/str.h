@@ -16,7 +16,10 @@ typedef struct ig_str {
 #define IG_STR_ARG(s) (int)((s).len < 128 ? (s).len : 128), (s).ptr
 
 static inline ig_str ig_str_from(const char *z) { return (ig_str){z, strlen(z)}; }
-static inline bool ig_str_eq(ig_str a, ig_str b) { return a.len == b.len && (a.len == 0 || !memcmp(a.ptr, b.ptr, a.len)); }
+static inline bool ig_str_eq(ig_str a, ig_str b)
+{
+    return a.len == b.len && (a.len == 0 || !memcmp(a.ptr, b.ptr, a.len));
+}
 static inline bool ig_str_is(ig_str a, const char *z) { return ig_str_eq(a, ig_str_from(z)); }
 static inline bool ig_str_starts(ig_str a, ig_str prefix)
 {

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Decodes the first character of p[0..n). Returns its length 1..4 and sets *cp, or 0 (and *cp = 0xFFFD) when the bytes are
- * no valid character or n is 0. */
+/* Decodes the first character of p[0..n). Returns its length 1..4 and sets *cp, or 0 (and *cp = 0xFFFD) when the bytes
+ * are no valid character or n is 0. */
 size_t ig_utf8_decode(const char *p, size_t n, uint32_t *cp);
 /* Writes cp (must be a scalar value) to out[4]; returns its length 1..4, 0 for a value that is none. */
 size_t ig_utf8_encode(uint32_t cp, char out[4]);

@@ -11,9 +11,9 @@
 struct ingle_model {
     ig_format *file;
     const ig_kernels *kernels;
-    ig_vocab *vocab;  /* NULL: the file has none */
-    ig_model *net;    /* NULL: no tensors, or vocab_only */
-    ig_arena names;   /* NUL-terminated copies of keys and tensor names */
+    ig_vocab *vocab; /* NULL: the file has none */
+    ig_model *net;   /* NULL: no tensors, or vocab_only */
+    ig_arena names;  /* NUL-terminated copies of keys and tensor names */
     const char **meta_names, **tensor_names;
     const char *architecture, *name;
     uint64_t n_params, weight_bytes; /* over the whole directory */
@@ -38,7 +38,7 @@ struct ingle_session {
 #define IG_OPTIONS(dst, src)                                                                                           \
     do {                                                                                                               \
         memset((dst), 0, sizeof *(dst));                                                                               \
-        if (src) memcpy((dst), (src), (src)->size && (src)->size < sizeof *(dst) ? (src)->size : sizeof *(dst));      \
+        if (src) memcpy((dst), (src), (src)->size && (src)->size < sizeof *(dst) ? (src)->size : sizeof *(dst));       \
     } while (0)
 
 /* Copies an internal failure to the caller's struct. */

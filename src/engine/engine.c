@@ -16,8 +16,8 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
     uint32_t trained = ig_model_hparams(net)->n_ctx_train;
     e->n_ctx = o.n_ctx ? o.n_ctx : trained < N_CTX_DEFAULT ? trained : N_CTX_DEFAULT;
     if (e->n_ctx > trained)
-        return ig_fail(err, IG_TOO_LARGE, 0, "%s: a context of %u tokens was asked for, the model was trained on %u", path,
-                       e->n_ctx, trained);
+        return ig_fail(err, IG_TOO_LARGE, 0, "%s: a context of %u tokens was asked for, the model was trained on %u",
+                       path, e->n_ctx, trained);
     if ((unsigned)o.kv > INGLE_KV_Q8_0) return ig_fail(err, IG_BAD_INPUT, 0, "KV type %d is not known", (int)o.kv);
     e->n_batch = o.n_batch ? o.n_batch : N_BATCH_DEFAULT;
     e->n_sessions_max = o.n_sessions ? o.n_sessions : 1;
@@ -27,10 +27,11 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
         return ig_fail(err, IG_TOO_LARGE, 0, "%u threads were asked for, at most 1024 can be used", e->n_threads);
     if (e->n_batch > e->n_ctx * (uint64_t)e->n_sessions_max) e->n_batch = e->n_ctx * e->n_sessions_max;
     if (e->n_sessions_max > 65536 || e->n_logits > 1u << 20)
-        return ig_fail(err, IG_TOO_LARGE, 0, "%u sessions and %u logit rows were asked for, at most 65536 and 1048576 can be",
+        return ig_fail(err, IG_TOO_LARGE, 0,
+                       "%u sessions and %u logit rows were asked for, at most 65536 and 1048576 can be",
                        e->n_sessions_max, e->n_logits);
-    *run = (ig_run_options){.n_threads = e->n_threads, .n_batch = e->n_batch, .n_logits = e->n_logits,
-                            .kv = kv_kinds[o.kv]};
+    *run = (ig_run_options){
+        .n_threads = e->n_threads, .n_batch = e->n_batch, .n_logits = e->n_logits, .kv = kv_kinds[o.kv]};
     uint64_t per_session = (e->n_ctx + IG_PAGE_TOKENS - 1) / IG_PAGE_TOKENS, pages = per_session * e->n_sessions_max;
     if (o.kv_bytes_max) {
         uint64_t most = o.kv_bytes_max / ig_model_page_bytes(net, run->kv);
@@ -39,8 +40,9 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
                            (unsigned long long)ig_model_page_bytes(net, run->kv), (unsigned long long)o.kv_bytes_max);
         if (most < pages) pages = most;
     }
-    if (pages > UINT32_MAX / 2) return ig_fail(err, IG_TOO_LARGE, 0, "%llu KV pages were asked for, at most %u can be used",
-                                               (unsigned long long)pages, UINT32_MAX / 2);
+    if (pages > UINT32_MAX / 2)
+        return ig_fail(err, IG_TOO_LARGE, 0, "%llu KV pages were asked for, at most %u can be used",
+                       (unsigned long long)pages, UINT32_MAX / 2);
     run->n_pages = (uint32_t)pages;
     return IG_OK;
 }
@@ -83,7 +85,8 @@ ingle_status ingle_session_new(ingle_engine *engine, ingle_session **out, ingle_
     *out = NULL;
     if (engine->n_sessions == engine->n_sessions_max)
         return ig_pass(ig_fail(&e, IG_TOO_LARGE, 0, "%u sessions live already, the engine holds %u", engine->n_sessions,
-                               engine->n_sessions_max), &e, err);
+                               engine->n_sessions_max),
+                       &e, err);
     ingle_session *s = ig_calloc(1, sizeof *s);
     if (!s) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a session"), &e, err);
     s->engine = engine;
@@ -125,10 +128,11 @@ static ig_status check_room(const ingle_session *s, uint64_t n, ig_error *err)
 {
     uint64_t end = s->seq.n_tokens + n;
     if (end <= s->engine->n_ctx) return IG_OK;
-    return ig_fail(err, IG_TOO_LARGE, 0,
-                   "%llu tokens do not fit: the session would hold %llu, the context holds %u (a larger --ctx helps up to %u)",
-                   (unsigned long long)n, (unsigned long long)end, s->engine->n_ctx,
-                   ig_model_hparams(s->engine->model->net)->n_ctx_train);
+    return ig_fail(
+        err, IG_TOO_LARGE, 0,
+        "%llu tokens do not fit: the session would hold %llu, the context holds %u (a larger --ctx helps up to %u)",
+        (unsigned long long)n, (unsigned long long)end, s->engine->n_ctx,
+        ig_model_hparams(s->engine->model->net)->n_ctx_train);
 }
 
 /* The last row of a step's logits becomes the session's own. */
@@ -151,15 +155,17 @@ static ig_status step(ingle_engine *engine, ingle_step_item *items, size_t n_ite
         if (!it->session || it->session->engine != engine)
             return ig_fail(err, IG_BAD_INPUT, i, "item %zu of the step has no session of this engine", i);
         if ((unsigned)it->want > INGLE_WANT_ALL)
-            return ig_fail(err, IG_BAD_INPUT, i, "item %zu of the step wants %d, expected none, last or all", i, (int)it->want);
+            return ig_fail(err, IG_BAD_INPUT, i, "item %zu of the step wants %d, expected none, last or all", i,
+                           (int)it->want);
         IG_TRY(check_room(it->session, it->n_tokens, err));
-        engine->items[i] = (ig_step_item){.seq = &it->session->seq, .tokens = it->tokens, .n = it->n_tokens,
-                                          .want = (ig_want)it->want};
+        engine->items[i] = (ig_step_item){
+            .seq = &it->session->seq, .tokens = it->tokens, .n = it->n_tokens, .want = (ig_want)it->want};
     }
     IG_TRY(ig_step(engine->run, engine->items, n_items, err));
     for (size_t i = 0; i < n_items; i++) {
         ingle_session *s = items[i].session;
-        memmove(s->tokens + s->seq.n_tokens - items[i].n_tokens, items[i].tokens, items[i].n_tokens * sizeof *s->tokens);
+        memmove(s->tokens + s->seq.n_tokens - items[i].n_tokens, items[i].tokens,
+                items[i].n_tokens * sizeof *s->tokens);
         items[i].logits = engine->items[i].logits;
         keep_logits(s, &engine->items[i]);
     }
@@ -205,10 +211,12 @@ ingle_status ingle_session_feed_text(ingle_session *session, const char *text, s
     ig_error e;
     ig_ids ids = {0};
     const ingle_model *m = session->engine->model;
-    unsigned f = (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
-    ig_status st = m->vocab ? ig_tokenize(m->vocab, text, n_text, f, &ids, &e)
-                            : ig_fail(&e, IG_UNSUPPORTED, 0, "%s: the file has no vocabulary, feed token ids instead of text",
-                                      ig_format_path(m->file));
+    unsigned f =
+        (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
+    ig_status st =
+        m->vocab ? ig_tokenize(m->vocab, text, n_text, f, &ids, &e)
+                 : ig_fail(&e, IG_UNSUPPORTED, 0, "%s: the file has no vocabulary, feed token ids instead of text",
+                           ig_format_path(m->file));
     if (st == IG_OK) st = feed(session, ids.ptr, ids.len, &e);
     ig_free(ids.ptr);
     return ig_pass(st, &e, err);
@@ -220,9 +228,11 @@ ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32
     uint64_t end = (uint64_t)n_keep + n_discard;
     uint32_t length = session->seq.n_tokens;
     if (n_discard == 0 || end >= length)
-        return ig_pass(ig_fail(&e, IG_BAD_INPUT, 0,
-                               "cannot drop %u tokens after the first %u: the session holds %u and must keep at least one behind",
-                               n_discard, n_keep, length), &e, err);
+        return ig_pass(
+            ig_fail(&e, IG_BAD_INPUT, 0,
+                    "cannot drop %u tokens after the first %u: the session holds %u and must keep at least one behind",
+                    n_discard, n_keep, length),
+            &e, err);
     /* The tail is fed again behind the head. It moves down inside `tokens`; feed copies it onto itself. */
     memmove(session->tokens + n_keep, session->tokens + end, (length - end) * sizeof *session->tokens);
     ig_seq_truncate(session->engine->run, &session->seq, n_keep);

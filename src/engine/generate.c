@@ -1,5 +1,6 @@
-/* Generation: the loop that samples, turns tokens into text, watches for ends and feeds. Shared by the command line and, later,
- * the worker. Nothing is allocated per token: the stream and the piece buffer are made before the first one. */
+/* Generation: the loop that samples, turns tokens into text, watches for ends and feeds. Shared by the command line
+ * and, later, the worker. Nothing is allocated per token: the stream and the piece buffer are made before the first
+ * one. */
 #include "engine/api.h"
 #include "engine/stream.h"
 
@@ -25,7 +26,8 @@ static ig_status prepare(generation *g, ig_error *err)
     IG_TRY(ig_stream_new(g->o.stops, g->o.n_stops, PIECE_BYTES_START, &g->stream, err));
     ig_buf_init(&g->piece, PIECE_BYTES_MAX);
     char zeros[PIECE_BYTES_START] = {0};
-    if (!ig_buf_add(&g->piece, zeros, sizeof zeros)) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of a token");
+    if (!ig_buf_add(&g->piece, zeros, sizeof zeros))
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of a token");
     return IG_OK;
 }
 
@@ -61,8 +63,8 @@ static ig_status make_room(generation *g, ig_error *err)
         return IG_OK;
     }
     if (keep >= n_ctx - 1)
-        return ig_fail(err, IG_BAD_INPUT, 0, "a context shift cannot keep %u of %u tokens, expected at most %u", keep, n_ctx,
-                       n_ctx - 2);
+        return ig_fail(err, IG_BAD_INPUT, 0, "a context shift cannot keep %u of %u tokens, expected at most %u", keep,
+                       n_ctx, n_ctx - 2);
     uint32_t discard = (n_ctx - keep) / 2;
     if (ingle_session_shift(s, keep, discard ? discard : 1, &e) != INGLE_OK)
         return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
@@ -73,7 +75,8 @@ static ig_status one_token(generation *g, ig_error *err)
 {
     int32_t id;
     ingle_error e;
-    if (ingle_sample(g->sampler, g->s->logits, &id, &e) != INGLE_OK) return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
+    if (ingle_sample(g->sampler, g->s->logits, &id, &e) != INGLE_OK)
+        return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
     if (!g->o.ignore_end && ingle_token_is_end(g->s->engine->model, id)) {
         g->r->finish = INGLE_FINISH_END;
         return IG_OK;

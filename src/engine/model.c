@@ -51,7 +51,8 @@ static ig_status copy_names(ingle_model *m, ig_error *err)
     IG_TRY(ig_format_str(m->file, "general.name", false, &name, err));
     m->architecture = ok ? ig_arena_copy(&m->names, arch.ptr, arch.len) : NULL;
     m->name = ok ? ig_arena_copy(&m->names, name.ptr, name.len) : NULL;
-    return m->architecture && m->name ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the names of the model");
+    return m->architecture && m->name ? IG_OK
+                                      : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the names of the model");
 }
 
 static ig_status open_all(ingle_model *m, const char *path, const ingle_model_options *options, ig_error *err)
@@ -96,16 +97,43 @@ void ingle_model_close(ingle_model *model)
 static const char *file_type_name(const ig_format *f)
 {
     static const char *const names[] = {
-        [0] = "F32",          [1] = "F16",          [2] = "Q4_0",         [3] = "Q4_1",          [7] = "Q8_0",
-        [8] = "Q5_0",         [9] = "Q5_1",         [10] = "Q2_K",        [11] = "Q3_K - Small", [12] = "Q3_K - Medium",
-        [13] = "Q3_K - Large", [14] = "Q4_K - Small", [15] = "Q4_K - Medium", [16] = "Q5_K - Small",
-        [17] = "Q5_K - Medium", [18] = "Q6_K",       [19] = "IQ2_XXS",     [20] = "IQ2_XS",       [21] = "Q2_K - Small",
-        [22] = "IQ3_XS",      [23] = "IQ3_XXS",     [24] = "IQ1_S",       [25] = "IQ4_NL",       [26] = "IQ3_S",
-        [27] = "IQ3_M",       [28] = "IQ2_S",       [29] = "IQ2_M",       [30] = "IQ4_XS",       [31] = "IQ1_M",
-        [32] = "BF16",        [36] = "TQ1_0",       [37] = "TQ2_0",       [38] = "MXFP4 MoE",
+        [0] = "F32",
+        [1] = "F16",
+        [2] = "Q4_0",
+        [3] = "Q4_1",
+        [7] = "Q8_0",
+        [8] = "Q5_0",
+        [9] = "Q5_1",
+        [10] = "Q2_K",
+        [11] = "Q3_K - Small",
+        [12] = "Q3_K - Medium",
+        [13] = "Q3_K - Large",
+        [14] = "Q4_K - Small",
+        [15] = "Q4_K - Medium",
+        [16] = "Q5_K - Small",
+        [17] = "Q5_K - Medium",
+        [18] = "Q6_K",
+        [19] = "IQ2_XXS",
+        [20] = "IQ2_XS",
+        [21] = "Q2_K - Small",
+        [22] = "IQ3_XS",
+        [23] = "IQ3_XXS",
+        [24] = "IQ1_S",
+        [25] = "IQ4_NL",
+        [26] = "IQ3_S",
+        [27] = "IQ3_M",
+        [28] = "IQ2_S",
+        [29] = "IQ2_M",
+        [30] = "IQ4_XS",
+        [31] = "IQ1_M",
+        [32] = "BF16",
+        [36] = "TQ1_0",
+        [37] = "TQ2_0",
+        [38] = "MXFP4 MoE",
     };
     uint32_t type = UINT32_MAX;
-    if (ig_format_u32(f, "general.file_type", false, &type, NULL) != IG_OK || type >= sizeof names / sizeof *names) return "";
+    if (ig_format_u32(f, "general.file_type", false, &type, NULL) != IG_OK || type >= sizeof names / sizeof *names)
+        return "";
     return names[type] ? names[type] : "";
 }
 
@@ -148,7 +176,8 @@ ingle_status ingle_model_memory(const ingle_model *model, uint32_t n_ctx, ingle_
     ig_error e;
     if (!model->net)
         return ig_pass(ig_fail(&e, IG_UNSUPPORTED, 0, "%s: no tensors are loaded, so there is no memory to reckon",
-                               ig_format_path(model->file)), &e, err);
+                               ig_format_path(model->file)),
+                       &e, err);
     if ((unsigned)kv > INGLE_KV_Q8_0)
         return ig_pass(ig_fail(&e, IG_BAD_INPUT, 0, "KV type %d is not known", (int)kv), &e, err);
     uint64_t ctx = n_ctx ? n_ctx : ig_model_hparams(model->net)->n_ctx_train;
@@ -165,11 +194,12 @@ ingle_status ingle_model_memory(const ingle_model *model, uint32_t n_ctx, ingle_
 
 static const char *meta_type_name(const ig_meta *m)
 {
-    static const char *const scalar[IG_META_TYPES] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string",
-                                                      "array", "u64", "i64", "f64"};
-    static const char *const array[IG_META_TYPES] = {
-        "array of u8", "array of i8", "array of u16", "array of i16", "array of u32", "array of i32", "array of f32",
-        "array of bool", "array of string", "array", "array of u64", "array of i64", "array of f64"};
+    static const char *const scalar[IG_META_TYPES] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                                      "bool", "string", "array", "u64", "i64", "f64"};
+    static const char *const array[IG_META_TYPES] = {"array of u8",     "array of i8",  "array of u16", "array of i16",
+                                                     "array of u32",    "array of i32", "array of f32", "array of bool",
+                                                     "array of string", "array",        "array of u64", "array of i64",
+                                                     "array of f64"};
     return m->type == IG_META_ARRAY ? array[m->elem] : scalar[m->type];
 }
 
@@ -190,7 +220,9 @@ bool ingle_model_tensor(const ingle_model *model, uint64_t i, ingle_tensor *out)
 {
     if (i >= ig_format_n_tensors(model->file)) return false;
     const ig_tensor *t = ig_format_tensor_at(model->file, (size_t)i);
-    *out = (ingle_tensor){.name = model->tensor_names[i], .type = ig_dtype_row(t->type)->name, .n_dims = t->n_dims,
+    *out = (ingle_tensor){.name = model->tensor_names[i],
+                          .type = ig_dtype_row(t->type)->name,
+                          .n_dims = t->n_dims,
                           .n_bytes = t->n_bytes};
     memcpy(out->ne, t->ne, sizeof out->ne);
     return true;
@@ -219,20 +251,24 @@ static int float_text(double v, bool single, char out[64])
     return snprintf(out, 64, "%.*g", single ? 9 : 17, v);
 }
 
-bool ingle_model_meta_text(const ingle_model *model, uint64_t i, uint64_t elem, char *out, size_t capacity, size_t *n_out)
+bool ingle_model_meta_text(const ingle_model *model, uint64_t i, uint64_t elem, char *out, size_t capacity,
+                           size_t *n_out)
 {
     if (i >= ig_format_n_meta(model->file)) return false;
     const ig_meta *m = ig_format_meta_at(model->file, (size_t)i);
     if (elem >= m->n) return false;
     char number[64];
     ig_str text = {number, 0};
-    if (m->elem == IG_META_STRING) text = string_at(m, elem);
+    if (m->elem == IG_META_STRING)
+        text = string_at(m, elem);
     else if (m->elem == IG_META_F32 || m->elem == IG_META_F64)
         text.len = (size_t)float_text(ig_meta_float(m, elem), m->elem == IG_META_F32, number);
-    else if (m->elem == IG_META_BOOL) text = ig_meta_int(m, elem) ? IG_STR("true") : IG_STR("false");
+    else if (m->elem == IG_META_BOOL)
+        text = ig_meta_int(m, elem) ? IG_STR("true") : IG_STR("false");
     else if (m->elem == IG_META_U64)
         text.len = (size_t)snprintf(number, sizeof number, "%" PRIu64, (uint64_t)ig_meta_int(m, elem));
-    else text.len = (size_t)snprintf(number, sizeof number, "%" PRId64, ig_meta_int(m, elem));
+    else
+        text.len = (size_t)snprintf(number, sizeof number, "%" PRId64, ig_meta_int(m, elem));
     *n_out = text.len;
     if (capacity) memcpy(out, text.ptr, text.len < capacity ? text.len : capacity);
     return true;
@@ -256,7 +292,8 @@ ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n
 {
     ig_error e;
     ig_ids ids = {0};
-    unsigned f = (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
+    unsigned f =
+        (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
     *n_out = 0;
     ig_status st = need_vocab(model, &e);
     if (st == IG_OK) st = ig_tokenize(model->vocab, text, n_text, f, &ids, &e);
@@ -291,4 +328,7 @@ ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size
     return ig_pass(st, &e, err);
 }
 
-bool ingle_token_is_end(const ingle_model *model, int32_t id) { return model->vocab && ig_vocab_is_end(model->vocab, id); }
+bool ingle_token_is_end(const ingle_model *model, int32_t id)
+{
+    return model->vocab && ig_vocab_is_end(model->vocab, id);
+}

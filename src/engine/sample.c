@@ -1,9 +1,9 @@
 /* Sampling: a chain of stages over candidates (logit, id), then one draw.
  *
- * Order of candidates is total (logit falling, id rising), so every selection is deterministic. Sums are taken in binary64 in
- * candidate order. Random numbers: xoshiro256** (Blackman and Vigna 2018, public domain) seeded by SplitMix64. Memory is
- * allocated at creation alone. Repetition penalty: Keskar et al. 2019 (CTRL, arXiv 1909.05858); min-p: Nguyen et al. 2024
- * (arXiv 2407.01082); top-p: Holtzman et al. 2019 (arXiv 1904.09751). */
+ * Order of candidates is total (logit falling, id rising), so every selection is deterministic. Sums are taken in
+ * binary64 in candidate order. Random numbers: xoshiro256** (Blackman and Vigna 2018, public domain) seeded by
+ * SplitMix64. Memory is allocated at creation alone. Repetition penalty: Keskar et al. 2019 (CTRL, arXiv 1909.05858);
+ * min-p: Nguyen et al. 2024 (arXiv 2407.01082); top-p: Holtzman et al. 2019 (arXiv 1904.09751). */
 #include <math.h>
 
 #include "base/os.h"
@@ -21,7 +21,7 @@ typedef void (*stage_fn)(ingle_sampler *s);
 
 struct ingle_sampler {
     ingle_sampler_options o;
-    float *bias;      /* [n_vocab] what is added, NULL: nothing */
+    float *bias; /* [n_vocab] what is added, NULL: nothing */
     uint32_t n_vocab;
     stage_fn stages[STAGES_MAX];
     size_t n_stages;
@@ -120,8 +120,8 @@ static void stage_top_k(ingle_sampler *s)
     s->n = k;
 }
 
-/* Keeps the best candidates whose probabilities reach top_p together. Takes the best off a heap one by one, so that a large
- * vocabulary is not sorted as a whole. */
+/* Keeps the best candidates whose probabilities reach top_p together. Takes the best off a heap one by one, so that a
+ * large vocabulary is not sorted as a whole. */
 static void stage_top_p(ingle_sampler *s)
 {
     if (!(s->o.top_p > 0 && s->o.top_p < 1) || s->n < 2) return;
@@ -189,8 +189,8 @@ static ig_status add_stage(ingle_sampler *s, ig_str name, ig_error *err)
         s->greedy = s->greedy || (stage_table[t].fn == stage_temperature && s->o.temperature == 0);
         return IG_OK;
     }
-    return ig_fail(err, IG_BAD_INPUT, 0, "sampler stage \"%.*s\" is not known, expected names from %s", IG_STR_ARG(name),
-                   ORDER_DEFAULT);
+    return ig_fail(err, IG_BAD_INPUT, 0, "sampler stage \"%.*s\" is not known, expected names from %s",
+                   IG_STR_ARG(name), ORDER_DEFAULT);
 }
 
 static ig_status read_order(ingle_sampler *s, const char *order, ig_error *err)
@@ -221,10 +221,11 @@ static ig_status check_options(const ingle_sampler *s, ig_error *err)
     IG_TRY(check_number("presence_penalty", o->presence_penalty, -1e6f, 1e6f, err));
     for (size_t i = 0; i < o->n_bias; i++) {
         if (o->bias[i].id < 0 || (uint32_t)o->bias[i].id >= s->n_vocab)
-            return ig_fail(err, IG_BAD_INPUT, i, "logit bias names token %d, the vocabulary has %u", o->bias[i].id, s->n_vocab);
+            return ig_fail(err, IG_BAD_INPUT, i, "logit bias names token %d, the vocabulary has %u", o->bias[i].id,
+                           s->n_vocab);
         if (!(o->bias[i].bias < INFINITY))
-            return ig_fail(err, IG_BAD_INPUT, i, "logit bias of token %d is %g, expected a number or -inf", o->bias[i].id,
-                           (double)o->bias[i].bias);
+            return ig_fail(err, IG_BAD_INPUT, i, "logit bias of token %d is %g, expected a number or -inf",
+                           o->bias[i].id, (double)o->bias[i].bias);
     }
     return IG_OK;
 }
@@ -323,8 +324,10 @@ void ingle_sampler_accept(ingle_sampler *s, const int32_t *ids, size_t n)
         if (ids[i] < 0 || (uint32_t)ids[i] >= s->n_vocab) continue;
         s->counts[ids[i]]++;
         if (!s->ring) continue;
-        if (s->ring_len == s->n_ring) s->counts[s->ring[s->ring_at]]--;
-        else s->ring_len++;
+        if (s->ring_len == s->n_ring)
+            s->counts[s->ring[s->ring_at]]--;
+        else
+            s->ring_len++;
         s->ring[s->ring_at] = ids[i];
         s->ring_at = (s->ring_at + 1) % s->n_ring;
     }
@@ -359,9 +362,11 @@ ingle_status ingle_sample(ingle_sampler *s, const float *logits, int32_t *out, i
     }
     for (size_t i = 0; i < s->n_stages && s->n; i++) s->stages[i](s);
     if (s->n == 0)
-        return ig_pass(ig_fail(&e, IG_BAD_INPUT, 0,
-                               "no token can be chosen: every one of the %u logits is NaN, infinite or forbidden by a bias",
-                               s->n_vocab), &e, err);
+        return ig_pass(
+            ig_fail(&e, IG_BAD_INPUT, 0,
+                    "no token can be chosen: every one of the %u logits is NaN, infinite or forbidden by a bias",
+                    s->n_vocab),
+            &e, err);
     *out = choose(s);
     ingle_sampler_accept(s, out, 1);
     return INGLE_OK;
@@ -373,7 +378,8 @@ static ig_status logprobs(uint32_t n_vocab, const float *logits, int32_t id, ing
     if (id < 0 || (uint32_t)id >= n_vocab)
         return ig_fail(err, IG_BAD_INPUT, 0, "token id %d is outside the vocabulary of %u tokens", id, n_vocab);
     if (n_top > n_vocab)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%zu log probabilities were asked for, the vocabulary has %u tokens", n_top, n_vocab);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%zu log probabilities were asked for, the vocabulary has %u tokens",
+                       n_top, n_vocab);
     float best = -INFINITY;
     double sum = 0;
     for (uint32_t i = 0; i < n_vocab; i++)

@@ -37,10 +37,12 @@ static bool compile(ig_stream *s, stop *p, const char *text)
 
 static ig_status check_stops(const char *const *stops, size_t n, ig_error *err)
 {
-    if (n > IG_STOPS_MAX) return ig_fail(err, IG_TOO_LARGE, 0, "%zu stop strings were given, at most %d can be", n, IG_STOPS_MAX);
+    if (n > IG_STOPS_MAX)
+        return ig_fail(err, IG_TOO_LARGE, 0, "%zu stop strings were given, at most %d can be", n, IG_STOPS_MAX);
     for (size_t i = 0; i < n; i++) {
         size_t len = strlen(stops[i]);
-        if (len == 0) return ig_fail(err, IG_BAD_INPUT, i, "stop string %zu is empty, expected at least one character", i + 1);
+        if (len == 0)
+            return ig_fail(err, IG_BAD_INPUT, i, "stop string %zu is empty, expected at least one character", i + 1);
         if (len > IG_STOP_BYTES_MAX)
             return ig_fail(err, IG_TOO_LARGE, i, "stop string %zu has %zu bytes, at most %d are allowed", i + 1, len,
                            IG_STOP_BYTES_MAX);
@@ -104,15 +106,18 @@ static size_t see(ig_stream *s, char c)
     return longest;
 }
 
-/* Moves the first n held bytes to `out` as valid UTF-8. With `last` a broken tail is written as U+FFFD, else it stays held. */
+/* Moves the first n held bytes to `out` as valid UTF-8. With `last` a broken tail is written as U+FFFD, else it stays
+ * held. */
 static void release(ig_stream *s, size_t n, bool last)
 {
     size_t at = 0, whole = last ? n : ig_utf8_whole(s->held.ptr, n);
     while (at < whole) {
         uint32_t cp;
         size_t len = ig_utf8_decode(s->held.ptr + at, whole - at, &cp);
-        if (len) ig_buf_add(&s->out, s->held.ptr + at, len);
-        else ig_buf_add(&s->out, "\xEF\xBF\xBD", 3);
+        if (len)
+            ig_buf_add(&s->out, s->held.ptr + at, len);
+        else
+            ig_buf_add(&s->out, "\xEF\xBF\xBD", 3);
         at += len ? len : 1;
     }
     memmove(s->held.ptr, s->held.ptr + at, s->held.len - at);

@@ -8,12 +8,18 @@ static const struct {
     const char *name;
     size_t offset;
 } id_keys[] = {
-#define KEY(name, field) {name, offsetof(ig_vocab_spec, field)}
-#define CHECKED(name) {name, SIZE_MAX}
-    KEY("bos", bos),       KEY("eos", eos),       KEY("eot", eot),      KEY("eom", eom),      KEY("unknown", unk),
-    KEY("separator", sep), KEY("seperator", sep), KEY("padding", pad),  KEY("cls", cls),      KEY("mask", mask),
-    CHECKED("fim_pre"),    CHECKED("fim_suf"),    CHECKED("fim_mid"),   CHECKED("fim_pad"),   CHECKED("fim_rep"),
-    CHECKED("fim_sep"),    CHECKED("prefix"),     CHECKED("suffix"),    CHECKED("middle"),
+#define KEY(name, field)                                                                                               \
+    {                                                                                                                  \
+        name, offsetof(ig_vocab_spec, field)                                                                           \
+    }
+#define CHECKED(name)                                                                                                  \
+    {                                                                                                                  \
+        name, SIZE_MAX                                                                                                 \
+    }
+    KEY("bos", bos),       KEY("eos", eos),       KEY("eot", eot),     KEY("eom", eom),    KEY("unknown", unk),
+    KEY("separator", sep), KEY("seperator", sep), KEY("padding", pad), KEY("cls", cls),    KEY("mask", mask),
+    CHECKED("fim_pre"),    CHECKED("fim_suf"),    CHECKED("fim_mid"),  CHECKED("fim_pad"), CHECKED("fim_rep"),
+    CHECKED("fim_sep"),    CHECKED("prefix"),     CHECKED("suffix"),   CHECKED("middle"),
 #undef KEY
 #undef CHECKED
 };
@@ -38,8 +44,8 @@ static ig_status read_ids(const ig_format *f, ig_vocab_spec *spec, ig_error *err
         if (!ig_format_meta(f, key)) continue;
         IG_TRY(ig_format_u32(f, key, false, &id, err));
         if (id >= spec->n_tokens)
-            return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %u, expected less than the %zu tokens", ig_format_path(f), key, id,
-                           spec->n_tokens);
+            return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %u, expected less than the %zu tokens", ig_format_path(f),
+                           key, id, spec->n_tokens);
         if (id_keys[i].offset != SIZE_MAX) *(int64_t *)(void *)((char *)spec + id_keys[i].offset) = id;
     }
     return IG_OK;
@@ -79,8 +85,8 @@ static ig_status read_flags(const ig_format *f, ig_vocab_spec *spec, ig_error *e
 static ig_status same_length(const ig_format *f, const char *key, const ig_meta *m, size_t n, ig_error *err)
 {
     if (!m || m->n == n) return IG_OK;
-    return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s has %llu entries, expected one for each of %zu tokens", ig_format_path(f), key,
-                   (unsigned long long)m->n, n);
+    return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s has %llu entries, expected one for each of %zu tokens",
+                   ig_format_path(f), key, (unsigned long long)m->n, n);
 }
 
 typedef struct arrays { /* decoded copies of the file's unaligned arrays; owned */
@@ -105,7 +111,8 @@ static ig_status read_arrays(const ig_format *f, ig_vocab_spec *spec, arrays *a,
     a->scores = scores ? ig_calloc(spec->n_tokens, sizeof *a->scores) : NULL;
     a->types = types ? ig_calloc(spec->n_tokens, sizeof *a->types) : NULL;
     if (!a->tokens || !a->merges || (scores && !a->scores) || (types && !a->types))
-        return ig_fail(err, IG_NO_MEMORY, 0, "%s: out of memory for a vocabulary of %zu tokens", ig_format_path(f), spec->n_tokens);
+        return ig_fail(err, IG_NO_MEMORY, 0, "%s: out of memory for a vocabulary of %zu tokens", ig_format_path(f),
+                       spec->n_tokens);
     ig_meta_strings(tokens, a->tokens);
     if (merges) ig_meta_strings(merges, a->merges);
     for (size_t i = 0; i < spec->n_tokens; i++) {
@@ -145,7 +152,8 @@ static ig_status build(const ig_format *f, ig_vocab_spec *spec, arrays *a, ig_vo
 
 ig_status ig_vocab_from_format(const ig_format *f, ig_vocab **out, ig_error *err)
 {
-    ig_vocab_spec spec = {.bos = -1, .eos = -1, .eot = -1, .eom = -1, .unk = -1, .sep = -1, .pad = -1, .cls = -1, .mask = -1};
+    ig_vocab_spec spec = {
+        .bos = -1, .eos = -1, .eot = -1, .eom = -1, .unk = -1, .sep = -1, .pad = -1, .cls = -1, .mask = -1};
     arrays a = {0};
     *out = NULL;
     if (!ig_format_meta(f, "tokenizer.ggml.model")) return IG_OK;

@@ -13,17 +13,29 @@
 #include "tensor/tensor.h"
 
 typedef enum ig_meta_type { /* ids as GGUF stores them */
-    IG_META_U8 = 0, IG_META_I8, IG_META_U16, IG_META_I16, IG_META_U32, IG_META_I32, IG_META_F32, IG_META_BOOL,
-    IG_META_STRING, IG_META_ARRAY, IG_META_U64, IG_META_I64, IG_META_F64, IG_META_TYPES
+                            IG_META_U8 = 0,
+                            IG_META_I8,
+                            IG_META_U16,
+                            IG_META_I16,
+                            IG_META_U32,
+                            IG_META_I32,
+                            IG_META_F32,
+                            IG_META_BOOL,
+                            IG_META_STRING,
+                            IG_META_ARRAY,
+                            IG_META_U64,
+                            IG_META_I64,
+                            IG_META_F64,
+                            IG_META_TYPES
 } ig_meta_type;
 
 typedef struct ig_meta {
-    ig_str key;         /* borrowed; ASCII, no NUL */
-    ig_meta_type type;  /* for an array IG_META_ARRAY */
-    ig_meta_type elem;  /* element type; = type for a scalar */
-    uint64_t n;         /* elements; 1 for a scalar */
+    ig_str key;          /* borrowed; ASCII, no NUL */
+    ig_meta_type type;   /* for an array IG_META_ARRAY */
+    ig_meta_type elem;   /* element type; = type for a scalar */
+    uint64_t n;          /* elements; 1 for a scalar */
     const uint8_t *data; /* first element as stored, little-endian, unaligned; lengths were checked */
-    uint64_t n_bytes;   /* bytes from data to the end of the value */
+    uint64_t n_bytes;    /* bytes from data to the end of the value */
 } ig_meta;
 
 typedef struct ig_format ig_format;

@@ -29,8 +29,8 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "base/sort.h"
 #include "base/mem.h"
+#include "base/sort.h"
 #include "base/utf8.h"
 
 /* Bounded cursor. at <= size always holds. */

@@ -16,7 +16,8 @@ typedef struct level {
     void (*fill)(ig_kernels *k, uint32_t cpu);
 } level;
 
-static const level levels[] = { /* weakest first; a level is its own entries over those before it */
+static const level levels[] = {
+    /* weakest first; a level is its own entries over those before it */
     {"ref", 0, "", ig_kernels_fill_ref},
 #if defined(IG_KERNELS_X86)
     {"avx2", IG_CPU_AVX2, "AVX2, FMA and F16C", ig_kernels_fill_avx2},
@@ -48,8 +49,8 @@ const char *const *ig_kernel_levels(void)
 static const ig_kernels *at(int i, ig_error *err)
 {
     if ((cpu & levels[i].needs) == levels[i].needs) return &tables[i];
-    ig_fail(err, IG_UNSUPPORTED, 0, "kernel level \"%s\" needs %s, which this CPU lacks: unset INGLE_KERNELS", levels[i].name,
-            levels[i].lacks);
+    ig_fail(err, IG_UNSUPPORTED, 0, "kernel level \"%s\" needs %s, which this CPU lacks: unset INGLE_KERNELS",
+            levels[i].name, levels[i].lacks);
     return NULL;
 }
 

@@ -1,12 +1,13 @@
-/* Kernels: dtype x operation -> function, one table per level (ref, avx2, avx512). Reference code defines the result; every
- * other level is tested against it by tests/kernel.
+/* Kernels: dtype x operation -> function, one table per level (ref, avx2, avx512). Reference code defines the result;
+ * every other level is tested against it by tests/kernel.
  *
- * The contract that determinism (design, promise 3) rests on: within one level the value of every output element depends
- * only on its own row, its own column and their length n, never on how many rows or columns the call has, on alignment, or
- * on the thread. Integer dot products are exact; float accumulation has one fixed order per (row, column).
+ * The contract that determinism (design, promise 3) rests on: within one level the value of every output element
+ * depends only on its own row, its own column and their length n, never on how many rows or columns the call has, on
+ * alignment, or on the thread. Integer dot products are exact; float accumulation has one fixed order per (row,
+ * column).
  *
- * Kernels return void and check nothing: the plan has proved shapes once. Pointers to void may be unaligned, floats lie as floats
- * must; outputs must not overlap inputs unless said. Any n may be 0. */
+ * Kernels return void and check nothing: the plan has proved shapes once. Pointers to void may be unaligned, floats lie
+ * as floats must; outputs must not overlap inputs unless said. Any n may be 0. */
 #ifndef IG_KERNEL_KERNEL_H
 #define IG_KERNEL_KERNEL_H
 
@@ -18,9 +19,9 @@
 
 /* Forms that an activation row takes before it meets weights. */
 typedef enum ig_pack {
-    IG_PACK_F32,  /* the floats themselves: for F32, F16, BF16 weights */
-    IG_PACK_Q8,   /* blocks of 32: int8 with a float scale: for Q4_0, Q8_0 */
-    IG_PACK_Q8K,  /* blocks of 256: int8, float scale, sums of 16: for K types */
+    IG_PACK_F32, /* the floats themselves: for F32, F16, BF16 weights */
+    IG_PACK_Q8,  /* blocks of 32: int8 with a float scale: for Q4_0, Q8_0 */
+    IG_PACK_Q8K, /* blocks of 256: int8, float scale, sums of 16: for K types */
     IG_PACK_COUNT
 } ig_pack;
 
@@ -28,28 +29,28 @@ typedef enum ig_pack {
 typedef enum ig_kv { IG_KV_F32, IG_KV_F16, IG_KV_Q8_0, IG_KV_COUNT } ig_kv;
 
 typedef struct ig_mul_args {
-    const void *w;     /* [n_rows] rows of n weights, w_stride bytes apart */
+    const void *w; /* [n_rows] rows of n weights, w_stride bytes apart */
     size_t w_stride;
-    const void *x;     /* [n_cols] packed activation rows of n values, x_stride bytes apart */
+    const void *x; /* [n_cols] packed activation rows of n values, x_stride bytes apart */
     size_t x_stride;
-    float *y;          /* [n_cols, n_rows]: y[c * y_stride + r] = sum over i of w[r][i] * x[c][i] */
-    size_t y_stride;   /* in floats */
+    float *y;        /* [n_cols, n_rows]: y[c * y_stride + r] = sum over i of w[r][i] * x[c][i] */
+    size_t y_stride; /* in floats */
     size_t n, n_rows, n_cols;
 } ig_mul_args;
 
 typedef struct ig_type_kernels {
-    ig_pack pack;                                            /* form of x that mul wants */
-    void (*to_f32)(const void *src, float *dst, size_t n);   /* exact decode of n weights (multiple of the block) */
+    ig_pack pack;                                          /* form of x that mul wants */
+    void (*to_f32)(const void *src, float *dst, size_t n); /* exact decode of n weights (multiple of the block) */
     void (*mul)(const ig_mul_args *a);
 } ig_type_kernels;
 
 typedef struct ig_pack_kernels {
-    size_t (*bytes)(size_t n);                               /* bytes of a packed row of n values */
-    void (*pack)(const float *src, void *dst, size_t n);     /* n a multiple of the block (32, 256) */
+    size_t (*bytes)(size_t n);                           /* bytes of a packed row of n values */
+    void (*pack)(const float *src, void *dst, size_t n); /* n a multiple of the block (32, 256) */
 } ig_pack_kernels;
 
 typedef struct ig_kv_kernels {
-    size_t (*bytes)(size_t n);                               /* bytes of one stored row of n values */
+    size_t (*bytes)(size_t n); /* bytes of one stored row of n values */
     void (*store)(const float *src, void *dst, size_t n);
     /* s[j] = scale * sum over i of q[i] * k[j][i], j < n_keys; rows k_stride bytes apart */
     void (*scores)(const float *q, const void *k, size_t k_stride, float scale, float *s, size_t n, size_t n_keys);
@@ -58,18 +59,18 @@ typedef struct ig_kv_kernels {
 } ig_kv_kernels;
 
 typedef struct ig_kernels {
-    const char *level; /* "ref", "avx2", "avx512" */
+    const char *level;                  /* "ref", "avx2", "avx512" */
     ig_type_kernels type[IG_DTYPE_MAX]; /* by ig_dtype; mul NULL where the type cannot be computed with yet */
     ig_pack_kernels pack[IG_PACK_COUNT];
     ig_kv_kernels kv[IG_KV_COUNT];
     /* y[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; w NULL: 1; y may be x */
     void (*rms_norm)(const float *x, const float *w, float eps, float *y, size_t n);
-    void (*add)(float *y, const float *x, size_t n);                     /* y += x */
-    void (*add_scaled)(float *y, const float *x, float a, size_t n);     /* y += a * x */
-    void (*scale)(float *y, float a, size_t n);                          /* y *= a */
+    void (*add)(float *y, const float *x, size_t n);                          /* y += x */
+    void (*add_scaled)(float *y, const float *x, float a, size_t n);          /* y += a * x */
+    void (*scale)(float *y, float a, size_t n);                               /* y *= a */
     void (*silu_mul)(const float *gate, const float *up, float *y, size_t n); /* y = silu(gate) * up; y may be gate */
-    float (*max)(const float *x, size_t n);                              /* -inf for n = 0 */
-    float (*exp_sum)(float *x, float max, size_t n);                     /* x[i] = exp(x[i] - max); returns the sum */
+    float (*max)(const float *x, size_t n);                                   /* -inf for n = 0 */
+    float (*exp_sum)(float *x, float max, size_t n); /* x[i] = exp(x[i] - max); returns the sum */
     /* Rotates the first 2 * n_pairs values of x in place; cs holds [n_pairs] cosines then [n_pairs] sines.
      * norm: pairs (2i, 2i + 1); neox: pairs (i, i + n_pairs). */
     void (*rope_norm)(float *x, const float *cs, size_t n_pairs);

@@ -1,8 +1,9 @@
-/* Packed activations: the forms in which float rows meet quantised weights. Shared by all levels, private to src/kernel.
+/* Packed activations: the forms in which float rows meet quantised weights. Shared by all levels, private to
+ * src/kernel.
  *
- * Both forms are symmetric 8-bit: d = max|x| / 127, q = x * (127 / max|x|) rounded to the nearest, ties to even. A block whose
- * largest magnitude is below IG_PACK_TINY is all zeros; a block with a NaN or an infinity has d = NaN and q = 0, so that the
- * fault reaches every output it touches instead of becoming a plausible number. */
+ * Both forms are symmetric 8-bit: d = max|x| / 127, q = x * (127 / max|x|) rounded to the nearest, ties to even. A
+ * block whose largest magnitude is below IG_PACK_TINY is all zeros; a block with a NaN or an infinity has d = NaN and q
+ * = 0, so that the fault reaches every output it touches instead of becoming a plausible number. */
 #ifndef IG_KERNEL_PACK_H
 #define IG_KERNEL_PACK_H
 
@@ -22,8 +23,8 @@ typedef struct ig_q8k { /* IG_PACK_Q8K: 256 values */
     int16_t bsums[16]; /* sums of 16 consecutive q */
 } ig_q8k;
 
-/* The order of float sums for quantised weights, equal on every level: lane l = 0..7 of a block takes the elements i with
- * i % 32 / 4 == l as one exact int32; lanes accumulate over blocks with one fused multiply-add each; at the end
+/* The order of float sums for quantised weights, equal on every level: lane l = 0..7 of a block takes the elements i
+ * with i % 32 / 4 == l as one exact int32; lanes accumulate over blocks with one fused multiply-add each; at the end
  * ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7)), which is what 256-bit halves and pairs give. */
 
 #endif

@@ -1,7 +1,8 @@
 #include "model/arch.h"
 
-/* Parts that every row shares so far: RMS norm before attention and before the FFN, grouped-query attention, a SiLU-gated FFN
- * or softmax-routed experts (by expert_count), optional biases, output tied to the embedding when absent. */
+/* Parts that every row shares so far: RMS norm before attention and before the FFN, grouped-query attention, a
+ * SiLU-gated FFN or softmax-routed experts (by expert_count), optional biases, output tied to the embedding when
+ * absent. */
 static const ig_arch rows[] = {
     /* name       rope           full   temperature */
     {"llama", IG_ROPE_NORM, true, false},

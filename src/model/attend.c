@@ -1,8 +1,8 @@
 /* Attention over KV pages: scaled dot products, softmax, weighted sum of values, grouped queries.
  *
- * A query walks the pages of its sequence from position 0 up, with a running maximum and sum (online softmax, Milakov and
- * Gimelshein 2018, arXiv 1805.02867). What it computes in a page depends on its position alone, so chunking, batch and tile
- * change nothing. A tile of queries shares the walk, so that a page is fetched once for several rows. */
+ * A query walks the pages of its sequence from position 0 up, with a running maximum and sum (online softmax, Milakov
+ * and Gimelshein 2018, arXiv 1805.02867). What it computes in a page depends on its position alone, so chunking, batch
+ * and tile change nothing. A tile of queries shares the walk, so that a page is fetched once for several rows. */
 #include <math.h>
 
 #include "model/run.h"
@@ -19,7 +19,8 @@ static void store_piece(void *ctx, size_t row, unsigned thread)
     ig_run *run = j->run;
     const ig_hparams *hp = &run->m->hp;
     const ig_kv_kernels *kv = &run->k->kv[run->opt.kv];
-    uint32_t pos = run->rows[row].pos, page = run->rows[row].seq->pages[pos / IG_PAGE_TOKENS], at = pos % IG_PAGE_TOKENS;
+    uint32_t pos = run->rows[row].pos, page = run->rows[row].seq->pages[pos / IG_PAGE_TOKENS],
+             at = pos % IG_PAGE_TOKENS;
     for (uint32_t g = 0; g < hp->n_heads_kv; g++) {
         kv->store(ig_slot_row(run, IG_SLOT_K, row) + (size_t)g * hp->head_k,
                   ig_page_keys(run, page, j->op->layer, g) + at * run->k_bytes, hp->head_k);
@@ -40,7 +41,8 @@ typedef struct query { /* running softmax of one query head */
     float max, sum;
 } query;
 
-static void see_page(const ig_run *run, query *q, float *scores, const uint8_t *keys, const uint8_t *values, size_t n_keys)
+static void see_page(const ig_run *run, query *q, float *scores, const uint8_t *keys, const uint8_t *values,
+                     size_t n_keys)
 {
     const ig_kernels *k = run->k;
     const ig_hparams *hp = &run->m->hp;
@@ -61,7 +63,8 @@ static void see_page(const ig_run *run, query *q, float *scores, const uint8_t *
 
 enum { QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk together */
 
-static void walk(const attend_job *j, query *queries, uint32_t heads, uint32_t first, uint32_t n, uint32_t g, float *scores)
+static void walk(const attend_job *j, query *queries, uint32_t heads, uint32_t first, uint32_t n, uint32_t g,
+                 float *scores)
 {
     const ig_run *run = j->run;
     const ig_row *rows = &run->rows[first];
@@ -79,7 +82,8 @@ static void walk(const attend_job *j, query *queries, uint32_t heads, uint32_t f
     }
 }
 
-static void attend_heads(const attend_job *j, const ig_tile *tile, uint32_t g, uint32_t head, uint32_t heads, float *scores)
+static void attend_heads(const attend_job *j, const ig_tile *tile, uint32_t g, uint32_t head, uint32_t heads,
+                         float *scores)
 {
     const ig_run *run = j->run;
     const ig_hparams *hp = &run->m->hp;

@@ -1,7 +1,8 @@
 /* Routed experts (mixture of experts, Shazeer et al. 2017; softmax over all, top k, renormalised: Mixtral).
  *
- * The assignments (row, rank) of a step are sorted by expert, so that each used expert's matrices are read once a step; the
- * outputs of a row are then summed in rank order, whatever else is in the batch. Experts that nobody chose are not touched. */
+ * The assignments (row, rank) of a step are sorted by expert, so that each used expert's matrices are read once a step;
+ * the outputs of a row are then summed in rank order, whatever else is in the batch. Experts that nobody chose are not
+ * touched. */
 #include <math.h>
 
 #include "model/run.h"
@@ -9,8 +10,8 @@
 typedef struct expert_job {
     ig_run *run;
     const ig_op *op;
-    const ig_mat *mat[2];      /* up and gate (may be absent), or down alone */
-    const uint8_t *in[2];      /* gathered rows in the form that mat wants */
+    const ig_mat *mat[2]; /* up and gate (may be absent), or down alone */
+    const uint8_t *in[2]; /* gathered rows in the form that mat wants */
     size_t in_bytes[2];
     float *out[2];
 } expert_job;
@@ -47,11 +48,12 @@ bool ig_routing_init(ig_run *run)
     r->hidden = ig_arena_alloc(&run->arena, n, hidden ? hidden : 1);
     r->ones = ig_arena_alloc(&run->arena, m->hp.n_ff_expert, sizeof *r->ones);
     for (uint32_t i = 0; r->ones && i < m->hp.n_ff_expert; i++) r->ones[i] = 1;
-    return r->ones && r->expert && r->weight && r->place && r->start && r->used && r->taken && r->gate && r->up && r->out && r->hidden;
+    return r->ones && r->expert && r->weight && r->place && r->start && r->used && r->taken && r->gate && r->up &&
+           r->out && r->hidden;
 }
 
-/* Chooses the k largest of probabilities p [n]: falling, lowest index first on a tie. NaN is never larger than anything, so
- * the choice is always k different valid experts. */
+/* Chooses the k largest of probabilities p [n]: falling, lowest index first on a tie. NaN is never larger than
+ * anything, so the choice is always k different valid experts. */
 static void choose(const float *p, uint32_t n, uint32_t k, bool *taken, uint32_t *expert)
 {
     memset(taken, 0, n * sizeof *taken);
@@ -187,8 +189,8 @@ void ig_op_experts(ig_run *run, const ig_op *op)
 {
     const ig_layer *w = &run->m->layers[op->layer];
     ig_routing *r = &run->routing;
-    expert_job j = {.run = run, .op = op, .mat = {&w->up_exps, w->gate_exps.data ? &w->gate_exps : NULL},
-                    .out = {r->up, r->gate}};
+    expert_job j = {
+        .run = run, .op = op, .mat = {&w->up_exps, w->gate_exps.data ? &w->gate_exps : NULL}, .out = {r->up, r->gate}};
     for (int i = 0; i < 2 && j.mat[i]; i++) {
         j.in[i] = r->in[run->k->type[j.mat[i]->type].pack];
         j.in_bytes[i] = form_bytes(run, j.mat[i]);
@@ -200,8 +202,12 @@ void ig_op_experts(ig_run *run, const ig_op *op)
     product(&j);
     ig_pool_run(run->pool, hidden_piece, &j, n_places);
     bool f32 = run->k->type[w->down_exps.type].pack == IG_PACK_F32;
-    expert_job down = {.run = run, .op = op, .mat = {&w->down_exps, NULL}, .out = {r->out, NULL},
-                       .in = {f32 ? (const uint8_t *)(j.mat[1] ? r->gate : r->up) : r->hidden, NULL}, .in_bytes = {form_bytes(run, &w->down_exps), 0}};
+    expert_job down = {.run = run,
+                       .op = op,
+                       .mat = {&w->down_exps, NULL},
+                       .out = {r->out, NULL},
+                       .in = {f32 ? (const uint8_t *)(j.mat[1] ? r->gate : r->up) : r->hidden, NULL},
+                       .in_bytes = {form_bytes(run, &w->down_exps), 0}};
     product(&down);
     ig_pool_run(run->pool, combine_piece, &j, run->n_rows);
 }

@@ -1,5 +1,5 @@
-/* Hyper-parameters from metadata. Every number is range-checked here (rule G16), so that later code may multiply and divide
- * without fear: all are at most 2^24 and the products used stay far below 2^63. */
+/* Hyper-parameters from metadata. Every number is range-checked here (rule G16), so that later code may multiply and
+ * divide without fear: all are at most 2^24 and the products used stay far below 2^63. */
 #include <math.h>
 #include <stdio.h>
 

@@ -6,8 +6,7 @@ static ig_status list_architectures(const ig_format *f, ig_str name, ig_error *e
 {
     ig_buf names;
     ig_buf_init(&names, 256);
-    for (size_t i = 0; ig_arch_at(i); i++)
-        (void)ig_buf_printf(&names, "%s%s", i ? ", " : "", ig_arch_at(i)->name);
+    for (size_t i = 0; ig_arch_at(i); i++) (void)ig_buf_printf(&names, "%s%s", i ? ", " : "", ig_arch_at(i)->name);
     ig_status st = ig_fail(err, IG_UNSUPPORTED, 0, "%s: architecture \"%.*s\" is not known, expected one of %.*s",
                            ig_format_path(f), IG_STR_ARG(name), (int)names.len, names.ptr ? names.ptr : "");
     ig_buf_fini(&names);

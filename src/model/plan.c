@@ -101,6 +101,7 @@ ig_status ig_plan_build(ig_model *m, ig_error *err)
     emit(m, (ig_op){.kind = IG_OP_SELECT, .in = IG_SLOT_X, .out = IG_SLOT_S, .wanted = true});
     emit_norm(m, IG_SLOT_S, IG_SLOT_S, m->output_norm, true);
     emit_linear(m, IG_SLOT_S, (out_mat[]){{&m->output, IG_SLOT_LOGITS}}, 1, false, true);
-    if (m->n_ops > m->ops_cap) return ig_fail(err, IG_BUG, 0, "the plan has %zu operations, expected at most %zu", m->n_ops, m->ops_cap);
+    if (m->n_ops > m->ops_cap)
+        return ig_fail(err, IG_BUG, 0, "the plan has %zu operations, expected at most %zu", m->n_ops, m->ops_cap);
     return IG_OK;
 }

@@ -11,15 +11,15 @@ typedef struct ig_mat {
     size_t row_bytes;
     uint32_t n_in, n_out, n_mats;
     uint32_t type;
-    const float *bias;   /* [n_out] or NULL */
+    const float *bias; /* [n_out] or NULL */
 } ig_mat;
 
 typedef struct ig_layer {
-    const float *attn_norm, *ffn_norm;       /* [n_embd] */
-    ig_mat q, k, v, o;                       /* [H*hd, d], [G*hd, d], [G*hv, d], [d, H*hv] */
-    ig_mat gate, up, down;                   /* [ff, d], [ff, d], [d, ff] */
-    ig_mat router;                           /* [E, d] */
-    ig_mat gate_exps, up_exps, down_exps;    /* [E, ff, d] (gate may be absent), [E, ff, d], [E, d, ff] */
+    const float *attn_norm, *ffn_norm;    /* [n_embd] */
+    ig_mat q, k, v, o;                    /* [H*hd, d], [G*hd, d], [G*hv, d], [d, H*hv] */
+    ig_mat gate, up, down;                /* [ff, d], [ff, d], [d, ff] */
+    ig_mat router;                        /* [E, d] */
+    ig_mat gate_exps, up_exps, down_exps; /* [E, ff, d] (gate may be absent), [E, ff, d], [E, d, ff] */
 } ig_layer;
 
 /* Angles: theta(p, i) = p * inv_freq[i]; cos and sin are multiplied by `magnitude`. */
@@ -31,30 +31,33 @@ typedef struct ig_rope {
 
 /* Workspace slots: [n_batch or n_logits, width] floats. */
 typedef enum ig_slot {
-    IG_SLOT_X,      /* residual stream */
-    IG_SLOT_N,      /* normed input */
-    IG_SLOT_Q, IG_SLOT_K, IG_SLOT_V,
-    IG_SLOT_A,      /* attention output, heads concatenated */
-    IG_SLOT_G, IG_SLOT_U, /* gate and up */
-    IG_SLOT_R,      /* router logits */
-    IG_SLOT_S,      /* residual rows whose logits are wanted */
+    IG_SLOT_X, /* residual stream */
+    IG_SLOT_N, /* normed input */
+    IG_SLOT_Q,
+    IG_SLOT_K,
+    IG_SLOT_V,
+    IG_SLOT_A, /* attention output, heads concatenated */
+    IG_SLOT_G,
+    IG_SLOT_U, /* gate and up */
+    IG_SLOT_R, /* router logits */
+    IG_SLOT_S, /* residual rows whose logits are wanted */
     IG_SLOT_LOGITS,
     IG_SLOT_COUNT
 } ig_slot;
 
 typedef enum ig_op_kind {
-    IG_OP_EMBED,    /* out = token embedding */
-    IG_OP_ANGLES,   /* cosines and sines of every token's position */
-    IG_OP_NORM,     /* out = rms_norm(in) * vec */
-    IG_OP_PACK,     /* packed forms (mask) of in */
-    IG_OP_LINEAR,   /* out[i] = mat[i] * in, up to three matrices that share the input */
-    IG_OP_ROPE,     /* rotate n_heads heads of head_size in `in` */
-    IG_OP_TEMPER,   /* attention temperature on `in` */
-    IG_OP_STORE,    /* K, V -> KV pages of the layer */
-    IG_OP_ATTEND,   /* out = attention of Q over the pages */
-    IG_OP_GLU,      /* in = silu(in) * in2 */
-    IG_OP_EXPERTS,  /* out += routed experts of in, router logits in in2 */
-    IG_OP_SELECT,   /* out = rows of in whose logits are wanted */
+    IG_OP_EMBED,   /* out = token embedding */
+    IG_OP_ANGLES,  /* cosines and sines of every token's position */
+    IG_OP_NORM,    /* out = rms_norm(in) * vec */
+    IG_OP_PACK,    /* packed forms (mask) of in */
+    IG_OP_LINEAR,  /* out[i] = mat[i] * in, up to three matrices that share the input */
+    IG_OP_ROPE,    /* rotate n_heads heads of head_size in `in` */
+    IG_OP_TEMPER,  /* attention temperature on `in` */
+    IG_OP_STORE,   /* K, V -> KV pages of the layer */
+    IG_OP_ATTEND,  /* out = attention of Q over the pages */
+    IG_OP_GLU,     /* in = silu(in) * in2 */
+    IG_OP_EXPERTS, /* out += routed experts of in, router logits in in2 */
+    IG_OP_SELECT,  /* out = rows of in whose logits are wanted */
     IG_OP_COUNT
 } ig_op_kind;
 
@@ -64,11 +67,11 @@ typedef struct ig_op {
     ig_op_kind kind;
     uint32_t layer;
     ig_slot in, in2, out;
-    uint32_t width;          /* values of a row of `in` */
+    uint32_t width; /* values of a row of `in` */
     const float *vec;
-    unsigned packs;          /* IG_OP_PACK: bit mask of ig_pack */
-    bool wanted;             /* rows are the wanted ones, not the batch */
-    bool add;                /* IG_OP_LINEAR: out += instead of = */
+    unsigned packs; /* IG_OP_PACK: bit mask of ig_pack */
+    bool wanted;    /* rows are the wanted ones, not the batch */
+    bool add;       /* IG_OP_LINEAR: out += instead of = */
     uint32_t n_mats;
     const ig_mat *mat[IG_LINEAR_MAX];
     ig_slot mat_out[IG_LINEAR_MAX];
@@ -76,13 +79,13 @@ typedef struct ig_op {
 } ig_op;
 
 struct ig_model {
-    const ig_format *file;   /* borrowed */
+    const ig_format *file; /* borrowed */
     const ig_kernels *kernels;
     const ig_arch *arch;
     ig_hparams hp;
-    ig_arena arena;          /* layers, ops, converted vectors */
-    ig_layer *layers;        /* [n_layers] */
-    ig_mat embed, output;    /* [V, d]; output is embed when tied */
+    ig_arena arena;       /* layers, ops, converted vectors */
+    ig_layer *layers;     /* [n_layers] */
+    ig_mat embed, output; /* [V, d]; output is embed when tied */
     const float *output_norm;
     const float *rope_factors; /* [n_rot / 2] or NULL */
     ig_rope rope;

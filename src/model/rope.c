@@ -1,6 +1,6 @@
 /* Rotary position embedding: the inverse frequencies of every pair with scaling folded in.
- * RoPE: Su et al. 2021 (arXiv 2104.09864). YaRN: Peng et al. 2023 (arXiv 2309.00071). Llama 3's frequency factors come as
- * the tensor rope_freqs.weight. All of it is computed in binary64; only cosine and sine are rounded to binary32. */
+ * RoPE: Su et al. 2021 (arXiv 2104.09864). YaRN: Peng et al. 2023 (arXiv 2309.00071). Llama 3's frequency factors come
+ * as the tensor rope_freqs.weight. All of it is computed in binary64; only cosine and sine are rounded to binary32. */
 #include <math.h>
 
 #include "model/plan.h"
@@ -14,15 +14,16 @@ typedef struct scaling {
 static ig_status positive(const ig_model *m, const char *key, float v, ig_error *err)
 {
     if (v > 0) return IG_OK;
-    return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %g, expected a number above 0", ig_format_path(m->file), key, (double)v);
+    return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %g, expected a number above 0", ig_format_path(m->file), key,
+                   (double)v);
 }
 
 static ig_status read_scaling(const ig_model *m, scaling *s, ig_error *err)
 {
     const ig_format *f = m->file;
     char key[128];
-    *s = (scaling){.type = IG_STR("linear"), .attn_factor = 1, .beta_fast = 32, .beta_slow = 1,
-                   .n_orig = m->hp.n_ctx_train};
+    *s = (scaling){
+        .type = IG_STR("linear"), .attn_factor = 1, .beta_fast = 32, .beta_slow = 1, .n_orig = m->hp.n_ctx_train};
     IG_TRY(ig_format_str(f, ig_arch_key(m->arch, "rope.scaling.type", key), false, &s->type, err));
     IG_TRY(ig_format_f32(f, ig_arch_key(m->arch, "rope.scale_linear", key), false, &s->factor, err));
     IG_TRY(ig_format_f32(f, ig_arch_key(m->arch, "rope.scaling.factor", key), false, &s->factor, err));
@@ -34,10 +35,12 @@ static ig_status read_scaling(const ig_model *m, scaling *s, ig_error *err)
     IG_TRY(positive(m, key, s->beta_fast, err));
     IG_TRY(ig_format_f32(f, ig_arch_key(m->arch, "rope.scaling.yarn_beta_slow", key), false, &s->beta_slow, err));
     IG_TRY(positive(m, key, s->beta_slow, err));
-    IG_TRY(ig_format_f32(f, ig_arch_key(m->arch, "rope.scaling.yarn_log_multiplier", key), false, &s->log_multiplier, err));
+    IG_TRY(ig_format_f32(f, ig_arch_key(m->arch, "rope.scaling.yarn_log_multiplier", key), false, &s->log_multiplier,
+                         err));
     IG_TRY(ig_format_u32(f, ig_arch_key(m->arch, "rope.scaling.original_context_length", key), false, &s->n_orig, err));
     if (s->n_orig == 0 || s->n_orig > 1u << 24)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %u, expected 1 to %u", ig_format_path(f), key, s->n_orig, 1u << 24);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %u, expected 1 to %u", ig_format_path(f), key, s->n_orig,
+                       1u << 24);
     ig_arch_key(m->arch, "rope.scaling.type", key);
     if (ig_str_is(s->type, "none")) s->factor = 1;
     if (ig_str_is(s->type, "none") || ig_str_is(s->type, "linear") || ig_str_is(s->type, "yarn")) return IG_OK;
@@ -66,7 +69,8 @@ ig_status ig_rope_init(const ig_format *f, ig_model *m, ig_error *err)
     float base = 10000;
     IG_TRY(ig_format_f32(f, ig_arch_key(m->arch, "rope.freq_base", key), false, &base, err));
     if (!(base > 1))
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %g, expected a number above 1", ig_format_path(f), key, (double)base);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %g, expected a number above 1", ig_format_path(f), key,
+                       (double)base);
     scaling s;
     IG_TRY(read_scaling(m, &s, err));
     uint32_t n_pairs = m->hp.n_rot / 2;

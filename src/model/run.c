@@ -94,11 +94,14 @@ ig_status ig_run_new(const ig_model *m, const ig_run_options *options, ig_run **
     run->k = m->kernels;
     run->opt = *options;
     ig_status st = ig_pool_new(options->n_threads, &run->pool, err);
-    if (st == IG_OK && !(alloc_slots(run) && alloc_rows(run) && alloc_scratch(run) && alloc_pages(run) && ig_routing_init(run)))
-        st = ig_fail(err, IG_NO_MEMORY, 0,
-                     "out of memory for a workspace of %llu MiB and %u KV pages of %llu KiB: try a smaller --ctx or --batch",
-                     (unsigned long long)(ig_model_workspace_bytes(m, options->n_batch, options->n_logits, options->n_threads) >> 20),
-                     options->n_pages, (unsigned long long)(ig_model_page_bytes(m, options->kv) >> 10));
+    if (st == IG_OK &&
+        !(alloc_slots(run) && alloc_rows(run) && alloc_scratch(run) && alloc_pages(run) && ig_routing_init(run)))
+        st = ig_fail(
+            err, IG_NO_MEMORY, 0,
+            "out of memory for a workspace of %llu MiB and %u KV pages of %llu KiB: try a smaller --ctx or --batch",
+            (unsigned long long)(ig_model_workspace_bytes(m, options->n_batch, options->n_logits, options->n_threads) >>
+                                 20),
+            options->n_pages, (unsigned long long)(ig_model_page_bytes(m, options->kv) >> 10));
     if (st != IG_OK) {
         ig_run_free(run);
         return st;

@@ -1,5 +1,5 @@
-/* The forward step: checks the items, lays their tokens out as rows, runs the plan. Each operation is a function over rows
- * or over pieces of weight rows; what a row's result is never depends on the other rows. */
+/* The forward step: checks the items, lays their tokens out as rows, runs the plan. Each operation is a function over
+ * rows or over pieces of weight rows; what a row's result is never depends on the other rows. */
 #include <math.h>
 
 #include "model/run.h"
@@ -124,8 +124,10 @@ static void rope_piece(void *ctx, size_t row, unsigned thread)
     const float *cs = j->run->angles + row * 2 * m->rope.n_pairs;
     float *x = ig_slot_row(j->run, j->op->in, row);
     for (uint32_t h = 0; h < j->op->n_heads; h++, x += j->op->head_size) {
-        if (m->arch->rope == IG_ROPE_NORM) j->run->k->rope_norm(x, cs, m->rope.n_pairs);
-        else j->run->k->rope_neox(x, cs, m->rope.n_pairs);
+        if (m->arch->rope == IG_ROPE_NORM)
+            j->run->k->rope_norm(x, cs, m->rope.n_pairs);
+        else
+            j->run->k->rope_neox(x, cs, m->rope.n_pairs);
     }
 }
 
@@ -161,9 +163,9 @@ static void op_select(ig_run *run, const ig_op *op)
 }
 
 static void (*const ops[IG_OP_COUNT])(ig_run *, const ig_op *) = {
-    [IG_OP_EMBED] = op_embed,   [IG_OP_ANGLES] = op_angles, [IG_OP_NORM] = op_norm,
-    [IG_OP_PACK] = op_pack,     [IG_OP_LINEAR] = op_linear, [IG_OP_ROPE] = op_rope,
-    [IG_OP_TEMPER] = op_temper, [IG_OP_STORE] = ig_op_store, [IG_OP_ATTEND] = ig_op_attend,
+    [IG_OP_EMBED] = op_embed,   [IG_OP_ANGLES] = op_angles,      [IG_OP_NORM] = op_norm,
+    [IG_OP_PACK] = op_pack,     [IG_OP_LINEAR] = op_linear,      [IG_OP_ROPE] = op_rope,
+    [IG_OP_TEMPER] = op_temper, [IG_OP_STORE] = ig_op_store,     [IG_OP_ATTEND] = ig_op_attend,
     [IG_OP_GLU] = op_glu,       [IG_OP_EXPERTS] = ig_op_experts, [IG_OP_SELECT] = op_select,
 };
 
@@ -175,14 +177,16 @@ static ig_status check_items(const ig_run *run, const ig_step_item *items, size_
     for (size_t i = 0; i < n_items; i++) {
         const ig_step_item *it = &items[i];
         uint64_t end = (uint64_t)it->seq->n_tokens + it->n, room = (uint64_t)it->seq->n_pages_max * IG_PAGE_TOKENS;
-        if (it->n == 0) return ig_fail(err, IG_BAD_INPUT, i, "item %zu of the step has no tokens, expected at least 1", i);
+        if (it->n == 0)
+            return ig_fail(err, IG_BAD_INPUT, i, "item %zu of the step has no tokens, expected at least 1", i);
         if (end > room)
             return ig_fail(err, IG_TOO_LARGE, i, "the sequence would hold %llu tokens, its page table ends at %llu",
                            (unsigned long long)end, (unsigned long long)room);
         for (size_t t = 0; t < it->n; t++)
             if (it->tokens[t] < 0 || (uint32_t)it->tokens[t] >= run->m->hp.n_vocab)
-                return ig_fail(err, IG_BAD_INPUT, t, "token id %d at position %zu is outside the vocabulary of %u tokens",
-                               it->tokens[t], t, run->m->hp.n_vocab);
+                return ig_fail(err, IG_BAD_INPUT, t,
+                               "token id %d at position %zu is outside the vocabulary of %u tokens", it->tokens[t], t,
+                               run->m->hp.n_vocab);
         for (size_t k = 0; k < i; k++)
             if (items[k].seq == it->seq) return ig_fail(err, IG_BAD_INPUT, i, "a sequence appears twice in one step");
         n_tokens += it->n;
@@ -190,8 +194,8 @@ static ig_status check_items(const ig_run *run, const ig_step_item *items, size_
         n_pages += (end + IG_PAGE_TOKENS - 1) / IG_PAGE_TOKENS - it->seq->n_pages;
     }
     if (n_tokens > run->opt.n_batch)
-        return ig_fail(err, IG_TOO_LARGE, 0, "the step has %llu tokens, the batch holds %u", (unsigned long long)n_tokens,
-                       run->opt.n_batch);
+        return ig_fail(err, IG_TOO_LARGE, 0, "the step has %llu tokens, the batch holds %u",
+                       (unsigned long long)n_tokens, run->opt.n_batch);
     if (n_logits > run->opt.n_logits)
         return ig_fail(err, IG_TOO_LARGE, 0, "the step wants %llu rows of logits, there is room for %u",
                        (unsigned long long)n_logits, run->opt.n_logits);

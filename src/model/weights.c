@@ -1,5 +1,5 @@
-/* Binding: names of tensors to fields, with the shape each must have (rule G15). Nothing is copied but vectors that are not
- * stored as F32. A tensor of the file that no row below names is refused, unless it is listed as ignorable. */
+/* Binding: names of tensors to fields, with the shape each must have (rule G15). Nothing is copied but vectors that are
+ * not stored as F32. A tensor of the file that no row below names is refused, unless it is listed as ignorable. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ typedef struct binding {
     const char *name; /* inside "blk.N." for layers */
     kind kind;
     size_t field;
-    dim ne[3];        /* fastest first */
+    dim ne[3]; /* fastest first */
     when when;
 } binding;
 
@@ -76,7 +76,8 @@ static void shape_text(const uint64_t ne[3], char out[80])
 {
     int n = snprintf(out, 80, "[%llu", (unsigned long long)ne[0]);
     for (int i = 1; i < 3; i++)
-        if (ne[i] != 1 || (i == 1 && ne[2] != 1)) n += snprintf(out + n, 80 - (size_t)n, ", %llu", (unsigned long long)ne[i]);
+        if (ne[i] != 1 || (i == 1 && ne[2] != 1))
+            n += snprintf(out + n, 80 - (size_t)n, ", %llu", (unsigned long long)ne[i]);
     (void)snprintf(out + n, 80 - (size_t)n, "]");
 }
 
@@ -117,11 +118,17 @@ static ig_status bind_vec(ig_model *m, const ig_tensor *t, const float **out, ig
 static ig_status bind_mat(ig_model *m, const ig_tensor *t, ig_mat *out, ig_error *err)
 {
     if (t->type >= IG_DTYPE_MAX || !m->kernels->type[t->type].mul)
-        return ig_fail(err, IG_UNSUPPORTED, 0, "%s: tensor %.*s has the type %s, which this version cannot compute with",
+        return ig_fail(err, IG_UNSUPPORTED, 0,
+                       "%s: tensor %.*s has the type %s, which this version cannot compute with",
                        ig_format_path(m->file), IG_STR_ARG(t->name), ig_dtype_row(t->type)->name);
     const float *bias = out->bias;
-    *out = (ig_mat){.data = t->data, .row_bytes = (size_t)t->row_bytes, .n_in = (uint32_t)t->ne[0],
-                    .n_out = (uint32_t)t->ne[1], .n_mats = (uint32_t)t->ne[2], .type = t->type, .bias = bias};
+    *out = (ig_mat){.data = t->data,
+                    .row_bytes = (size_t)t->row_bytes,
+                    .n_in = (uint32_t)t->ne[0],
+                    .n_out = (uint32_t)t->ne[1],
+                    .n_mats = (uint32_t)t->ne[2],
+                    .type = t->type,
+                    .bias = bias};
     return IG_OK;
 }
 
@@ -180,7 +187,8 @@ static ig_status refuse_extra(const ig_model *m, ig_error *err)
     for (size_t i = 0; i < ig_format_n_tensors(m->file); i++) {
         const ig_tensor *t = ig_format_tensor_at(m->file, i);
         if (!listed(m, t))
-            return ig_fail(err, IG_BAD_INPUT, 0, "%s: tensor %.*s does not belong to the architecture %s with %u layers",
+            return ig_fail(err, IG_BAD_INPUT, 0,
+                           "%s: tensor %.*s does not belong to the architecture %s with %u layers",
                            ig_format_path(m->file), IG_STR_ARG(t->name), m->arch->name, m->hp.n_layers);
     }
     return IG_OK;
@@ -199,14 +207,15 @@ static ig_status read_vocab_size(ig_model *m, size_t n_vocab_min, ig_error *err)
                        (unsigned long long)t->ne[1], 1u << 24);
     m->hp.n_vocab = (uint32_t)t->ne[1];
     if (n_vocab_min > m->hp.n_vocab)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s: tensor token_embd.weight has %u rows, expected one for each of %zu tokens",
-                       path, m->hp.n_vocab, n_vocab_min);
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "%s: tensor token_embd.weight has %u rows, expected one for each of %zu tokens", path,
+                       m->hp.n_vocab, n_vocab_min);
     char key[128];
     uint32_t declared = m->hp.n_vocab;
     IG_TRY(ig_format_u32(m->file, ig_arch_key(m->arch, "vocab_size", key), false, &declared, err));
     if (declared != m->hp.n_vocab)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %u, expected the %u rows of token_embd.weight", path, key, declared,
-                       m->hp.n_vocab);
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is %u, expected the %u rows of token_embd.weight", path, key,
+                       declared, m->hp.n_vocab);
     return IG_OK;
 }
 

@@ -39,11 +39,12 @@ static std::string answer(ingle_model *model, const std::string &prompt)
     options.on_text = collect;
     options.user = &text;
     ingle_generate_result result = {};
-    bool good = ingle_engine_new(model, &engine_options, &engine, nullptr) == INGLE_OK &&
-                ingle_session_new(engine, &session, nullptr) == INGLE_OK &&
-                ingle_sampler_new(model, &sampler_options, &sampler, nullptr) == INGLE_OK &&
-                ingle_session_feed_text(session, prompt.data(), prompt.size(), INGLE_ADD_SPECIAL, nullptr) == INGLE_OK &&
-                ingle_generate(session, sampler, &options, &result, nullptr) == INGLE_OK;
+    bool good =
+        ingle_engine_new(model, &engine_options, &engine, nullptr) == INGLE_OK &&
+        ingle_session_new(engine, &session, nullptr) == INGLE_OK &&
+        ingle_sampler_new(model, &sampler_options, &sampler, nullptr) == INGLE_OK &&
+        ingle_session_feed_text(session, prompt.data(), prompt.size(), INGLE_ADD_SPECIAL, nullptr) == INGLE_OK &&
+        ingle_generate(session, sampler, &options, &result, nullptr) == INGLE_OK;
     ingle_sampler_free(sampler);
     ingle_session_free(session);
     ingle_engine_free(engine);
@@ -62,7 +63,8 @@ int main()
     if (model) {
         std::vector<int32_t> ids(16);
         size_t n = 0;
-        ok(ingle_tokenize(model, "Once upon a time", 16, INGLE_ADD_SPECIAL, ids.data(), ids.size(), &n, &err) == INGLE_OK &&
+        ok(ingle_tokenize(model, "Once upon a time", 16, INGLE_ADD_SPECIAL, ids.data(), ids.size(), &n, &err) ==
+                   INGLE_OK &&
                n == 5 && ids[0] == 1,
            "tokenize");
         ok(answer(model, "Once upon a time").rfind(", there was a little girl", 0) == 0, "the model answers");

@@ -1,5 +1,6 @@
 /* Design, promise 3: on one kernel level logits are bit-identical for any chunking, batch composition and thread count.
- * The truth of a case is one run with 1 thread and the whole prompt in one step; every other way must give the same bits. */
+ * The truth of a case is one run with 1 thread and the whole prompt in one step; every other way must give the same
+ * bits. */
 #include "ingle.h"
 #include "tests/tap.h"
 
@@ -27,12 +28,17 @@ typedef struct setting {
     const int32_t *tokens;
 } setting;
 
-/* Runs the prompt in the given way and writes logits [n_tokens, n_vocab]. Other sessions take chunks of changing sizes before
- * and behind the one that is looked at; they start over when they are full. */
+/* Runs the prompt in the given way and writes logits [n_tokens, n_vocab]. Other sessions take chunks of changing sizes
+ * before and behind the one that is looked at; they start over when they are full. */
 static bool compute(const setting *w, float *out, ingle_error *err)
 {
-    ingle_engine_options o = {.size = sizeof o, .n_threads = w->n_threads, .n_ctx = 512, .n_batch = 1024, .n_sessions = 1 + OTHERS,
-                              .n_logits = 1024, .kv = w->kv};
+    ingle_engine_options o = {.size = sizeof o,
+                              .n_threads = w->n_threads,
+                              .n_ctx = 512,
+                              .n_batch = 1024,
+                              .n_sessions = 1 + OTHERS,
+                              .n_logits = 1024,
+                              .kv = w->kv};
     ingle_engine *e = NULL;
     ingle_session *s[1 + OTHERS] = {0};
     uint32_t seed = 7 + w->chunk, done = 0;
@@ -47,7 +53,8 @@ static bool compute(const setting *w, float *out, ingle_error *err)
             if (me) {
                 uint32_t left = w->n_tokens - done, c = w->chunk < left ? w->chunk : left;
                 mine = n;
-                it[n++] = (ingle_step_item){.session = s[0], .tokens = w->tokens + done, .n_tokens = c, .want = INGLE_WANT_ALL};
+                it[n++] = (ingle_step_item){
+                    .session = s[0], .tokens = w->tokens + done, .n_tokens = c, .want = INGLE_WANT_ALL};
                 continue;
             }
             int k = i == 0 ? (int)(done % (1 + OTHERS)) : i; /* the other three, in changing places */
@@ -55,7 +62,8 @@ static bool compute(const setting *w, float *out, ingle_error *err)
             uint32_t c = 1 + next_random(&seed) % (w->chunk < 16 ? 4 : 40);
             for (uint32_t t = 0; t < c; t++) noise[k - 1][t] = (int32_t)(next_random(&seed) % w->n_vocab);
             if (ingle_session_length(s[k]) + c > 512) ingle_session_truncate(s[k], 3);
-            it[n++] = (ingle_step_item){.session = s[k], .tokens = noise[k - 1], .n_tokens = c, .want = INGLE_WANT_LAST};
+            it[n++] =
+                (ingle_step_item){.session = s[k], .tokens = noise[k - 1], .n_tokens = c, .want = INGLE_WANT_LAST};
         }
         ok = ingle_engine_step(e, it, n, err) == INGLE_OK;
         if (!ok) break;
@@ -81,15 +89,16 @@ static void check(const char *file, const char *level, const ingle_model *m, ing
     float *want = malloc(bytes), *have = malloc(bytes);
     ingle_error err = {0};
     setting w = {m, kv, 1, 512, false, n_tokens, info.n_vocab, tokens};
-    if (!want || !have || !compute(&w, want, &err)) tap_ok(false, "%s %s %s: %s", file, level, kv_name, err.text);
+    if (!want || !have || !compute(&w, want, &err))
+        tap_ok(false, "%s %s %s: %s", file, level, kv_name, err.text);
     else {
         for (uint32_t threads = 1; threads <= 3; threads++)
             for (size_t c = tap_sanitized; c < sizeof chunks / sizeof *chunks; c += 1 + tap_sanitized)
                 for (int others = 0; others < 2; others++) {
                     w = (setting){m, kv, threads, chunks[c], others, n_tokens, info.n_vocab, tokens};
                     bool ok = compute(&w, have, &err);
-                    tap_ok(ok && !memcmp(want, have, bytes), "%s %s kv %s: %u threads, chunk %u%s%s", file, level, kv_name,
-                           threads, chunks[c], others ? ", beside three others" : "", ok ? "" : err.text);
+                    tap_ok(ok && !memcmp(want, have, bytes), "%s %s kv %s: %u threads, chunk %u%s%s", file, level,
+                           kv_name, threads, chunks[c], others ? ", beside three others" : "", ok ? "" : err.text);
                 }
     }
     free(want);
@@ -103,20 +112,23 @@ static void check_file(const char *path, const char *name, bool q8_0)
         ingle_model *m;
         ingle_model_options o = {.size = sizeof o, .kernels = levels[l]};
         ingle_status st = ingle_model_open(path, &o, &m, &err);
-        if (st == INGLE_UNSUPPORTED && strstr(err.text, "CPU")) tap_skip(name, "%s", err.text);
-        else if (st != INGLE_OK) tap_ok(false, "%s %s opens: %s", name, levels[l], err.text);
+        if (st == INGLE_UNSUPPORTED && strstr(err.text, "CPU"))
+            tap_skip(name, "%s", err.text);
+        else if (st != INGLE_OK)
+            tap_ok(false, "%s %s opens: %s", name, levels[l], err.text);
         else
-            for (size_t k = 0; k < (tap_sanitized ? 1 : q8_0 ? 3 : 2); k++) check(name, levels[l], m, kvs[k].type, kvs[k].name);
+            for (size_t k = 0; k < (tap_sanitized ? 1 : q8_0 ? 3 : 2); k++)
+                check(name, levels[l], m, kvs[k].type, kvs[k].name);
         if (st == INGLE_OK) ingle_model_close(m);
     }
 }
 
 int main(void)
 {
-    static const char *const own[] = {"stories260K.gguf", "stories260K.q8_0.gguf", "stories260K.q4_0.gguf", "archs/llama-moe.gguf",
-                                      "archs/mistral3.gguf"};
-    static const char *const golden[] = {"quants/models/q4_k_m.gguf", "quants/models/q6_k.gguf", "quants/models/bf16.gguf",
-                                         "quants/models/f16.gguf"};
+    static const char *const own[] = {"stories260K.gguf", "stories260K.q8_0.gguf", "stories260K.q4_0.gguf",
+                                      "archs/llama-moe.gguf", "archs/mistral3.gguf"};
+    static const char *const golden[] = {"quants/models/q4_k_m.gguf", "quants/models/q6_k.gguf",
+                                         "quants/models/bf16.gguf", "quants/models/f16.gguf"};
     char path[1024];
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", tap_data(), own[i]);
@@ -125,7 +137,8 @@ int main(void)
     for (size_t i = 0; i < sizeof golden / sizeof *golden && !tap_sanitized; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", tap_golden(), golden[i]);
         FILE *f = fopen(path, "rb");
-        if (!f) tap_skip(golden[i], "no reference data in %s", tap_golden());
+        if (!f)
+            tap_skip(golden[i], "no reference data in %s", tap_golden());
         else {
             fclose(f);
             check_file(path, golden[i], false);

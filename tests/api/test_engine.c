@@ -1,5 +1,6 @@
-/* Behaviour of sessions and engines that no golden file shows: no allocation per token, each weight matrix read once a step,
- * all-or-nothing steps, limits that name both numbers, truncation, context shift, shared weights, injected faults. */
+/* Behaviour of sessions and engines that no golden file shows: no allocation per token, each weight matrix read once a
+ * step, all-or-nothing steps, limits that name both numbers, truncation, context shift, shared weights, injected
+ * faults. */
 #include <errno.h>
 #include <malloc.h>
 #include <math.h>
@@ -40,8 +41,13 @@ static void test_no_allocation_per_token(const char *path)
     stack k;
     ingle_sampler *sampler = NULL;
     ingle_engine_options o = {.size = sizeof o, .n_threads = 2};
-    ingle_sampler_options so = {.size = sizeof so, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f,
-                                .repetition_penalty = 1.1f, .seed = 1};
+    ingle_sampler_options so = {.size = sizeof so,
+                                .temperature = 0.8f,
+                                .top_k = 40,
+                                .top_p = 0.95f,
+                                .min_p = 0.05f,
+                                .repetition_penalty = 1.1f,
+                                .seed = 1};
     bool ok = stack_open(&k, path, &o, &err) && !ingle_sampler_new(k.m, &so, &sampler, &err) &&
               !ingle_session_feed(k.s, prompt, N_PROMPT, &err);
     int32_t id;
@@ -68,8 +74,10 @@ static uint64_t matrix_bytes(const ingle_model *m)
     uint64_t embed = 0;
     for (uint64_t i = 0; ingle_model_tensor(m, i, &t); i++) {
         if (!strcmp(t.name, "output.weight")) tied = false;
-        if (!strcmp(t.name, "token_embd.weight")) embed = t.n_bytes;
-        else if (t.n_dims >= 2) sum += t.n_bytes;
+        if (!strcmp(t.name, "token_embd.weight"))
+            embed = t.n_bytes;
+        else if (t.n_dims >= 2)
+            sum += t.n_bytes;
     }
     return sum + (tied ? embed : 0);
 }
@@ -101,7 +109,8 @@ static void test_limits(void)
     int32_t many[65] = {0};
     for (int i = 0; i < 65; i++) many[i] = 5;
     if (!tap_ok(stack_open(&k, path_f32, &o, &err), "engine with a context of 64 %s", err.text)) return;
-    tap_ok(ingle_session_feed(k.s, many, 65, &err) == INGLE_TOO_LARGE && strstr(err.text, "65") && strstr(err.text, "64"),
+    tap_ok(ingle_session_feed(k.s, many, 65, &err) == INGLE_TOO_LARGE && strstr(err.text, "65") &&
+               strstr(err.text, "64"),
            "overflow names both numbers: %s", err.text);
     tap_ok(ingle_session_length(k.s) == 0 && !ingle_session_logits(k.s), "overflow leaves the session empty");
     tap_ok(!ingle_session_feed(k.s, many, 64, &err) && ingle_session_length(k.s) == 64, "64 tokens fill the context");
@@ -111,18 +120,22 @@ static void test_limits(void)
     int32_t bad[] = {5, 512};
     tap_ok(ingle_session_feed(k.s, bad, 2, &err) == INGLE_BAD_INPUT && strstr(err.text, "512"), "bad id: %s", err.text);
     bad[1] = -1;
-    tap_ok(ingle_session_feed(k.s, bad, 2, &err) == INGLE_BAD_INPUT && strstr(err.text, "-1"), "negative id: %s", err.text);
+    tap_ok(ingle_session_feed(k.s, bad, 2, &err) == INGLE_BAD_INPUT && strstr(err.text, "-1"), "negative id: %s",
+           err.text);
     tap_ok(ingle_session_feed(k.s, bad, 0, &err) == INGLE_BAD_INPUT, "nothing to feed: %s", err.text);
     ingle_session *second;
-    tap_ok(ingle_session_new(k.e, &second, &err) == INGLE_TOO_LARGE && !second, "one session more than room: %s", err.text);
-    ingle_step_item two[2] = {{.session = k.s, .tokens = many, .n_tokens = 1}, {.session = k.s, .tokens = many, .n_tokens = 1}};
+    tap_ok(ingle_session_new(k.e, &second, &err) == INGLE_TOO_LARGE && !second, "one session more than room: %s",
+           err.text);
+    ingle_step_item two[2] = {{.session = k.s, .tokens = many, .n_tokens = 1},
+                              {.session = k.s, .tokens = many, .n_tokens = 1}};
     tap_ok(ingle_engine_step(k.e, two, 2, &err) != INGLE_OK, "more items than sessions: %s", err.text);
     two[0].n_tokens = 33;
     tap_ok(ingle_engine_step(k.e, two, 1, &err) == INGLE_TOO_LARGE && strstr(err.text, "33") && strstr(err.text, "32"),
            "batch limit names both numbers: %s", err.text);
     ingle_engine *e2;
     o.n_ctx = 513;
-    tap_ok(ingle_engine_new(k.m, &o, &e2, &err) == INGLE_TOO_LARGE && strstr(err.text, "513") && strstr(err.text, "512"),
+    tap_ok(ingle_engine_new(k.m, &o, &e2, &err) == INGLE_TOO_LARGE && strstr(err.text, "513") &&
+               strstr(err.text, "512"),
            "context above the trained one: %s", err.text);
     stack_close(&k);
 }
@@ -157,7 +170,8 @@ static void test_truncate_and_shift(void)
     memcpy(want, ingle_session_logits(k.s), sizeof want);
     ingle_session_truncate(k.s, 0);
     ok = ok && !ingle_session_feed(k.s, all, 2 * N_PROMPT, &err) && !ingle_session_shift(k.s, 1, 3, &err);
-    tap_ok(ok && ingle_session_length(k.s) == 2 * N_PROMPT - 3 && same_logits(k.s, want), "shift equals feeding the kept tokens");
+    tap_ok(ok && ingle_session_length(k.s) == 2 * N_PROMPT - 3 && same_logits(k.s, want),
+           "shift equals feeding the kept tokens");
     tap_ok(ingle_session_shift(k.s, 5, 100, &err) == INGLE_BAD_INPUT, "shift past the end: %s", err.text);
     stack_close(&k);
 }
@@ -182,20 +196,21 @@ static void test_generate(void)
     ingle_generate_result r = {0};
     bool ok = stack_open(&k, path_f32, &o, &err) && !ingle_sampler_new(k.m, &so, &sampler, &err) &&
               !ingle_session_feed(k.s, prompt, N_PROMPT, &err) && !ingle_generate(k.s, sampler, &go, &r, &err);
-    tap_ok(ok && r.finish == INGLE_FINISH_CONTEXT && ingle_session_length(k.s) == 64, "a full context ends generation: %s",
-           err.text);
+    tap_ok(ok && r.finish == INGLE_FINISH_CONTEXT && ingle_session_length(k.s) == 64,
+           "a full context ends generation: %s", err.text);
     go.n_max = 100;
     go.shift = true;
     ok = ok && !ingle_generate(k.s, sampler, &go, &r, &err);
-    tap_ok(ok && r.finish == INGLE_FINISH_LENGTH && r.n_generated == 100, "with shift it goes on: %u tokens %s", r.n_generated,
-           err.text);
+    tap_ok(ok && r.finish == INGLE_FINISH_LENGTH && r.n_generated == 100, "with shift it goes on: %u tokens %s",
+           r.n_generated, err.text);
     ingle_session_truncate(k.s, 0);
     const char *stops[] = {"little girl"};
-    ingle_generate_options gs = {.size = sizeof gs, .stops = stops, .n_stops = 1, .on_text = count_text, .user = &n_text, .n_max = 40};
+    ingle_generate_options gs = {
+        .size = sizeof gs, .stops = stops, .n_stops = 1, .on_text = count_text, .user = &n_text, .n_max = 40};
     n_text = 0;
     ok = ok && !ingle_session_feed(k.s, prompt, 5, &err) && !ingle_generate(k.s, sampler, &gs, &r, &err);
-    tap_ok(ok && r.finish == INGLE_FINISH_STOP && n_text > 0, "a stop string that spans tokens ends generation (%zu bytes) %s",
-           n_text, err.text);
+    tap_ok(ok && r.finish == INGLE_FINISH_STOP && n_text > 0,
+           "a stop string that spans tokens ends generation (%zu bytes) %s", n_text, err.text);
     ingle_sampler_free(sampler);
     stack_close(&k);
 }
@@ -217,7 +232,8 @@ static void test_M16_faults(ig_fault_kind kind, int err_no, const char *name)
         ig_fault_reset();
         stack_close(&k);
     }
-    tap_ok(ok && nth < 5000, "test_M16 %s fails at call 1 to %llu: an error each time, no crash", name, (unsigned long long)nth - 1);
+    tap_ok(ok && nth < 5000, "test_M16 %s fails at call 1 to %llu: an error each time, no crash", name,
+           (unsigned long long)nth - 1);
 }
 
 int main(void)

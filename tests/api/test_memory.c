@@ -1,5 +1,5 @@
-/* Memory beyond mapped weights, KV cache and logits, for a model of a 1-billion-parameter shape with a 128k vocabulary: at most
- * 64 MiB with a prefill chunk of the default size. Also: a model opened twice shares its weights. */
+/* Memory beyond mapped weights, KV cache and logits, for a model of a 1-billion-parameter shape with a 128k vocabulary:
+ * at most 64 MiB with a prefill chunk of the default size. Also: a model opened twice shares its weights. */
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,10 +45,12 @@ static void test_memory(const char *path)
     for (int i = 0; i < N; i++) tokens[i] = 300 + i;
     resident(&before, &file);
     ingle_engine_options o = {.size = sizeof o, .n_threads = 2};
-    bool ok = !ingle_model_open(path, NULL, &m, &err) && !ingle_engine_new(m, &o, &e, &err) && !ingle_session_new(e, &s, &err) &&
-              !ingle_session_feed(s, tokens, N, &err) && !ingle_model_memory(m, N, INGLE_KV_F16, &need, &err);
+    bool ok = !ingle_model_open(path, NULL, &m, &err) && !ingle_engine_new(m, &o, &e, &err) &&
+              !ingle_session_new(e, &s, &err) && !ingle_session_feed(s, tokens, N, &err) &&
+              !ingle_model_memory(m, N, INGLE_KV_F16, &need, &err);
     resident(&after, &file);
-    if (!ok) tap_ok(false, "a 1B shape runs: %s", err.text);
+    if (!ok)
+        tap_ok(false, "a 1B shape runs: %s", err.text);
     else {
         uint64_t beyond = after - before - need.kv - 2 * need.logits; /* the step's row and the session's own */
         tap_ok(beyond <= 64u << 20, "beyond weights, KV and logits: %.1f MiB, at most 64 (weights %.0f, KV %.1f MiB)",
@@ -71,9 +73,12 @@ int main(void)
     char path[1024];
     if (!build) build = "build";
     (void)snprintf(path, sizeof path, "%s/memory-1b.gguf", build);
-    if (tap_sanitized) tap_skip("memory of a 1B shape", "sanitizers change what memory a process takes");
-    else if (write_model(build, path)) test_memory(path);
-    else tap_ok(false, "%s/bench/make_model writes a model of 700 MB", build);
+    if (tap_sanitized)
+        tap_skip("memory of a 1B shape", "sanitizers change what memory a process takes");
+    else if (write_model(build, path))
+        test_memory(path);
+    else
+        tap_ok(false, "%s/bench/make_model writes a model of 700 MB", build);
     unlink(path);
     return tap_done();
 }

@@ -1,5 +1,5 @@
-/* Golden logits of tiny random models: every position within tolerance on every kernel level, and the greedy ids exactly.
- * Reads archs/cases.json of the reference data; a copy of the foundation's cases lies in tests/data. */
+/* Golden logits of tiny random models: every position within tolerance on every kernel level, and the greedy ids
+ * exactly. Reads archs/cases.json of the reference data; a copy of the foundation's cases lies in tests/data. */
 #include <jansson.h>
 #include <math.h>
 
@@ -82,19 +82,20 @@ static void check_engine(const ingle_model *m, const char *name, const char *lev
     ingle_error err = {0};
     ingle_engine *engine = NULL;
     ingle_session *s = NULL;
-    ingle_engine_options o = {.size = sizeof o, .n_threads = 2, .n_ctx = 256, .kv = INGLE_KV_F32,
-                              .n_logits = (uint32_t)g->n_tokens};
+    ingle_engine_options o = {
+        .size = sizeof o, .n_threads = 2, .n_ctx = 256, .kv = INGLE_KV_F32, .n_logits = (uint32_t)g->n_tokens};
     if (ingle_engine_new(m, &o, &engine, &err) || ingle_session_new(engine, &s, &err)) {
         tap_ok(false, "%s %s: %s", name, level, err.text);
         ingle_engine_free(engine);
         return;
     }
     ingle_step_item it = {.session = s, .tokens = g->tokens, .n_tokens = (uint32_t)g->n_tokens, .want = INGLE_WANT_ALL};
-    if (ingle_engine_step(engine, &it, 1, &err)) tap_ok(false, "%s %s: %s", name, level, err.text);
+    if (ingle_engine_step(engine, &it, 1, &err))
+        tap_ok(false, "%s %s: %s", name, level, err.text);
     else {
         double cosine, d = distance(g, it.logits, &cosine);
-        tap_ok(d <= g->max_rel && cosine >= g->min_cosine, "%s %s logits: %.2g of the largest, at most %.2g; cosine %.8f",
-               name, level, d, g->max_rel, cosine);
+        tap_ok(d <= g->max_rel && cosine >= g->min_cosine,
+               "%s %s logits: %.2g of the largest, at most %.2g; cosine %.8f", name, level, d, g->max_rel, cosine);
         tap_ok(d <= 1e-4, "%s %s logits within 1e-4 (float32 without GELU)", name, level);
         size_t n = greedy_matches(s, g);
         tap_ok(n == g->n_greedy, "%s %s greedy: %zu of %zu ids", name, level, n, g->n_greedy);
@@ -112,9 +113,12 @@ static void check_case(const char *dir, const char *name, const golden *g)
         ingle_model *m;
         ingle_model_options o = {.size = sizeof o, .kernels = levels[l]};
         ingle_status st = ingle_model_open(path, &o, &m, &err);
-        if (st == INGLE_UNSUPPORTED && strstr(err.text, "CPU")) tap_skip(name, "%s", err.text);
-        else if (st != INGLE_OK) tap_ok(false, "%s %s opens: %s", name, levels[l], err.text);
-        else check_engine(m, name, levels[l], g);
+        if (st == INGLE_UNSUPPORTED && strstr(err.text, "CPU"))
+            tap_skip(name, "%s", err.text);
+        else if (st != INGLE_OK)
+            tap_ok(false, "%s %s opens: %s", name, levels[l], err.text);
+        else
+            check_engine(m, name, levels[l], g);
         if (st == INGLE_OK) ingle_model_close(m);
     }
 }
@@ -132,8 +136,10 @@ int main(void)
     }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         golden g = {0};
-        if (!read_case(all, dir, cases[i], &g)) tap_ok(false, "%s: case in %s", cases[i], path);
-        else check_case(dir, cases[i], &g);
+        if (!read_case(all, dir, cases[i], &g))
+            tap_ok(false, "%s: case in %s", cases[i], path);
+        else
+            check_case(dir, cases[i], &g);
         free(g.logits);
     }
     json_decref(all);

@@ -1,6 +1,7 @@
-/* Whole quantised models: relative RMS of all logits against the same weights decoded to float32 (what is mathematically
- * meant), on every kernel level. An engine with 8-bit activations may be 1.5 times as far from that as the reference is; one
- * with float activations must be within 1e-4. Also the trained stories260K: logits and its greedy story, id for id. */
+/* Whole quantised models: relative RMS of all logits against the same weights decoded to float32 (what is
+ * mathematically meant), on every kernel level. An engine with 8-bit activations may be 1.5 times as far from that as
+ * the reference is; one with float activations must be within 1e-4. Also the trained stories260K: logits and its greedy
+ * story, id for id. */
 #include <math.h>
 
 #include "ingle.h"
@@ -14,8 +15,8 @@ typedef struct model_case {
 } model_case;
 
 static const model_case golden_cases[] = {
-    {"quants/models", "f16", "tokens.txt", true},   {"quants/models", "bf16", "tokens.txt", true},
-    {"quants/models", "q4_0", "tokens.txt", false}, {"quants/models", "q8_0", "tokens.txt", false},
+    {"quants/models", "f16", "tokens.txt", true},     {"quants/models", "bf16", "tokens.txt", true},
+    {"quants/models", "q4_0", "tokens.txt", false},   {"quants/models", "q8_0", "tokens.txt", false},
     {"quants/models", "q4_k_m", "tokens.txt", false}, {"quants/models", "q6_k", "tokens.txt", false},
 };
 static const model_case own_cases[] = {
@@ -66,7 +67,8 @@ static float *compute(const char *path, const char *level, const int32_t *ids, s
         *skip = err->status == INGLE_UNSUPPORTED && strstr(err->text, "CPU");
         return NULL;
     }
-    ingle_engine_options eo = {.size = sizeof eo, .n_threads = 2, .n_ctx = 256, .kv = INGLE_KV_F32, .n_logits = (uint32_t)n};
+    ingle_engine_options eo = {
+        .size = sizeof eo, .n_threads = 2, .n_ctx = 256, .kv = INGLE_KV_F32, .n_logits = (uint32_t)n};
     if (!ingle_engine_new(m, &eo, &e, err) && !ingle_session_new(e, &s, err)) {
         ingle_step_item it = {.session = s, .tokens = ids, .n_tokens = (uint32_t)n, .want = INGLE_WANT_ALL};
         if (!ingle_engine_step(e, &it, 1, err) && (out = malloc(n * n_vocab * sizeof *out)))
@@ -95,8 +97,10 @@ static void check_model(const char *root, const model_case *c)
         bool skip = false;
         size_t n_values = n_dequant / sizeof(float);
         float *have = ref && dequant && n ? compute(path, levels[l], ids, n, n_values / n, &skip, &err) : NULL;
-        if (skip) tap_skip(label, "%s", err.text);
-        else if (!have) tap_ok(false, "%s: %s", label, err.text[0] ? err.text : "reference data cannot be read");
+        if (skip)
+            tap_skip(label, "%s", err.text);
+        else if (!have)
+            tap_ok(false, "%s: %s", label, err.text[0] ? err.text : "reference data cannot be read");
         else {
             double d = relative_rms(have, dequant, n_values), theirs = relative_rms(ref, dequant, n_values);
             double bound = c->exact ? 1e-4 : 1.5 * theirs;
@@ -183,8 +187,10 @@ int main(void)
     FILE *f = fopen(path, "rb");
     if (f) fclose(f);
     for (size_t i = 0; i < sizeof golden_cases / sizeof *golden_cases; i++) {
-        if (f) check_model(tap_golden(), &golden_cases[i]);
-        else tap_skip(golden_cases[i].name, "no reference data in %s", tap_golden());
+        if (f)
+            check_model(tap_golden(), &golden_cases[i]);
+        else
+            tap_skip(golden_cases[i].name, "no reference data in %s", tap_golden());
     }
     return tap_done();
 }

@@ -55,7 +55,8 @@ static size_t unescape(char *s)
         if (c == 'x') {
             s[n++] = (char)(hex_digit(s[i + 1]) * 16 + hex_digit(s[i + 2]));
             i += 2;
-        } else s[n++] = c == 'n' ? '\n' : c == 'r' ? '\r' : c == 't' ? '\t' : c;
+        } else
+            s[n++] = c == 'n' ? '\n' : c == 'r' ? '\r' : c == 't' ? '\t' : c;
     }
     return n;
 }
@@ -78,7 +79,8 @@ static bool encodes_to(const ig_vocab *v, const char *text, size_t n, unsigned f
     ok = ok && !strcmp(have, want);
     if (!ok && getenv("SHOW")) {
         printf("# text ");
-        for (size_t i = 0; i < n && i < 200; i++) printf(text[i] > 32 && text[i] < 127 ? "%c" : "\\x%02x", (unsigned char)text[i]);
+        for (size_t i = 0; i < n && i < 200; i++)
+            printf(text[i] > 32 && text[i] < 127 ? "%c" : "\\x%02x", (unsigned char)text[i]);
         printf("\n# want  %.300s\n# have  %.300s\n", want, have);
     }
     free(have);
@@ -161,7 +163,9 @@ static bool decodes_to(const ig_vocab *v, char *ids_line, int mode, const char *
     bool ok = true;
     if (mode == 2)
         for (size_t i = 0; i < ids.len; i++) ok = ok && ig_token_piece(v, ids.ptr[i], true, &out);
-    else ok = ig_detokenize(v, ids.ptr, ids.len, mode ? IG_DETOKENIZE_STRIP : IG_DETOKENIZE_SPECIAL, &out, NULL) == IG_OK;
+    else
+        ok =
+            ig_detokenize(v, ids.ptr, ids.len, mode ? IG_DETOKENIZE_STRIP : IG_DETOKENIZE_SPECIAL, &out, NULL) == IG_OK;
     char *have = hex_of(out.ptr, out.len);
     ok = ok && !strcmp(have, want);
     if (!ok && getenv("SHOW")) printf("# want  %.300s\n# have  %.300s\n", want, have);
@@ -215,7 +219,8 @@ static void check_pieces(const ig_vocab *v, const char *name)
     free_lines(&want);
 }
 
-/* Broken UTF-8: our bytes are kept where the reference writes U+FFFD, so agreement is counted and only a crash fails. */
+/* Broken UTF-8: our bytes are kept where the reference writes U+FFFD, so agreement is counted and only a crash fails.
+ */
 static void check_invalid(const ig_vocab *v, const char *name)
 {
     char file[1100], path[1100];
@@ -320,8 +325,8 @@ static void check_matrix(void)
 
 int main(void)
 {
-    static const char *const names[] = {"llama-spm", "llama-bpe", "qwen2", "gpt-2", "deepseek-coder", "deepseek-llm", "falcon",
-                                        "starcoder", "bert-bge", "phi-3", "baichuan"};
+    static const char *const names[] = {"llama-spm", "llama-bpe", "qwen2",    "gpt-2", "deepseek-coder", "deepseek-llm",
+                                        "falcon",    "starcoder", "bert-bge", "phi-3", "baichuan"};
     char probe[1100];
     (void)snprintf(root, sizeof root, "%s/tokenizers", tap_golden());
     (void)snprintf(probe, sizeof probe, "%s/lines.txt", root);

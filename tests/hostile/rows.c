@@ -6,65 +6,181 @@
 #include "format/format.h"
 
 /* Keys */
-#define KEY(key, T, value) {.op = OP_INT, .at = key, .type = IG_META_##T, .v = (uint64_t)(value)}
-#define KEY_IN(p, key, T, value) {.op = OP_INT, .at = key, .type = IG_META_##T, .v = (uint64_t)(value), .part = p}
-#define FLOAT(key, T, value) {.op = OP_FLOAT, .at = key, .type = IG_META_##T, .f = value}
-#define TEXT(key, s) {.op = OP_STR, .at = key, .text = s, .len = sizeof(s) - 1}
-#define LONG_TEXT(key, bytes) {.op = OP_STR, .at = key, .len = bytes}
-#define LIST(key, T, count, value) {.op = OP_LIST, .at = key, .type = IG_META_##T, .n = count, .v = (uint64_t)(value)}
-#define LIST_FLOAT(key, T, count, value) {.op = OP_LIST, .at = key, .type = IG_META_##T, .n = count, .f = value}
-#define LIST_TEXT(key, count, s) {.op = OP_LIST, .at = key, .type = IG_META_STRING, .n = count, .text = s}
-#define SIZE(key, count) {.op = OP_SIZE, .at = key, .n = count}
-#define ITEM(key, idx, s) {.op = OP_ITEM, .at = key, .n = idx, .text = s, .len = sizeof(s) - 1}
-#define LONG_ITEM(key, idx, bytes) {.op = OP_ITEM, .at = key, .n = idx, .len = bytes}
-#define DROP(key) {.op = OP_DROP, .at = key}
-#define DROP_IN(p, key) {.op = OP_DROP, .at = key, .part = p}
-#define COPY(key, new_name) {.op = OP_COPY, .at = key, .text = new_name}
-#define RAW_KEY(s) {.op = OP_RAW_KEY, .text = s, .len = sizeof(s) - 1}
-#define LONG_KEY(bytes) {.op = OP_RAW_KEY, .len = bytes}
-#define ALIGN(bytes) {.op = OP_ALIGN, .v = bytes}
-#define FLOOD_KEYS(count) {.op = OP_FLOOD_KEYS, .n = count}
+#define KEY(key, T, value)                                                                                             \
+    {                                                                                                                  \
+        .op = OP_INT, .at = key, .type = IG_META_##T, .v = (uint64_t)(value)                                           \
+    }
+#define KEY_IN(p, key, T, value)                                                                                       \
+    {                                                                                                                  \
+        .op = OP_INT, .at = key, .type = IG_META_##T, .v = (uint64_t)(value), .part = p                                \
+    }
+#define FLOAT(key, T, value)                                                                                           \
+    {                                                                                                                  \
+        .op = OP_FLOAT, .at = key, .type = IG_META_##T, .f = value                                                     \
+    }
+#define TEXT(key, s)                                                                                                   \
+    {                                                                                                                  \
+        .op = OP_STR, .at = key, .text = s, .len = sizeof(s) - 1                                                       \
+    }
+#define LONG_TEXT(key, bytes)                                                                                          \
+    {                                                                                                                  \
+        .op = OP_STR, .at = key, .len = bytes                                                                          \
+    }
+#define LIST(key, T, count, value)                                                                                     \
+    {                                                                                                                  \
+        .op = OP_LIST, .at = key, .type = IG_META_##T, .n = count, .v = (uint64_t)(value)                              \
+    }
+#define LIST_FLOAT(key, T, count, value)                                                                               \
+    {                                                                                                                  \
+        .op = OP_LIST, .at = key, .type = IG_META_##T, .n = count, .f = value                                          \
+    }
+#define LIST_TEXT(key, count, s)                                                                                       \
+    {                                                                                                                  \
+        .op = OP_LIST, .at = key, .type = IG_META_STRING, .n = count, .text = s                                        \
+    }
+#define SIZE(key, count)                                                                                               \
+    {                                                                                                                  \
+        .op = OP_SIZE, .at = key, .n = count                                                                           \
+    }
+#define ITEM(key, idx, s)                                                                                              \
+    {                                                                                                                  \
+        .op = OP_ITEM, .at = key, .n = idx, .text = s, .len = sizeof(s) - 1                                            \
+    }
+#define LONG_ITEM(key, idx, bytes)                                                                                     \
+    {                                                                                                                  \
+        .op = OP_ITEM, .at = key, .n = idx, .len = bytes                                                               \
+    }
+#define DROP(key)                                                                                                      \
+    {                                                                                                                  \
+        .op = OP_DROP, .at = key                                                                                       \
+    }
+#define DROP_IN(p, key)                                                                                                \
+    {                                                                                                                  \
+        .op = OP_DROP, .at = key, .part = p                                                                            \
+    }
+#define COPY(key, new_name)                                                                                            \
+    {                                                                                                                  \
+        .op = OP_COPY, .at = key, .text = new_name                                                                     \
+    }
+#define RAW_KEY(s)                                                                                                     \
+    {                                                                                                                  \
+        .op = OP_RAW_KEY, .text = s, .len = sizeof(s) - 1                                                              \
+    }
+#define LONG_KEY(bytes)                                                                                                \
+    {                                                                                                                  \
+        .op = OP_RAW_KEY, .len = bytes                                                                                 \
+    }
+#define ALIGN(bytes)                                                                                                   \
+    {                                                                                                                  \
+        .op = OP_ALIGN, .v = bytes                                                                                     \
+    }
+#define FLOOD_KEYS(count)                                                                                              \
+    {                                                                                                                  \
+        .op = OP_FLOOD_KEYS, .n = count                                                                                \
+    }
 /* Tensors */
-#define SHAPE(t, T, dims, ...) {.op = OP_SHAPE, .at = t, .type = T, .n = dims, .ne = {__VA_ARGS__}}
-#define NEW_TENSOR(t, T, dims, ...) {.op = OP_NEW_TENSOR, .at = t, .type = T, .n = dims, .ne = {__VA_ARGS__}}
-#define NO_TENSOR(t) {.op = OP_NO_TENSOR, .at = t}
-#define NAME(t, s) {.op = OP_NAME, .at = t, .text = s}
-#define NAME_IN(p, t, s) {.op = OP_NAME, .at = t, .text = s, .part = p}
-#define OFFSET(t, bytes) {.op = OP_OFFSET, .at = t, .v = bytes}
-#define FLOOD_TENSORS(count) {.op = OP_FLOOD_TENSORS, .n = count}
+#define SHAPE(t, T, dims, ...)                                                                                         \
+    {                                                                                                                  \
+        .op = OP_SHAPE, .at = t, .type = T, .n = dims, .ne = { __VA_ARGS__ }                                           \
+    }
+#define NEW_TENSOR(t, T, dims, ...)                                                                                    \
+    {                                                                                                                  \
+        .op = OP_NEW_TENSOR, .at = t, .type = T, .n = dims, .ne = { __VA_ARGS__ }                                      \
+    }
+#define NO_TENSOR(t)                                                                                                   \
+    {                                                                                                                  \
+        .op = OP_NO_TENSOR, .at = t                                                                                    \
+    }
+#define NAME(t, s)                                                                                                     \
+    {                                                                                                                  \
+        .op = OP_NAME, .at = t, .text = s                                                                              \
+    }
+#define NAME_IN(p, t, s)                                                                                               \
+    {                                                                                                                  \
+        .op = OP_NAME, .at = t, .text = s, .part = p                                                                   \
+    }
+#define OFFSET(t, bytes)                                                                                               \
+    {                                                                                                                  \
+        .op = OP_OFFSET, .at = t, .v = bytes                                                                           \
+    }
+#define FLOOD_TENSORS(count)                                                                                           \
+    {                                                                                                                  \
+        .op = OP_FLOOD_TENSORS, .n = count                                                                             \
+    }
 /* Bases */
-#define GPT2 {.op = OP_GPT2}
-#define BERT {.op = OP_BERT}
-#define EMPTY {.op = OP_EMPTY}
-#define SPLIT(parts) {.op = OP_SPLIT, .n = parts}
-#define OPEN(p) {.op = OP_OPEN, .part = p}
+#define GPT2                                                                                                           \
+    {                                                                                                                  \
+        .op = OP_GPT2                                                                                                  \
+    }
+#define BERT                                                                                                           \
+    {                                                                                                                  \
+        .op = OP_BERT                                                                                                  \
+    }
+#define EMPTY                                                                                                          \
+    {                                                                                                                  \
+        .op = OP_EMPTY                                                                                                 \
+    }
+#define SPLIT(parts)                                                                                                   \
+    {                                                                                                                  \
+        .op = OP_SPLIT, .n = parts                                                                                     \
+    }
+#define OPEN(p)                                                                                                        \
+    {                                                                                                                  \
+        .op = OP_OPEN, .part = p                                                                                       \
+    }
 /* Bytes */
-#define PUT(label, width, value) {.op = OP_PUT, .at = label, .type = width, .v = (uint64_t)(value)}
-#define PUT_AT(label, off, width, value) \
-    {.op = OP_PUT, .at = label, .delta = off, .type = width, .v = (uint64_t)(value)}
-#define PUT_IN(p, label, width, value) {.op = OP_PUT, .at = label, .type = width, .v = (uint64_t)(value), .part = p}
-#define CUT(label, off) {.op = OP_CUT, .at = label, .delta = off}
-#define CUT_IN(p, label, off) {.op = OP_CUT, .at = label, .delta = off, .part = p}
-#define CUT_TO(bytes) {.op = OP_CUT_TO, .n = bytes}
-#define APPEND(bytes) {.op = OP_APPEND, .n = bytes}
-#define NO_FILE(p) {.op = OP_NO_FILE, .part = p}
-#define SAME_FILE(p) {.op = OP_SAME_FILE, .part = p} /* part p becomes a copy of part 1 */
+#define PUT(label, width, value)                                                                                       \
+    {                                                                                                                  \
+        .op = OP_PUT, .at = label, .type = width, .v = (uint64_t)(value)                                               \
+    }
+#define PUT_AT(label, off, width, value)                                                                               \
+    {                                                                                                                  \
+        .op = OP_PUT, .at = label, .delta = off, .type = width, .v = (uint64_t)(value)                                 \
+    }
+#define PUT_IN(p, label, width, value)                                                                                 \
+    {                                                                                                                  \
+        .op = OP_PUT, .at = label, .type = width, .v = (uint64_t)(value), .part = p                                    \
+    }
+#define CUT(label, off)                                                                                                \
+    {                                                                                                                  \
+        .op = OP_CUT, .at = label, .delta = off                                                                        \
+    }
+#define CUT_IN(p, label, off)                                                                                          \
+    {                                                                                                                  \
+        .op = OP_CUT, .at = label, .delta = off, .part = p                                                             \
+    }
+#define CUT_TO(bytes)                                                                                                  \
+    {                                                                                                                  \
+        .op = OP_CUT_TO, .n = bytes                                                                                    \
+    }
+#define APPEND(bytes)                                                                                                  \
+    {                                                                                                                  \
+        .op = OP_APPEND, .n = bytes                                                                                    \
+    }
+#define NO_FILE(p)                                                                                                     \
+    {                                                                                                                  \
+        .op = OP_NO_FILE, .part = p                                                                                    \
+    }
+#define SAME_FILE(p)                                                                                                   \
+    {                                                                                                                  \
+        .op = OP_SAME_FILE, .part = p                                                                                  \
+    } /* part p becomes a copy of part 1 */
 
-#define TOKENS "tokenizer.ggml.tokens"
-#define SCORES "tokenizer.ggml.scores"
-#define TYPES "tokenizer.ggml.token_type"
-#define MERGES "tokenizer.ggml.merges"
-#define HEADS "llama.attention.head_count"
-#define HEADS_KV "llama.attention.head_count_kv"
-#define EPS "llama.attention.layer_norm_rms_epsilon"
+#define TOKENS    "tokenizer.ggml.tokens"
+#define SCORES    "tokenizer.ggml.scores"
+#define TYPES     "tokenizer.ggml.token_type"
+#define MERGES    "tokenizer.ggml.merges"
+#define HEADS     "llama.attention.head_count"
+#define HEADS_KV  "llama.attention.head_count_kv"
+#define EPS       "llama.attention.layer_norm_rms_epsilon"
 #define ROPE_DIMS "llama.rope.dimension_count"
 #define ROPE_BASE "llama.rope.freq_base"
-#define EMBED "token_embd.weight"
-#define Q "blk.0.attn_q.weight"
-#define NAN32 0x7fc00000u
-#define INF32 0x7f800000u
-#define NINF32 0xff800000u
-#define U64_MAX UINT64_MAX
+#define EMBED     "token_embd.weight"
+#define Q         "blk.0.attn_q.weight"
+#define NAN32     0x7fc00000u
+#define INF32     0x7f800000u
+#define NINF32    0xff800000u
+#define U64_MAX   UINT64_MAX
 #define CUT_SHORT "truncated|remain|follow|outside|more bytes"
 
 const row rows[] = {
@@ -116,7 +232,9 @@ const row rows[] = {
     {"G03-key-length-wraps-to-start", FORMAT, "key 1+limit", {PUT("key/general.name/len", 8, U64_MAX - 24)}},
     {"G03-key-65536-bytes-present", FORMAT, "limit", {LONG_KEY(65536)}},
     {"G03-string-longer-than-file", FORMAT, "general.name+remain", {PUT("key/general.name/value", 8, 1u << 20)}},
-    {"G03-string-one-too-long-at-end", FORMAT, "zz+remain",
+    {"G03-string-one-too-long-at-end",
+     FORMAT,
+     "zz+remain",
      {EMPTY, TEXT("zz", "abc"), PUT("key/zz/value", 8, 4), CUT("key/zz/value", 11)}},
     {"G03-string-over-limit", FORMAT, "general.name+limit", {PUT("key/general.name/value", 8, (64u << 20) + 1)}},
     {"G03-string-2^31", FORMAT, "general.name+limit", {PUT("key/general.name/value", 8, 1ull << 31)}},
@@ -129,7 +247,9 @@ const row rows[] = {
     {"G03-tensor-name-0", FORMAT, "tensor 0+empty", {PUT("tensor/" EMBED "/len", 8, 0)}},
     {"G03-tensor-name-64", FORMAT, "tensor 0+limit", {PUT("tensor/" EMBED "/len", 8, 64)}},
     {"G03-tensor-name-max", FORMAT, "tensor 0+limit", {PUT("tensor/" EMBED "/len", 8, U64_MAX)}},
-    {"G03-tensor-name-64-present", FORMAT, "limit",
+    {"G03-tensor-name-64-present",
+     FORMAT,
+     "limit",
      {NAME(EMBED, "n234567890123456789012345678901234567890123456789012345678901234")}},
 
     /* ---------------------------------------------------------------- G04 names and text */
@@ -145,7 +265,9 @@ const row rows[] = {
     {"G04-tensor-name-not-utf8", FORMAT, "tensor 0+UTF-8", {PUT_AT("tensor/" EMBED "/name", 5, 1, 0xff)}},
     {"G04-architecture-not-utf8", MODEL, "general.architecture+UTF-8", {TEXT("general.architecture", "\xc3\x28")}},
     {"G04-architecture-embedded-nul", MODEL, "architecture", {TEXT("general.architecture", "llama\0x")}},
-    {"G04-model-embedded-nul", VOCAB, "tokenizer.ggml.model|vocabulary|tokenizer",
+    {"G04-model-embedded-nul",
+     VOCAB,
+     "tokenizer.ggml.model|vocabulary|tokenizer",
      {TEXT("tokenizer.ggml.model", "llama\0x")}},
     {"G04-model-not-utf8", VOCAB, "tokenizer.ggml.model+UTF-8", {TEXT("tokenizer.ggml.model", "\xed\xa0\x80")}},
 
@@ -153,12 +275,16 @@ const row rows[] = {
     {"G05-key-twice", FORMAT, "general.name+duplicate", {COPY("general.name", "general.name")}},
     {"G05-key-twice-other-type", FORMAT, "general.name+duplicate", {RAW_KEY("general.name")}},
     {"G05-tokens-twice", FORMAT, TOKENS "+duplicate", {COPY(TOKENS, TOKENS)}},
-    {"G05-alignment-twice", FORMAT, "general.alignment+duplicate",
+    {"G05-alignment-twice",
+     FORMAT,
+     "general.alignment+duplicate",
      {ALIGN(32), COPY("general.alignment", "general.alignment")}},
     {"G05-key-twice-among-60000", FORMAT, "duplicate", {FLOOD_KEYS(60000), RAW_KEY("flood.0059999")}},
     {"G05-tensor-twice", FORMAT, EMBED "+duplicate", {NAME("output.weight", EMBED)}},
     {"G05-layer-tensor-twice", FORMAT, Q "+duplicate", {NAME("blk.0.attn_k.weight", Q)}},
-    {"G05-tensor-twice-among-20000", FORMAT, "flood.0000000+duplicate",
+    {"G05-tensor-twice-among-20000",
+     FORMAT,
+     "flood.0000000+duplicate",
      {FLOOD_TENSORS(20000), NAME(EMBED, "flood.0000000")}},
 
     /* ---------------------------------------------------------------- G06 value types */
@@ -170,7 +296,9 @@ const row rows[] = {
     {"G06-element-type-max", FORMAT, SCORES "+element type", {PUT("key/" SCORES "/elem", 4, UINT32_MAX)}},
     {"G06-array-of-arrays", FORMAT, SCORES "+array of arrays", {PUT("key/" SCORES "/elem", 4, IG_META_ARRAY)}},
     {"G06-array-of-arrays-empty", FORMAT, "nested+array of arrays", {LIST("nested", ARRAY, 0, 0)}},
-    {"G06-array-of-arrays-2^60", FORMAT, "nested+array of arrays",
+    {"G06-array-of-arrays-2^60",
+     FORMAT,
+     "nested+array of arrays",
      {LIST("nested", ARRAY, 0, 0), PUT("key/nested/count", 8, 1ull << 60)}},
 
     /* ---------------------------------------------------------------- G07 bool */
@@ -179,7 +307,9 @@ const row rows[] = {
     {"G07-bool-128", FORMAT, "add_bos_token+expected 0 or 1", {KEY("tokenizer.ggml.add_bos_token", BOOL, 128)}},
     {"G07-unknown-key-bool-7", FORMAT, "x.flag+expected 0 or 1", {KEY("x.flag", BOOL, 7)}},
     {"G07-array-first-2", FORMAT, "x.flags+expected 0 or 1", {LIST("x.flags", BOOL, 100, 2)}},
-    {"G07-array-last-3", FORMAT, "x.flags+expected 0 or 1",
+    {"G07-array-last-3",
+     FORMAT,
+     "x.flags+expected 0 or 1",
      {LIST("x.flags", BOOL, 100, 1), PUT_AT("key/x.flags/items", 99, 1, 3)}},
 
     /* ---------------------------------------------------------------- G08 types of known keys */
@@ -227,16 +357,22 @@ const row rows[] = {
 
     /* ---------------------------------------------------------------- G09 arrays */
     {"G09-count-2^61-wraps", FORMAT, SCORES "+fit", {PUT("key/" SCORES "/count", 8, (1ull << 62) + 272)}},
-    {"G09-count-2^61-u64-wraps", FORMAT, "x.list+fit",
+    {"G09-count-2^61-u64-wraps",
+     FORMAT,
+     "x.list+fit",
      {LIST("x.list", U64, 2, 0), PUT("key/x.list/count", 8, (1ull << 61) + 2)}},
     {"G09-count-max", FORMAT, SCORES "+fit", {PUT("key/" SCORES "/count", 8, U64_MAX)}},
     {"G09-count-more-than-file", FORMAT, SCORES "+fit", {PUT("key/" SCORES "/count", 8, 1u << 20)}},
     {"G09-strings-count-max", FORMAT, TOKENS "+fit", {PUT("key/" TOKENS "/count", 8, U64_MAX)}},
     {"G09-strings-count-2^61", FORMAT, TOKENS "+fit", {PUT("key/" TOKENS "/count", 8, (1ull << 61) + 272)}},
     {"G09-strings-count-2^31", FORMAT, TOKENS "+fit", {PUT("key/" TOKENS "/count", 8, 1ull << 31)}},
-    {"G09-u8-count-more-than-file", FORMAT, "x.list+fit",
+    {"G09-u8-count-more-than-file",
+     FORMAT,
+     "x.list+fit",
      {LIST("x.list", U8, 4, 0), PUT("key/x.list/count", 8, 1ull << 40)}},
-    {"G09-bool-count-more-than-file", FORMAT, "x.list+fit",
+    {"G09-bool-count-more-than-file",
+     FORMAT,
+     "x.list+fit",
      {LIST("x.list", BOOL, 4, 0), PUT("key/x.list/count", 8, 1ull << 40)}},
     {"G09-scores-one-less", VOCAB, "scores", {SIZE(SCORES, 271)}},
     {"G09-scores-one-more", VOCAB, "scores", {SIZE(SCORES, 273)}},
@@ -276,15 +412,21 @@ const row rows[] = {
     {"G11-exabyte", FORMAT, EMBED "+more bytes", {SHAPE(EMBED, IG_F32, 2, 1ull << 40, 1ull << 20)}},
     {"G11-product-wraps-to-0", FORMAT, EMBED "+more bytes", {SHAPE(EMBED, IG_F32, 2, 1ull << 32, 1ull << 32)}},
     {"G11-product-wraps-to-32", FORMAT, EMBED "+more bytes", {SHAPE(EMBED, IG_F32, 3, 1ull << 40, 1ull << 22, 8)}},
-    {"G11-product-of-four-wraps", FORMAT, EMBED "+more bytes",
+    {"G11-product-of-four-wraps",
+     FORMAT,
+     EMBED "+more bytes",
      {SHAPE(EMBED, IG_F32, 4, 1ull << 40, 1ull << 40, 1ull << 40, 1ull << 40)}},
     {"G11-elements-fit-bytes-wrap", FORMAT, EMBED "+more bytes", {SHAPE(EMBED, IG_F32, 2, 1ull << 40, 1ull << 22)}},
     {"G11-f64-bytes-wrap", FORMAT, EMBED "+more bytes", {SHAPE(EMBED, 28, 2, 1ull << 40, 1ull << 21)}},
-    {"G11-q4_k-bytes-wrap", FORMAT, EMBED "+more bytes",
+    {"G11-q4_k-bytes-wrap",
+     FORMAT,
+     EMBED "+more bytes",
      {SHAPE(EMBED, IG_Q4_K, 3, 1ull << 40, 1ull << 16, 1ull << 16)}},
     {"G11-third-dimension-wraps", FORMAT, EMBED "+more bytes", {SHAPE(EMBED, IG_F32, 3, 8, 1ull << 40, 1ull << 30)}},
     {"G11-more-than-file", FORMAT, EMBED "+more bytes", {SHAPE(EMBED, IG_F32, 2, 8, 1u << 24)}},
-    {"G11-more-than-file-by-one-row", FORMAT, "blk.0.ffn_down.weight+outside",
+    {"G11-more-than-file-by-one-row",
+     FORMAT,
+     "blk.0.ffn_down.weight+outside",
      {PUT("tensor/blk.0.ffn_down.weight/ne1", 8, 9)}},
 
     /* ---------------------------------------------------------------- G12 alignment */
@@ -296,7 +438,9 @@ const row rows[] = {
     {"G12-alignment-131072", FORMAT, "general.alignment+65536", {KEY("general.alignment", U32, 131072)}},
     {"G12-alignment-2^31", FORMAT, "general.alignment+65536", {KEY("general.alignment", U32, 1u << 31)}},
     {"G12-alignment-max", FORMAT, "general.alignment+65536", {KEY("general.alignment", U32, UINT32_MAX)}},
-    {"G12-alignment-other-than-layout", FORMAT, "multiple of the alignment 65536",
+    {"G12-alignment-other-than-layout",
+     FORMAT,
+     "multiple of the alignment 65536",
      {KEY("general.alignment", U32, 65536)}},
 
     /* ---------------------------------------------------------------- G13 offsets */
@@ -307,50 +451,102 @@ const row rows[] = {
     {"G13-offset-wraps-into-header", FORMAT, Q "+outside", {PUT("tensor/" Q "/offset", 8, U64_MAX - 1023)}},
     {"G13-offset-minus-32", FORMAT, Q "+outside", {PUT("tensor/" Q "/offset", 8, U64_MAX - 31)}},
     {"G13-same-offset", FORMAT, "overlap+" Q, {PUT("tensor/" Q "/offset", 8, 0)}},
-    {"G13-overlap-by-32", FORMAT, "overlap+output_norm.weight",
+    {"G13-overlap-by-32",
+     FORMAT,
+     "overlap+output_norm.weight",
      {PUT("tensor/output_norm.weight/offset", 8, 8 * 272 * 4 - 32)}},
     {"G13-inside-another", FORMAT, "overlap+" EMBED, {PUT("tensor/output_norm.weight/offset", 8, 1024)}},
     {"G13-all-at-0", FORMAT, "overlap", {FLOOD_TENSORS(100), PUT("tensor/output.weight/offset", 8, 0)}},
-    {"G13-among-20000-reversed", FORMAT, "overlap+flood.",
+    {"G13-among-20000-reversed",
+     FORMAT,
+     "overlap+flood.",
      {FLOOD_TENSORS(20000), PUT("tensor/output_norm.weight/offset", 8, 32 * 9000)}},
-    {"G13-last-ends-outside", FORMAT, "blk.0.ffn_down.weight+outside",
+    {"G13-last-ends-outside",
+     FORMAT,
+     "blk.0.ffn_down.weight+outside",
      {CUT("tensor/blk.0.ffn_down.weight/data", 16 * 8 * 4 - 1)}},
 
-    /* ---------------------------------------------------------------- G14 tensor types */
-#define BAD_TYPE(id) {"G14-type-" #id, FORMAT, Q "+type " #id "+unknown, removed", {PUT("tensor/" Q "/type", 4, id)}}
-    BAD_TYPE(4), BAD_TYPE(5), BAD_TYPE(9), BAD_TYPE(15), BAD_TYPE(31), BAD_TYPE(32), BAD_TYPE(33),
-    BAD_TYPE(36), BAD_TYPE(37),
-    BAD_TYPE(38), BAD_TYPE(43), BAD_TYPE(63), BAD_TYPE(64), BAD_TYPE(255), BAD_TYPE(65536), BAD_TYPE(2147483647),
-    BAD_TYPE(-1), BAD_TYPE(-2147483647),
+/* ---------------------------------------------------------------- G14 tensor types */
+#define BAD_TYPE(id)                                                                                                   \
+    {                                                                                                                  \
+        "G14-type-" #id, FORMAT, Q "+type " #id "+unknown, removed", { PUT("tensor/" Q "/type", 4, id) }               \
+    }
+    BAD_TYPE(4),
+    BAD_TYPE(5),
+    BAD_TYPE(9),
+    BAD_TYPE(15),
+    BAD_TYPE(31),
+    BAD_TYPE(32),
+    BAD_TYPE(33),
+    BAD_TYPE(36),
+    BAD_TYPE(37),
+    BAD_TYPE(38),
+    BAD_TYPE(43),
+    BAD_TYPE(63),
+    BAD_TYPE(64),
+    BAD_TYPE(255),
+    BAD_TYPE(65536),
+    BAD_TYPE(2147483647),
+    BAD_TYPE(-1),
+    BAD_TYPE(-2147483647),
 
-    /* ---------------------------------------------------------------- G15 tensors of the architecture */
-#define MISSING(t) {"G15-missing-" t, MODEL, t, {NO_TENSOR(t)}}
-    MISSING(EMBED), MISSING("output_norm.weight"), MISSING("blk.0.attn_norm.weight"),
-    MISSING(Q), MISSING("blk.0.attn_k.weight"),
-    MISSING("blk.0.attn_v.weight"), MISSING("blk.0.attn_output.weight"), MISSING("blk.0.ffn_norm.weight"),
-    MISSING("blk.0.ffn_gate.weight"), MISSING("blk.0.ffn_up.weight"), MISSING("blk.0.ffn_down.weight"),
-#define BAD_SHAPE(t, ...) {"G15-shape-" t, MODEL, t, {SHAPE(t, IG_F32, __VA_ARGS__)}}
-    BAD_SHAPE(EMBED, 2, 16, 272), BAD_SHAPE("output_norm.weight", 1, 9), BAD_SHAPE("output.weight", 2, 8, 271),
-    BAD_SHAPE("blk.0.attn_norm.weight", 1, 7), BAD_SHAPE(Q, 2, 8, 16), BAD_SHAPE("blk.0.attn_k.weight", 2, 8, 8),
-    BAD_SHAPE("blk.0.attn_v.weight", 2, 4, 8), BAD_SHAPE("blk.0.attn_output.weight", 3, 8, 8, 2),
-    BAD_SHAPE("blk.0.ffn_norm.weight", 2, 8, 2), BAD_SHAPE("blk.0.ffn_gate.weight", 2, 16, 8),
-    BAD_SHAPE("blk.0.ffn_up.weight", 2, 8, 15), BAD_SHAPE("blk.0.ffn_down.weight", 4, 16, 8, 1, 2),
+/* ---------------------------------------------------------------- G15 tensors of the architecture */
+#define MISSING(t)                                                                                                     \
+    {                                                                                                                  \
+        "G15-missing-" t, MODEL, t, { NO_TENSOR(t) }                                                                   \
+    }
+    MISSING(EMBED),
+    MISSING("output_norm.weight"),
+    MISSING("blk.0.attn_norm.weight"),
+    MISSING(Q),
+    MISSING("blk.0.attn_k.weight"),
+    MISSING("blk.0.attn_v.weight"),
+    MISSING("blk.0.attn_output.weight"),
+    MISSING("blk.0.ffn_norm.weight"),
+    MISSING("blk.0.ffn_gate.weight"),
+    MISSING("blk.0.ffn_up.weight"),
+    MISSING("blk.0.ffn_down.weight"),
+#define BAD_SHAPE(t, ...)                                                                                              \
+    {                                                                                                                  \
+        "G15-shape-" t, MODEL, t, { SHAPE(t, IG_F32, __VA_ARGS__) }                                                    \
+    }
+    BAD_SHAPE(EMBED, 2, 16, 272),
+    BAD_SHAPE("output_norm.weight", 1, 9),
+    BAD_SHAPE("output.weight", 2, 8, 271),
+    BAD_SHAPE("blk.0.attn_norm.weight", 1, 7),
+    BAD_SHAPE(Q, 2, 8, 16),
+    BAD_SHAPE("blk.0.attn_k.weight", 2, 8, 8),
+    BAD_SHAPE("blk.0.attn_v.weight", 2, 4, 8),
+    BAD_SHAPE("blk.0.attn_output.weight", 3, 8, 8, 2),
+    BAD_SHAPE("blk.0.ffn_norm.weight", 2, 8, 2),
+    BAD_SHAPE("blk.0.ffn_gate.weight", 2, 16, 8),
+    BAD_SHAPE("blk.0.ffn_up.weight", 2, 8, 15),
+    BAD_SHAPE("blk.0.ffn_down.weight", 4, 16, 8, 1, 2),
     {"G15-vector-as-number", MODEL, "output_norm.weight", {SHAPE("output_norm.weight", IG_F32, 1, 1)}},
     {"G15-norm-as-i32", MODEL, "output_norm.weight", {SHAPE("output_norm.weight", 26, 1, 8)}},
     {"G15-matrix-as-i8", MODEL, Q, {SHAPE(Q, 24, 2, 8, 8)}},
     {"G15-extra-tensor", MODEL, "surprise.weight", {NEW_TENSOR("surprise.weight", IG_F32, 1, 8)}},
     {"G15-tensor-of-layer-1", MODEL, "blk.1.attn_q.weight", {NEW_TENSOR("blk.1.attn_q.weight", IG_F32, 2, 8, 8)}},
     {"G15-layer-number-2^32", MODEL, "blk.4294967296", {NEW_TENSOR("blk.4294967296.attn_q.weight", IG_F32, 2, 8, 8)}},
-    {"G15-expert-tensor-in-dense-model", MODEL, "ffn_gate_exps",
+    {"G15-expert-tensor-in-dense-model",
+     MODEL,
+     "ffn_gate_exps",
      {NEW_TENSOR("blk.0.ffn_gate_exps.weight", IG_F32, 3, 8, 16, 4)}},
     {"G15-two-layers-one-present", MODEL, "blk.1.", {KEY("llama.block_count", U32, 2)}},
     {"G15-bias-of-wrong-size", MODEL, "blk.0.attn_q.bias", {NEW_TENSOR("blk.0.attn_q.bias", IG_F32, 1, 4)}},
 
-    /* ---------------------------------------------------------------- G16 hyper-parameters */
-#define MISSING_KEY(rule, key) {rule "-missing-" key, MODEL, key, {DROP(key)}}
-    MISSING_KEY("G16", "general.architecture"), MISSING_KEY("G16", "llama.context_length"),
-    MISSING_KEY("G16", "llama.embedding_length"), MISSING_KEY("G16", "llama.block_count"),
-    MISSING_KEY("G16", "llama.feed_forward_length"), MISSING_KEY("G16", HEADS), MISSING_KEY("G16", EPS),
+/* ---------------------------------------------------------------- G16 hyper-parameters */
+#define MISSING_KEY(rule, key)                                                                                         \
+    {                                                                                                                  \
+        rule "-missing-" key, MODEL, key, { DROP(key) }                                                                \
+    }
+    MISSING_KEY("G16", "general.architecture"),
+    MISSING_KEY("G16", "llama.context_length"),
+    MISSING_KEY("G16", "llama.embedding_length"),
+    MISSING_KEY("G16", "llama.block_count"),
+    MISSING_KEY("G16", "llama.feed_forward_length"),
+    MISSING_KEY("G16", HEADS),
+    MISSING_KEY("G16", EPS),
     {"G16-architecture-unknown", MODEL, "architecture+nosuchmodel", {TEXT("general.architecture", "nosuchmodel")}},
     {"G16-architecture-empty", MODEL, "architecture", {TEXT("general.architecture", "")}},
     {"G16-architecture-format-string", MODEL, "architecture", {TEXT("general.architecture", "%s%n%s%n")}},
@@ -386,15 +582,25 @@ const row rows[] = {
     {"G16-eps-f64-not-f32", MODEL, "epsilon", {FLOAT(EPS, F64, 1e300)}},
     {"G16-rope-base-0", MODEL, "freq_base", {FLOAT(ROPE_BASE, F32, 0)}},
     {"G16-rope-base-negative", MODEL, "freq_base", {FLOAT(ROPE_BASE, F32, -10000)}},
-    {"G16-experts-4097", MODEL, "experts",
+    {"G16-experts-4097",
+     MODEL,
+     "experts",
      {KEY("llama.expert_count", U32, 4097), KEY("llama.expert_used_count", U32, 2)}},
-    {"G16-experts-used-more", MODEL, "experts",
+    {"G16-experts-used-more",
+     MODEL,
+     "experts",
      {KEY("llama.expert_count", U32, 4), KEY("llama.expert_used_count", U32, 5)}},
-    {"G16-experts-used-0", MODEL, "experts",
+    {"G16-experts-used-0",
+     MODEL,
+     "experts",
      {KEY("llama.expert_count", U32, 4), KEY("llama.expert_used_count", U32, 0)}},
-    {"G16-experts-none-but-used", MODEL, "experts",
+    {"G16-experts-none-but-used",
+     MODEL,
+     "experts",
      {KEY("llama.expert_count", U32, 0), KEY("llama.expert_used_count", U32, 2)}},
-    {"G16-experts-max", MODEL, "experts",
+    {"G16-experts-max",
+     MODEL,
+     "experts",
      {KEY("llama.expert_count", U32, UINT32_MAX), KEY("llama.expert_used_count", U32, UINT32_MAX)}},
 
     /* ---------------------------------------------------------------- G17 finite floats */
@@ -402,26 +608,49 @@ const row rows[] = {
     {"G17-eps-inf", FORMAT, EPS "+finite", {PUT("key/" EPS "/value", 4, INF32)}},
     {"G17-rope-base-minus-inf", FORMAT, ROPE_BASE "+finite", {PUT("key/" ROPE_BASE "/value", 4, NINF32)}},
     {"G17-rope-base-signalling-nan", FORMAT, ROPE_BASE "+finite", {PUT("key/" ROPE_BASE "/value", 4, 0x7f800001)}},
-    {"G17-f64-nan", FORMAT, "x.number+finite",
+    {"G17-f64-nan",
+     FORMAT,
+     "x.number+finite",
      {FLOAT("x.number", F64, 0), PUT("key/x.number/value", 8, 0x7ff8000000000000)}},
-    {"G17-f64-inf", FORMAT, "x.number+finite",
+    {"G17-f64-inf",
+     FORMAT,
+     "x.number+finite",
      {FLOAT("x.number", F64, 0), PUT("key/x.number/value", 8, 0x7ff0000000000000)}},
-    {"G17-f64-array-last-nan", FORMAT, "x.numbers+finite",
+    {"G17-f64-array-last-nan",
+     FORMAT,
+     "x.numbers+finite",
      {LIST_FLOAT("x.numbers", F64, 3, 1), PUT_AT("key/x.numbers/items", 16, 8, 0xfff8000000000000)}},
 
-    /* ---------------------------------------------------------------- G18 token ids */
-#define BAD_ID(name) \
-    {"G18-" name "-272-of-272", VOCAB, name, {KEY("tokenizer.ggml." name, U32, 272)}}, \
-    {"G18-" name "-max", VOCAB, name, {KEY("tokenizer.ggml." name, U32, UINT32_MAX)}}, \
-    {"G18-" name "-minus-1", VOCAB, name, {KEY("tokenizer.ggml." name, I32, -1)}}
-    BAD_ID("bos_token_id"), BAD_ID("eos_token_id"), BAD_ID("eot_token_id"),
-    BAD_ID("eom_token_id"), BAD_ID("unknown_token_id"),
-    BAD_ID("padding_token_id"), BAD_ID("mask_token_id"), BAD_ID("separator_token_id"), BAD_ID("seperator_token_id"),
-    BAD_ID("cls_token_id"), BAD_ID("fim_pre_token_id"), BAD_ID("fim_suf_token_id"), BAD_ID("fim_mid_token_id"),
-    BAD_ID("fim_pad_token_id"), BAD_ID("fim_rep_token_id"), BAD_ID("fim_sep_token_id"),
-    {"G18-more-tokens-than-embedding-rows", MODEL, "token_embd.weight|vocab",
+/* ---------------------------------------------------------------- G18 token ids */
+#define BAD_ID(name)                                                                                                   \
+    {"G18-" name "-272-of-272", VOCAB, name, {KEY("tokenizer.ggml." name, U32, 272)}},                                 \
+        {"G18-" name "-max", VOCAB, name, {KEY("tokenizer.ggml." name, U32, UINT32_MAX)}},                             \
+    {                                                                                                                  \
+        "G18-" name "-minus-1", VOCAB, name, { KEY("tokenizer.ggml." name, I32, -1) }                                  \
+    }
+    BAD_ID("bos_token_id"),
+    BAD_ID("eos_token_id"),
+    BAD_ID("eot_token_id"),
+    BAD_ID("eom_token_id"),
+    BAD_ID("unknown_token_id"),
+    BAD_ID("padding_token_id"),
+    BAD_ID("mask_token_id"),
+    BAD_ID("separator_token_id"),
+    BAD_ID("seperator_token_id"),
+    BAD_ID("cls_token_id"),
+    BAD_ID("fim_pre_token_id"),
+    BAD_ID("fim_suf_token_id"),
+    BAD_ID("fim_mid_token_id"),
+    BAD_ID("fim_pad_token_id"),
+    BAD_ID("fim_rep_token_id"),
+    BAD_ID("fim_sep_token_id"),
+    {"G18-more-tokens-than-embedding-rows",
+     MODEL,
+     "token_embd.weight|vocab",
      {SHAPE(EMBED, IG_F32, 2, 8, 271), SHAPE("output.weight", IG_F32, 2, 8, 271)}},
-    {"G18-embedding-of-one-row", MODEL, "token_embd.weight|vocab",
+    {"G18-embedding-of-one-row",
+     MODEL,
+     "token_embd.weight|vocab",
      {SHAPE(EMBED, IG_F32, 2, 8, 1), SHAPE("output.weight", IG_F32, 2, 8, 1)}},
     {"G18-output-rows-less", MODEL, "output.weight", {SHAPE("output.weight", IG_F32, 2, 8, 270)}},
     {"G18-output-rows-more", MODEL, "output.weight", {SHAPE("output.weight", IG_F32, 2, 8, 300)}},
@@ -450,17 +679,25 @@ const row rows[] = {
     {"G20-count-max", FORMAT, "split.count+limit", {SPLIT(2), KEY("split.count", U32, UINT32_MAX)}},
     {"G20-count-other-in-part-2", FORMAT, "split.count+expected 3", {SPLIT(3), KEY_IN(1, "split.count", U16, 4)}},
     {"G20-count-other-than-name", FORMAT, "-of-00002", {SPLIT(3), KEY("split.count", U16, 2)}},
-    {"G20-count-2-single-name", FORMAT, "name",
+    {"G20-count-2-single-name",
+     FORMAT,
+     "name",
      {KEY("split.count", U16, 2), KEY("split.no", U16, 0), KEY("split.tensors.count", I32, 12)}},
     {"G20-number-1-of-1", FORMAT, "split.no+expected 0", {KEY("split.count", U16, 1), KEY("split.no", U16, 1)}},
-    {"G20-tensors-too-few", FORMAT, "split.tensors.count",
+    {"G20-tensors-too-few",
+     FORMAT,
+     "split.tensors.count",
      {SPLIT(3), KEY("split.tensors.count", I32, 11), KEY_IN(1, "split.tensors.count", I32, 11),
       KEY_IN(2, "split.tensors.count", I32, 11)}},
-    {"G20-tensors-too-many", FORMAT, "split.tensors.count",
+    {"G20-tensors-too-many",
+     FORMAT,
+     "split.tensors.count",
      {SPLIT(3), KEY("split.tensors.count", I32, 13), KEY_IN(1, "split.tensors.count", I32, 13),
       KEY_IN(2, "split.tensors.count", I32, 13)}},
     {"G20-tensors-2^31", FORMAT, "split.tensors.count", {SPLIT(3), KEY("split.tensors.count", I32, 0x7fffffff)}},
-    {"G20-tensors-differ", FORMAT, "split.tensors.count+expected 12",
+    {"G20-tensors-differ",
+     FORMAT,
+     "split.tensors.count+expected 12",
      {SPLIT(3), KEY_IN(2, "split.tensors.count", I32, 13)}},
     {"G20-number-absent", FORMAT, "split.no+missing", {SPLIT(3), DROP("split.no")}},
     {"G20-tensor-count-absent", FORMAT, "split.tensors.count+missing", {SPLIT(3), DROP("split.tensors.count")}},
@@ -468,26 +705,51 @@ const row rows[] = {
     {"G20-tensor-in-two-parts", FORMAT, "duplicate+" EMBED, {SPLIT(2), NAME_IN(1, "blk.0.ffn_up.weight", EMBED)}},
     {"G20-part-2-truncated", FORMAT, "00002-of-00003+outside", {SPLIT(3), CUT_IN(1, "end", -1)}},
     {"G20-part-2-no-gguf", FORMAT, "00002-of-00003+magic", {SPLIT(3), PUT_IN(1, "magic", 4, 0)}},
-    {"G20-part-3-type-removed", FORMAT, "blk.0.ffn_up.weight+type 4",
+    {"G20-part-3-type-removed",
+     FORMAT,
+     "blk.0.ffn_up.weight+type 4",
      {SPLIT(3), PUT_IN(2, "tensor/blk.0.ffn_up.weight/type", 4, 4)}},
 
-    /* ---------------------------------------------------------------- G21 shorter than declared */
-#define CUT_AT(label, off) {"G21-cut-" label "+" #off, FORMAT, CUT_SHORT, {CUT(label, off)}}
-    CUT_AT("version", 1), CUT_AT("n_tensors", 0), CUT_AT("n_tensors", 7), CUT_AT("n_keys", 0), CUT_AT("n_keys", 4),
-    CUT_AT("key/general.architecture/len", 0), CUT_AT("key/general.architecture/len", 3),
-    CUT_AT("key/general.architecture/name", 5), CUT_AT("key/general.architecture/type", 0),
-    CUT_AT("key/general.architecture/value", 0), CUT_AT("key/general.architecture/value", 9),
-    CUT_AT("key/llama.context_length/value", 0), CUT_AT("key/llama.context_length/value", 3),
-    CUT_AT("key/tokenizer.ggml.tokens/elem", 2), CUT_AT("key/tokenizer.ggml.tokens/count", 0),
-    CUT_AT("key/tokenizer.ggml.tokens/count", 7), CUT_AT("key/tokenizer.ggml.tokens/items", 0),
-    CUT_AT("key/tokenizer.ggml.tokens/items", 100), CUT_AT("key/tokenizer.ggml.scores/items", 0),
-    CUT_AT("key/tokenizer.ggml.scores/items", 1087), CUT_AT("key/tokenizer.ggml.add_bos_token/value", 0),
-    CUT_AT("tensor/token_embd.weight/len", 0), CUT_AT("tensor/token_embd.weight/len", 7),
-    CUT_AT("tensor/token_embd.weight/name", 3), CUT_AT("tensor/token_embd.weight/n_dims", 2),
-    CUT_AT("tensor/token_embd.weight/ne0", 0), CUT_AT("tensor/token_embd.weight/ne1", 5),
-    CUT_AT("tensor/token_embd.weight/type", 0), CUT_AT("tensor/token_embd.weight/offset", 4),
-    CUT_AT("tensor/blk.0.ffn_down.weight/offset", 7), CUT_AT("data", 0), CUT_AT("data", 1),
-    CUT_AT("tensor/output.weight/data", 0), CUT_AT("tensor/blk.0.ffn_down.weight/data", 0), CUT_AT("end", -1),
+/* ---------------------------------------------------------------- G21 shorter than declared */
+#define CUT_AT(label, off)                                                                                             \
+    {                                                                                                                  \
+        "G21-cut-" label "+" #off, FORMAT, CUT_SHORT, { CUT(label, off) }                                              \
+    }
+    CUT_AT("version", 1),
+    CUT_AT("n_tensors", 0),
+    CUT_AT("n_tensors", 7),
+    CUT_AT("n_keys", 0),
+    CUT_AT("n_keys", 4),
+    CUT_AT("key/general.architecture/len", 0),
+    CUT_AT("key/general.architecture/len", 3),
+    CUT_AT("key/general.architecture/name", 5),
+    CUT_AT("key/general.architecture/type", 0),
+    CUT_AT("key/general.architecture/value", 0),
+    CUT_AT("key/general.architecture/value", 9),
+    CUT_AT("key/llama.context_length/value", 0),
+    CUT_AT("key/llama.context_length/value", 3),
+    CUT_AT("key/tokenizer.ggml.tokens/elem", 2),
+    CUT_AT("key/tokenizer.ggml.tokens/count", 0),
+    CUT_AT("key/tokenizer.ggml.tokens/count", 7),
+    CUT_AT("key/tokenizer.ggml.tokens/items", 0),
+    CUT_AT("key/tokenizer.ggml.tokens/items", 100),
+    CUT_AT("key/tokenizer.ggml.scores/items", 0),
+    CUT_AT("key/tokenizer.ggml.scores/items", 1087),
+    CUT_AT("key/tokenizer.ggml.add_bos_token/value", 0),
+    CUT_AT("tensor/token_embd.weight/len", 0),
+    CUT_AT("tensor/token_embd.weight/len", 7),
+    CUT_AT("tensor/token_embd.weight/name", 3),
+    CUT_AT("tensor/token_embd.weight/n_dims", 2),
+    CUT_AT("tensor/token_embd.weight/ne0", 0),
+    CUT_AT("tensor/token_embd.weight/ne1", 5),
+    CUT_AT("tensor/token_embd.weight/type", 0),
+    CUT_AT("tensor/token_embd.weight/offset", 4),
+    CUT_AT("tensor/blk.0.ffn_down.weight/offset", 7),
+    CUT_AT("data", 0),
+    CUT_AT("data", 1),
+    CUT_AT("tensor/output.weight/data", 0),
+    CUT_AT("tensor/blk.0.ffn_down.weight/data", 0),
+    CUT_AT("end", -1),
 
     /* ---------------------------------------------------------------- G22, G25 size and time */
     {"G22-size-one-page-less", FORMAT, CUT_SHORT, {CUT("end", -4096)}},
@@ -495,11 +757,17 @@ const row rows[] = {
     {"G22-header-alone", FORMAT, CUT_SHORT, {CUT("data", -32)}},
     {"G25-60000-keys-then-garbage", FORMAT, "tensor 0", {FLOOD_KEYS(60000), PUT("tensor/" EMBED "/len", 8, 0)}},
     {"G25-20000-tensors-last-bad", FORMAT, "outside", {FLOOD_TENSORS(20000), CUT("end", -33)}},
-    {"G25-500000-tokens-last-too-long", FORMAT, "x.words",
+    {"G25-500000-tokens-last-too-long",
+     FORMAT,
+     "x.words",
      {LIST_TEXT("x.words", 500000, "abcdefgh"), PUT_AT("key/x.words/items", 499999 * 16, 8, 1ull << 40)}},
-    {"G25-4-MiB-of-bools-last-bad", FORMAT, "x.flags",
+    {"G25-4-MiB-of-bools-last-bad",
+     FORMAT,
+     "x.flags",
      {LIST("x.flags", BOOL, 4u << 20, 1), PUT_AT("key/x.flags/items", (4 << 20) - 1, 1, 2)}},
-    {"G25-million-floats-last-nan", FORMAT, "x.numbers",
+    {"G25-million-floats-last-nan",
+     FORMAT,
+     "x.numbers",
      {LIST_FLOAT("x.numbers", F32, 1000000, 1), PUT_AT("key/x.numbers/items", 3999996, 4, NAN32)}},
 
     /* ---------------------------------------------------------------- T vocabulary */
@@ -511,10 +779,14 @@ const row rows[] = {
     {"T03-merges-absent", VOCAB, "merges", {GPT2, DROP(MERGES)}},
     {"T03-merge-70000-bytes", VOCAB, "merge", {GPT2, LONG_ITEM(MERGES, 0, 70000)}},
     {"T04-user-token-empty", VOCAB, "token", {ITEM(TOKENS, 265, ""), PUT_AT("key/" TYPES "/items", 265 * 4, 4, 4)}},
-    {"T04-user-tokens-prefix-of-each-other", VOCAB, LOADS,
+    {"T04-user-tokens-prefix-of-each-other",
+     VOCAB,
+     LOADS,
      {ITEM(TOKENS, 265, "<|x|>"), ITEM(TOKENS, 266, "<|x|>y"), PUT_AT("key/" TYPES "/items", 265 * 4, 4, 4),
       PUT_AT("key/" TYPES "/items", 266 * 4, 4, 4)}},
-    {"T04-user-tokens-equal", VOCAB, EITHER,
+    {"T04-user-tokens-equal",
+     VOCAB,
+     EITHER,
      {ITEM(TOKENS, 265, "<|x|>"), ITEM(TOKENS, 266, "<|x|>"), PUT_AT("key/" TYPES "/items", 265 * 4, 4, 4),
       PUT_AT("key/" TYPES "/items", 266 * 4, 4, 4)}},
     {"T04-control-token-empty", VOCAB, EITHER, {ITEM(TOKENS, 1, "")}},
@@ -545,7 +817,9 @@ const row rows[] = {
     {"L05-alignment-8", FORMAT, LOADS, {ALIGN(8)}},
     {"L06-alignment-64", MODEL, LOADS, {ALIGN(64)}},
     {"L07-alignment-65536", MODEL, LOADS, {ALIGN(65536)}},
-    {"L08-unknown-keys", MODEL, LOADS,
+    {"L08-unknown-keys",
+     MODEL,
+     LOADS,
      {KEY("x.a", U8, 255), KEY("x.b", I64, -1), TEXT("x.c", "\xff\xfe not UTF-8"), LIST("x.d", U16, 9, 9)}},
     {"L09-empty-string-array", MODEL, LOADS, {LIST_TEXT("x.none", 0, "")}},
     {"L10-empty-number-array", MODEL, LOADS, {LIST("x.none", U64, 0, 0)}},
@@ -561,18 +835,26 @@ const row rows[] = {
     {"L20-no-tensors", VOCAB, LOADS, {PUT("n_tensors", 8, 0)}},
     {"L21-no-tensors-cut-at-header", VOCAB, LOADS, {PUT("n_tensors", 8, 0), CUT("tensor/" EMBED "/len", 0)}},
     {"L22-no-output-matrix", MODEL, LOADS, {NO_TENSOR("output.weight")}},
-    {"L24-integers-of-other-width", MODEL, LOADS,
+    {"L24-integers-of-other-width",
+     MODEL,
+     LOADS,
      {KEY("llama.context_length", U64, 64), KEY("llama.block_count", U8, 1), KEY(HEADS, I16, 2)}},
     {"L25-eps-as-f64", MODEL, LOADS, {FLOAT(EPS, F64, 1e-5)}},
     {"L26-no-rope-keys", MODEL, LOADS, {DROP(ROPE_DIMS), DROP(ROPE_BASE)}},
     {"L27-key-with-spaces", MODEL, LOADS, {RAW_KEY("a key, with spaces & signs")}},
-    {"L28-more-embedding-rows-than-tokens", MODEL, LOADS,
+    {"L28-more-embedding-rows-than-tokens",
+     MODEL,
+     LOADS,
      {SHAPE(EMBED, IG_F32, 2, 8, 300), SHAPE("output.weight", IG_F32, 2, 8, 300)}},
     {"L29-f16-weights", MODEL, LOADS, {SHAPE(Q, IG_F16, 2, 8, 8), SHAPE(EMBED, IG_BF16, 2, 8, 272)}},
-    {"L30-tensor-types-without-kernels", FORMAT, LOADS,
+    {"L30-tensor-types-without-kernels",
+     FORMAT,
+     LOADS,
      {NEW_TENSOR("a", 35, 2, 256, 3), NEW_TENSOR("b", 39, 1, 32), NEW_TENSOR("c", 28, 4, 1, 2, 3, 4),
       NEW_TENSOR("d", 41, 1, 128)}},
-    {"L31-tensor-name-of-63-bytes", FORMAT, LOADS,
+    {"L31-tensor-name-of-63-bytes",
+     FORMAT,
+     LOADS,
      {NAME(Q, "n23456789012345678901234567890123456789012345678901234567890123")}},
     {"L32-split-in-3", MODEL, LOADS, {SPLIT(3)}},
     {"L33-split-in-12", MODEL, LOADS, {SPLIT(12)}},

@@ -78,10 +78,16 @@ static void test_chain(void)
         int counts[V] = {0};
         int32_t history[40], id = -1;
         ingle_sampler *s;
-        ingle_sampler_options o = {.size = sizeof o, .temperature = rnd(4) ? 0.8f : 0, .top_k = rnd(2) ? rnd(60) : 0,
-                                   .top_p = rnd(2) ? (float)rnd(100) / 100 : 0, .min_p = rnd(2) ? (float)rnd(50) / 100 : 0,
-                                   .repetition_penalty = rnd(2) ? 1.3f : 0, .frequency_penalty = rnd(2) ? 0.2f : 0,
-                                   .presence_penalty = rnd(2) ? 0.3f : 0, .penalty_last_n = 16, .seed = rnd(1000)};
+        ingle_sampler_options o = {.size = sizeof o,
+                                   .temperature = rnd(4) ? 0.8f : 0,
+                                   .top_k = rnd(2) ? rnd(60) : 0,
+                                   .top_p = rnd(2) ? (float)rnd(100) / 100 : 0,
+                                   .min_p = rnd(2) ? (float)rnd(50) / 100 : 0,
+                                   .repetition_penalty = rnd(2) ? 1.3f : 0,
+                                   .frequency_penalty = rnd(2) ? 0.2f : 0,
+                                   .presence_penalty = rnd(2) ? 0.3f : 0,
+                                   .penalty_last_n = 16,
+                                   .seed = rnd(1000)};
         random_logits(l);
         for (int i = 0; i < 40; i++) {
             history[i] = (int32_t)rnd(30);
@@ -200,13 +206,15 @@ static void test_logprobs(void)
         }
         qsort(c, V, sizeof *c, falling);
         bad += ingle_logprobs(model, l, 3, &chosen, top, 20, NULL) != INGLE_OK;
-        for (int i = 0; i < 20; i++) bad += top[i].id != c[i].id || fabs((double)top[i].logprob - (c[i].logit - log(sum))) > 1e-4;
+        for (int i = 0; i < 20; i++)
+            bad += top[i].id != c[i].id || fabs((double)top[i].logprob - (c[i].logit - log(sum))) > 1e-4;
         if (isfinite(l[3])) bad += fabs((double)chosen.logprob - ((double)l[3] - log(sum))) > 1e-4;
     }
     tap_ok(bad == 0, "log probabilities of 500 random rows, 20 best each");
 }
 
-/* What the stream must say in all: text before the stop that ends first (the longest of those), broken bytes as U+FFFD. */
+/* What the stream must say in all: text before the stop that ends first (the longest of those), broken bytes as U+FFFD.
+ */
 static size_t whole_text(const char *in, size_t n, const char *const *stops, size_t n_stops, char *out, bool *stopped)
 {
     size_t end = n;
@@ -226,8 +234,10 @@ static size_t whole_text(const char *in, size_t n, const char *const *stops, siz
     for (size_t i = 0; i < end;) {
         uint32_t cp;
         size_t len = ig_utf8_decode(in + i, end - i, &cp);
-        if (len) memcpy(out + n_out, in + i, len);
-        else memcpy(out + n_out, "\xEF\xBF\xBD", 3);
+        if (len)
+            memcpy(out + n_out, in + i, len);
+        else
+            memcpy(out + n_out, "\xEF\xBF\xBD", 3);
         n_out += len ? len : 3;
         i += len ? len : 1;
     }
@@ -280,13 +290,16 @@ static void test_stream(void)
 {
     int bad = 0;
     for (int i = 0; i < 50000; i++) bad += !stream_round();
-    tap_ok(bad == 0, "50000 random texts, stops and splits equal the whole-text answer, valid UTF-8, no allocation (%d differ)", bad);
+    tap_ok(bad == 0,
+           "50000 random texts, stops and splits equal the whole-text answer, valid UTF-8, no allocation (%d differ)",
+           bad);
     ig_stream *s;
     ig_error e = {0};
     char long_stop[1100];
     memset(long_stop, 'x', sizeof long_stop);
     long_stop[1099] = 0;
-    tap_ok(ig_stream_new((const char *const[]){""}, 1, 16, &s, &e) == IG_BAD_INPUT, "an empty stop is refused: %s", e.text);
+    tap_ok(ig_stream_new((const char *const[]){""}, 1, 16, &s, &e) == IG_BAD_INPUT, "an empty stop is refused: %s",
+           e.text);
     tap_ok(ig_stream_new((const char *const[]){long_stop}, 1, 16, &s, &e) == IG_TOO_LARGE && strstr(e.text, "1024"),
            "a long stop is refused: %s", e.text);
 }

@@ -30,7 +30,8 @@ static double seconds(const ig_vocab *v, const char *unit, size_t n)
 /* 1 MB of one character: far below a second with linear code, minutes with quadratic code. */
 static void test_T01_linear(void)
 {
-    static const char *const units[] = {"a", "_", " ", "\n", "1", "\xE4\xB8\x80", "\xCC\x81", "A", "'", "a ", " 1", "\xFF", "<"};
+    static const char *const units[] = {"a", "_",  " ",  "\n",   "1", "\xE4\xB8\x80", "\xCC\x81", "A",
+                                        "'", "a ", " 1", "\xFF", "<"};
     double worst = 0;
     const char *which = "";
     for (size_t i = 0;; i++) {
@@ -48,7 +49,8 @@ static void test_T01_linear(void)
         }
         ig_vocab_free(v);
     }
-    tap_ok(worst < 5, "test_T01 every vocabulary and pre-tokenizer: 1 MB of one character is linear (worst %.2f s, unit \"%s\")",
+    tap_ok(worst < 5,
+           "test_T01 every vocabulary and pre-tokenizer: 1 MB of one character is linear (worst %.2f s, unit \"%s\")",
            worst, which[0] == '\n' ? "newline" : which);
 }
 
@@ -56,14 +58,17 @@ static void test_T03_merges(void)
 {
     static const struct {
         const char *what, *merge;
-    } rows[] = {{"no separator", "ab"}, {"two separators", "a b c"}, {"unknown half", "a \xE4\xB8\x80"}, {"nothing on the right", "a "}};
+    } rows[] = {{"no separator", "ab"},
+                {"two separators", "a b c"},
+                {"unknown half", "a \xE4\xB8\x80"},
+                {"nothing on the right", "a "}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         ig_vocab *v;
         ig_error err = {0};
         tiny_bpe(&bpe, IG_STR("gpt-2"));
         bpe.merges[3] = ig_str_from(rows[i].merge);
-        tap_ok(ig_vocab_new(&bpe.spec, &v, &err) == IG_BAD_INPUT && strstr(err.text, "merge 3"), "test_T03 %s: %s", rows[i].what,
-               err.text);
+        tap_ok(ig_vocab_new(&bpe.spec, &v, &err) == IG_BAD_INPUT && strstr(err.text, "merge 3"), "test_T03 %s: %s",
+               rows[i].what, err.text);
     }
 }
 
@@ -92,7 +97,8 @@ static void test_T04_special(void)
     ig_ids ids = {0};
     ig_error err = {0};
     bool ok = ig_vocab_new(&spec, &v, &err) == IG_OK && encode(v, "<x7><x77>a<x77777>", 18, 0, &ids);
-    tap_ok(ok && ids.len == 4 && ids.ptr[0] == (int32_t)n + 7 && ids.ptr[1] == (int32_t)n + 77 && ids.ptr[3] == (int32_t)n + 77777,
+    tap_ok(ok && ids.len == 4 && ids.ptr[0] == (int32_t)n + 7 && ids.ptr[1] == (int32_t)n + 77 &&
+               ids.ptr[3] == (int32_t)n + 77777,
            "test_T04 100,000 user tokens, found where they stand %s", err.text);
     double s = v ? seconds(v, "<", 20000) : 1e9;
     tap_ok(s < 2, "test_T04 20,000 times their first character: %.3f s", s);
@@ -108,7 +114,8 @@ static void test_T05_ids(void)
     ig_error err = {0};
     tiny_spm(&spm);
     spm.spec.eos = (int64_t)spm.spec.n_tokens;
-    tap_ok(ig_vocab_new(&spm.spec, &v, &err) == IG_BAD_INPUT && strstr(err.text, "eos"), "test_T05 id past the end: %s", err.text);
+    tap_ok(ig_vocab_new(&spm.spec, &v, &err) == IG_BAD_INPUT && strstr(err.text, "eos"), "test_T05 id past the end: %s",
+           err.text);
     tiny_spm(&spm);
     spm.types[4] = 9;
     tap_ok(ig_vocab_new(&spm.spec, &v, &err) == IG_BAD_INPUT, "test_T05 unknown token type: %s", err.text);
@@ -120,9 +127,11 @@ static void test_T05_ids(void)
     tap_ok(ig_vocab_new(&spm.spec, &v, &err) == IG_BAD_INPUT, "test_T06 score that is no number: %s", err.text);
     tiny_spm(&spm);
     spm.spec.model = IG_STR("t6");
-    tap_ok(ig_vocab_new(&spm.spec, &v, &err) == IG_UNSUPPORTED && strstr(err.text, "t6"), "test_T12 unknown model: %s", err.text);
+    tap_ok(ig_vocab_new(&spm.spec, &v, &err) == IG_UNSUPPORTED && strstr(err.text, "t6"), "test_T12 unknown model: %s",
+           err.text);
     tiny_bpe(&bpe, IG_STR("no-such"));
-    tap_ok(ig_vocab_new(&bpe.spec, &v, &err) == IG_UNSUPPORTED && strstr(err.text, "no-such"), "test_T12 unknown pre: %s", err.text);
+    tap_ok(ig_vocab_new(&bpe.spec, &v, &err) == IG_UNSUPPORTED && strstr(err.text, "no-such"),
+           "test_T12 unknown pre: %s", err.text);
     tiny_spm(&spm);
 }
 
@@ -141,7 +150,8 @@ static void test_T08_special_text(void)
         for (size_t k = 0; k < ids.len; k++) found = found || ig_vocab_is_control(v, ids.ptr[k]);
         tap_ok(ok && !found, "test_T08 \"%s\" stays text", texts[i]);
         ok = encode(v, texts[i], strlen(texts[i]), IG_TOKENIZE_PARSE, &ids);
-        tap_ok(ok && ids.len && ids.ptr[ids.len - 1] == eos, "test_T08 \"%s\" is the control token when asked", texts[i]);
+        tap_ok(ok && ids.len && ids.ptr[ids.len - 1] == eos, "test_T08 \"%s\" is the control token when asked",
+               texts[i]);
         ig_vocab_free(v);
     }
     ig_free(ids.ptr);
@@ -165,9 +175,12 @@ static void test_T09_round_trip(void)
             while (n < 60) {
                 seed = seed * 1664525u + 1013904223u;
                 uint32_t r = seed >> 8;
-                if (r % 3 == 0) text[n++] = (char)(r >> 3);
-                else if (r % 3 == 1) text[n++] = " \n\r\ta1A'_-/<"[(r >> 3) % 12];
-                else n += ig_utf8_encode((r >> 3) % 0x3000 + 0x80, text + n);
+                if (r % 3 == 0)
+                    text[n++] = (char)(r >> 3);
+                else if (r % 3 == 1)
+                    text[n++] = " \n\r\ta1A'_-/<"[(r >> 3) % 12];
+                else
+                    n += ig_utf8_encode((r >> 3) % 0x3000 + 0x80, text + n);
             }
             back.len = 0;
             bool ok = encode(v, text, n, 0, &ids);

@@ -1,5 +1,5 @@
-/* Reference kernels for blocks of 32 with one scale: Q4_0 (18 bytes: d f16, 16 bytes of nibbles; element j is the low nibble of
- * byte j, element j + 16 the high one; w = d * (q - 8)) and Q8_0 (34 bytes: d f16, 32 int8; w = d * q). */
+/* Reference kernels for blocks of 32 with one scale: Q4_0 (18 bytes: d f16, 16 bytes of nibbles; element j is the low
+ * nibble of byte j, element j + 16 the high one; w = d * (q - 8)) and Q8_0 (34 bytes: d f16, 32 int8; w = d * q). */
 #include <math.h>
 
 #include "kernel/kernel_list.h"
@@ -28,7 +28,8 @@ static void decode(const uint8_t *src, float *dst, size_t n, size_t bytes, void 
     }
 }
 
-static float dot(const uint8_t *w, const uint8_t *x, size_t n_blocks, size_t bytes, void (*codes)(const uint8_t *, int8_t *))
+static float dot(const uint8_t *w, const uint8_t *x, size_t n_blocks, size_t bytes,
+                 void (*codes)(const uint8_t *, int8_t *))
 {
     float acc[8] = {0};
     for (size_t b = 0; b < n_blocks; b++, w += bytes, x += sizeof(ig_q8)) {
@@ -50,8 +51,8 @@ static void mul(const ig_mul_args *a, size_t bytes, void (*codes)(const uint8_t 
 {
     for (size_t c = 0; c < a->n_cols; c++)
         for (size_t r = 0; r < a->n_rows; r++)
-            a->y[c * a->y_stride + r] = dot((const uint8_t *)a->w + r * a->w_stride, (const uint8_t *)a->x + c * a->x_stride,
-                                            a->n / 32, bytes, codes);
+            a->y[c * a->y_stride + r] = dot((const uint8_t *)a->w + r * a->w_stride,
+                                            (const uint8_t *)a->x + c * a->x_stride, a->n / 32, bytes, codes);
 }
 
 void ig_to_f32_q4_0_ref(const void *src, float *dst, size_t n) { decode(src, dst, n, Q4_0_BYTES, codes_q4_0); }

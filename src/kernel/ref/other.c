@@ -1,4 +1,5 @@
-/* Reference kernels for everything that is no matrix product: packing, KV rows, norms, activations, softmax, rotation. */
+/* Reference kernels for everything that is no matrix product: packing, KV rows, norms, activations, softmax, rotation.
+ */
 #include <float.h>
 #include <math.h>
 
@@ -92,11 +93,13 @@ static float at_q8_0(const uint8_t *row, size_t i)
 }
 
 #define KV(type)                                                                                                       \
-    static void scores_##type(const float *q, const void *k, size_t stride, float scale, float *s, size_t n, size_t n_keys) \
+    static void scores_##type(const float *q, const void *k, size_t stride, float scale, float *s, size_t n,           \
+                              size_t n_keys)                                                                           \
     {                                                                                                                  \
         for (size_t j = 0; j < n_keys; j++) {                                                                          \
             double sum = 0;                                                                                            \
-            for (size_t i = 0; i < n; i++) sum += (double)q[i] * (double)at_##type((const uint8_t *)k + j * stride, i); \
+            for (size_t i = 0; i < n; i++)                                                                             \
+                sum += (double)q[i] * (double)at_##type((const uint8_t *)k + j * stride, i);                           \
             s[j] = (float)sum * scale;                                                                                 \
         }                                                                                                              \
     }                                                                                                                  \
@@ -173,7 +176,8 @@ static void rope_neox(float *x, const float *cs, size_t n_pairs)
 void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu)
 {
     (void)cpu;
-#define X(id, name, form) k->type[IG_##id] = (ig_type_kernels){IG_PACK_##form, ig_to_f32_##name##_ref, ig_mul_##name##_ref};
+#define X(id, name, form)                                                                                              \
+    k->type[IG_##id] = (ig_type_kernels){IG_PACK_##form, ig_to_f32_##name##_ref, ig_mul_##name##_ref};
     IG_KERNEL_TYPES(X)
 #undef X
     k->pack[IG_PACK_F32] = (ig_pack_kernels){bytes_f32, copy_f32};

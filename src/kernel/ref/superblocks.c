@@ -88,7 +88,8 @@ static float dot_q4_k(const uint8_t *w, const uint8_t *x, size_t n_blocks)
     return ig_sum_lanes(acc) - acc_min;
 }
 
-/* result = lanes over blocks of d * dx * sum(sc * q * x) with q in 0..63, and one running sum of d * dx * -32 * sum(sc * x). */
+/* result = lanes over blocks of d * dx * sum(sc * q * x) with q in 0..63, and one running sum of d * dx * -32 * sum(sc
+ * * x). */
 static float dot_q6_k(const uint8_t *w, const uint8_t *x, size_t n_blocks)
 {
     float acc[8] = {0}, acc_32 = 0;

@@ -1,6 +1,6 @@
-/* Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909) over the pieces of a pre-tokenizer: join the neighbours whose
- * merge has the lowest rank, leftmost first. Symbols are token ids, so a merge is one look-up of a pair. Byte-level
- * vocabularies write bytes in GPT-2's alphabet; raw ones hold UTF-8 and fall back to <0xNN>. */
+/* Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909) over the pieces of a pre-tokenizer: join the neighbours
+ * whose merge has the lowest rank, leftmost first. Symbols are token ids, so a merge is one look-up of a pair.
+ * Byte-level vocabularies write bytes in GPT-2's alphabet; raw ones hold UTF-8 and fall back to <0xNN>. */
 #include "base/utf8.h"
 #include "text/token/token_priv.h"
 
@@ -89,7 +89,8 @@ static int32_t start(const ig_vocab *v, ig_work *w, const char *piece, size_t n)
             len = (uint32_t)ig_utf8_decode(piece + at, n - at, &cp);
             if (len == 0) len = 1;
             id = ig_vocab_find(v, piece + at, len);
-        } else id = v->byte_id[(uint8_t)piece[at]];
+        } else
+            id = v->byte_id[(uint8_t)piece[at]];
         w->symbols[count] = (ig_symbol){(uint32_t)at, len, count - 1, count + 1, id};
         at += len;
     }
@@ -108,7 +109,8 @@ static bool encode_piece(const ig_vocab *v, ig_work *w, const char *piece, size_
     int32_t count = start(v, w, piece, n);
     if (count > SHORT_PIECE) {
         if (!merge_long(v, w, count)) return false;
-    } else merge_short(v, w);
+    } else
+        merge_short(v, w);
     for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
         const ig_symbol *s = &w->symbols[i];
         if (s->id >= 0 ? !ig_ids_add(out, s->id) : !write_bytes(v, piece + s->at, s->n, out)) return false;

@@ -2,7 +2,8 @@
 #include "base/utf8.h"
 #include "text/token/token_priv.h"
 
-/* A token's text in GPT-2's alphabet as bytes. Characters outside the alphabet (broken vocabularies) are kept as they are. */
+/* A token's text in GPT-2's alphabet as bytes. Characters outside the alphabet (broken vocabularies) are kept as they
+ * are. */
 static bool add_alphabet(ig_str t, ig_buf *out)
 {
     for (size_t i = 0; i < t.len;) {
@@ -53,7 +54,8 @@ bool ig_token_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out)
     return id < 0 || (size_t)id >= v->n || add_piece(v, id, false, special, out);
 }
 
-/* What the reference calls cleaning up spaces, over p[0..n); three passes in its order, each looks at the text before it. */
+/* What the reference calls cleaning up spaces, over p[0..n); three passes in its order, each looks at the text before
+ * it. */
 static size_t drop_before_marks(char *p, size_t n)
 {
     size_t to = n ? 1 : 0;
@@ -102,7 +104,8 @@ ig_status ig_detokenize(const ig_vocab *v, const int32_t *ids, size_t n, unsigne
     size_t start = out->len;
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || (size_t)ids[i] >= v->n)
-            return ig_fail(err, IG_BAD_INPUT, i, "token id %d at position %zu is outside the vocabulary of %zu tokens", ids[i], i, v->n);
+            return ig_fail(err, IG_BAD_INPUT, i, "token id %d at position %zu is outside the vocabulary of %zu tokens",
+                           ids[i], i, v->n);
     bool strip = v->space_prefix; /* the space that encoding put in front; behind a BOS it stays */
     if (flags & IG_DETOKENIZE_STRIP) {
         if (v->add_bos && n && ids[0] == v->bos) ids++, n--, strip = false;

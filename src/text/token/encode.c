@@ -14,7 +14,10 @@ bool ig_work_symbols(ig_work *w, size_t n)
 }
 
 /* Larger score first, then the one further left. */
-static bool first(const ig_join *a, const ig_join *b) { return a->score > b->score || (!(a->score < b->score) && a->left < b->left); }
+static bool first(const ig_join *a, const ig_join *b)
+{
+    return a->score > b->score || (!(a->score < b->score) && a->left < b->left);
+}
 
 bool ig_work_push(ig_work *w, ig_join join)
 {
@@ -97,11 +100,15 @@ ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned fl
     encoder e = {.v = v, .out = out, .after_special = true};
     bool add = flags & IG_TOKENIZE_ADD, ok = n < UINT32_MAX / 4;
     ig_buf_init(&e.work.text, SIZE_MAX / 2);
-    if (!ok) return ig_fail(err, IG_TOO_LARGE, 0, "a text of %zu bytes cannot be tokenized at once, at most %u can", n, UINT32_MAX / 4);
+    if (!ok)
+        return ig_fail(err, IG_TOO_LARGE, 0, "a text of %zu bytes cannot be tokenized at once, at most %u can", n,
+                       UINT32_MAX / 4);
     if (add && v->add_bos && v->bos >= 0) ok = ig_ids_add(out, v->bos);
     ok = ok && encode_text(&e, text, n, flags & IG_TOKENIZE_PARSE);
-    if (ok && add && v->add_sep && v->sep >= 0) ok = ig_ids_add(out, v->sep);
-    else if (ok && add && v->add_eos && v->eos >= 0) ok = ig_ids_add(out, v->eos);
+    if (ok && add && v->add_sep && v->sep >= 0)
+        ok = ig_ids_add(out, v->sep);
+    else if (ok && add && v->add_eos && v->eos >= 0)
+        ok = ig_ids_add(out, v->eos);
     work_fini(&e.work);
     return ok ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory while tokenizing %zu bytes", n);
 }

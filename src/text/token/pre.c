@@ -1,5 +1,5 @@
-/* The table of pre-tokenizers: value of tokenizer.ggml.pre -> stages and flags. Stages run one after the other; each cuts every
- * piece of the one before, and matches and the gaps between them stay as pieces. */
+/* The table of pre-tokenizers: value of tokenizer.ggml.pre -> stages and flags. Stages run one after the other; each
+ * cuts every piece of the one before, and matches and the gaps between them stay as pieces. */
 #include "text/token/pre.h"
 
 #include "base/mem.h"
@@ -7,38 +7,46 @@
 #include "text/token/pre_priv.h"
 
 static const ig_range deepseek_letters[] = {
-    {0x41, 0x5A}, {0x61, 0x7A}, {0xB5, 0xB5}, {0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x1BA}, {0x1BC, 0x1BF},
-    {0x1C4, 0x293}, {0x295, 0x2AF}, {0x370, 0x373}, {0x376, 0x376}, {0x377, 0x377}, {0x37B, 0x37D}, {0x37F, 0x37F},
-    {0x386, 0x386}, {0x388, 0x38A}, {0x38C, 0x38C}, {0x38E, 0x3A1}, {0x3A3, 0x3F5}, {0x3F7, 0x481}, {0x48A, 0x52F},
-    {0x531, 0x556}, {0x10A0, 0x10C5}, {0x13A0, 0x13F5}, {0x13F8, 0x13FD}, {0x1C90, 0x1CBA}, {0x1CBD, 0x1CBF},
-    {0x1D00, 0x1D2B}, {0x1D6B, 0x1D77}, {0x1D79, 0x1D9A}, {0x1E00, 0x1F15}, {0x1F18, 0x1F1D}, {0x1F20, 0x1F45},
-    {0x1F48, 0x1F4D}, {0x1F50, 0x1F57}, {0x1F59, 0x1F59}, {0x1F5B, 0x1F5B}, {0x1F5D, 0x1F5D}, {0x1F5F, 0x1F7D},
-    {0x1F80, 0x1FB4}, {0x1FB6, 0x1FBC}, {0x1FBE, 0x1FBE}, {0x1FC2, 0x1FC4}, {0x1FC6, 0x1FCC}, {0x1FD0, 0x1FD3},
-    {0x1FD6, 0x1FDB}, {0x1FE0, 0x1FEC}, {0x1FF2, 0x1FF4}, {0x1FF6, 0x1FFC}, {0x2102, 0x2102}, {0x2107, 0x2107},
-    {0x210A, 0x2113}, {0x2115, 0x2115}, {0x2119, 0x211D}, {0x2124, 0x2124}, {0x2126, 0x2126}, {0x2128, 0x2128},
-    {0x212A, 0x212D}, {0x212F, 0x2134}, {0x2139, 0x2139}, {0x213C, 0x213F}, {0x2145, 0x2149}, {0x214E, 0x214E},
-    {0x2183, 0x2183}, {0x2184, 0x2184}, {0x2C00, 0x2C7B}, {0x2C7E, 0x2CE4}, {0x2CEB, 0x2CEE}, {0x2CF2, 0x2CF2},
-    {0x2CF3, 0x2CF3}, {0xA640, 0xA66D}, {0xA680, 0xA69B}, {0xA722, 0xA76F}, {0xA771, 0xA787}, {0xA78B, 0xA78E},
-    {0xAB70, 0xABBF}, {0xFB00, 0xFB06}, {0xFB13, 0xFB17}, {0xFF21, 0xFF3A}, {0xFF41, 0xFF5A}, {0x10400, 0x1044F},
-    {0x104B0, 0x104D3}, {0x104D8, 0x104FB}, {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2}, {0x118A0, 0x118DF},
-    {0x1E900, 0x1E943},
+    {0x41, 0x5A},       {0x61, 0x7A},       {0xB5, 0xB5},       {0xC0, 0xD6},       {0xD8, 0xF6},
+    {0xF8, 0x1BA},      {0x1BC, 0x1BF},     {0x1C4, 0x293},     {0x295, 0x2AF},     {0x370, 0x373},
+    {0x376, 0x376},     {0x377, 0x377},     {0x37B, 0x37D},     {0x37F, 0x37F},     {0x386, 0x386},
+    {0x388, 0x38A},     {0x38C, 0x38C},     {0x38E, 0x3A1},     {0x3A3, 0x3F5},     {0x3F7, 0x481},
+    {0x48A, 0x52F},     {0x531, 0x556},     {0x10A0, 0x10C5},   {0x13A0, 0x13F5},   {0x13F8, 0x13FD},
+    {0x1C90, 0x1CBA},   {0x1CBD, 0x1CBF},   {0x1D00, 0x1D2B},   {0x1D6B, 0x1D77},   {0x1D79, 0x1D9A},
+    {0x1E00, 0x1F15},   {0x1F18, 0x1F1D},   {0x1F20, 0x1F45},   {0x1F48, 0x1F4D},   {0x1F50, 0x1F57},
+    {0x1F59, 0x1F59},   {0x1F5B, 0x1F5B},   {0x1F5D, 0x1F5D},   {0x1F5F, 0x1F7D},   {0x1F80, 0x1FB4},
+    {0x1FB6, 0x1FBC},   {0x1FBE, 0x1FBE},   {0x1FC2, 0x1FC4},   {0x1FC6, 0x1FCC},   {0x1FD0, 0x1FD3},
+    {0x1FD6, 0x1FDB},   {0x1FE0, 0x1FEC},   {0x1FF2, 0x1FF4},   {0x1FF6, 0x1FFC},   {0x2102, 0x2102},
+    {0x2107, 0x2107},   {0x210A, 0x2113},   {0x2115, 0x2115},   {0x2119, 0x211D},   {0x2124, 0x2124},
+    {0x2126, 0x2126},   {0x2128, 0x2128},   {0x212A, 0x212D},   {0x212F, 0x2134},   {0x2139, 0x2139},
+    {0x213C, 0x213F},   {0x2145, 0x2149},   {0x214E, 0x214E},   {0x2183, 0x2183},   {0x2184, 0x2184},
+    {0x2C00, 0x2C7B},   {0x2C7E, 0x2CE4},   {0x2CEB, 0x2CEE},   {0x2CF2, 0x2CF2},   {0x2CF3, 0x2CF3},
+    {0xA640, 0xA66D},   {0xA680, 0xA69B},   {0xA722, 0xA76F},   {0xA771, 0xA787},   {0xA78B, 0xA78E},
+    {0xAB70, 0xABBF},   {0xFB00, 0xFB06},   {0xFB13, 0xFB17},   {0xFF21, 0xFF3A},   {0xFF41, 0xFF5A},
+    {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB}, {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2},
+    {0x118A0, 0x118DF}, {0x1E900, 0x1E943},
 };
 static const ig_range deepseek_marks[] = {
     {0x21, 0x2F}, {0x3A, 0x7E}, {0x2018, 0x201F}, {0x3000, 0x3002}, {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E},
 };
 static const ig_range deepseek_cjk[] = {
-    {0x800, 0x4E00}, {0x4E00, 0x9FA5}, {0xAC00, 0xD7FF},
+    {0x800, 0x4E00},
+    {0x4E00, 0x9FA5},
+    {0xAC00, 0xD7FF},
 };
 static const ig_range cjk_kana[] = {
-    {0x3040, 0x309F}, {0x30A0, 0x30FF}, {0x4E00, 0x9FA5},
+    {0x3040, 0x309F},
+    {0x30A0, 0x30FF},
+    {0x4E00, 0x9FA5},
 };
 /* One range of the original begins at U+8C48, so that it covers Cherokee, Hangul and private characters besides. */
 static const ig_range afmoe_scripts[] = {
-    {0xE40, 0xE7F}, {0xE80, 0xEFF}, {0x1000, 0x109F}, {0x1100, 0x11FF}, {0x1780, 0x17FF}, {0x2F00, 0x2FDF},
+    {0xE40, 0xE7F},   {0xE80, 0xEFF},   {0x1000, 0x109F}, {0x1100, 0x11FF}, {0x1780, 0x17FF}, {0x2F00, 0x2FDF},
     {0x3040, 0x309F}, {0x30A0, 0x30FF}, {0x3400, 0x4DBF}, {0x4E00, 0xFAFF}, {0xFF65, 0xFF9F},
 };
 static const ig_range youtu_hangul[] = {
-    {0x3131, 0x318E}, {0xAC00, 0xD7A3},
+    {0x3131, 0x318E},
+    {0xAC00, 0xD7A3},
 };
 static const ig_range youtu_marks[] = {
     {0x2014, 0x2014}, {0x2018, 0x2018}, {0x2019, 0x2019}, {0x201C, 0x201C}, {0x201D, 0x201D}, {0x2026, 0x2026},
@@ -48,15 +56,18 @@ static const ig_range youtu_bopomofo[] = {
     {0x3105, 0x312F},
 };
 static const ig_range youtu_cjk[] = {
-    {0x3040, 0x309F}, {0x30A0, 0x30FF}, {0x4E00, 0x9FA5},
+    {0x3040, 0x309F},
+    {0x30A0, 0x30FF},
+    {0x4E00, 0x9FA5},
 };
 #define SET(name, classes, array) static const ig_set name = {(classes), (array), sizeof(array) / sizeof *(array)}
-#define CLASSES(name, classes) static const ig_set name = {(classes), NULL, 0}
+#define CLASSES(name, classes)    static const ig_set name = {(classes), NULL, 0}
 
 static const ig_range newlines[] = {{'\n', '\n'}, {'\r', '\r'}};
 /* $ + < = > ^ ~ | and, for falcon, ` */
 static const ig_range default_marks[] = {{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'|', '|'}, {'~', '~'}};
-static const ig_range falcon_marks[] = {{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'`', '`'}, {'|', '|'}, {'~', '~'}};
+static const ig_range falcon_marks[] = {{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'},
+                                        {'`', '`'}, {'|', '|'}, {'~', '~'}};
 static const ig_range ascii_marks[] = {{'!', '/'}, {':', '@'}, {'[', '`'}, {'{', '~'}};
 
 CLASSES(numbers, IG_CHAR_N);
@@ -72,27 +83,34 @@ SET(set_deepseek_cjk, 0, deepseek_cjk);
 SET(set_cjk_kana, 0, cjk_kana);
 SET(set_afmoe_scripts, 0, afmoe_scripts);
 
-#define ROW(array) {0, (array), sizeof(array) / sizeof *(array)}
-static const ig_set youtu_sets[] = {ROW(youtu_hangul), ROW(youtu_marks), ROW(youtu_bopomofo), ROW(youtu_cjk), {0, NULL, 0}};
+#define ROW(array)                                                                                                     \
+    {                                                                                                                  \
+        0, (array), sizeof(array) / sizeof *(array)                                                                    \
+    }
+static const ig_set youtu_sets[] = {
+    ROW(youtu_hangul), ROW(youtu_marks), ROW(youtu_bopomofo), ROW(youtu_cjk), {0, NULL, 0}};
 #undef ROW
 
 enum { L = IG_CHAR_L, N = IG_CHAR_N, M = IG_CHAR_M, PS = IG_CHAR_P | IG_CHAR_S };
 
 /* word kind, classes of a word, classes that are no marks, most digits together, what may follow marks */
 #define SHAPE_WORDS(kind, letters_, others, digits, tail)                                                              \
-    .word = (kind), .body = (letters_), .no_prefix = L | N, .not_marks = (others), .digits_max = (digits), .after = (tail)
-#define LLAMA3(digits) .contractions = true, SHAPE_WORDS(IG_WORD_RUN, L, L | N, digits, "\r\n")
+    .word = (kind), .body = (letters_), .no_prefix = L | N, .not_marks = (others), .digits_max = (digits),             \
+    .after = (tail)
+#define LLAMA3(digits)                      .contractions = true, SHAPE_WORDS(IG_WORD_RUN, L, L | N, digits, "\r\n")
 #define CASED(kind, letters_, digits, tail) SHAPE_WORDS(kind, letters_, L | N, digits, tail)
 static const ig_shape llama3 = {LLAMA3(3)}, qwen2 = {LLAMA3(1)}, minicpm5 = {LLAMA3(SIZE_MAX)};
 static const ig_shape jais2 = {LLAMA3(3), .powers = true};
 static const ig_shape qwen35 = {.contractions = true, SHAPE_WORDS(IG_WORD_RUN, L | M, L | M | N, 1, "\r\n")};
 static const ig_shape seed_coder = {.contractions = true, SHAPE_WORDS(IG_WORD_RUN, L, L | N | IG_CHAR_NEWLINE, 1, "")};
-static const ig_shape exaone_moe = {.contractions = true, SHAPE_WORDS(IG_WORD_PHRASE, L, L | N, 1, "\r\n/"), .after_once = true};
+static const ig_shape exaone_moe = {
+    .contractions = true, SHAPE_WORDS(IG_WORD_PHRASE, L, L | N, 1, "\r\n/"), .after_once = true};
 static const ig_shape ufakzeka = {SHAPE_WORDS(IG_WORD_RUN, L, L | N, 1, "\r\n")};
 static const ig_shape tekken = {CASED(IG_WORD_CASE, L, 1, "\r\n/")};
 static const ig_shape gpt4o = {CASED(IG_WORD_CASE, L, 3, "\r\n/"), .suffix = true};
 static const ig_shape granite97 = {CASED(IG_WORD_CASE, L | M, 3, "\r\n/"), .suffix = true};
-/* Their regular expressions tell upper from lower case letters; the reference reads both classes as \p{L}, so there words are runs. */
+/* Their regular expressions tell upper from lower case letters; the reference reads both classes as \p{L}, so there
+ * words are runs. */
 #define RUNS(digits, tail) SHAPE_WORDS(IG_WORD_RUN, L | M, L | N, digits, tail), .suffix = true
 static const ig_shape youtu = {RUNS(1, "\r\n/")}, tiny_aya = {RUNS(3, "\r\n/")};
 static const ig_shape kimi = {SHAPE_WORDS(IG_WORD_RUN, L, L | N, 3, "\r\n"), .suffix = true, .no_han = true};
@@ -113,32 +131,54 @@ struct ig_pre {
     stage stages[STAGES_MAX];
 };
 
-#define GPT2 {ig_match_gpt2, NULL}
-#define SHAPE(s) {ig_match_shape, &(s)}
+#define GPT2                                                                                                           \
+    {                                                                                                                  \
+        ig_match_gpt2, NULL                                                                                            \
+    }
+#define SHAPE(s)                                                                                                       \
+    {                                                                                                                  \
+        ig_match_shape, &(s)                                                                                           \
+    }
 static const ig_pre rows[] = {
     {"default", {{ig_match_run, &set_default_marks}, GPT2, {ig_match_run, &numbers}, {ig_match_three_digits, NULL}}},
     {"llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano dbrx smaug-bpe glm4 chatglm-bpe",
      {SHAPE(llama3)}},
     {"jais-2", {SHAPE(jais2)}},
-    {"deepseek-llm", {{ig_match_one, &set_newlines}, {ig_match_space_run, &set_deepseek_letters},
-                      {ig_match_space_run, &set_deepseek_marks}, {ig_match_space_end, NULL}, {ig_match_run, &set_deepseek_cjk},
-                      {ig_match_run, &numbers}}},
-    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4", {{ig_match_upto3, &numbers}, {ig_match_run, &set_cjk_kana}, SHAPE(deepseek3)}},
+    {"deepseek-llm",
+     {{ig_match_one, &set_newlines},
+      {ig_match_space_run, &set_deepseek_letters},
+      {ig_match_space_run, &set_deepseek_marks},
+      {ig_match_space_end, NULL},
+      {ig_match_run, &set_deepseek_cjk},
+      {ig_match_run, &numbers}}},
+    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4",
+     {{ig_match_upto3, &numbers}, {ig_match_run, &set_cjk_kana}, SHAPE(deepseek3)}},
     {"youtu", {{ig_match_sets, youtu_sets}, SHAPE(youtu)}},
-    {"deepseek-coder", {{ig_match_one, &set_newlines}, {ig_match_space_run, &letters}, {ig_match_space_run, &punctuation},
-                        {ig_match_run, &set_deepseek_cjk}, {ig_match_one, &numbers}}},
+    {"deepseek-coder",
+     {{ig_match_one, &set_newlines},
+      {ig_match_space_run, &letters},
+      {ig_match_space_run, &punctuation},
+      {ig_match_run, &set_deepseek_cjk},
+      {ig_match_one, &numbers}}},
     {"falcon", {{ig_match_run, &set_falcon_marks}, GPT2, {ig_match_three_digits, NULL}}},
     {"starcoder refact command-r smollm codeshell exaone minerva-7b mellum2", {{ig_match_one, &numbers}, GPT2}},
-    {"gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert jina-v1-en jina-v2-code roberta-bpe "
-     "exaone4 mpt olmo jais trillion granite-docling", {GPT2}},
+    {"gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert jina-v1-en jina-v2-code "
+     "roberta-bpe "
+     "exaone4 mpt olmo jais trillion granite-docling",
+     {GPT2}},
     {"stablelm2 qwen2 deepseek-r1-qwen kormo f2llmv2 megrez hunyuan solar-open grok-2 bailingmoe bailingmoe2 llada-moe",
      {SHAPE(qwen2)}},
     {"qwen35", {SHAPE(qwen35)}},
     {"poro-chat bloom gpt3-finnish", {{ig_match_bloom, NULL}}},
     {"viking", {{ig_match_bloom, NULL}, {ig_match_one, &numbers}}},
     {"tekken", {SHAPE(tekken)}},
-    {"chameleon", {{ig_match_sentinel, NULL}, {ig_match_image, NULL}, {ig_match_tabs, NULL}, {ig_match_one, &numbers},
-                   {ig_match_one, &set_ascii_marks}, GPT2}},
+    {"chameleon",
+     {{ig_match_sentinel, NULL},
+      {ig_match_image, NULL},
+      {ig_match_tabs, NULL},
+      {ig_match_one, &numbers},
+      {ig_match_one, &set_ascii_marks},
+      GPT2}},
     {"gpt-4o llama4 kanana2 talkie minimax-m2", {SHAPE(gpt4o)}},
     {"granite-embed-multi-97m", {SHAPE(granite97)}},
     {"tiny_aya cohere2moe", {{ig_match_grouped, NULL}, SHAPE(tiny_aya)}},
@@ -156,14 +196,18 @@ static const ig_pre rows[] = {
 };
 
 /* Flags by name, where they differ from "spaces are cleaned, nothing else". */
-static const char *const keep_spaces =
-    "deepseek-llm deepseek-coder deepseek-v3 command-r qwen2 deepseek-r1-qwen kormo f2llmv2 qwen35 poro-chat viking smollm gpt-4o "
-    "llama4 kanana2 talkie tiny_aya cohere2moe superbpe trillion granite-docling bailingmoe bailingmoe2 llada-moe seed-coder "
-    "hunyuan hunyuan-dense joyai-llm kimi-k2 grok-2 afmoe laguna minimax-m2 solar-open youtu granite-embed-multi-97m sarvam-moe "
-    "tekken chameleon";
-static const char *const whole_tokens = "minicpm5 llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano "
-                                        "youtu granite-embed-multi-97m tekken";
-static const char *const with_bos = "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon";
+static const char *const keep_spaces = "deepseek-llm deepseek-coder deepseek-v3 command-r qwen2 deepseek-r1-qwen kormo "
+                                       "f2llmv2 qwen35 poro-chat viking smollm gpt-4o "
+                                       "llama4 kanana2 talkie tiny_aya cohere2moe superbpe trillion granite-docling "
+                                       "bailingmoe bailingmoe2 llada-moe seed-coder "
+                                       "hunyuan hunyuan-dense joyai-llm kimi-k2 grok-2 afmoe laguna minimax-m2 "
+                                       "solar-open youtu granite-embed-multi-97m sarvam-moe "
+                                       "tekken chameleon";
+static const char *const whole_tokens =
+    "minicpm5 llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano "
+    "youtu granite-embed-multi-97m tekken";
+static const char *const with_bos =
+    "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon";
 static const char *const with_sep = "jina-v1-en jina-v2-code roberta-bpe";
 static const char *const raw = "gemma4 granite-embed-multi-311m sarvam-moe";
 static const char *const newline_tokens = "gemma4 granite-embed-multi-311m";
@@ -200,9 +244,12 @@ ig_str ig_pre_name_at(size_t i)
 
 ig_pre_flags ig_pre_get_flags(ig_str name)
 {
-    return (ig_pre_flags){.clean_spaces = !listed(keep_spaces, name), .ignore_merges = listed(whole_tokens, name),
-                          .escape_whitespaces = listed(raw, name), .raw_utf8 = listed(raw, name),
-                          .whole_newlines = listed(newline_tokens, name), .add_bos = listed(with_bos, name),
+    return (ig_pre_flags){.clean_spaces = !listed(keep_spaces, name),
+                          .ignore_merges = listed(whole_tokens, name),
+                          .escape_whitespaces = listed(raw, name),
+                          .raw_utf8 = listed(raw, name),
+                          .whole_newlines = listed(newline_tokens, name),
+                          .add_bos = listed(with_bos, name),
                           .add_sep = listed(with_sep, name)};
 }
 
@@ -255,8 +302,10 @@ static bool run_stages(const ig_pre *pre, const ig_chars *c, ig_cuts *a, ig_cuts
 bool ig_pre_split(const ig_pre *pre, const char *text, size_t n, ig_cuts *cuts)
 {
     size_t memo = 0;
-    ig_chars c = {.cp = ig_calloc(n + 1, sizeof *c.cp), .cls = ig_calloc(n + 1, sizeof *c.cls),
-                  .at = ig_calloc(n + 1, sizeof *c.at), .memo = &memo};
+    ig_chars c = {.cp = ig_calloc(n + 1, sizeof *c.cp),
+                  .cls = ig_calloc(n + 1, sizeof *c.cls),
+                  .at = ig_calloc(n + 1, sizeof *c.at),
+                  .memo = &memo};
     ig_cuts other = {0};
     bool ok = c.cp && c.cls && c.at;
     for (size_t at = 0; ok && at < n; c.n++) {

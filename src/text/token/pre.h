@@ -1,6 +1,6 @@
-/* Pre-tokenizers: they cut a text into pieces inside which byte-pair merging works. One row of the table (pre.c) for each
- * value of tokenizer.ggml.pre: a pipeline of hand-written scanners and the flags that the value sets. No regular expression
- * engine runs here; each scanner is one pass over the characters, linear in the text, without recursion. */
+/* Pre-tokenizers: they cut a text into pieces inside which byte-pair merging works. One row of the table (pre.c) for
+ * each value of tokenizer.ggml.pre: a pipeline of hand-written scanners and the flags that the value sets. No regular
+ * expression engine runs here; each scanner is one pass over the characters, linear in the text, without recursion. */
 #ifndef IG_TEXT_TOKEN_PRE_H
 #define IG_TEXT_TOKEN_PRE_H
 
@@ -31,8 +31,8 @@ typedef struct ig_cuts { /* growing array of end offsets; zero-initialised is em
     size_t *end;         /* owned, ig_free */
     size_t len, cap;
 } ig_cuts;
-/* Cuts text[0..n) into consecutive pieces: cuts->end[i] is the end of piece i, the last equals n (none when n is 0). A byte
- * that is no valid UTF-8 counts as one character U+FFFD. False without memory. */
+/* Cuts text[0..n) into consecutive pieces: cuts->end[i] is the end of piece i, the last equals n (none when n is 0). A
+ * byte that is no valid UTF-8 counts as one character U+FFFD. False without memory. */
 bool ig_pre_split(const ig_pre *pre, const char *text, size_t n, ig_cuts *cuts);
 
 #endif

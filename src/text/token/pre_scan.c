@@ -1,5 +1,5 @@
-/* Scanners: each tells how long its match at a place is. They read forward over the characters and look back never, so a text
- * is scanned in linear time; comments give the regular expression that each one stands for. */
+/* Scanners: each tells how long its match at a place is. They read forward over the characters and look back never, so
+ * a text is scanned in linear time; comments give the regular expression that each one stands for. */
 #include "text/token/pre_priv.h"
 
 static bool in_set(const ig_chars *c, size_t i, const ig_set *s)
@@ -9,8 +9,10 @@ static bool in_set(const ig_chars *c, size_t i, const ig_set *s)
     size_t lo = 0, hi = s->n_ranges;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (c->cp[i] > s->ranges[mid].last) lo = mid + 1;
-        else hi = mid;
+        if (c->cp[i] > s->ranges[mid].last)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo < s->n_ranges && c->cp[i] >= s->ranges[lo].first;
 }
@@ -65,8 +67,10 @@ size_t ig_match_gpt2(const ig_chars *c, size_t i, size_t end, const void *params
     if (n) return n;
     size_t at = i + (c->cp[i] == ' ' && i + 1 < end);
     size_t stop = at;
-    if (c->cls[at] & IG_CHAR_L) stop = run(c, at, end, IG_CHAR_L);
-    else if (c->cls[at] & IG_CHAR_N) stop = run(c, at, end, IG_CHAR_N);
+    if (c->cls[at] & IG_CHAR_L)
+        stop = run(c, at, end, IG_CHAR_L);
+    else if (c->cls[at] & IG_CHAR_N)
+        stop = run(c, at, end, IG_CHAR_N);
     else
         while (stop < end && !(c->cls[stop] & (IG_CHAR_SPACE | IG_CHAR_L | IG_CHAR_N))) stop++;
     return stop > at ? stop - i : space_not_before(c, i, end);
@@ -162,7 +166,8 @@ static bool in_text(const char *chars, uint32_t cp)
 static size_t marks(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
 {
     size_t at = i + (c->cp[i] == ' ' && i + 1 < end), stop = at;
-    while (stop < end && (s->marks ? (c->cls[stop] & s->marks) != 0 : !(c->cls[stop] & (IG_CHAR_SPACE | s->not_marks)))) stop++;
+    while (stop < end && (s->marks ? (c->cls[stop] & s->marks) != 0 : !(c->cls[stop] & (IG_CHAR_SPACE | s->not_marks))))
+        stop++;
     if (stop == at) return 0;
     while (stop < end && in_text(s->after, c->cp[stop])) {
         stop++;
@@ -274,7 +279,8 @@ size_t ig_match_space_end(const ig_chars *c, size_t i, size_t end, const void *p
     return stop == end ? stop - i : 0;
 }
 
-/* Cuts where (?=(\d{3})+(?!\d)) holds: in front of every third digit from the right. What is no ASCII digit stays attached. */
+/* Cuts where (?=(\d{3})+(?!\d)) holds: in front of every third digit from the right. What is no ASCII digit stays
+ * attached. */
 size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *params)
 {
     (void)params;
@@ -287,8 +293,8 @@ size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *p
     return at - i;
 }
 
-/* Numbers are cut into threes from the right, and the text before a number stays with its first group: what the reference does
- * for afmoe and, in place of \d{1,3}(?=(?:\d{3})*\b), for tiny_aya. */
+/* Numbers are cut into threes from the right, and the text before a number stays with its first group: what the
+ * reference does for afmoe and, in place of \d{1,3}(?=(?:\d{3})*\b), for tiny_aya. */
 size_t ig_match_grouped(const ig_chars *c, size_t i, size_t end, const void *params)
 {
     (void)params;
@@ -319,7 +325,8 @@ size_t ig_match_not_space(const ig_chars *c, size_t i, size_t end, const void *p
 /*  ?[^(\s|.,!?…。，、।۔،)]+ */
 size_t ig_match_bloom(const ig_chars *c, size_t i, size_t end, const void *params)
 {
-    static const uint32_t out[] = {'(', '|', '.', ',', '!', '?', 0x2026, 0x3002, 0xFF0C, 0x3001, 0x0964, 0x06D4, 0x060C, ')'};
+    static const uint32_t out[] = {'(',    '|',    '.',    ',',    '!',    '?',    0x2026,
+                                   0x3002, 0xFF0C, 0x3001, 0x0964, 0x06D4, 0x060C, ')'};
     (void)params;
     size_t at = i + (c->cp[i] == ' ' && i + 1 < end), stop = at;
     for (; stop < end && !(c->cls[stop] & IG_CHAR_SPACE); stop++) {

@@ -1,9 +1,10 @@
-/* Special and user-defined tokens: cut out of a text before anything else is. As in the reference the longest token goes first
- * (the lower id on a tie), wherever in the text it stands, then the next longest in what is left, each from the left.
+/* Special and user-defined tokens: cut out of a text before anything else is. As in the reference the longest token
+ * goes first (the lower id on a tie), wherever in the text it stands, then the next longest in what is left, each from
+ * the left.
  *
- * The tokens lie in the order of their bytes, so that a range of them narrowed byte by byte walks a trie. Every place of the text
- * offers the longest token that begins there; the best offer is taken, and a place whose offer was cut short by a better token
- * offers what fits into its gap. */
+ * The tokens lie in the order of their bytes, so that a range of them narrowed byte by byte walks a trie. Every place
+ * of the text offers the longest token that begins there; the best offer is taken, and a place whose offer was cut
+ * short by a better token offers what fits into its gap. */
 #include "base/sort.h"
 #include "text/token/token_priv.h"
 
@@ -61,8 +62,10 @@ static size_t lower_bound(const ig_vocab *v, size_t lo, size_t hi, size_t at, un
 {
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if ((uint8_t)v->tokens[v->special.ids[mid]].ptr[at] < c) lo = mid + 1;
-        else hi = mid;
+        if ((uint8_t)v->tokens[v->special.ids[mid]].ptr[at] < c)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -121,7 +124,8 @@ static bool strips_right(const ig_vocab *v, uint32_t id)
 }
 
 /* Takes the offers best first. owner[i]: 0 for a free byte, else 1 + the mark that it belongs to. */
-static bool settle(const ig_vocab *v, ig_work *w, const char *text, size_t n, bool parse, uint32_t *owner, ig_marks *out)
+static bool settle(const ig_vocab *v, ig_work *w, const char *text, size_t n, bool parse, uint32_t *owner,
+                   ig_marks *out)
 {
     while (w->n_heap) {
         ig_join o = ig_work_pop(w);

@@ -1,6 +1,6 @@
-/* SentencePiece BPE: join the neighbours whose text is the piece with the highest score, leftmost first, until nothing joins.
- * (Kudo and Richardson 2018, arXiv 1808.06226.) A heap of candidate joins makes it n log n. What is no piece in the end is
- * written byte by byte. */
+/* SentencePiece BPE: join the neighbours whose text is the piece with the highest score, leftmost first, until nothing
+ * joins. (Kudo and Richardson 2018, arXiv 1808.06226.) A heap of candidate joins makes it n log n. What is no piece in
+ * the end is written byte by byte. */
 #include "text/token/token_priv.h"
 
 /* Length that a lead byte announces; broken bytes count as one, like the reference. */

@@ -1,6 +1,7 @@
-/* The two tables of a vocabulary: text -> id and pair of ids -> merge. Open addressing, linear probing, seeded at random so that
- * nobody can build a file whose keys collide. They are built at every start (a 128k vocabulary has 280k merges), so slots are
- * small and merges are looked up in batches: first all hashes with a prefetch, then the slots, which have arrived by then. */
+/* The two tables of a vocabulary: text -> id and pair of ids -> merge. Open addressing, linear probing, seeded at
+ * random so that nobody can build a file whose keys collide. They are built at every start (a 128k vocabulary has 280k
+ * merges), so slots are small and merges are looked up in batches: first all hashes with a prefetch, then the slots,
+ * which have arrived by then. */
 #include "base/os.h"
 #include "text/token/token_priv.h"
 
@@ -29,7 +30,8 @@ static const ig_text_slot *find_slot(const ig_vocab *v, ig_str text, uint64_t ha
 {
     for (size_t i = (size_t)hash & (v->n_slots - 1);; i = (i + 1) & (v->n_slots - 1)) {
         const ig_text_slot *s = &v->slots[i];
-        if (s->id_plus_1 == 0 || (s->tag == (uint32_t)(hash >> 32) && ig_str_eq(v->tokens[s->id_plus_1 - 1], text))) return s;
+        if (s->id_plus_1 == 0 || (s->tag == (uint32_t)(hash >> 32) && ig_str_eq(v->tokens[s->id_plus_1 - 1], text)))
+            return s;
     }
 }
 
@@ -46,8 +48,10 @@ void ig_texts_add(ig_vocab *v, uint32_t id)
 {
     uint64_t hash = hash_text(v->tokens[id].ptr, v->tokens[id].len, v->seed);
     const ig_text_slot *s = find_slot(v, v->tokens[id], hash);
-    if (s->id_plus_1 == 0) v->slots[s - v->slots] = (ig_text_slot){(uint32_t)(hash >> 32), id + 1};
-    else v->has_twins = true;
+    if (s->id_plus_1 == 0)
+        v->slots[s - v->slots] = (ig_text_slot){(uint32_t)(hash >> 32), id + 1};
+    else
+        v->has_twins = true;
 }
 
 int32_t ig_texts_get(const ig_vocab *v, ig_str text)
@@ -95,12 +99,13 @@ static ig_status split_merge(const reader *r, ig_str text, uint32_t rank, raw_me
     const char *space = text.len > 1 ? memchr(text.ptr + 1, ' ', text.len - 1) : NULL;
     size_t n = space ? (size_t)(space - text.ptr) : 0;
     if (!space || n + 1 == text.len)
-        return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", expected two tokens and one space between", rank,
-                       IG_STR_ARG(text));
+        return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", expected two tokens and one space between",
+                       rank, IG_STR_ARG(text));
     out->left = (ig_str){text.ptr, n};
     out->right = (ig_str){space + 1, text.len - n - 1};
     if (memchr(out->right.ptr, ' ', out->right.len))
-        return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", expected exactly one space", rank, IG_STR_ARG(text));
+        return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", expected exactly one space", rank,
+                       IG_STR_ARG(text));
     out->left_hash = hash_text(out->left.ptr, out->left.len, r->v->seed);
     out->right_hash = hash_text(out->right.ptr, out->right.len, r->v->seed);
     __builtin_prefetch(&r->v->slots[out->left_hash & (r->v->n_slots - 1)]);
@@ -140,8 +145,8 @@ static ig_status resolve_merge(reader *r, ig_str text, raw_merge *m, ig_error *e
     m->merge.left = (int32_t)find_slot(v, m->left, m->left_hash)->id_plus_1 - 1;
     m->merge.right = (int32_t)find_slot(v, m->right, m->right_hash)->id_plus_1 - 1;
     if (m->merge.left < 0 || m->merge.right < 0)
-        return ig_fail(err, IG_BAD_INPUT, m->merge.rank, "merge %u reads \"%.*s\", but a half of it is no token", m->merge.rank,
-                       IG_STR_ARG(text));
+        return ig_fail(err, IG_BAD_INPUT, m->merge.rank, "merge %u reads \"%.*s\", but a half of it is no token",
+                       m->merge.rank, IG_STR_ARG(text));
     m->slot = merge_slot(v, m->merge.left, m->merge.right);
     __builtin_prefetch(&v->merges[m->slot], 1);
     return find_result(r, m, err);
@@ -167,7 +172,8 @@ static ig_status read_batch(reader *r, const ig_str *merges, size_t from, size_t
 ig_status ig_merges_read(ig_vocab *v, const ig_str *merges, size_t n, ig_error *err)
 {
     if (n > MERGES_MAX)
-        return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.ggml.merges has %zu entries, expected at most %d", n, MERGES_MAX);
+        return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.ggml.merges has %zu entries, expected at most %d", n,
+                       MERGES_MAX);
     v->n_merge_slots = 16;
     while (v->n_merge_slots / 4 * 3 < n) v->n_merge_slots *= 2;
     v->merges = ig_alloc(v->n_merge_slots * sizeof *v->merges);
@@ -176,7 +182,8 @@ ig_status ig_merges_read(ig_vocab *v, const ig_str *merges, size_t n, ig_error *
     reader r = {.v = v, .last = -1};
     ig_buf_init(&r.joined, SIZE_MAX / 2);
     ig_status st = IG_OK;
-    for (size_t i = 0; i < n && st == IG_OK; i += BATCH) st = read_batch(&r, merges, i, n - i < BATCH ? n - i : BATCH, err);
+    for (size_t i = 0; i < n && st == IG_OK; i += BATCH)
+        st = read_batch(&r, merges, i, n - i < BATCH ? n - i : BATCH, err);
     ig_buf_fini(&r.joined);
     return st;
 }

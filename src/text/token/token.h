@@ -1,6 +1,7 @@
 /* Tokenizers: text to token ids and back. Three models behind one face: SentencePiece BPE with byte fallback ("llama"),
- * byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"). The pre-tokenizers are hand-written scanners, linear in
- * the input; no regular expressions run here. The vocabulary arrives as plain data; nothing here reads files. */
+ * byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"). The pre-tokenizers are hand-written scanners,
+ * linear in the input; no regular expressions run here. The vocabulary arrives as plain data; nothing here reads files.
+ */
 #ifndef IG_TEXT_TOKEN_TOKEN_H
 #define IG_TEXT_TOKEN_TOKEN_H
 
@@ -12,26 +13,34 @@
 #include "base/status.h"
 #include "base/str.h"
 
-enum ig_token_type { IG_TOKEN_NORMAL = 1, IG_TOKEN_UNKNOWN, IG_TOKEN_CONTROL, IG_TOKEN_USER, IG_TOKEN_UNUSED, IG_TOKEN_BYTE };
+enum ig_token_type {
+    IG_TOKEN_NORMAL = 1,
+    IG_TOKEN_UNKNOWN,
+    IG_TOKEN_CONTROL,
+    IG_TOKEN_USER,
+    IG_TOKEN_UNUSED,
+    IG_TOKEN_BYTE
+};
 
 typedef struct ig_vocab_spec {
-    ig_str model;         /* tokenizer.ggml.model: "llama", "gpt2", "bert" */
-    ig_str pre;           /* tokenizer.ggml.pre, empty when absent */
+    ig_str model; /* tokenizer.ggml.model: "llama", "gpt2", "bert" */
+    ig_str pre;   /* tokenizer.ggml.pre, empty when absent */
     size_t n_tokens;
     const ig_str *tokens; /* [n_tokens]; the bytes must outlive the vocabulary, the array need not */
     const float *scores;  /* [n_tokens] or NULL; unaligned is not allowed */
     const int32_t *types; /* [n_tokens] ig_token_type, or NULL: all normal */
     size_t n_merges;
     const ig_str *merges; /* [n_merges] "left right" by rank; bytes must outlive the vocabulary */
-    int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask; /* -1 where absent */
+    int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask;                      /* -1 where absent */
     int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* 0, 1, or -1 where the key is absent */
-    bool strip_right;     /* drop white space behind control tokens: what phi-3 models expect */
+    bool strip_right; /* drop white space behind control tokens: what phi-3 models expect */
 } ig_vocab_spec;
 
 typedef struct ig_vocab ig_vocab;
 
-/* Checks everything (rules G09, G18, G19, T03, T05, T12) and builds the tables. Errors: BAD_INPUT, UNSUPPORTED (model or
- * pre-tokenizer not known: names it and lists what is), NO_MEMORY. Immutable afterwards; any number of threads may use it. */
+/* Checks everything (rules G09, G18, G19, T03, T05, T12) and builds the tables. Errors: BAD_INPUT, UNSUPPORTED (model
+ * or pre-tokenizer not known: names it and lists what is), NO_MEMORY. Immutable afterwards; any number of threads may
+ * use it. */
 ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err);
 void ig_vocab_free(ig_vocab *v);
 size_t ig_vocab_size(const ig_vocab *v);

@@ -11,19 +11,19 @@ typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM } ig_vocab
 typedef struct ig_merge { /* slot of an open-addressing table */
     int32_t left, right;  /* left -1: empty */
     uint32_t rank;
-    int32_t result;       /* -1: the joined text is no token */
+    int32_t result; /* -1: the joined text is no token */
 } ig_merge;
 
 typedef struct ig_text_slot { /* of an open-addressing table */
-    uint32_t tag;         /* upper half of the text's hash */
-    uint32_t id_plus_1;   /* 0: empty */
+    uint32_t tag;             /* upper half of the text's hash */
+    uint32_t id_plus_1;       /* 0: empty */
 } ig_text_slot;
 
 typedef struct ig_special { /* tokens that are cut out of a text before anything else */
-    uint32_t *ids;        /* [n] in the order of their bytes, so that narrowing a range byte by byte walks a trie */
-    uint32_t *ranks;      /* [n] of ids[i]: 0 for the longest text, lower id first on a tie */
+    uint32_t *ids;          /* [n] in the order of their bytes, so that narrowing a range byte by byte walks a trie */
+    uint32_t *ranks;        /* [n] of ids[i]: 0 for the longest text, lower id first on a tie */
     size_t n;
-    uint32_t first[257];  /* by first byte: range in ids */
+    uint32_t first[257]; /* by first byte: range in ids */
 } ig_special;
 
 struct ig_vocab {
@@ -31,34 +31,34 @@ struct ig_vocab {
     const ig_pre *pre;
     ig_pre_flags flags;
     size_t n;
-    ig_str *tokens;       /* [n] bytes borrowed from the spec */
-    float *scores;        /* [n] SPM */
-    uint8_t *types;       /* [n] */
-    ig_text_slot *slots;  /* [n_slots] text -> id, see table.c */
+    ig_str *tokens;      /* [n] bytes borrowed from the spec */
+    float *scores;       /* [n] SPM */
+    uint8_t *types;      /* [n] */
+    ig_text_slot *slots; /* [n_slots] text -> id, see table.c */
     size_t n_slots;
     uint64_t seed;
-    bool has_twins;       /* several tokens have one text, or some are in no slot */
-    ig_merge *merges;     /* [n_merge_slots] BPE */
+    bool has_twins;   /* several tokens have one text, or some are in no slot */
+    ig_merge *merges; /* [n_merge_slots] BPE */
     size_t n_merge_slots;
     int32_t byte_id[256]; /* id of a single byte, -1: none */
     ig_special special;
     bool add_bos, add_eos, add_sep, space_prefix, clean_spaces;
-    bool strip_right;     /* white space behind a control token is dropped (phi-3) */
-    int32_t strip_left;   /* white space in front of this token is dropped; -1: none */
+    bool strip_right;   /* white space behind a control token is dropped (phi-3) */
+    int32_t strip_left; /* white space in front of this token is dropped; -1: none */
     int32_t bos, eos, eot, eom, unk, sep, cls;
-    uint8_t *ends;        /* [n] 1: ends a generation */
-    size_t longest;       /* bytes of the longest token */
-    size_t bytes;         /* memory of all this */
+    uint8_t *ends;  /* [n] 1: ends a generation */
+    size_t longest; /* bytes of the longest token */
+    size_t bytes;   /* memory of all this */
 };
 
 /* A pair of neighbours that may be joined. */
 typedef struct ig_join {
-    float score;          /* larger first; BPE stores -rank */
+    float score; /* larger first; BPE stores -rank */
     uint32_t left, right, n_bytes;
 } ig_join;
 
 typedef struct ig_symbol {
-    uint32_t at, n;       /* bytes of the piece; n 0: joined into another */
+    uint32_t at, n; /* bytes of the piece; n 0: joined into another */
     int32_t prev, next, id;
 } ig_symbol;
 
@@ -77,14 +77,14 @@ bool ig_work_push(ig_work *w, ig_join join);
 ig_join ig_work_pop(ig_work *w);
 
 bool ig_ids_add(ig_ids *ids, int32_t id);
-bool ig_texts_init(ig_vocab *v);              /* for v->n tokens */
-void ig_texts_add(ig_vocab *v, uint32_t id);  /* the first of several with one text stays */
+bool ig_texts_init(ig_vocab *v);                      /* for v->n tokens */
+void ig_texts_add(ig_vocab *v, uint32_t id);          /* the first of several with one text stays */
 int32_t ig_texts_get(const ig_vocab *v, ig_str text); /* -1: no token */
 ig_status ig_merges_read(ig_vocab *v, const ig_str *merges, size_t n, ig_error *err);
 ig_status ig_special_index(ig_vocab *v, ig_error *err);
 
 typedef struct ig_mark { /* a special token in a text */
-    size_t at, n;         /* its bytes, with white space around it that is dropped */
+    size_t at, n;        /* its bytes, with white space around it that is dropped */
     int32_t id;
 } ig_mark;
 typedef struct ig_marks { /* zero-initialised is empty */

@@ -10,7 +10,8 @@ static bool is_space(uint32_t c)
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* Han as the reference understands it: ideographs by block, without the radicals, numerals and marks that Scripts.txt adds. */
+/* Han as the reference understands it: ideographs by block, without the radicals, numerals and marks that Scripts.txt
+ * adds. */
 static bool is_han(uint32_t c)
 {
     return (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFAFF) ||

@@ -5,15 +5,15 @@
 #include <stdint.h>
 
 enum {
-    IG_CHAR_LU = 1 << 0,    /* upper and title case letters: \p{Lu} \p{Lt} */
-    IG_CHAR_LL = 1 << 1,    /* \p{Ll} */
-    IG_CHAR_LMO = 1 << 2,   /* \p{Lm} \p{Lo} */
+    IG_CHAR_LU = 1 << 0,  /* upper and title case letters: \p{Lu} \p{Lt} */
+    IG_CHAR_LL = 1 << 1,  /* \p{Ll} */
+    IG_CHAR_LMO = 1 << 2, /* \p{Lm} \p{Lo} */
     IG_CHAR_L = IG_CHAR_LU | IG_CHAR_LL | IG_CHAR_LMO,
     IG_CHAR_N = 1 << 3,
     IG_CHAR_P = 1 << 4,
     IG_CHAR_S = 1 << 5,
     IG_CHAR_M = 1 << 6,
-    IG_CHAR_SPACE = 1 << 7, /* White_Space, what \s matches */
+    IG_CHAR_SPACE = 1 << 7,   /* White_Space, what \s matches */
     IG_CHAR_NEWLINE = 1 << 8, /* \r \n */
     IG_CHAR_CONTROL = 1 << 9, /* \p{Cc} \p{Cf} \p{Co} \p{Cs} */
     IG_CHAR_HAN = 1 << 10

@@ -1,5 +1,5 @@
-/* Vocabulary: checks and tables. Token texts are borrowed from the model file; everything else is compact arrays and two
- * open-addressing tables (text -> id, pair of ids -> merge), because a 128k vocabulary is built at every start. */
+/* Vocabulary: checks and tables. Token texts are borrowed from the model file; everything else is compact arrays and
+ * two open-addressing tables (text -> id, pair of ids -> merge), because a 128k vocabulary is built at every start. */
 #include "base/sort.h"
 #include "base/utf8.h"
 #include "text/token/token_priv.h"
@@ -51,7 +51,8 @@ static ig_status read_kind(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err
         if (v->kind != IG_VOCAB_BPE) return IG_OK;
         v->pre = ig_pre_find(spec->pre);
         if (v->pre) return IG_OK;
-        return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.pre is \"%.*s\", which is not known", IG_STR_ARG(spec->pre));
+        return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.pre is \"%.*s\", which is not known",
+                       IG_STR_ARG(spec->pre));
     }
     return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.model is \"%.*s\", expected llama, gpt2 or bert",
                    IG_STR_ARG(spec->model));
@@ -72,11 +73,14 @@ static ig_status check_token(const ig_vocab_spec *spec, size_t id, ig_error *err
     ig_str t = spec->tokens[id];
     int32_t type = spec->types ? spec->types[id] : IG_TOKEN_NORMAL;
     if (t.len > TOKEN_BYTES_MAX)
-        return ig_fail(err, IG_BAD_INPUT, id, "token %zu has %zu bytes, expected at most %d", id, t.len, TOKEN_BYTES_MAX);
+        return ig_fail(err, IG_BAD_INPUT, id, "token %zu has %zu bytes, expected at most %d", id, t.len,
+                       TOKEN_BYTES_MAX);
     if (type < 0 || type > IG_TOKEN_BYTE)
-        return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.ggml.token_type of token %zu is %d, expected 1 to 6", id, type);
+        return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.ggml.token_type of token %zu is %d, expected 1 to 6", id,
+                       type);
     if (type == IG_TOKEN_BYTE && byte_token(t) < 0)
-        return ig_fail(err, IG_BAD_INPUT, id, "token %zu is of the type byte and reads \"%.*s\", expected <0xNN>", id, IG_STR_ARG(t));
+        return ig_fail(err, IG_BAD_INPUT, id, "token %zu is of the type byte and reads \"%.*s\", expected <0xNN>", id,
+                       IG_STR_ARG(t));
     if (type == IG_TOKEN_USER && t.len == 0)
         return ig_fail(err, IG_BAD_INPUT, id, "token %zu is user-defined and empty, expected at least one byte", id);
     if (spec->scores && !isfinite(spec->scores[id]))
@@ -88,7 +92,8 @@ static ig_status check_token(const ig_vocab_spec *spec, size_t id, ig_error *err
 static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
 {
     if (spec->n_tokens == 0 || spec->n_tokens > TOKENS_MAX)
-        return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.ggml.tokens has %zu entries, expected 1 to %d", spec->n_tokens, TOKENS_MAX);
+        return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.ggml.tokens has %zu entries, expected 1 to %d", spec->n_tokens,
+                       TOKENS_MAX);
     v->n = spec->n_tokens;
     v->tokens = ig_calloc(v->n, sizeof *v->tokens);
     v->types = ig_calloc(v->n, 1);
@@ -104,8 +109,10 @@ static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *e
         if (v->scores && spec->scores) v->scores[i] = spec->scores[i];
         if (v->tokens[i].len > v->longest) v->longest = v->tokens[i].len;
         /* A text with a NUL is never looked up: the reference holds C strings and does not find it either. */
-        if (memchr(v->tokens[i].ptr, 0, v->tokens[i].len)) v->has_twins = true;
-        else ig_texts_add(v, (uint32_t)i);
+        if (memchr(v->tokens[i].ptr, 0, v->tokens[i].len))
+            v->has_twins = true;
+        else
+            ig_texts_add(v, (uint32_t)i);
     }
     return IG_OK;
 }
@@ -116,7 +123,8 @@ static void find_bytes(ig_vocab *v)
     for (int b = 0; b < 256; b++) {
         char text[8];
         size_t n;
-        if (alphabet) n = ig_utf8_encode(ig_byte_to_char((uint8_t)b), text);
+        if (alphabet)
+            n = ig_utf8_encode(ig_byte_to_char((uint8_t)b), text);
         else {
             static const char digits[] = "0123456789ABCDEF";
             memcpy(text, "<0x", 3);
@@ -135,33 +143,74 @@ static ig_status read_ids(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
         const char *name;
         int64_t id;
         int32_t *out;
-    } ids[] = {{"bos", spec->bos, &v->bos}, {"eos", spec->eos, &v->eos}, {"eot", spec->eot, &v->eot},
+    } ids[] = {{"bos", spec->bos, &v->bos}, {"eos", spec->eos, &v->eos},     {"eot", spec->eot, &v->eot},
                {"eom", spec->eom, &v->eom}, {"unknown", spec->unk, &v->unk}, {"separator", spec->sep, &v->sep},
-               {"cls", spec->cls, &v->cls}, {"padding", spec->pad, NULL}, {"mask", spec->mask, NULL}};
+               {"cls", spec->cls, &v->cls}, {"padding", spec->pad, NULL},    {"mask", spec->mask, NULL}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         if (ids[i].id < -1 || ids[i].id >= (int64_t)v->n)
-            return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.ggml.%s_token_id is %lld, expected less than the %zu tokens", ids[i].name,
+            return ig_fail(err, IG_BAD_INPUT, 0,
+                           "tokenizer.ggml.%s_token_id is %lld, expected less than the %zu tokens", ids[i].name,
                            (long long)ids[i].id, v->n);
         if (ids[i].out) *ids[i].out = (int32_t)ids[i].id;
     }
     return IG_OK;
 }
 
-/* Tokens that end a turn or frame a gap to fill, by the names that models use; files do not always name or type them. They are
- * control tokens whatever their type says, as the reference has it. */
+/* Tokens that end a turn or frame a gap to fill, by the names that models use; files do not always name or type them.
+ * They are control tokens whatever their type says, as the reference has it. */
 #define DEEPSEEK_BAR "\xEF\xBD\x9C"
-#define LOW_BLOCK "\xE2\x96\x81"
-static const char *const turn_ends[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<EOT>", "_<EOT>",
-                                        "<" DEEPSEEK_BAR "end" LOW_BLOCK "of" LOW_BLOCK "sentence" DEEPSEEK_BAR ">", "<turn|>"};
-static const char *const other_ends[] = {"<|eom_id|>", "<|end_of_text|>", "<end_of_utterance>", "<|return|>", "<|call|>", "<|calls|>",
-                                         "<|flush|>", "<|eot|>", "<|eom|>", "</s>", "<eos>", "[EOT]", "[EOS]", "[e~["};
-static const char *const gap_marks[] = {
-    "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<" DEEPSEEK_BAR "fim" LOW_BLOCK "begin" DEEPSEEK_BAR ">", "<PRE>",
-    LOW_BLOCK "<PRE>", "<|code_prefix|>", "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>",
-    "<" DEEPSEEK_BAR "fim" LOW_BLOCK "hole" DEEPSEEK_BAR ">", "<SUF>", LOW_BLOCK "<SUF>", "<|code_suffix|>", "<|fim_middle|>",
-    "<fim-middle>", "<fim_middle>", "<" DEEPSEEK_BAR "fim" LOW_BLOCK "end" DEEPSEEK_BAR ">", "<MID>", LOW_BLOCK "<MID>",
-    "<|code_middle|>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
-    "<reponame>", "<|file_sep|>"};
+#define LOW_BLOCK    "\xE2\x96\x81"
+static const char *const turn_ends[] = {
+    "<|eot_id|>",    "<|im_end|>",
+    "<|end|>",       "<end_of_turn>",
+    "<|endoftext|>", "<EOT>",
+    "_<EOT>",        "<" DEEPSEEK_BAR "end" LOW_BLOCK "of" LOW_BLOCK "sentence" DEEPSEEK_BAR ">",
+    "<turn|>"};
+static const char *const other_ends[] = {"<|eom_id|>",
+                                         "<|end_of_text|>",
+                                         "<end_of_utterance>",
+                                         "<|return|>",
+                                         "<|call|>",
+                                         "<|calls|>",
+                                         "<|flush|>",
+                                         "<|eot|>",
+                                         "<|eom|>",
+                                         "</s>",
+                                         "<eos>",
+                                         "[EOT]",
+                                         "[EOS]",
+                                         "[e~["};
+static const char *const gap_marks[] = {"<|fim_prefix|>",
+                                        "<fim-prefix>",
+                                        "<fim_prefix>",
+                                        "<" DEEPSEEK_BAR "fim" LOW_BLOCK "begin" DEEPSEEK_BAR ">",
+                                        "<PRE>",
+                                        LOW_BLOCK "<PRE>",
+                                        "<|code_prefix|>",
+                                        "<|fim_suffix|>",
+                                        "<fim-suffix>",
+                                        "<fim_suffix>",
+                                        "<" DEEPSEEK_BAR "fim" LOW_BLOCK "hole" DEEPSEEK_BAR ">",
+                                        "<SUF>",
+                                        LOW_BLOCK "<SUF>",
+                                        "<|code_suffix|>",
+                                        "<|fim_middle|>",
+                                        "<fim-middle>",
+                                        "<fim_middle>",
+                                        "<" DEEPSEEK_BAR "fim" LOW_BLOCK "end" DEEPSEEK_BAR ">",
+                                        "<MID>",
+                                        LOW_BLOCK "<MID>",
+                                        "<|code_middle|>",
+                                        "<|fim_pad|>",
+                                        "<fim-pad>",
+                                        "<fim_pad>",
+                                        "<PAD>",
+                                        "<|fim_repo|>",
+                                        "<|repo_name|>",
+                                        "<fim-repo>",
+                                        "<REPO>",
+                                        "<reponame>",
+                                        "<|file_sep|>"};
 
 static int32_t mark_control(ig_vocab *v, const char *name, bool end)
 {
@@ -224,7 +273,8 @@ static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
     find_control(v);
     IG_TRY(ig_special_index(v, err));
     v->bytes = sizeof *v + v->n * (sizeof(ig_str) + 2) + v->n_slots * sizeof(ig_text_slot) +
-               v->n_merge_slots * sizeof(ig_merge) + v->special.n * 2 * sizeof(uint32_t) + (v->scores ? v->n * sizeof(float) : 0);
+               v->n_merge_slots * sizeof(ig_merge) + v->special.n * 2 * sizeof(uint32_t) +
+               (v->scores ? v->n * sizeof(float) : 0);
     return IG_OK;
 }
 
@@ -262,4 +312,7 @@ int32_t ig_vocab_bos(const ig_vocab *v) { return v->bos; }
 int32_t ig_vocab_eos(const ig_vocab *v) { return v->eos; }
 int32_t ig_vocab_eot(const ig_vocab *v) { return v->eot; }
 bool ig_vocab_is_end(const ig_vocab *v, int32_t id) { return id >= 0 && (size_t)id < v->n && v->ends[id]; }
-bool ig_vocab_is_control(const ig_vocab *v, int32_t id) { return id >= 0 && (size_t)id < v->n && v->types[id] == IG_TOKEN_CONTROL; }
+bool ig_vocab_is_control(const ig_vocab *v, int32_t id)
+{
+    return id >= 0 && (size_t)id < v->n && v->types[id] == IG_TOKEN_CONTROL;
+}

@@ -1,6 +1,6 @@
-/* WordPiece (Schuster and Nakajima 2012; BERT): words are cut at white space, punctuation and CJK characters, lower-cased and
- * stripped of accents; each word is then covered by the longest pieces from the left, or becomes the unknown token. Pieces at
- * the start of a word are stored with U+2581 in front. */
+/* WordPiece (Schuster and Nakajima 2012; BERT): words are cut at white space, punctuation and CJK characters,
+ * lower-cased and stripped of accents; each word is then covered by the longest pieces from the left, or becomes the
+ * unknown token. Pieces at the start of a word are stored with U+2581 in front. */
 #include <utf8proc.h>
 
 #include "base/utf8.h"
@@ -20,7 +20,8 @@ static uint32_t base_char(uint32_t c)
     utf8proc_int32_t parts[32];
     int boundary = 0;
     if (c < 0x80) return c;
-    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, parts, 32, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char((utf8proc_int32_t)c, parts, 32, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
     return n > 0 ? (uint32_t)parts[0] : c;
 }
 
