@@ -21,7 +21,7 @@ static bool add_alphabet(ig_str t, ig_buf *out)
 static bool add_spaced(ig_str t, bool strip, ig_buf *out)
 {
     for (size_t i = 0; i < t.len;) {
-        bool marker = t.len - i >= 3 && !memcmp(t.ptr + i, "\xE2\x96\x81", 3);
+        bool marker = t.len - i >= 3 && !memcmp(t.ptr + i, IG_MARKER, 3);
         bool drop = strip && i == 0 && (marker || t.ptr[0] == ' ');
         if (!drop && (marker ? !ig_buf_add(out, " ", 1) : !ig_buf_add(out, t.ptr + i, 1))) return false;
         i += marker ? 3 : 1;

@@ -72,9 +72,9 @@ static bool encode_stretch(encoder *e, const char *text, size_t n)
     e->after_special = false;
     if (v->kind == IG_VOCAB_WPM) return ig_wpm_encode(v, &e->work, text, n, e->out);
     if (v->kind == IG_VOCAB_BPE && !v->flags.escape_whitespaces) return ig_bpe_encode(v, &e->work, text, n, e->out);
-    if (prefix && !ig_buf_add(b, "\xE2\x96\x81", 3)) return false;
+    if (prefix && !ig_buf_add(b, IG_MARKER, 3)) return false;
     for (size_t i = 0; i < n; i++)
-        if (!(text[i] == ' ' ? ig_buf_add(b, "\xE2\x96\x81", 3) : ig_buf_add(b, text + i, 1))) return false;
+        if (!(text[i] == ' ' ? ig_buf_add(b, IG_MARKER, 3) : ig_buf_add(b, text + i, 1))) return false;
     if (v->kind == IG_VOCAB_BPE) return ig_bpe_encode(v, &e->work, b->ptr, b->len, e->out);
     return ig_spm_encode(v, &e->work, b->ptr, b->len, e->out);
 }

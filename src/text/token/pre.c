@@ -270,7 +270,7 @@ static bool cut(ig_cuts *cuts, size_t end)
 static bool cut_piece(const ig_chars *c, const stage *s, size_t i, size_t end, ig_cuts *out)
 {
     size_t done = i;
-    *c->memo = 0;
+    *c->memo = (ig_run){0, 0};
     while (i < end) {
         size_t n = s->match(c, i, end, s->params);
         if (n == 0) {
@@ -299,26 +299,33 @@ static bool run_stages(const ig_pre *pre, const ig_chars *c, ig_cuts *a, ig_cuts
     return true;
 }
 
-bool ig_pre_split(const ig_pre *pre, const char *text, size_t n, ig_cuts *cuts)
+static void read_chars(ig_chars *c, const char *text, size_t n)
 {
-    size_t memo = 0;
-    ig_chars c = {.cp = ig_calloc(n + 1, sizeof *c.cp),
-                  .cls = ig_calloc(n + 1, sizeof *c.cls),
-                  .at = ig_calloc(n + 1, sizeof *c.at),
-                  .memo = &memo};
-    ig_cuts other = {0};
-    bool ok = c.cp && c.cls && c.at;
-    for (size_t at = 0; ok && at < n; c.n++) {
-        uint32_t cp;
-        size_t len = ig_utf8_decode(text + at, n - at, &cp);
-        c.cp[c.n] = cp;
-        c.cls[c.n] = (uint16_t)ig_char_class(cp);
-        c.at[c.n] = at;
+    for (size_t at = 0; at < n; c->n++) {
+        uint32_t cp = (uint8_t)text[at];
+        size_t len = cp < 0x80 ? 1 : ig_utf8_decode(text + at, n - at, &cp);
+        c->cp[c->n] = cp;
+        c->cls[c->n] = (uint16_t)ig_char_class(cp);
+        c->at[c->n] = (uint32_t)at;
         at += len ? len : 1;
     }
+    c->at[c->n] = (uint32_t)n;
+}
+
+bool ig_pre_split(const ig_pre *pre, const char *text, size_t n, ig_cuts *cuts)
+{
+    ig_run memo = {0, 0};
+    ig_cuts other = {0};
     cuts->len = 0;
-    if (ok && n) {
-        c.at[c.n] = n;
+    if (n == 0) return true;
+    if (n >= UINT32_MAX) return false;
+    ig_chars c = {.cp = ig_alloc(n * sizeof *c.cp),
+                  .cls = ig_alloc(n * sizeof *c.cls),
+                  .at = ig_alloc((n + 1) * sizeof *c.at),
+                  .memo = &memo};
+    bool ok = c.cp && c.cls && c.at;
+    if (ok) {
+        read_chars(&c, text, n);
         ok = run_stages(pre, &c, cuts, &other);
         for (size_t i = 0; ok && i < cuts->len; i++) cuts->end[i] = c.at[cuts->end[i]];
     }

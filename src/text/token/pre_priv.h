@@ -5,12 +5,17 @@
 #include "text/token/pre.h"
 #include "text/token/unicode.h"
 
+typedef struct ig_run { /* the run that the current place lies in, for scanners that meet one run many times */
+    size_t end;
+    size_t newline; /* behind its last newline, 0: none */
+} ig_run;
+
 typedef struct ig_chars { /* the characters of a text */
     uint32_t *cp;
     uint16_t *cls; /* ig_char_class */
-    size_t *at;    /* [n + 1] byte offsets */
+    uint32_t *at;  /* [n + 1] byte offsets */
     size_t n;
-    size_t *memo; /* end of the run that the current place lies in, for scanners that meet one run many times */
+    ig_run *memo;
 } ig_chars;
 
 typedef struct ig_range {

@@ -27,8 +27,8 @@ static size_t run(const ig_chars *c, size_t i, size_t end, uint32_t cls)
 /* Each place of a long run would otherwise look for its end again. */
 static size_t same_run(const ig_chars *c, size_t i, size_t end, uint32_t cls)
 {
-    if (i >= *c->memo) *c->memo = run(c, i, end, cls);
-    return *c->memo;
+    if (i >= c->memo->end) c->memo->end = run(c, i, end, cls);
+    return c->memo->end;
 }
 
 static bool is_letter(uint32_t cp, char lower) { return cp == (uint32_t)lower || cp == (uint32_t)lower - 32; }
@@ -185,20 +185,26 @@ static size_t power_spaces(size_t i, size_t stop, size_t end)
     return most >= 2 ? 2 : 1;
 }
 
+/* The run of white space that i lies in, met many times where it is cut into powers of two. */
+static const ig_run *space_run(const ig_chars *c, size_t i, size_t end)
+{
+    ig_run *r = c->memo;
+    if (i < r->end) return r;
+    *r = (ig_run){i, 0};
+    for (; r->end < end && (c->cls[r->end] & IG_CHAR_SPACE); r->end++)
+        if (c->cls[r->end] & IG_CHAR_NEWLINE) r->newline = r->end + 1;
+    return r;
+}
+
 /* \s*[\r\n]+|\s+(?!\S)|\s+ and its variants. */
 static size_t spaces(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
 {
     if (!(c->cls[i] & IG_CHAR_SPACE)) return 0;
-    size_t stop = same_run(c, i, end, IG_CHAR_SPACE), last = 0;
-    if (s->newline_single) {
-        if (c->cls[i] & IG_CHAR_NEWLINE) return 1;
-    } else {
-        for (size_t k = i; k < stop; k++)
-            if (c->cls[k] & IG_CHAR_NEWLINE) last = k + 1;
-        if (last) return last - i;
-    }
-    if (s->powers) return power_spaces(i, stop, end);
-    return stop == end || stop - i == 1 ? stop - i : stop - i - 1;
+    const ig_run *r = space_run(c, i, end);
+    if (s->newline_single && (c->cls[i] & IG_CHAR_NEWLINE)) return 1;
+    if (!s->newline_single && r->newline > i) return r->newline - i;
+    if (s->powers) return power_spaces(i, r->end, end);
+    return r->end == end || r->end - i == 1 ? r->end - i : r->end - i - 1;
 }
 
 static size_t digits(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
@@ -286,9 +292,9 @@ size_t ig_match_thousands(const ig_chars *c, size_t i, size_t end, const void *p
     (void)params;
     size_t at = i;
     do {
-        if (at >= *c->memo) /* the end of this run of digits, once for all its places */
-            for (*c->memo = at + 1; *c->memo < end && is_digit(c->cp[*c->memo]); ++*c->memo) {}
-        if (at > i && is_digit(c->cp[at]) && (*c->memo - at) % 3 == 0) break;
+        if (at >= c->memo->end) /* the end of this run of digits, once for all its places */
+            for (c->memo->end = at + 1; c->memo->end < end && is_digit(c->cp[c->memo->end]); c->memo->end++) {}
+        if (at > i && is_digit(c->cp[at]) && (c->memo->end - at) % 3 == 0) break;
     } while (++at < end);
     return at - i;
 }

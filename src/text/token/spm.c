@@ -28,7 +28,7 @@ static bool write_symbol(const ig_vocab *v, const char *text, const ig_symbol *s
     return true;
 }
 
-bool ig_spm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out)
+static bool encode_run(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out)
 {
     int32_t count = 0;
     if (!ig_work_symbols(w, n)) return false;
@@ -55,4 +55,22 @@ bool ig_spm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig
     for (int32_t i = 0; i >= 0; i = w->symbols[i].next)
         if (!write_symbol(v, text, &w->symbols[i], out)) return false;
     return true;
+}
+
+static bool marker_at(const char *text, size_t at, size_t n) { return n - at >= 3 && !memcmp(text + at, IG_MARKER, 3); }
+
+/* Where no token joins something to a marker behind it (v->words), nothing is ever merged across the start of a word:
+ * words are encoded one by one, which gives the same ids with small heaps. */
+bool ig_spm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out)
+{
+    size_t start = 0, at = 0;
+    while (v->words && at < n) {
+        uint32_t len = char_bytes((uint8_t)text[at]);
+        bool marker = marker_at(text, at, n);
+        at += len > n - at ? n - at : len;
+        if (marker || at == n || !marker_at(text, at, n)) continue;
+        if (!encode_run(v, w, text + start, at - start, out)) return false;
+        start = at;
+    }
+    return encode_run(v, w, text + start, n - start, out);
 }

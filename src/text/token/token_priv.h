@@ -6,6 +6,8 @@
 #include "text/token/pre.h"
 #include "text/token/token.h"
 
+#define IG_MARKER "\xE2\x96\x81" /* U+2581, a space in SPM and raw BPE pieces, the start of a word in WordPiece */
+
 typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM } ig_vocab_kind;
 
 typedef struct ig_merge { /* slot of an open-addressing table */
@@ -40,6 +42,7 @@ struct ig_vocab {
     bool has_twins;   /* several tokens have one text, or some are in no slot */
     ig_merge *merges; /* [n_merge_slots] BPE */
     size_t n_merge_slots;
+    bool words;           /* SPM: no token holds a marker behind anything but markers */
     int32_t byte_id[256]; /* id of a single byte, -1: none */
     ig_special special;
     bool add_bos, add_eos, add_sep, space_prefix, clean_spaces;

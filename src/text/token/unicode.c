@@ -58,14 +58,162 @@ static uint32_t newer_class(uint32_t c)
     return (c >= 0x2FFC && c <= 0x2FFF) || c == 0x31EF ? IG_CHAR_S : 0;
 }
 
+#define P IG_CHAR_P
+#define S IG_CHAR_S
+#define N IG_CHAR_N
+#define U IG_CHAR_LU
+#define L IG_CHAR_LL
+#define X IG_CHAR_CONTROL
+#define W (IG_CHAR_CONTROL | IG_CHAR_SPACE)
+#define R (IG_CHAR_CONTROL | IG_CHAR_SPACE | IG_CHAR_NEWLINE)
+static const uint16_t ascii[128] = {
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    W,
+    R,
+    W,
+    W,
+    R,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    X,
+    /* space ! " # $ % & ' ( ) * + , - . / 0-9 : ; < = > ? */
+    IG_CHAR_SPACE,
+    P,
+    P,
+    P,
+    S,
+    P,
+    P,
+    P,
+    P,
+    P,
+    P,
+    S,
+    P,
+    P,
+    P,
+    P,
+    N,
+    N,
+    N,
+    N,
+    N,
+    N,
+    N,
+    N,
+    N,
+    N,
+    P,
+    P,
+    S,
+    S,
+    S,
+    P,
+    /* @ A-Z [ \ ] ^ _ */
+    P,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    U,
+    P,
+    P,
+    P,
+    S,
+    P,
+    /* ` a-z { | } ~ DEL */
+    S,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    L,
+    P,
+    S,
+    P,
+    S,
+    X,
+};
+#undef P
+#undef S
+#undef N
+#undef U
+#undef L
+#undef X
+#undef W
+#undef R
+
 uint32_t ig_char_class(uint32_t cp)
 {
-    if (cp >= 'a' && cp <= 'z') return IG_CHAR_LL;
-    if (cp == ' ') return IG_CHAR_SPACE;
+    if (cp < 0x80) return ascii[cp];
     uint32_t c = category_class(utf8proc_category((utf8proc_int32_t)cp));
     if (c == 0) c = newer_class(cp);
     if (is_space(cp)) c |= IG_CHAR_SPACE;
-    if (cp == '\n' || cp == '\r') c |= IG_CHAR_NEWLINE;
     if (cp >= 0x2E80 && is_han(cp)) c |= IG_CHAR_HAN;
     return c;
 }

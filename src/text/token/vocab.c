@@ -88,6 +88,13 @@ static ig_status check_token(const ig_vocab_spec *spec, size_t id, ig_error *err
     return IG_OK;
 }
 
+static bool marker_inside(ig_str t)
+{
+    size_t at = 0;
+    while (t.len - at >= 3 && !memcmp(t.ptr + at, IG_MARKER, 3)) at += 3;
+    return t.len > at && memmem(t.ptr + at, t.len - at, IG_MARKER, 3);
+}
+
 /* Several tokens of one text: the first keeps the text, as deterministic as the file's order. */
 static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
 {
@@ -102,12 +109,14 @@ static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *e
     if (!v->tokens || !v->types || !v->ends || (v->kind == IG_VOCAB_SPM && !v->scores) || !ig_texts_init(v))
         return no_memory(err);
     memset(v->byte_id, 0xFF, sizeof v->byte_id);
+    v->words = v->kind == IG_VOCAB_SPM;
     for (size_t i = 0; i < v->n; i++) {
         IG_TRY(check_token(spec, i, err));
         v->tokens[i] = spec->tokens[i];
         v->types[i] = (uint8_t)(spec->types && spec->types[i] ? spec->types[i] : IG_TOKEN_NORMAL);
         if (v->scores && spec->scores) v->scores[i] = spec->scores[i];
         if (v->tokens[i].len > v->longest) v->longest = v->tokens[i].len;
+        if (v->words && marker_inside(v->tokens[i])) v->words = false;
         /* A text with a NUL is never looked up: the reference holds C strings and does not find it either. */
         if (memchr(v->tokens[i].ptr, 0, v->tokens[i].len))
             v->has_twins = true;

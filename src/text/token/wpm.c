@@ -54,7 +54,7 @@ bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig
 {
     ig_buf *word = &w->text;
     word->len = 0;
-    if (!ig_buf_add(word, "\xE2\x96\x81", 3)) return false;
+    if (!ig_buf_add(word, IG_MARKER, 3)) return false;
     for (size_t at = 0; at < n;) {
         uint32_t cp;
         size_t len = ig_utf8_decode(text + at, n - at, &cp);
