@@ -125,6 +125,27 @@ static void print_tensors(const show_state *s)
     }
 }
 
+/* Reads all weights; exit code 3 when one of them is no finite number. */
+static int print_scan(const show_state *s)
+{
+    ingle_tensor t;
+    ingle_error err;
+    uint64_t n_bad = 0, n = 0;
+    for (; ingle_model_tensor(s->model, n, &t); n++) {
+        uint64_t bad, block;
+        if (ingle_model_scan(s->model, n, &bad, &block, &err) != INGLE_OK) return cli_fail(err.text);
+        if (bad == 0) continue;
+        n_bad++;
+        cli_outf("tensor ");
+        print_clean(t.name, strlen(t.name));
+        cli_outf(": %llu weights are NaN or infinite, the first in block %llu\n", (unsigned long long)bad,
+                 (unsigned long long)block);
+    }
+    cli_outf("%llu of %llu tensors hold weights that are no finite numbers\n", (unsigned long long)n_bad,
+             (unsigned long long)n);
+    return n_bad ? CLI_NO : CLI_DONE;
+}
+
 /* ------------------------------------------------------------------------------------------------ JSON */
 
 /* A JSON string; bytes that are no UTF-8 become U+FFFD. */
@@ -329,6 +350,8 @@ int cli_show(const cli_call *call)
         code = cli_fail(err.text);
     } else if (key) {
         code = print_meta(&s, key);
+    } else if (cli_set(call, "scan")) {
+        code = print_scan(&s);
     } else if (cli_set(call, "json")) {
         print_json(&s);
     } else {

@@ -63,6 +63,8 @@ static const cli_flag show_flags[] = {
     CONTEXT("context to compute the memory for (default: the one the model was trained on)"),
     KV("f16"),
     {"tensors", 0, CLI_SWITCH, NULL, 0, 0, NULL, "list every tensor"},
+    {"scan", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "read every weight and tell where NaN or infinity stands; exit 3 when it does"},
     {"meta", 0, CLI_TEXT, "KEY", 0, 0, NULL, "print only the value of KEY, an array one element a line"},
     JSON,
 };

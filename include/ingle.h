@@ -128,6 +128,11 @@ typedef struct ingle_tensor {
 /* Entry i of the metadata or the tensor directory in file order; false past the end. */
 INGLE_API bool ingle_model_meta(const ingle_model *model, uint64_t i, ingle_meta *out);
 INGLE_API bool ingle_model_tensor(const ingle_model *model, uint64_t i, ingle_tensor *out);
+/* Decodes all weights of tensor i and looks for NaN and infinities. *bad: how many there are; *block: index of the
+ * block (of the type's size, in row-major order) that holds the first. Errors: NOT_FOUND past the end, UNSUPPORTED
+ * (type that cannot be decoded), NO_MEMORY. */
+INGLE_API ingle_status ingle_model_scan(const ingle_model *model, uint64_t i, uint64_t *bad, uint64_t *block,
+                                        ingle_error *err);
 /* Writes value `elem` of entry i (0 for scalars) as text: numbers in shortest exact form, bool as true/false, strings
  * as their bytes. Writes at most `capacity` bytes, no NUL; *n_out is the full length. False past the end. */
 INGLE_API bool ingle_model_meta_text(const ingle_model *model, uint64_t i, uint64_t elem, char *out, size_t capacity,

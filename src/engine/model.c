@@ -1,5 +1,6 @@
 /* The public face of models: opening, describing, tokenizing. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "base/os.h"
@@ -226,6 +227,37 @@ bool ingle_model_tensor(const ingle_model *model, uint64_t i, ingle_tensor *out)
                           .n_bytes = t->n_bytes};
     memcpy(out->ne, t->ne, sizeof out->ne);
     return true;
+}
+
+static ig_status scan(const ingle_model *m, const ig_tensor *t, uint64_t *bad, uint64_t *block, ig_error *err)
+{
+    void (*to_f32)(const void *, float *, size_t) = t->type < IG_DTYPE_MAX ? m->kernels->type[t->type].to_f32 : NULL;
+    size_t n = (size_t)t->ne[0];
+    *bad = *block = 0;
+    if (!to_f32)
+        return ig_fail(err, IG_UNSUPPORTED, 0, "%s: tensor %.*s has the type %s, which this version cannot decode",
+                       ig_format_path(m->file), IG_STR_ARG(t->name), ig_dtype_row(t->type)->name);
+    float *row = n <= SIZE_MAX / sizeof *row ? ig_calloc(n, sizeof *row) : NULL;
+    if (!row) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a row of tensor %.*s", IG_STR_ARG(t->name));
+    for (uint64_t r = 0; r < t->n_bytes / t->row_bytes; r++) {
+        to_f32(t->data + r * t->row_bytes, row, n);
+        for (size_t i = 0; i < n; i++) {
+            if (isfinite(row[i])) continue;
+            if ((*bad)++ == 0) *block = (r * n + i) / ig_dtype_row(t->type)->block_elems;
+        }
+    }
+    ig_free(row);
+    return IG_OK;
+}
+
+ingle_status ingle_model_scan(const ingle_model *model, uint64_t i, uint64_t *bad, uint64_t *block, ingle_error *err)
+{
+    ig_error e;
+    if (i >= ig_format_n_tensors(model->file))
+        return ig_pass(ig_fail(&e, IG_NOT_FOUND, 0, "%s: there is no tensor %llu", ig_format_path(model->file),
+                               (unsigned long long)i),
+                       &e, err);
+    return ig_pass(scan(model, ig_format_tensor_at(model->file, (size_t)i), bad, block, &e), &e, err);
 }
 
 /* Element `elem` of an array of strings: walks the lengths, which the reader has checked. */

@@ -15,7 +15,13 @@ static ig_status list_architectures(const ig_format *f, ig_str name, ig_error *e
 
 static ig_status load(ig_model *m, size_t n_vocab_min, ig_error *err)
 {
-    ig_str name;
+    ig_str name, type = IG_STR("model");
+    IG_TRY(ig_format_str(m->file, "general.type", false, &type, err));
+    if (!ig_str_is(type, "model"))
+        return ig_fail(
+            err, IG_UNSUPPORTED, 0,
+            "%s: general.type is \"%.*s\", expected \"model\": adapters and other parts cannot be opened alone",
+            ig_format_path(m->file), IG_STR_ARG(type));
     IG_TRY(ig_format_str(m->file, "general.architecture", true, &name, err));
     m->arch = ig_arch_find(name);
     if (!m->arch) return list_architectures(m->file, name, err);

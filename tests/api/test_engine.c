@@ -236,6 +236,46 @@ static void test_M16_faults(ig_fault_kind kind, int err_no, const char *name)
            (unsigned long long)nth - 1);
 }
 
+/* A copy of the F32 model with one word changed. */
+static bool patched(const char *to, size_t from_end, uint32_t word)
+{
+    size_t n;
+    char *data = tap_read(path_f32, &n);
+    if (!data || n < from_end) return free(data), false;
+    memcpy(data + n - from_end, &word, sizeof word);
+    FILE *f = fopen(to, "wb");
+    bool ok = f && fwrite(data, 1, n, f) == n;
+    if (f) ok = fclose(f) == 0 && ok;
+    free(data);
+    return ok;
+}
+
+/* Rule G17: NaN in the weights is found by the scan, does not crash a step, and ends in an error when sampling. */
+static void test_G17_nan_weights(void)
+{
+    char path[1024];
+    ingle_error err = {0};
+    stack k = {0};
+    uint64_t bad = 0, block = 1, i = 0;
+    ingle_tensor t;
+    (void)snprintf(path, sizeof path, "%s/test_engine_nan.gguf", getenv("INGLE_BUILD") ? getenv("INGLE_BUILD") : ".");
+    ingle_engine_options o = {.size = sizeof o, .n_threads = 1};
+    bool ok = patched(path, 64, 0x7FC00000) && stack_open(&k, path, &o, &err);
+    for (; ok && ingle_model_tensor(k.m, i, &t); i++)
+        if (!ingle_model_scan(k.m, i, &bad, &block, &err) && bad) break;
+    tap_ok(ok && bad == 1, "test_G17 the scan finds the NaN: tensor %s, block %llu %s", ok ? t.name : "",
+           (unsigned long long)block, err.text);
+    int32_t id = 0;
+    ingle_sampler *sampler = NULL;
+    ok = ok && !ingle_session_feed(k.s, prompt, N_PROMPT, &err) && !ingle_sampler_new(k.m, NULL, &sampler, &err);
+    ingle_status st = ok ? ingle_sample(sampler, ingle_session_logits(k.s), &id, &err) : INGLE_BUG;
+    tap_ok(ok && (st == INGLE_BAD_INPUT || (st == INGLE_OK && id >= 0 && id < 512)),
+           "test_G17 a step over NaN ends in an error or a valid id: %s", ok ? ingle_status_name(st) : err.text);
+    ingle_sampler_free(sampler);
+    stack_close(&k);
+    remove(path);
+}
+
 int main(void)
 {
     (void)snprintf(path_f32, sizeof path_f32, "%s/stories260K.gguf", tap_data());
@@ -248,6 +288,7 @@ int main(void)
     test_limits();
     test_truncate_and_shift();
     test_generate();
+    test_G17_nan_weights();
     test_M16_faults(IG_FAULT_ALLOC, ENOMEM, "allocation");
     test_M16_faults(IG_FAULT_MAP, ENOMEM, "map");
     test_M16_faults(IG_FAULT_OPEN, EMFILE, "open");
