@@ -127,14 +127,30 @@ static ig_status read_arrays(const ig_format *f, ig_vocab_spec *spec, arrays *a,
     return IG_OK;
 }
 
-/* The reference strips white space behind control tokens for models named so; their templates count on it. */
-static bool named_phi3(const ig_format *f)
+/* True when key holds one of the names, in any case. */
+static bool names(const ig_format *f, const char *key, const char *const *words)
 {
-    ig_str name = IG_STR("");
+    ig_str text = IG_STR("");
     char low[256] = {0};
-    if (ig_format_str(f, "general.name", false, &name, NULL) != IG_OK) return false;
-    for (size_t i = 0; i < name.len && i < sizeof low - 1; i++) low[i] = (char)tolower((unsigned char)name.ptr[i]);
-    return strstr(low, "phi-3") || strstr(low, "phi3");
+    if (ig_format_str(f, key, false, &text, NULL) != IG_OK) return false;
+    for (size_t i = 0; i < text.len && i < sizeof low - 1; i++) low[i] = (char)tolower((unsigned char)text.ptr[i]);
+    for (; *words; words++)
+        if (strstr(low, *words)) return true;
+    return false;
+}
+
+/* White space beside special tokens that the reference drops for some models; their training counts on it. */
+static void read_strips(const ig_format *f, ig_vocab_spec *spec)
+{
+    static const char *const jina[] = {"jina-v2-de", "jina-v2-es", "jina-v2-code", NULL};
+    static const char *const masked[] = {"nomic-bert-moe", "jina-bert-v3", NULL};
+    static const char *const phi[] = {"phi-3", "phi3", NULL}, *const modern[] = {"modern-bert", NULL};
+    if (names(f, "tokenizer.ggml.pre", jina) || names(f, "general.architecture", masked))
+        spec->strip_left = IG_STR("<mask>");
+    else if (names(f, "general.name", phi))
+        spec->strip_right = true;
+    else if (names(f, "general.name", modern))
+        spec->strip_left = IG_STR("[MASK]");
 }
 
 static ig_status build(const ig_format *f, ig_vocab_spec *spec, arrays *a, ig_vocab **out, ig_error *err)
@@ -145,7 +161,7 @@ static ig_status build(const ig_format *f, ig_vocab_spec *spec, arrays *a, ig_vo
     IG_TRY(read_ids(f, spec, err));
     IG_TRY(check_lists(f, spec, err));
     IG_TRY(read_flags(f, spec, err));
-    spec->strip_right = named_phi3(f);
+    read_strips(f, spec);
     ig_status st = ig_vocab_new(spec, out, &e);
     return st == IG_OK ? IG_OK : ig_fail(err, st, e.offset, "%s: %s", ig_format_path(f), e.text);
 }

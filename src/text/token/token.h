@@ -23,7 +23,7 @@ enum ig_token_type {
 };
 
 typedef struct ig_vocab_spec {
-    ig_str model; /* tokenizer.ggml.model: "llama", "gpt2", "bert" */
+    ig_str model; /* tokenizer.ggml.model: "llama", "gpt2", "gemma4", "bert" */
     ig_str pre;   /* tokenizer.ggml.pre, empty when absent */
     size_t n_tokens;
     const ig_str *tokens; /* [n_tokens]; the bytes must outlive the vocabulary, the array need not */
@@ -34,6 +34,7 @@ typedef struct ig_vocab_spec {
     int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask;                      /* -1 where absent */
     int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* 0, 1, or -1 where the key is absent */
     bool strip_right; /* drop white space behind control tokens: what phi-3 models expect */
+    ig_str strip_left;    /* drop white space in front of the token with this text (a mask); empty: none */
 } ig_vocab_spec;
 
 typedef struct ig_vocab ig_vocab;

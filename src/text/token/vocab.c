@@ -245,25 +245,16 @@ static void find_control(ig_vocab *v)
 
 static int flag(int key, bool standard) { return key < 0 ? standard : key; }
 
-/* The mask token of these swallows the white space in front of it. */
-static int32_t strip_left(const ig_vocab *v, ig_str pre)
-{
-    if (v->kind != IG_VOCAB_BPE) return -1;
-    if (ig_str_is(pre, "modern-bert")) return ig_texts_get(v, IG_STR("[MASK]"));
-    bool jina = ig_str_is(pre, "jina-v2-de") || ig_str_is(pre, "jina-v2-es") || ig_str_is(pre, "jina-v2-code");
-    return jina ? ig_texts_get(v, IG_STR("<mask>")) : -1;
-}
-
 static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
 {
     bool spm = v->kind == IG_VOCAB_SPM, wpm = v->kind == IG_VOCAB_WPM;
-    v->add_bos = flag(spec->add_bos, wpm || spm || v->flags.add_bos);
+    v->add_bos = flag(spec->add_bos, wpm || spm || v->flags.add_bos || ig_str_is(spec->model, "gemma4"));
     v->add_eos = flag(spec->add_eos, false);
     v->add_sep = flag(spec->add_sep, wpm || v->flags.add_sep);
     v->space_prefix = flag(spec->add_space_prefix, spm);
     v->clean_spaces = wpm || (v->kind == IG_VOCAB_BPE && v->flags.clean_spaces);
     v->strip_right = spec->strip_right;
-    v->strip_left = strip_left(v, spec->pre);
+    v->strip_left = spec->strip_left.len ? ig_texts_get(v, spec->strip_left) : -1;
     if (wpm) { /* BERT's names for them */
         if (v->cls < 0) v->cls = v->bos;
         v->bos = v->cls;
