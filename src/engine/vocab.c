@@ -127,8 +127,8 @@ static ig_status read_arrays(const ig_format *f, ig_vocab_spec *spec, arrays *a,
     return IG_OK;
 }
 
-/* True when key holds one of the names, in any case. */
-static bool names(const ig_format *f, const char *key, const char *const *words)
+/* True when the value of key holds one of the words, in any case. */
+static bool holds(const ig_format *f, const char *key, const char *const *words)
 {
     ig_str text = IG_STR("");
     char low[256] = {0};
@@ -145,11 +145,11 @@ static void read_strips(const ig_format *f, ig_vocab_spec *spec)
     static const char *const jina[] = {"jina-v2-de", "jina-v2-es", "jina-v2-code", NULL};
     static const char *const masked[] = {"nomic-bert-moe", "jina-bert-v3", NULL};
     static const char *const phi[] = {"phi-3", "phi3", NULL}, *const modern[] = {"modern-bert", NULL};
-    if (names(f, "tokenizer.ggml.pre", jina) || names(f, "general.architecture", masked))
+    if (holds(f, "tokenizer.ggml.pre", jina) || holds(f, "general.architecture", masked))
         spec->strip_left = IG_STR("<mask>");
-    else if (names(f, "general.name", phi))
+    else if (holds(f, "general.name", phi))
         spec->strip_right = true;
-    else if (names(f, "general.name", modern))
+    else if (holds(f, "general.name", modern))
         spec->strip_left = IG_STR("[MASK]");
 }
 

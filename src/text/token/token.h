@@ -33,8 +33,8 @@ typedef struct ig_vocab_spec {
     const ig_str *merges; /* [n_merges] "left right" by rank; bytes must outlive the vocabulary */
     int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask;                      /* -1 where absent */
     int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* 0, 1, or -1 where the key is absent */
-    bool strip_right; /* drop white space behind control tokens: what phi-3 models expect */
-    ig_str strip_left;    /* drop white space in front of the token with this text (a mask); empty: none */
+    bool strip_right;  /* drop white space behind control tokens: what phi-3 models expect */
+    ig_str strip_left; /* drop white space in front of the token with this text (a mask); empty: none */
 } ig_vocab_spec;
 
 typedef struct ig_vocab ig_vocab;

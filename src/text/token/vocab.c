@@ -39,22 +39,26 @@ bool ig_ids_add(ig_ids *ids, int32_t id)
 
 static ig_status no_memory(ig_error *err) { return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the vocabulary"); }
 
+/* Gemma 4 names its model after itself and then needs no pre-tokenizer. */
+static bool is_gemma4(const ig_vocab_spec *spec) { return ig_str_is(spec->model, "gemma4"); }
+static ig_str pre_name(const ig_vocab_spec *spec) { return is_gemma4(spec) ? spec->model : spec->pre; }
+
 static ig_status read_kind(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
 {
     static const struct {
         const char *name;
         ig_vocab_kind kind;
-    } kinds[] = {{"llama", IG_VOCAB_SPM}, {"gpt2", IG_VOCAB_BPE}, {"bert", IG_VOCAB_WPM}};
+    } kinds[] = {{"llama", IG_VOCAB_SPM}, {"gpt2", IG_VOCAB_BPE}, {"gemma4", IG_VOCAB_BPE}, {"bert", IG_VOCAB_WPM}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (!ig_str_is(spec->model, kinds[i].name)) continue;
         v->kind = kinds[i].kind;
         if (v->kind != IG_VOCAB_BPE) return IG_OK;
-        v->pre = ig_pre_find(spec->pre);
+        v->pre = ig_pre_find(pre_name(spec));
         if (v->pre) return IG_OK;
         return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.pre is \"%.*s\", which is not known",
                        IG_STR_ARG(spec->pre));
     }
-    return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.model is \"%.*s\", expected llama, gpt2 or bert",
+    return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.model is \"%.*s\", expected llama, gpt2, gemma4 or bert",
                    IG_STR_ARG(spec->model));
 }
 
@@ -146,6 +150,11 @@ static void find_bytes(ig_vocab *v)
     }
 }
 
+static void default_id(const ig_vocab *v, int32_t *id, int32_t standard)
+{
+    if (*id < 0 && standard >= 0 && (size_t)standard < v->n) *id = standard;
+}
+
 static ig_status read_ids(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
 {
     const struct {
@@ -161,6 +170,13 @@ static ig_status read_ids(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
                            "tokenizer.ggml.%s_token_id is %lld, expected less than the %zu tokens", ids[i].name,
                            (long long)ids[i].id, v->n);
         if (ids[i].out) *ids[i].out = (int32_t)ids[i].id;
+    }
+    bool spm = v->kind == IG_VOCAB_SPM, wpm = v->kind == IG_VOCAB_WPM;
+    if (spm || wpm) { /* the numbers of the first models of these kinds, which files may leave out */
+        default_id(v, &v->bos, spm ? 1 : v->cls >= 0 ? v->cls : 101);
+        default_id(v, &v->eos, spm ? 2 : -1);
+        default_id(v, &v->unk, spm ? 0 : 100);
+        default_id(v, &v->sep, spm ? -1 : 102);
     }
     return IG_OK;
 }
@@ -248,23 +264,19 @@ static int flag(int key, bool standard) { return key < 0 ? standard : key; }
 static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
 {
     bool spm = v->kind == IG_VOCAB_SPM, wpm = v->kind == IG_VOCAB_WPM;
-    v->add_bos = flag(spec->add_bos, wpm || spm || v->flags.add_bos || ig_str_is(spec->model, "gemma4"));
+    v->add_bos = flag(spec->add_bos, wpm || spm || v->flags.add_bos || is_gemma4(spec));
     v->add_eos = flag(spec->add_eos, false);
     v->add_sep = flag(spec->add_sep, wpm || v->flags.add_sep);
     v->space_prefix = flag(spec->add_space_prefix, spm);
     v->clean_spaces = wpm || (v->kind == IG_VOCAB_BPE && v->flags.clean_spaces);
     v->strip_right = spec->strip_right;
     v->strip_left = spec->strip_left.len ? ig_texts_get(v, spec->strip_left) : -1;
-    if (wpm) { /* BERT's names for them */
-        if (v->cls < 0) v->cls = v->bos;
-        v->bos = v->cls;
-    }
 }
 
 static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
 {
     IG_TRY(read_kind(v, spec, err));
-    if (v->pre) v->flags = ig_pre_get_flags(spec->pre);
+    if (v->pre) v->flags = ig_pre_get_flags(pre_name(spec));
     IG_TRY(read_tokens(v, spec, err));
     IG_TRY(read_ids(v, spec, err));
     find_bytes(v);
