@@ -405,6 +405,7 @@ static const ig_arch rows[] = {
      .qk_norm = IG_QK_HEAD,
      .gate = IG_GATE_SOFTPLUS,
      .gating = IG_GATING_SIGMOID,
+     .renorm = IG_RENORM_NO,
      .window_every = 4,
      .dense_first = true},
     {.name = "afmoe",

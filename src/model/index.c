@@ -22,46 +22,44 @@ void ig_op_index_store(ig_run *run, const ig_op *op)
     if (!run->opt.dense) ig_run_pieces(run, op, store_piece, run->n_rows);
 }
 
-/* Larger floats have larger keys. */
-static uint32_t order_of(float x)
+/* The k best so far as a heap of indices with the worst on top. Which of several equal scores stay is decided by the
+ * order of these steps, which is that of the C++ standard library's partial_sort and thereby of llama.cpp: exact ties
+ * at 0 are common (no head answers), and a model should choose the same positions there. */
+typedef struct best {
+    const float *x;
+    uint32_t *heap, n;
+} best;
+
+/* Moves the hole down to a leaf along the worse children, then up again to where `index` belongs. */
+static void settle(const best *b, uint32_t hole, uint32_t index)
 {
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return u & 1u << 31 ? ~u : u | 1u << 31;
+    uint32_t top = hole;
+    while (2 * hole + 2 < b->n) {
+        uint32_t child = 2 * hole + 2;
+        if (b->x[b->heap[child]] > b->x[b->heap[child - 1]]) child--;
+        b->heap[hole] = b->heap[child];
+        hole = child;
+    }
+    if (2 * hole + 2 == b->n) {
+        b->heap[hole] = b->heap[2 * hole + 1];
+        hole = 2 * hole + 1;
+    }
+    while (hole > top && b->x[b->heap[(hole - 1) / 2]] > b->x[index]) {
+        b->heap[hole] = b->heap[(hole - 1) / 2];
+        hole = (hole - 1) / 2;
+    }
+    b->heap[hole] = index;
 }
 
-/* The k-th largest key of n, by four passes of eight bits; *at_least gets how many of that key belong to the k. */
-static uint32_t kth_largest(const float *x, uint32_t n, uint32_t k, uint32_t *of_it)
+/* Sets the bits of the k largest of x [n]; heap: room for k indices. */
+static void choose(const float *x, uint32_t n, uint32_t k, uint32_t *heap, uint8_t *bits)
 {
-    uint32_t prefix = 0, mask = 0;
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        uint32_t count[256] = {0}, byte = 255;
-        for (uint32_t i = 0; i < n; i++) {
-            uint32_t key = order_of(x[i]);
-            if ((key & mask) == prefix) count[key >> shift & 255]++;
-        }
-        while (byte > 0 && count[byte] < k) k -= count[byte--];
-        prefix |= byte << shift;
-        mask |= 255u << shift;
-    }
-    *of_it = k;
-    return prefix;
-}
-
-/* Sets the bits of the k largest of x [n]; of equal ones the first. */
-static void choose(const float *x, uint32_t n, uint32_t k, uint8_t *bits)
-{
-    uint32_t left = 0, key = 0;
-    if (k < n) key = kth_largest(x, n, k, &left);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t o = order_of(x[i]);
-        bool take = k >= n || o > key;
-        if (!take && o == key && left > 0) {
-            left--;
-            take = true;
-        }
-        if (take) bits[i / 8] |= (uint8_t)(1u << i % 8);
-    }
+    best b = {x, heap, k < n ? k : n};
+    for (uint32_t i = 0; i < b.n; i++) heap[i] = i;
+    for (uint32_t i = b.n / 2; i-- > 0;) settle(&b, i, heap[i]);
+    for (uint32_t i = b.n; i < n; i++)
+        if (x[i] > x[heap[0]]) settle(&b, 0, i);
+    for (uint32_t i = 0; i < b.n; i++) bits[heap[i] / 8] |= (uint8_t)(1u << heap[i] % 8);
 }
 
 typedef struct scorer {
@@ -72,6 +70,8 @@ typedef struct scorer {
     const ig_seq *seq;
     ig_kv_layout layout;
     float *page_scores;
+    float *scores;  /* [n_ctx] */
+    uint32_t *heap; /* [n_ctx] */
 } scorer;
 
 /* Scores of one index head for the keys of page p: page_scores[0..n). */
@@ -88,8 +88,9 @@ static uint32_t score_page(const scorer *s, uint32_t head, uint32_t p)
 }
 
 /* score(p') = sum over heads of weight * relu(q . k) */
-static void choose_tokens(const scorer *s, float *scores)
+static void choose_tokens(const scorer *s)
 {
+    float *scores = s->scores;
     const ig_hparams *hp = &s->run->m->hp;
     const float *weights = ig_row_at(s->run, s->op->in2, s->row);
     float norm = (float)(1 / sqrt((double)hp->idx_head * hp->idx_heads));
@@ -101,12 +102,13 @@ static void choose_tokens(const scorer *s, float *scores)
             for (uint32_t i = 0; i < n; i++)
                 if (s->page_scores[i] > 0) out[i] += weights[h] * norm * s->page_scores[i];
         }
-    choose(scores, s->pos + 1, hp->idx_top_k, ig_mask_row(s->run, s->row, 0));
+    choose(scores, s->pos + 1, hp->idx_top_k, s->heap, ig_mask_row(s->run, s->row, 0));
 }
 
 /* score(block) = the largest of its positions; the newest blocks are always in. */
-static void choose_blocks(const scorer *s, uint32_t group, float *scores)
+static void choose_blocks(const scorer *s, uint32_t group)
 {
+    float *scores = s->scores;
     const ig_hparams *hp = &s->run->m->hp;
     uint32_t current = s->pos / hp->idx_block;
     for (uint32_t b = 0; b <= current; b++) scores[b] = -INFINITY;
@@ -119,7 +121,7 @@ static void choose_blocks(const scorer *s, uint32_t group, float *scores)
     }
     for (uint32_t b = 0; b <= current; b++)
         if (current - b < hp->idx_local) scores[b] = 1e30f;
-    choose(scores, current + 1, hp->idx_top_k, ig_mask_row(s->run, s->row, group));
+    choose(scores, current + 1, hp->idx_top_k, s->heap, ig_mask_row(s->run, s->row, group));
 }
 
 static void index_piece(void *ctx, size_t row, unsigned thread)
@@ -133,12 +135,14 @@ static void index_piece(void *ctx, size_t row, unsigned thread)
                 .pos = run->rows[row].pos,
                 .seq = run->items[run->rows[row].item].seq,
                 .layout = ig_layer_kv(run->m, j->op->layer, run->opt.kv),
-                .page_scores = run->scratch[thread].scores};
+                .page_scores = run->scratch[thread].scores,
+                .scores = run->scratch[thread].chosen,
+                .heap = (uint32_t *)(void *)(run->scratch[thread].chosen + run->opt.n_ctx)};
     memset(ig_mask_row(run, row, 0), 0, run->mask_bytes * run->m->mask_groups);
     if (ig_part_on(run->m, IG_PART_TOKEN_INDEXER))
-        choose_tokens(&s, run->scratch[thread].chosen);
+        choose_tokens(&s);
     else
-        for (uint32_t g = 0; g < hp->idx_heads; g++) choose_blocks(&s, g, run->scratch[thread].chosen);
+        for (uint32_t g = 0; g < hp->idx_heads; g++) choose_blocks(&s, g);
 }
 
 void ig_op_index(ig_run *run, const ig_op *op)
