@@ -32,6 +32,7 @@ typedef enum ig_kv { IG_KV_F32, IG_KV_F16, IG_KV_Q8_0, IG_KV_COUNT } ig_kv;
 typedef enum ig_act {
     IG_ACT_SILU,       /* g / (1 + exp(-g)) */
     IG_ACT_GELU,       /* its tanh form: g / (1 + exp(-2 sqrt(2 / pi) (g + 0.044715 g^3))) */
+    IG_ACT_GELU_F16,   /* the tanh form with input and output rounded to binary16, as llama.cpp's table has it */
     IG_ACT_GELU_ERF,   /* g (1 + erf(g / sqrt 2)) / 2 */
     IG_ACT_RELU,       /* max(g, 0) */
     IG_ACT_RELU2,      /* max(g, 0)^2 */

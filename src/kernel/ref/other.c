@@ -148,6 +148,16 @@ static void scale(float *y, float a, size_t n)
 
 static float silu(float g) { return g / (1 + expf(-g)); }
 static float gelu(float g) { return g / (1 + expf(-1.5957691216f * (g + 0.044715f * g * g * g))); }
+static float round_f16(float x)
+{
+    uint16_t h = ig_f32_to_f16(x);
+    return ig_load_f16((const uint8_t *)&h);
+}
+static float gelu_f16(float g)
+{
+    if (g <= -10) return 0;
+    return g >= 10 ? g : round_f16(gelu(round_f16(g)));
+}
 static float gelu_erf(float g) { return (float)(0.5 * (double)g * (1 + erf((double)g * M_SQRT1_2))); }
 static float relu(float g) { return g <= 0 ? 0 : g; } /* NaN stays NaN */
 static float relu2(float g) { return relu(g) * relu(g); }
@@ -164,6 +174,7 @@ static float softplus(float g) { return g > 20 ? g : log1pf(expf(g)); }
     }
 ACT(silu)
 ACT(gelu)
+ACT(gelu_f16)
 ACT(gelu_erf)
 ACT(relu)
 ACT(relu2)
@@ -232,6 +243,7 @@ void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu)
     k->layer_norm = layer_norm;
     k->glu[IG_ACT_SILU] = glu_silu;
     k->glu[IG_ACT_GELU] = glu_gelu;
+    k->glu[IG_ACT_GELU_F16] = glu_gelu_f16;
     k->glu[IG_ACT_GELU_ERF] = glu_gelu_erf;
     k->glu[IG_ACT_RELU] = glu_relu;
     k->glu[IG_ACT_RELU2] = glu_relu2;
