@@ -72,16 +72,18 @@ static ig_status map_weights(const ig_hf *h, const char *path, ig_str name, ig_f
     return IG_OK;
 }
 
-static bool is_there(const ig_hf *h, const char *name)
+/* Failures other than that nothing is there are failures. */
+static ig_status is_there(const ig_hf *h, const char *name, bool *found)
 {
     ig_file file = {0};
-    ig_error ignored;
-    ig_hf quiet = *h;
     char *path = join(h, ig_str_from(name));
-    quiet.err = &ignored;
-    if (!path || map_weights(&quiet, path, ig_str_from(name), &file) != IG_OK) return false;
+    *found = false;
+    if (!path) return no_memory(h);
+    ig_status st = map_weights(h, path, ig_str_from(name), &file);
+    if (st == IG_NOT_FOUND) return IG_OK;
+    *found = st == IG_OK;
     if (!h->memory) ig_file_unmap(&file);
-    return true;
+    return st;
 }
 
 /* ------------------------------------------------------------------------------------------------ weights */
@@ -185,12 +187,15 @@ static ig_status read_index(weights *w, const char *path)
 static ig_status no_weights(const ig_hf *h)
 {
     static const char *const pickled[] = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
-    for (size_t i = 0; i < sizeof pickled / sizeof *pickled; i++)
-        if (is_there(h, pickled[i]))
+    for (size_t i = 0; i < sizeof pickled / sizeof *pickled; i++) {
+        bool found;
+        IG_TRY(is_there(h, pickled[i], &found));
+        if (found)
             return ig_fail(h->err, IG_UNSUPPORTED, 0,
                            "%.200s holds %s, which is never opened because such files can run code; convert it to "
                            "model.safetensors",
                            h->f->path, pickled[i]);
+    }
     return ig_fail(
         h->err, IG_NOT_FOUND, 0,
         "%.200s has neither model.safetensors nor model.safetensors.index.json, expected a model's directory",
@@ -202,7 +207,8 @@ static ig_status list_files(weights *w)
 {
     char *path;
     bool found;
-    if (is_there(w->h, "model.safetensors")) {
+    IG_TRY(is_there(w->h, "model.safetensors", &found));
+    if (found) {
         w->names[w->n++] = IG_STR("model.safetensors");
         return IG_OK;
     }
