@@ -182,6 +182,9 @@ static ig_status read_heads(ig_hf *h)
                        "%.200s: \"num_attention_heads\" is %u, expected a divisor of \"hidden_size\" %u", h->path,
                        h->n_heads, h->n_embd);
     if (!h->head_size) h->head_size = h->n_embd / h->n_heads;
+    if (h->head_size > IG_HF_HEAD_SIZE_MAX)
+        return ig_fail(h->err, IG_BAD_INPUT, 0, "%.200s: heads have %u values (\"head_dim\"), expected at most %u",
+                       h->path, h->head_size, IG_HF_HEAD_SIZE_MAX);
     ig_hf_put_u32(h, true, "attention.head_count", h->n_heads);
     if (row->flags & IG_HF_ENCODER) return IG_OK;
     ig_hf_put_u32(h, true, "attention.head_count_kv", h->n_heads_kv);

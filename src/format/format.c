@@ -32,6 +32,11 @@ static ig_status open_parts(ig_format *f, ig_error *err)
     if (n == 0) f->path[n++] = '.'; /* there is room: the name of a file stood here */
     if (n != SIZE_MAX) f->path[n] = 0;
     if (n != SIZE_MAX || ig_is_directory(f->path)) return ig_hf_open(f, NULL, 0, err);
+    if (ig_hf_is_weights(f->path))
+        return ig_fail(
+            err, IG_UNSUPPORTED, 0,
+            "%.200s holds tensors without the numbers of a model, expected the directory with its config.json",
+            f->path);
     f->files = ig_calloc(1, sizeof *f->files);
     if (!f->files) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory while opening %.200s", f->path);
     IG_TRY(ig_file_map(f->path, &f->files[0], err));

@@ -4,16 +4,18 @@
  *   model.safetensors               or, where it is not there,
  *   model.safetensors.index.json    the list of the files that hold the tensors
  *   generation_config.json          may be absent; its token ids go before those of config.json
+ *   1_Pooling/config.json           may be absent; of embedding models
  *   tokenizer.json                  may be absent; carried as it is
- *   chat_template.jinja             may be absent; else the chat_template of
- *   tokenizer_config.json           which may be absent, too
+ *   tokenizer_config.json           may be absent; carried as it is
+ *   chat_template.jinja             may be absent; else the chat_template of tokenizer_config.json
  *
- * No other file is opened. Text files have a limit each; weights are mapped. */
+ * No other file is opened, and only regular ones; each text has a limit. */
 #include "format/hf.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/utf8.h"
 #include "format/json.h"
 
 /* ------------------------------------------------------------------------------------------------ files */
@@ -42,34 +44,42 @@ static const ig_named_bytes *in_memory(const ig_hf *h, ig_str name)
     return NULL;
 }
 
-/* A text file of at most max_bytes into *buf, which the caller frees in any case; *path its path, *found false where it
- * is not there. */
-static ig_status read_text(const ig_hf *h, const char *name, size_t max_bytes, ig_buf *buf, char **path, bool *found)
-{
-    ig_buf_init(buf, max_bytes);
-    *path = join(h, ig_str_from(name));
-    *found = false;
-    if (!*path) return no_memory(h);
-    if (h->memory) {
-        const ig_named_bytes *file = in_memory(h, ig_str_from(name));
-        *found = file != NULL;
-        if (file && file->size > max_bytes)
-            return ig_fail(h->err, IG_TOO_LARGE, 0, "%.200s is larger than the limit of %zu bytes", *path, max_bytes);
-        return !file || ig_buf_add(buf, file->data, (size_t)file->size) ? IG_OK : no_memory(h);
-    }
-    ig_status st = ig_file_read(*path, buf, h->err);
-    *found = st == IG_OK;
-    return st == IG_NOT_FOUND ? IG_OK : st;
-}
-
-/* Weights: mapped, or borrowed from memory. NOT_FOUND names the path. */
-static ig_status map_weights(const ig_hf *h, const char *path, ig_str name, ig_file *out)
+/* Mapped, or borrowed from memory. NOT_FOUND names the path. */
+static ig_status map_file(const ig_hf *h, const char *path, ig_str name, ig_file *out)
 {
     if (!h->memory) return ig_file_map(path, out, h->err);
     const ig_named_bytes *file = in_memory(h, name);
     if (!file) return ig_fail(h->err, IG_NOT_FOUND, 0, "%.200s is not there", path);
     *out = (ig_file){file->data, file->size};
     return IG_OK;
+}
+
+typedef struct text_file { /* zero-initialised is closed and valid */
+    ig_file file;
+    char *path; /* in the arena */
+    ig_str text;
+    bool found;
+} text_file;
+
+/* A text file of at most max_bytes, which only a regular file can be; not finding it is no failure. The caller closes
+ * it in any case. */
+static ig_status open_text(const ig_hf *h, const char *name, uint64_t max_bytes, text_file *t)
+{
+    *t = (text_file){.path = join(h, ig_str_from(name))};
+    if (!t->path) return no_memory(h);
+    ig_status st = map_file(h, t->path, ig_str_from(name), &t->file);
+    if (st == IG_NOT_FOUND) return IG_OK;
+    if (st != IG_OK) return st;
+    t->found = true;
+    t->text = (ig_str){(const char *)t->file.data, (size_t)t->file.size};
+    if (t->file.size <= max_bytes) return IG_OK;
+    return ig_fail(h->err, IG_TOO_LARGE, 0, "%.200s has %" PRIu64 " bytes, the limit is %" PRIu64, t->path,
+                   t->file.size, max_bytes);
+}
+
+static void close_text(const ig_hf *h, text_file *t)
+{
+    if (!h->memory) ig_file_unmap(&t->file);
 }
 
 /* Failures other than that nothing is there are failures. */
@@ -79,7 +89,7 @@ static ig_status is_there(const ig_hf *h, const char *name, bool *found)
     char *path = join(h, ig_str_from(name));
     *found = false;
     if (!path) return no_memory(h);
-    ig_status st = map_weights(h, path, ig_str_from(name), &file);
+    ig_status st = map_file(h, path, ig_str_from(name), &file);
     if (st == IG_NOT_FOUND) return IG_OK;
     *found = st == IG_OK;
     if (!h->memory) ig_file_unmap(&file);
@@ -96,7 +106,8 @@ typedef struct weights {
     ig_str *listed;                   /* owned [n_listed]: tensors of the index, empty without one */
     uint32_t *listed_file;            /* owned */
     size_t n_listed;
-    ig_buf index; /* text of the index */
+    ig_map by_name; /* file name -> index in names */
+    text_file index;
     ig_arena arena;
 } weights;
 
@@ -123,15 +134,12 @@ static ig_status file_index(weights *w, ig_json *j, ig_str name, uint32_t *out)
                        "%.200s: \"%.*s\" before offset %" PRIu64
                        " is no plain name of a .safetensors file in the directory",
                        j->path, IG_STR_ARG(name), ig_json_offset(j));
-    for (*out = w->n; *out > 0; (*out)--) /* usually the last one */
-        if (ig_str_eq(w->names[*out - 1], name)) {
-            (*out)--;
-            return IG_OK;
-        }
+    if (ig_map_get(&w->by_name, name, out)) return IG_OK;
     if (w->n == IG_GGUF_PARTS_MAX)
         return ig_fail(j->err, IG_TOO_LARGE, ig_json_offset(j), "%.200s names more than %u files", j->path,
                        IG_GGUF_PARTS_MAX);
     *out = w->n;
+    if (!ig_map_add(&w->by_name, name, w->n, NULL)) return no_memory(w->h);
     w->names[w->n++] = name;
     return IG_OK;
 }
@@ -160,13 +168,15 @@ static ig_status read_weight_map(weights *w, ig_json *j)
     }
 }
 
-static ig_status read_index(weights *w, const char *path)
+static ig_status read_index(weights *w)
 {
+    const char *path = w->index.path;
     ig_json j;
     size_t n = 0;
     bool more, found = false;
     ig_str key;
-    IG_TRY(ig_json_init(&j, path, (ig_str){w->index.ptr, w->index.len}, 0, w->h->err));
+    if (!ig_map_init(&w->by_name, IG_GGUF_PARTS_MAX)) return no_memory(w->h);
+    IG_TRY(ig_json_init(&j, path, w->index.text, 0, w->h->err));
     IG_TRY(ig_json_open(&j, '{'));
     for (;;) {
         IG_TRY(ig_json_member(&j, &n, &more, IG_ST_NAME_BYTES_MAX, &w->arena, &key));
@@ -205,15 +215,14 @@ static ig_status no_weights(const ig_hf *h)
 /* Names of the files. */
 static ig_status list_files(weights *w)
 {
-    char *path;
     bool found;
     IG_TRY(is_there(w->h, "model.safetensors", &found));
     if (found) {
         w->names[w->n++] = IG_STR("model.safetensors");
         return IG_OK;
     }
-    IG_TRY(read_text(w->h, "model.safetensors.index.json", IG_HF_INDEX_BYTES_MAX, &w->index, &path, &found));
-    return found ? read_index(w, path) : no_weights(w->h);
+    IG_TRY(open_text(w->h, "model.safetensors.index.json", IG_HF_INDEX_BYTES_MAX, &w->index));
+    return w->index.found ? read_index(w) : no_weights(w->h);
 }
 
 static ig_status map_files(weights *w)
@@ -227,7 +236,7 @@ static ig_status map_files(weights *w)
         char *path = join(h, w->names[i]);
         if (!path) return no_memory(h);
         h->file_names[i] = path;
-        ig_status st = map_weights(h, path, w->names[i], &w->files[i]);
+        ig_status st = map_file(h, path, w->names[i], &w->files[i]);
         if (st == IG_NOT_FOUND)
             return ig_fail(h->err, st, 0, "%.200s: file %u of %u that model.safetensors.index.json names is missing",
                            path, i + 1, w->n);
@@ -283,7 +292,8 @@ static ig_status open_weights(ig_hf *h)
     ig_status st = read_weights(w);
     ig_free(w->listed);
     ig_free(w->listed_file);
-    ig_buf_fini(&w->index);
+    ig_map_fini(&w->by_name);
+    close_text(h, &w->index);
     ig_arena_fini(&w->arena);
     ig_free(w);
     return st;
@@ -323,7 +333,7 @@ static void put_name(ig_hf *h)
     ig_str name = last_part(h->f->path);
     const json_t *given = ig_hf_value(h->root, "_name_or_path");
     if (!name.len && json_is_string(given)) name = last_part(json_string_value(given));
-    if (name.len) ig_hf_put_str(h, false, "general.name", name);
+    if (name.len && ig_utf8_valid(name.ptr, name.len)) ig_hf_put_str(h, false, "general.name", name);
 }
 
 /* One id; numbers below 0 mean none, as an id of padding outside the vocabulary does (some models have it). */
@@ -372,18 +382,43 @@ static ig_status put_token_ids(ig_hf *h, const json_t *generation)
     return IG_OK;
 }
 
+/* A small JSON file as a tree; *out NULL where it is not there. The caller owns it. */
+static ig_status read_tree(const ig_hf *h, const char *name, json_t **out)
+{
+    text_file t;
+    *out = NULL;
+    ig_status st = open_text(h, name, IG_HF_CONFIG_BYTES_MAX, &t);
+    if (st == IG_OK && t.found) st = ig_json_tree(t.path, t.text, IG_HF_CONFIG_VALUES_MAX, out, h->err);
+    close_text(h, &t);
+    return st;
+}
+
 static ig_status read_generation(ig_hf *h)
 {
-    ig_buf text;
-    char *path;
-    bool found;
-    json_t *generation = NULL;
-    ig_status st = read_text(h, "generation_config.json", IG_HF_CONFIG_BYTES_MAX, &text, &path, &found);
-    if (st == IG_OK && found)
-        st = ig_json_tree(path, (ig_str){text.ptr, text.len}, IG_HF_CONFIG_VALUES_MAX, &generation, h->err);
+    json_t *generation;
+    ig_status st = read_tree(h, "generation_config.json", &generation);
     if (st == IG_OK) st = put_token_ids(h, generation);
     json_decref(generation);
-    ig_buf_fini(&text);
+    return st;
+}
+
+/* How the vectors of tokens become one, as embedding models say beside their weights; the numbers are GGUF's. */
+static ig_status read_pooling(ig_hf *h)
+{
+    static const struct {
+        const char *key;
+        uint32_t id;
+    } modes[] = {{"pooling_mode_mean_tokens", 1}, {"pooling_mode_cls_token", 2}, {"pooling_mode_lasttoken", 3}};
+    json_t *pooling;
+    uint32_t id = 0, n = 0;
+    ig_status st = read_tree(h, "1_Pooling/config.json", &pooling);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (json_is_true(json_object_get(pooling, modes[i].key))) {
+            id = modes[i].id;
+            n++;
+        }
+    if (n == 1) ig_hf_put_u32(h, true, "pooling_type", id);
+    json_decref(pooling);
     return st;
 }
 
@@ -445,35 +480,32 @@ static ig_status find_template(const ig_hf *h, const char *path, ig_str text, ig
     }
 }
 
-static ig_status read_chat_template(ig_hf *h)
+static ig_status read_chat_template(ig_hf *h, const text_file *config)
 {
-    ig_buf text;
-    char *path;
-    bool found;
+    text_file t;
     ig_str out = IG_STR("");
     ig_arena arena = {.max_bytes = (size_t)4 * IG_HF_TEMPLATE_BYTES_MAX};
-    ig_status st = read_text(h, "chat_template.jinja", IG_HF_TEMPLATE_BYTES_MAX, &text, &path, &found);
-    if (st == IG_OK && found) {
-        out = (ig_str){text.ptr, text.len};
-    } else if (st == IG_OK) {
-        ig_buf_fini(&text);
-        st = read_text(h, "tokenizer_config.json", IG_HF_TOKENIZER_BYTES_MAX, &text, &path, &found);
-        if (st == IG_OK && found) st = find_template(h, path, (ig_str){text.ptr, text.len}, &arena, &out);
-    }
+    ig_status st = open_text(h, "chat_template.jinja", IG_HF_TEMPLATE_BYTES_MAX, &t);
+    if (t.found)
+        out = t.text;
+    else if (st == IG_OK && config->found)
+        st = find_template(h, config->path, config->text, &arena, &out);
     if (st == IG_OK && out.len) ig_hf_put_str(h, false, "tokenizer.chat_template", out);
     ig_arena_fini(&arena);
-    ig_buf_fini(&text);
+    close_text(h, &t);
     return st;
 }
 
 static ig_status read_tokenizer(ig_hf *h)
 {
-    ig_buf text;
-    char *path;
-    bool found;
-    ig_status st = read_text(h, "tokenizer.json", IG_HF_TOKENIZER_BYTES_MAX, &text, &path, &found);
-    if (st == IG_OK && found) ig_hf_put_str(h, false, "ingle.tokenizer.json", (ig_str){text.ptr, text.len});
-    ig_buf_fini(&text);
+    text_file config, tokenizer = {0};
+    ig_status st = open_text(h, "tokenizer_config.json", IG_HF_TOKENIZER_BYTES_MAX, &config);
+    if (st == IG_OK) st = read_chat_template(h, &config);
+    if (st == IG_OK) st = open_text(h, "tokenizer.json", IG_HF_TOKENIZER_BYTES_MAX, &tokenizer);
+    if (st == IG_OK && config.found) ig_hf_put_str(h, false, "ingle.tokenizer.config", config.text);
+    if (st == IG_OK && tokenizer.found) ig_hf_put_str(h, false, "ingle.tokenizer.json", tokenizer.text);
+    close_text(h, &config);
+    close_text(h, &tokenizer);
     return st;
 }
 
@@ -481,16 +513,15 @@ static ig_status read_tokenizer(ig_hf *h)
 
 static ig_status read_config(ig_hf *h)
 {
-    ig_buf text;
-    bool found;
-    ig_status st = read_text(h, "config.json", IG_HF_CONFIG_BYTES_MAX, &text, &h->path, &found);
-    if (st == IG_OK && !found)
+    text_file t;
+    ig_status st = open_text(h, "config.json", IG_HF_CONFIG_BYTES_MAX, &t);
+    h->path = t.path;
+    if (st == IG_OK && !t.found)
         st = ig_fail(h->err, IG_NOT_FOUND, 0,
                      "%.200s has no config.json, expected a GGUF file or the directory of a Hugging Face model",
                      h->f->path);
-    if (st == IG_OK)
-        st = ig_json_tree(h->path, (ig_str){text.ptr, text.len}, IG_HF_CONFIG_VALUES_MAX, &h->root, h->err);
-    ig_buf_fini(&text);
+    if (st == IG_OK) st = ig_json_tree(h->path, t.text, IG_HF_CONFIG_VALUES_MAX, &h->root, h->err);
+    close_text(h, &t);
     return st == IG_OK ? ig_hf_config_read(h) : st;
 }
 
@@ -527,7 +558,7 @@ static ig_status open_all(ig_hf *h)
     IG_TRY(open_weights(h));
     put_file_type(h);
     IG_TRY(read_generation(h));
-    IG_TRY(read_chat_template(h));
+    IG_TRY(read_pooling(h));
     IG_TRY(read_tokenizer(h));
     IG_TRY(end_header(h));
     return ig_hf_tensors_map(h);
@@ -543,12 +574,20 @@ ig_status ig_hf_open(ig_format *f, const ig_named_bytes *memory, size_t n_memory
     return st;
 }
 
-size_t ig_hf_directory_of(const char *path)
+static ig_str base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    ig_str name = ig_str_from(slash ? slash + 1 : path);
+    return ig_str_from(slash ? slash + 1 : path);
+}
+
+bool ig_hf_is_weights(const char *path) { return is_plain(base_name(path)); }
+
+size_t ig_hf_directory_of(const char *path)
+{
+    ig_str name = base_name(path);
+    size_t n = (size_t)(name.ptr - path);
     if (!ig_str_is(name, "config.json") && !ig_str_is(name, "model.safetensors.index.json") &&
         !(ig_str_starts(name, IG_STR("model")) && is_plain(name)))
         return SIZE_MAX;
-    return slash == path ? 1 : slash ? (size_t)(slash - path) : 0;
+    return n > 1 ? n - 1 : n;
 }

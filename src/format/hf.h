@@ -6,7 +6,8 @@
  * Metadata that no GGUF has, for the model code and the tokenizer:
  *   ingle.rope.half_split    true: rows of q and k lie as halves (see ig_tensor.half_split_heads): rotate halves
  *   ingle.activation         "gelu_erf" where the exact function is meant; absent: the architecture's own
- *   ingle.tokenizer.json     the bytes of tokenizer.json, not interpreted here */
+ *   ingle.tokenizer.json     the bytes of tokenizer.json, not interpreted here
+ *   ingle.tokenizer.config   the bytes of tokenizer_config.json, likewise */
 #ifndef IG_FORMAT_HF_H
 #define IG_FORMAT_HF_H
 
@@ -22,6 +23,7 @@
 #define IG_HF_TEMPLATE_BYTES_MAX  (4u << 20)
 #define IG_HF_SIZE_MAX            (1u << 24) /* of any number in config.json that counts something */
 #define IG_HF_LAYERS_MAX          4096u
+#define IG_HF_HEAD_SIZE_MAX       65536u
 
 /* ------------------------------------------------------------------------------------------------ the table */
 
@@ -108,7 +110,7 @@ typedef struct ig_hf {
     ig_format *f;
     const ig_named_bytes *memory; /* files in memory; NULL: f->path is a directory */
     size_t n_memory;
-    char *path;           /* owned: of config.json, for messages */
+    const char *path;     /* of config.json, for messages; in f->arena */
     json_t *root;         /* owned: config.json */
     const json_t *config; /* the text model's part of it */
     const ig_hf_row *row;
@@ -127,6 +129,8 @@ typedef struct ig_hf {
 ig_status ig_hf_open(ig_format *f, const ig_named_bytes *memory, size_t n_memory, ig_error *err);
 /* The directory where `path` names config.json or weights inside one: the length of its path, SIZE_MAX for others. */
 size_t ig_hf_directory_of(const char *path);
+/* Any other name of a safetensors file. */
+bool ig_hf_is_weights(const char *path);
 
 /* config.c: config.json -> h->row, the sizes, metadata. */
 ig_status ig_hf_config_read(ig_hf *h);

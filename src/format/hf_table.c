@@ -181,6 +181,7 @@ const char *const ig_hf_off_keys[] = {
     "is_decoder",
     "add_cross_attention",
     "use_bidirectional_attention",
+    "use_mrope",
     "no_rope_layers",
     "no_rope_layer_interval",
     "nope_layer_interval",
