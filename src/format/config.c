@@ -134,24 +134,25 @@ static ig_status check_fixed(const ig_hf *h)
 static ig_status read_key(ig_hf *h, const ig_hf_key *k)
 {
     bool given = json_object_get(h->config, k->from) != NULL, null = given && !ig_hf_value(h->config, k->from);
+    bool arch = strncmp(k->to, "tokenizer.", 10) != 0;
     uint32_t n = (uint32_t)k->value;
     double x = k->value;
     if (k->kind == IG_HF_CONSTANT || k->kind == IG_HF_NO) {
         if (k->kind == IG_HF_NO)
-            ig_hf_put_bool(h, true, k->to, false);
+            ig_hf_put_bool(h, arch, k->to, false);
         else
-            ig_hf_put_u32(h, true, k->to, n);
+            ig_hf_put_u32(h, arch, k->to, n);
         return IG_OK;
     }
     if ((!given || null) && k->need == IG_HF_REQUIRED) return ig_hf_bad(h, k->from, NULL, "a number");
     if (null || (!given && k->need == IG_HF_OPTIONAL)) return IG_OK;
     if (k->kind == IG_HF_SIZE) {
         IG_TRY(ig_hf_size(h, h->config, k->from, &n));
-        ig_hf_put_u32(h, true, k->to, n);
+        ig_hf_put_u32(h, arch, k->to, n);
         if (!strcmp(k->to, "expert_count")) h->n_experts = n;
     } else {
         IG_TRY(ig_hf_real(h, h->config, k->from, &x));
-        ig_hf_put_f32(h, true, k->to, x);
+        ig_hf_put_f32(h, arch, k->to, x);
     }
     return IG_OK;
 }

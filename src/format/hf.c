@@ -207,7 +207,7 @@ static ig_status no_weights(const ig_hf *h)
                            h->f->path, pickled[i]);
     }
     return ig_fail(
-        h->err, IG_NOT_FOUND, 0,
+        h->err, IG_BAD_INPUT, 0,
         "%.200s has neither model.safetensors nor model.safetensors.index.json, expected a model's directory",
         h->f->path);
 }
@@ -517,7 +517,7 @@ static ig_status read_config(ig_hf *h)
     ig_status st = open_text(h, "config.json", IG_HF_CONFIG_BYTES_MAX, &t);
     h->path = t.path;
     if (st == IG_OK && !t.found)
-        st = ig_fail(h->err, IG_NOT_FOUND, 0,
+        st = ig_fail(h->err, IG_BAD_INPUT, 0,
                      "%.200s has no config.json, expected a GGUF file or the directory of a Hugging Face model",
                      h->f->path);
     if (st == IG_OK) st = ig_json_tree(h->path, t.text, IG_HF_CONFIG_VALUES_MAX, &h->root, h->err);

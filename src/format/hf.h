@@ -39,7 +39,7 @@ typedef enum ig_hf_need { IG_HF_REQUIRED, IG_HF_DEFAULT, IG_HF_OPTIONAL } ig_hf_
 /* One number of config.json. null counts as absent without default. */
 typedef struct ig_hf_key {
     const char *from; /* key of config.json */
-    const char *to;   /* key of the GGUF, behind "ARCHITECTURE." */
+    const char *to;   /* key of the GGUF, behind "ARCHITECTURE." unless it begins with "tokenizer." */
     ig_hf_kind kind;
     ig_hf_need need;
     double value; /* default or constant */

@@ -56,6 +56,7 @@ static const ig_hf_key bert_keys[] = {
     {"intermediate_size", "feed_forward_length", IG_HF_SIZE, IG_HF_REQUIRED, 0},
     {"layer_norm_eps", "attention.layer_norm_epsilon", IG_HF_REAL, IG_HF_DEFAULT, 1e-12},
     {"", "attention.causal", IG_HF_NO, IG_HF_DEFAULT, 0},
+    {"type_vocab_size", "tokenizer.ggml.token_type_count", IG_HF_SIZE, IG_HF_DEFAULT, 2},
     END_KEYS,
 };
 
