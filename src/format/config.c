@@ -329,17 +329,19 @@ static ig_status read_windows(ig_hf *h)
 
 /* ------------------------------------------------------------------------------------------------ all of it */
 
-/* A directory of the bare model, without what turns its vectors into logits, says so in "architectures". */
-static bool is_headless(const ig_hf *h)
+/* Whether the class in "architectures" ends so: "Model" is the bare model, without what turns its vectors into logits.
+ */
+static bool is_class(const ig_hf *h, const char *end)
 {
     const json_t *name = json_array_get(ig_hf_value(h->root, "architectures"), 0);
-    size_t n = json_string_length(name);
-    return n > 5 && !strcmp(json_string_value(name) + n - 5, "Model");
+    size_t n = json_string_length(name), n_end = strlen(end);
+    return n > n_end && !strcmp(json_string_value(name) + n - n_end, end);
 }
 
 static ig_status read_tied(ig_hf *h)
 {
-    h->headless = is_headless(h) || h->row->flags & IG_HF_ENCODER;
+    h->headless = is_class(h, "Model") || h->row->flags & IG_HF_ENCODER;
+    h->judges = is_class(h, "ForSequenceClassification");
     h->tied = h->row->flags & IG_HF_TIED;
     IG_TRY(ig_hf_flag(h, h->root, "tie_word_embeddings", &h->tied));
     return ig_hf_flag(h, h->config, "tie_word_embeddings", &h->tied);

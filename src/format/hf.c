@@ -409,8 +409,13 @@ static ig_status read_pooling(ig_hf *h)
         const char *key;
         uint32_t id;
     } modes[] = {{"pooling_mode_mean_tokens", 1}, {"pooling_mode_cls_token", 2}, {"pooling_mode_lasttoken", 3}};
+    enum { RANK = 4 };
     json_t *pooling;
     uint32_t id = 0, n = 0;
+    if (h->judges) {
+        ig_hf_put_u32(h, true, "pooling_type", RANK);
+        return IG_OK;
+    }
     ig_status st = read_tree(h, "1_Pooling/config.json", &pooling);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (json_is_true(json_object_get(pooling, modes[i].key))) {

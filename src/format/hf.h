@@ -51,6 +51,7 @@ typedef enum ig_hf_change {
     IG_HF_Q,      /* rows of query heads: half-split where the row says so */
     IG_HF_K,      /* the same for key heads */
     IG_HF_EXPERT, /* one of the matrices of a stacked tensor */
+    IG_HF_JUDGE,  /* part of a classifier: kept where "architectures" names one */
     IG_HF_HEAD,   /* left out where the output is tied to the embedding */
     IG_HF_DROP    /* not part of the model */
 } ig_hf_change;
@@ -119,7 +120,7 @@ typedef struct ig_hf {
     ig_st_list tensors;
     const char **file_names; /* of the safetensors, in f->arena */
     uint32_t n_layers, n_embd, n_heads, n_heads_kv, head_size, n_rot, n_ctx, n_vocab, n_experts;
-    bool tied, headless;                        /* headless: the directory is known to have no output matrix */
+    bool tied, headless, judges;                /* headless: the directory is known to have no output matrix */
     float *rope_freqs, *rope_long, *rope_short; /* [n_rot / 2] in f->arena, NULL: none */
     ig_error *err;
 } ig_hf;

@@ -149,8 +149,9 @@ static const ig_hf_name bert_names[] = {
     {"encoder.layer.#.output.LayerNorm.gamma", "blk.#.layer_output_norm.weight", IG_HF_AS_IS},
     {"encoder.layer.#.output.LayerNorm.beta", "blk.#.layer_output_norm.bias", IG_HF_AS_IS},
     {"embeddings.position_ids", NULL, IG_HF_DROP}, /* 0, 1, 2 ... */
-    {"pooler.dense.*", NULL, IG_HF_DROP},          /* heads that were used in training only */
-    {"cls.predictions.*", NULL, IG_HF_DROP},
+    LINEAR("pooler.dense", "cls", IG_HF_JUDGE),    /* tanh(cls x), then the scores of a reranker */
+    LINEAR("classifier", "cls.output", IG_HF_JUDGE),
+    {"cls.predictions.*", NULL, IG_HF_DROP}, /* heads that were used in training only */
     {"cls.seq_relationship.*", NULL, IG_HF_DROP},
     END_NAMES,
 };

@@ -309,6 +309,11 @@ static ig_status check_head(const ig_hf *h)
         h->path);
 }
 
+static bool is_left_out(const ig_hf *h, ig_hf_change kind)
+{
+    return kind == IG_HF_DROP || (kind == IG_HF_HEAD && h->tied) || (kind == IG_HF_JUDGE && !h->judges);
+}
+
 ig_status ig_hf_tensors_map(ig_hf *h)
 {
     ig_gguf *g = &h->f->gguf;
@@ -320,7 +325,7 @@ ig_status ig_hf_tensors_map(ig_hf *h)
     for (size_t i = 0; i < h->tensors.n; i++) {
         const ig_st_tensor *s = &h->tensors.tensors[i];
         IG_TRY(match(h, s, &m));
-        if (m.rule->change == IG_HF_DROP || (m.rule->change == IG_HF_HEAD && h->tied)) continue;
+        if (is_left_out(h, m.rule->change)) continue;
         IG_TRY(m.rule->change == IG_HF_EXPERT ? add_expert(h, &m, s, &n_open) : add_tensor(h, &m, s));
     }
     IG_TRY(add_factors(h, "rope_freqs.weight", h->rope_freqs));

@@ -899,6 +899,31 @@ static void test_pooling(void)
     }
 }
 
+/* A reranker keeps its head; the same tensors beside a bare model are left out. */
+static void test_classifier(void)
+{
+    for (int judges = 0; judges < 2; judges++) {
+        small s;
+        small_init(&s);
+        SET(&s, config, NULL,
+            "{\"model_type\": \"bert\", \"architectures\": [\"BertModel\"], \"hidden_size\": 8, \"intermediate_size\": "
+            "12, "
+            "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"vocab_size\": 6, \"max_position_embeddings\": "
+            "64}");
+        if (judges) SET(&s, config, "BertModel", "BertForSequenceClassification");
+        strcpy(s.header, "{");
+        s.data_bytes = 0;
+        add(&s, "bert.embeddings.LayerNorm.gamma", "F32", 8, 0);
+        add(&s, "bert.pooler.dense.weight", "F32", 8, 8);
+        add(&s, "classifier.weight", "F32", 1, 8);
+        ig_format *f = must_open(&s);
+        CHECK(f && ig_format_n_tensors(f) == (judges ? 3 : 1) && ig_format_tensor(f, "token_embd_norm.weight"));
+        CHECK(f && number(f, "bert.pooling_type") == (judges ? 4 : -1));
+        CHECK(!judges || (f && ig_format_tensor(f, "cls.weight") && ig_format_tensor(f, "cls.output.weight")));
+        small_close(&s, f);
+    }
+}
+
 /* J02: larger texts than the limit are not even looked at. */
 static void test_J02_limits(void)
 {
@@ -1436,6 +1461,7 @@ int main(void)
     RUN(test_windows);
     RUN(test_templates_and_ids);
     RUN(test_pooling);
+    RUN(test_classifier);
     RUN(test_J02_limits);
     RUN(test_shards);
     RUN(test_experts);
