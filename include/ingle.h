@@ -76,7 +76,8 @@ typedef struct ingle_model_options {
     bool vocab_only; /* do not require or bind tensors (tokenize, show) */
 } ingle_model_options;
 
-/* Opens a GGUF file (v2, v3; the first part of a split model opens all parts). options may be NULL.
+/* Opens a GGUF file (v2, v3; the first part of a split model opens all parts), or a Hugging Face directory with
+ * config.json and safetensors. options may be NULL.
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
@@ -101,7 +102,8 @@ typedef struct ingle_model_info {
     uint32_t n_vocab; /* rows of the logits; 0 where the file has neither vocabulary nor tensors */
     uint32_t n_ctx_train, n_layers, n_embd, n_heads, n_heads_kv;
     uint32_t n_experts, n_experts_used;
-    uint32_t gguf_version, n_parts;
+    uint32_t gguf_version; /* 0 for a Hugging Face directory */
+    uint32_t n_parts;      /* files with weights */
     bool has_tensors, has_vocab;
     int32_t bos, eos, eot; /* token ids, -1 where absent */
     uint32_t n_embd_out;   /* values of an embedding */

@@ -242,6 +242,12 @@ bool ingle_model_tensor(const ingle_model *model, uint64_t i, ingle_tensor *out)
     return true;
 }
 
+/* Row r of a tensor in one piece or in parts. */
+static const uint8_t *row_of(const ig_tensor *t, uint64_t r)
+{
+    return t->parts ? t->parts[r / t->ne[1]] + r % t->ne[1] * t->row_bytes : t->data + r * t->row_bytes;
+}
+
 static ig_status scan(const ingle_model *m, const ig_tensor *t, uint64_t *bad, uint64_t *block, ig_error *err)
 {
     void (*to_f32)(const void *, float *, size_t) = t->type < IG_DTYPE_MAX ? m->kernels->type[t->type].to_f32 : NULL;
@@ -253,7 +259,7 @@ static ig_status scan(const ingle_model *m, const ig_tensor *t, uint64_t *bad, u
     float *row = n <= SIZE_MAX / sizeof *row ? ig_calloc(n, sizeof *row) : NULL;
     if (!row) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a row of tensor %.*s", IG_STR_ARG(t->name));
     for (uint64_t r = 0; r < t->n_bytes / t->row_bytes; r++) {
-        to_f32(t->data + r * t->row_bytes, row, n);
+        to_f32(row_of(t, r), row, n);
         for (size_t i = 0; i < n; i++) {
             if (isfinite(row[i])) continue;
             if ((*bad)++ == 0) *block = (r * n + i) / ig_dtype_row(t->type)->block_elems;
