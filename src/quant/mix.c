@@ -9,15 +9,21 @@
 
 #include "base/mem.h"
 
-typedef enum part { ATTN_V, ATTN_K, ATTN_QKV, ATTN_OUTPUT, FFN_DOWN, N_PARTS } part;
+typedef enum part { ATTN_V, ATTN_K, ATTN_OUTPUT, FFN_DOWN, NO_PART } part;
 
-/* A part is known by a piece of the tensor's name; the first that fits counts. */
-static const char *const part_names[N_PARTS] = {"attn_v.weight", "attn_k.weight", "attn_qkv.weight",
-                                                "attn_output.weight", "ffn_down"};
+/* A part is known by a piece of the tensor's name; the first that fits counts. Matrices that hold the values and more
+ * are treated as the values. */
+static const struct {
+    const char *piece;
+    part part;
+} part_names[] = {
+    {"attn_v.weight", ATTN_V}, {"attn_qkv.weight", ATTN_V},         {"attn_kv_b.weight", ATTN_V},
+    {"attn_k.weight", ATTN_K}, {"attn_output.weight", ATTN_OUTPUT}, {"ffn_down", FFN_DOWN},
+};
 
 typedef struct place { /* of a tensor in the model */
     const ig_mix_model *model;
-    uint32_t i, n; /* layer i of n; for attn_v among the layers that have one */
+    uint32_t i, n; /* layer i of n; for values among the layers that have them */
 } place;
 
 static bool always(place p) { return p.n > 0; }
@@ -63,7 +69,7 @@ static const ig_mix mixes[] = {
       {FFN_DOWN, always, IG_Q3_K},
       {ATTN_OUTPUT, eight_experts, IG_Q5_K},
       {ATTN_OUTPUT, always, IG_Q3_K}}},
-    {"Q3_K_S", 11, IG_Q3_K, {{0}}},
+    {"Q3_K_S", 11, IG_Q3_K, {{ATTN_OUTPUT, eight_experts, IG_Q5_K}}},
     {"Q3_K_M",
      12,
      IG_Q3_K,
@@ -71,15 +77,12 @@ static const ig_mix mixes[] = {
       {ATTN_V, always, IG_Q4_K},
       {FFN_DOWN, first_16th, IG_Q5_K},
       {FFN_DOWN, always, IG_Q4_K},
-      {ATTN_OUTPUT, not_eight, IG_Q4_K},
-      {ATTN_QKV, always, IG_Q4_K}}},
+      {ATTN_OUTPUT, eight_experts, IG_Q5_K},
+      {ATTN_OUTPUT, always, IG_Q4_K}}},
     {"Q3_K_L",
      13,
      IG_Q3_K,
-     {{ATTN_V, always, IG_Q5_K},
-      {FFN_DOWN, always, IG_Q5_K},
-      {ATTN_OUTPUT, not_eight, IG_Q5_K},
-      {ATTN_QKV, always, IG_Q4_K}}},
+     {{ATTN_V, always, IG_Q5_K}, {FFN_DOWN, always, IG_Q5_K}, {ATTN_OUTPUT, not_eight, IG_Q5_K}}},
     {"Q4_K_S",
      14,
      IG_Q4_K,
@@ -87,12 +90,9 @@ static const ig_mix mixes[] = {
     {"Q4_K_M",
      15,
      IG_Q4_K,
-     {{ATTN_V, spread, IG_Q6_K},
-      {FFN_DOWN, spread, IG_Q6_K},
-      {ATTN_QKV, always, IG_Q5_K},
-      {ATTN_OUTPUT, eight_experts, IG_Q5_K}}},
+     {{ATTN_V, spread, IG_Q6_K}, {FFN_DOWN, spread, IG_Q6_K}, {ATTN_OUTPUT, eight_experts, IG_Q5_K}}},
     {"Q5_K_S", 16, IG_Q5_K, {{0}}},
-    {"Q5_K_M", 17, IG_Q5_K, {{ATTN_V, spread, IG_Q6_K}, {FFN_DOWN, spread, IG_Q6_K}, {ATTN_QKV, always, IG_Q6_K}}},
+    {"Q5_K_M", 17, IG_Q5_K, {{ATTN_V, spread, IG_Q6_K}, {FFN_DOWN, spread, IG_Q6_K}}},
     {"Q6_K", 18, IG_Q6_K, {{0}}},
     {"IQ4_NL",
      25,
@@ -108,8 +108,8 @@ enum { N_MIXES = sizeof mixes / sizeof *mixes };
 
 /* Where a row is no multiple of the block: the type of blocks of 32 with about as many bits. */
 static const uint32_t smaller[IG_DTYPE_MAX] = {
-    [IG_Q2_K] = IG_IQ4_NL, [IG_Q3_K] = IG_IQ4_NL, [IG_Q4_K] = IG_Q5_0,
-    [IG_Q5_K] = IG_Q5_1,   [IG_Q6_K] = IG_Q8_0,   [IG_IQ4_XS] = IG_IQ4_NL,
+    [IG_Q2_K] = IG_Q4_0, [IG_Q3_K] = IG_Q4_0, [IG_Q4_K] = IG_Q5_0,
+    [IG_Q5_K] = IG_Q5_1, [IG_Q6_K] = IG_Q8_0, [IG_IQ4_XS] = IG_IQ4_NL,
 };
 
 /* Matrices that are small or touchy and stay as they are: pieces of names. */
@@ -123,6 +123,8 @@ static const char *const kept[] = {
     "token_types.weight",
     "ssm_conv1d", /* short convolutions */
     "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
     "attn_rel_b.weight",     /* relative positions */
     "time_mix_first.weight", /* recurrent mixers' small matrices */
     "time_mix_w0.weight",
@@ -176,6 +178,13 @@ static bool has(ig_str name, const char *piece)
     return false;
 }
 
+static part part_of(ig_str name)
+{
+    for (size_t i = 0; i < sizeof part_names / sizeof *part_names; i++)
+        if (has(name, part_names[i].piece)) return part_names[i].part;
+    return NO_PART;
+}
+
 /* The number in "blk.N."; false for tensors of no layer. */
 static bool layer_of(ig_str name, uint32_t *layer)
 {
@@ -213,8 +222,7 @@ static ig_status rank_layers(ig_mix_model *m, const ig_format *f, ig_error *err)
     for (size_t i = 0; i < ig_format_n_tensors(f); i++) {
         const ig_tensor *t = ig_format_tensor_at(f, i);
         uint32_t layer;
-        if (has(t->name, part_names[ATTN_V]) && layer_of(t->name, &layer) && layer < m->n_layers)
-            m->v_rank[layer + 1]++;
+        if (part_of(t->name) == ATTN_V && layer_of(t->name, &layer) && layer < m->n_layers) m->v_rank[layer + 1]++;
     }
     for (uint32_t i = 0; i < m->n_layers; i++) m->v_rank[i + 1] += m->v_rank[i];
     return IG_OK;
@@ -256,15 +264,15 @@ bool ig_mix_covers(const ig_tensor *t)
 
 static bool is_output(const ig_mix_model *m, const ig_tensor *t)
 {
-    return ig_str_is(t->name, m->has_output ? "output.weight" : "token_embd.weight");
+    if (m->has_output) return ig_str_is(t->name, "output.weight");
+    return ig_str_is(t->name, "token_embd.weight") || ig_str_is(t->name, "per_layer_token_embd.weight");
 }
 
 static uint32_t by_rules(const ig_mix *mix, const ig_mix_model *m, const ig_tensor *t)
 {
     place p = {.model = m, .n = m->n_layers};
-    int which = 0;
-    while (which < N_PARTS && !has(t->name, part_names[which])) which++;
-    if (which == N_PARTS || !layer_of(t->name, &p.i) || p.i >= m->n_layers) return mix->base;
+    const part which = part_of(t->name);
+    if (which == NO_PART || !layer_of(t->name, &p.i) || p.i >= m->n_layers) return mix->base;
     if (eight_experts(p) && (which == ATTN_V || which == ATTN_K)) return IG_Q8_0;
     if (which == ATTN_V) {
         p.i = m->v_rank[p.i];
@@ -272,7 +280,7 @@ static uint32_t by_rules(const ig_mix *mix, const ig_mix_model *m, const ig_tens
     }
     uint32_t type = mix->base;
     for (const rule *r = mix->rules; r < mix->rules + RULES_MAX && r->when; r++) {
-        if ((int)r->part != which || !r->when(p)) continue;
+        if (r->part != which || !r->when(p)) continue;
         type = r->type;
         break;
     }

@@ -10,7 +10,7 @@ typedef struct ig_mix ig_mix;
 typedef struct ig_mix_model {
     uint32_t n_layers, n_heads, n_heads_kv, n_experts;
     bool has_output, has_importance;
-    uint32_t *v_rank; /* owned [n_layers + 1]: tensors attn_v before layer i; the last: all */
+    uint32_t *v_rank; /* owned [n_layers + 1]: matrices of values (attn_v, attn_qkv) before layer i; the last: all */
 } ig_mix_model;
 
 /* By name ("Q4_K_M", in any case); NULL when there is none. */
