@@ -1,9 +1,11 @@
 /* Quantising against the reference's errors on its own matrix (golden/quants): every type, with and without importance,
- * decoded by the independent decoders below. */
+ * decoded by the independent decoders below; bytes where rules fix them; any floats; whole models against the
+ * reference's choice of types. */
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kernel/kernel.h"
 #include "quant/quant.h"
@@ -188,14 +190,211 @@ static void check_errors(const float *source, const float *importance)
     }
 }
 
+/* The types whose bytes are fixed by rules: equal to the reference's, but for the block of subnormals (row 6, columns
+ * 256 to 511), where any codes will do that decode to zero. */
+static void check_rules(const float *source)
+{
+    static const uint32_t fixed[] = {IG_F16, IG_BF16, IG_Q4_0, IG_Q4_1, IG_Q5_0, IG_Q5_1, IG_Q8_0};
+    for (size_t k = 0; k < sizeof fixed / sizeof *fixed; k++) {
+        const type_case *c = cases;
+        while (c->type != fixed[k]) c++;
+        const ig_dtype_info *t = ig_dtype_row(c->type);
+        size_t row = COLS / t->block_elems * t->block_bytes, wrong = 0, unit = t->block_bytes;
+        char name[32];
+        uint8_t got[COLS * 4];
+        snprintf(name, sizeof name, "%s.bin", c->name);
+        uint8_t *want = load(name, ROWS * row);
+        for (size_t r = 0; want && r < ROWS; r++) {
+            ig_quant_row(c->type, source + r * COLS, NULL, got, COLS);
+            for (size_t b = 0; b < row / unit; b++) {
+                float zeros[32] = {0}, back[32];
+                if (!memcmp(got + b * unit, want + r * row + b * unit, unit)) continue;
+                decode(c, got + b * unit, back, t->block_elems);
+                bool subnormal = r == 6 && b * t->block_elems >= 256 && b * t->block_elems < 512;
+                for (uint32_t i = 0; i < t->block_elems; i++) subnormal = subnormal && back[i] == zeros[i];
+                wrong += !subnormal;
+            }
+        }
+        if (want)
+            tap_ok(!wrong, "%s: bytes by rule, %zu blocks differ from the reference", c->name, wrong);
+        else
+            tap_skip(c->name, "%s/quants has no %s", tap_golden(), name);
+        free(want);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ any floats */
+
+static uint64_t rng = 88172645463325252u;
+static uint32_t next(void)
+{
+    rng ^= rng << 13;
+    rng ^= rng >> 7;
+    rng ^= rng << 17;
+    return (uint32_t)(rng >> 32);
+}
+
+/* A float of any bits; where the type cannot hold it, something of its largest magnitude. */
+static float any_float(uint32_t type, unsigned kind)
+{
+    uint32_t bits = next();
+    float f;
+    if (kind == 1) bits = bits & 0x807fffffu;                               /* subnormal */
+    if (kind == 2) bits = (bits & 0x80ffffffu) | (120 + next() % 12) << 23; /* around one */
+    if (kind == 3) return next() % 3 ? 0.0f : -0.0f;
+    if (kind == 4) return next() % 8 ? 0.0f : 65504.0f - (float)(next() % 3);
+    if (kind == 5) return -1.5f;
+    if (kind == 6) return next() % 2 ? 65504.0f : -65504.0f;
+    memcpy(&f, &bits, 4);
+    return ig_quant_check(type, &f, 1) == 1 ? f : copysignf(60000.0f, f);
+}
+
+static bool all_finite(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
+
+/* Every type makes blocks of finite values from any floats that pass the check, whatever the weights are, stays inside
+ * its output, and makes the same bytes for a block alone as in a row. */
+static void check_any(const type_case *c)
+{
+    enum { N = 1024, GUARD = 64 };
+    const ig_dtype_info *t = ig_dtype_row(c->type);
+    const size_t unit = t->block_elems == 1 ? 256 : t->block_elems, bytes = unit / t->block_elems * t->block_bytes;
+    static uint8_t row[N * 4 + GUARD], one[256 * 4];
+    size_t infinite = 0, apart = 0, spilled = 0;
+    for (unsigned round = 0; round < 128; round++) {
+        float x[N], w[N], back[N];
+        for (size_t i = 0; i < N; i++) {
+            x[i] = any_float(c->type, round % 8);
+            w[i] = round & 16 ? ldexpf(1, -(int)(next() % 21)) : 1e-6f;
+        }
+        const float *use = round & 8 ? w : NULL;
+        memset(row, 0xa5, sizeof row);
+        ig_quant_row(c->type, x, use, row, N);
+        for (size_t i = N / unit * bytes; i < sizeof row; i++) spilled += row[i] != 0xa5;
+        decode(c, row, back, N);
+        infinite += !all_finite(back, N);
+        size_t b = next() % (N / unit);
+        ig_quant_row(c->type, x + b * unit, use ? use + b * unit : NULL, one, unit);
+        apart += memcmp(one, row + b * bytes, bytes) != 0;
+    }
+    tap_ok(!infinite && !apart && !spilled,
+           "%s: any floats: %zu rows not finite, %zu blocks depend on others, %zu bytes "
+           "beyond",
+           c->name, infinite, apart, spilled);
+}
+
+static void check_bad(void)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 1e38f};
+    for (int k = 0; k < N_CASES; k++) {
+        size_t wrong = 0;
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            float x[64] = {0};
+            bool wide = cases[k].type == IG_F32 || cases[k].type == IG_BF16 || cases[k].type == IG_MXFP4;
+            x[37] = bad[i];
+            wrong += ig_quant_check(cases[k].type, x, 64) != (wide && bad[i] == 1e38f ? 64 : 37);
+        }
+        tap_ok(!wrong, "%s: NaN, infinity and numbers beyond its range are found", cases[k].name);
+    }
+    tap_ok(!ig_quant_can(9) && !ig_quant_can(IG_IQ2_XXS) && !ig_quant_can(4000000000u), "types that cannot be written");
+}
+
+/* ------------------------------------------------------------------------------------------------ whole models */
+
+static const struct {
+    const char *file, *type;
+} models[] = {
+    {"bf16", "BF16"}, {"f16", "F16"},       {"iq4_nl", "IQ4_NL"}, {"iq4_xs", "IQ4_XS"}, {"moe_mxfp4", "MXFP4_MOE"},
+    {"q2_k", "Q2_K"}, {"q3_k_m", "Q3_K_M"}, {"q4_0", "Q4_0"},     {"q4_1", "Q4_1"},     {"q4_k_m", "q4_k_m"},
+    {"q5_0", "Q5_0"}, {"q5_1", "Q5_1"},     {"q5_k_m", "Q5_K_M"}, {"q6_k", "Q6_K"},     {"q8_0", "Q8_0"},
+};
+
+static ig_status quantize(const char *in, const char *out, const char *type, bool again, ig_error *err)
+{
+    ig_quantize_report report;
+    ig_quantize_options o = {.in = in, .out = out, .type = type, .n_threads = 2, .requantize = again};
+    return ig_quantize_file(&o, &report, err);
+}
+
+/* Same tensors in the same order with the same types and shapes; with `bytes` also the same data. */
+static bool same_tensors(const ig_format *a, const ig_format *b, bool bytes)
+{
+    if (ig_format_n_tensors(a) != ig_format_n_tensors(b)) return false;
+    for (size_t i = 0; i < ig_format_n_tensors(a); i++) {
+        const ig_tensor *s = ig_format_tensor_at(a, i), *t = ig_format_tensor_at(b, i);
+        if (!ig_str_eq(s->name, t->name) || s->type != t->type || memcmp(s->ne, t->ne, sizeof s->ne) != 0) {
+            printf("# %.*s: type %u, reference %.*s: %u\n", IG_STR_ARG(s->name), s->type, IG_STR_ARG(t->name), t->type);
+            return false;
+        }
+        if (bytes && memcmp(s->data, t->data, (size_t)s->n_bytes) != 0) return false;
+    }
+    return true;
+}
+
+static bool same_metadata(const ig_format *a, const ig_format *b)
+{
+    for (size_t i = 0; i < ig_format_n_meta(b); i++) {
+        const ig_meta *n = ig_format_meta_at(b, i);
+        char key[128];
+        snprintf(key, sizeof key, "%.*s", IG_STR_ARG(n->key));
+        const ig_meta *m = ig_format_meta(a, key);
+        if (m && m->type == n->type && m->elem == n->elem && m->n == n->n && m->n_bytes == n->n_bytes &&
+            !memcmp(m->data, n->data, (size_t)n->n_bytes))
+            continue;
+        printf("# key %s differs\n", key);
+        return false;
+    }
+    return ig_format_n_meta(a) == ig_format_n_meta(b);
+}
+
+/* From the F16 model each type gives the reference's choice of types, shapes and metadata; its own file asked for again
+ * is copied byte for byte. */
+static void check_models(const char *dir)
+{
+    char f16[512], want[512], out[512];
+    snprintf(f16, sizeof f16, "%s/quants/models/f16.gguf", tap_golden());
+    snprintf(out, sizeof out, "%s/out.gguf", dir);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        ig_format *a = NULL, *b = NULL;
+        ig_error err = {0};
+        bool moe = !strcmp(models[i].file, "moe_mxfp4"); /* its float model is not there */
+        snprintf(want, sizeof want, "%s/quants/models/%s.gguf", tap_golden(), models[i].file);
+        if (ig_format_open(want, &b, &err) != IG_OK) {
+            tap_skip(models[i].file, "%s", err.text);
+            continue;
+        }
+        bool good = quantize(want, out, models[i].type, true, &err) == IG_OK &&
+                    ig_format_open(out, &a, &err) == IG_OK && same_tensors(a, b, true) && same_metadata(a, b);
+        tap_ok(good, "%s: its own types again are a copy %s", models[i].file, err.text);
+        ig_format_close(a);
+        a = NULL;
+        good = !moe && quantize(f16, out, models[i].type, false, &err) == IG_OK &&
+               ig_format_open(out, &a, &err) == IG_OK && same_tensors(a, b, false) && same_metadata(a, b);
+        if (!moe) tap_ok(good, "%s: types and metadata as the reference chose %s", models[i].file, err.text);
+        ig_format_close(a);
+        ig_format_close(b);
+    }
+    remove(out);
+}
+
 int main(void)
 {
+    char dir[] = "/tmp/quantize-XXXXXX";
     float *source = load("source.f32", ROWS * COLS * sizeof *source), *importance = load("importance.f32", COLS * 4);
     if (!source || !importance) {
         tap_skip("errors of the quantisers", "%s/quants has no matrix", tap_golden());
     } else {
         check_errors(source, importance);
+        check_rules(source);
     }
+    for (int k = 0; k < N_CASES; k++) check_any(&cases[k]);
+    check_bad();
+    if (mkdtemp(dir)) check_models(dir);
+    rmdir(dir);
     free(source);
     free(importance);
     return tap_done();
