@@ -177,13 +177,14 @@ static ig_status bad_weight(const job *j, const char *path, ig_error *err)
     decode(j, &s, x);
     const size_t at = ig_quant_check(j->type, x, (size_t)s.n);
     const double value = (double)x[at];
-    char what[48] = "is no finite number";
-    if (isfinite(value)) (void)snprintf(what, sizeof what, "is %g", value);
-    return ig_fail(err, IG_BAD_INPUT, 0,
-                   "%.200s: tensor \"%.*s\": weight in row %" PRIu64 ", column %" PRIu64
-                   " %s, which %s cannot hold. To see all type: ingle show --scan",
-                   path, IG_STR_ARG(j->v.t->name), j->matrix * j->v.n_rows + s.row, s.col + at, what,
-                   ig_dtype_row(j->type)->name);
+    char what[64] = "is no finite number", hint[256];
+    (void)snprintf(hint, sizeof hint, "; to see all type: ingle show %.200s --scan", path);
+    if (isfinite(value)) {
+        (void)snprintf(what, sizeof what, "is %g, beyond what %s holds", value, ig_dtype_row(j->type)->name);
+        hint[0] = 0;
+    }
+    return ig_fail(err, IG_BAD_INPUT, 0, "%.200s: tensor \"%.*s\": weight in row %" PRIu64 ", column %" PRIu64 " %s%s",
+                   path, IG_STR_ARG(j->v.t->name), j->matrix * j->v.n_rows + s.row, s.col + at, what, hint);
 }
 
 /* One batch from segment j->first on. */

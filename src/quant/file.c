@@ -63,7 +63,7 @@ static ig_status choose_all(file_job *j, ig_error *err)
 {
     const size_t n = ig_format_n_tensors(j->in);
     const ig_tensor *quantised = NULL;
-    size_t n_floats = 0;
+    size_t n_converted = 0;
     j->choices = ig_calloc(n, sizeof *j->choices);
     if (!j->choices) return ig_fail(err, IG_NO_MEMORY, 0, "%.200s: out of memory for %zu tensors", j->o->in, n);
     for (size_t i = 0; i < n; i++) {
@@ -71,13 +71,13 @@ static ig_status choose_all(file_job *j, ig_error *err)
         const choice c = j->choices[i] = choose(j, t);
         const bool stored = ig_mix_covers(t) && !is_float(t->type);
         if (stored && !quantised) quantised = t;
-        if (ig_mix_covers(t) && !stored) n_floats++;
+        n_converted += ig_mix_covers(t) && c.type != t->type;
         if (stored && c.type != t->type && !j->o->requantize) return quantised_already(j, t, err);
         IG_TRY(ig_convert_can(t, c.type, j->o->in, err));
         j->step.all += t->n_bytes;
         if (c.type != c.wanted) j->report->n_fallback++;
     }
-    return quantised && !n_floats && !j->o->requantize ? quantised_already(j, quantised, err) : IG_OK;
+    return quantised && !n_converted && !j->o->requantize ? quantised_already(j, quantised, err) : IG_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ header */
