@@ -84,6 +84,12 @@ try 0 quantize "$model" q8.gguf Q8_0 --json;     ok 'JSON' has '"tensors_by_type
 try 0 quantize "$model" /dev/stdin/x Q8_0 || true
 want=1; ok 'a place that is no folder' silent
 
+seeds=$INGLE_SOURCE/fuzz/corpus/importance
+try 0 quantize "$model" q4.gguf Q4_0 --imatrix "$seeds/dense"; ok 'importance of no tensor of the model' tells 'no importance in the file'
+try 0 "$ingle" show q4.gguf --meta quantize.imatrix.file; ok 'the importance file is named in the result, without its folder' same out - <<END
+dense
+END
+
 # ---- once more
 try 1 quantize Q8_0.gguf new.gguf Q4_0;          ok 'quantised already' says '--requantize'
 try 1 quantize Q8_0.gguf new.gguf Q8_0;          ok 'quantised already, the same type' says 'is quantised already'
