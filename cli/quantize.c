@@ -105,7 +105,8 @@ static void warn(const ig_quantize_report *r)
         cli_note("ingle: %zu of %zu tensors took another type, their rows do not fit the blocks of %s\n", r->n_fallback,
                  r->n_tensors, r->type);
     if (r->n_unweighed)
-        cli_note("ingle: %zu tensors have no importance in the file given with --imatrix\n", r->n_unweighed);
+        cli_note("ingle: %zu of %zu tensors lie in layers but have no importance in the file given with --imatrix\n",
+                 r->n_unweighed, r->n_tensors);
 }
 
 /* ------------------------------------------------------------------------------------------------ all together */

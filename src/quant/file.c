@@ -59,6 +59,15 @@ static ig_status quantised_already(const file_job *j, const ig_tensor *t, ig_err
         j->o->in, IG_STR_ARG(t->name), ig_dtype_row(t->type)->name);
 }
 
+static ig_status check_importance(const file_job *j, ig_error *err)
+{
+    for (size_t i = 0; j->importance && i < ig_format_n_tensors(j->in); i++)
+        if (ig_importance_has(j->importance, ig_format_tensor_at(j->in, i)->name)) return IG_OK;
+    if (!j->importance) return IG_OK;
+    return ig_fail(err, IG_BAD_INPUT, 0, "%.200s is of another model: none of its %zu tensors is in %.200s",
+                   j->o->importance, ig_importance_n(j->importance), j->o->in);
+}
+
 static ig_status choose_all(file_job *j, ig_error *err)
 {
     const size_t n = ig_format_n_tensors(j->in);
@@ -118,6 +127,9 @@ static bool on_progress(void *user, uint64_t done)
     return !j->o->progress || j->o->progress(j->o->user, &j->step);
 }
 
+/* Embeddings are looked up and outputs seldom gathered: only layers are expected to have importance. */
+static bool is_layer(const ig_tensor *t) { return ig_str_starts(t->name, IG_STR("blk.")); }
+
 static ig_status write_tensor(file_job *j, size_t i, ig_error *err)
 {
     const ig_tensor *t = ig_format_tensor_at(j->in, i);
@@ -142,7 +154,8 @@ static ig_status write_tensor(file_job *j, size_t i, ig_error *err)
     r->n_weights += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
     r->n_by_type[c.type]++;
     r->n_tensors++;
-    if (j->importance && matrix && !weighed && c.type != t->type && ig_quant_weighs(c.type)) r->n_unweighed++;
+    if (j->importance && is_layer(t) && matrix && !weighed && c.type != t->type && ig_quant_weighs(c.type))
+        r->n_unweighed++;
     return IG_OK;
 }
 
@@ -168,6 +181,7 @@ static ig_status run(file_job *j, ig_error *err)
         return ig_fail(err, IG_BAD_INPUT, 0, "%.200s has no tensors to quantise", j->o->in);
     if (j->o->importance) IG_TRY(ig_importance_read(j->o->importance, &j->importance, err));
     IG_TRY(ig_mix_model_init(&j->model, j->in, j->importance != NULL, err));
+    IG_TRY(check_importance(j, err));
     IG_TRY(choose_all(j, err));
     IG_TRY(ig_pool_new(n_threads, &j->pool, err));
     IG_TRY(ig_gguf_writer_new(j->o->out, &j->to, err));

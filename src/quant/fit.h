@@ -203,7 +203,7 @@ IG_INLINE ig_linear ig_linear_next(const ig_linear *a)
 }
 
 /* The search: n_starts scales that put the largest weight at (level low) + first + k * step, in units of levels, with
- * both signs. */
+ * its own sign and the other in turn (the ends differ), two passes each, then passes from the best while they help. */
 IG_INLINE ig_linear ig_linear_search(const float *x, const float *w, size_t n, ig_levels levels, float first,
                                      float step, int n_starts)
 {
@@ -211,8 +211,8 @@ IG_INLINE ig_linear ig_linear_search(const float *x, const float *w, size_t n, i
     ig_linear best = {.s = extreme / levels.low};
     ig_linear_pass(&best, x, w, n, levels);
     if (!(fabsf(best.s) > 1e-30f)) return best;
-    for (int k = 0; k < 2 * n_starts; k++) {
-        float at = levels.low + first + (float)(k / 2) * step;
+    for (int k = 0; k < n_starts; k++) {
+        float at = levels.low + first + (float)k * step;
         ig_linear a = {.s = k % 2 ? -extreme / at : extreme / at};
         for (int pass = 0; pass < 2; pass++) {
             ig_linear_pass(&a, x, w, n, levels);

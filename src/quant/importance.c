@@ -60,6 +60,8 @@ static entry *find(const ig_importance *imp, ig_str name)
     return ig_map_get(&imp->names, name, &at) ? &imp->entries[at] : NULL;
 }
 
+bool ig_importance_has(const ig_importance *imp, ig_str name) { return find(imp, name) != NULL; }
+
 /* Doubles the room for entries and their map. */
 static bool grow(ig_importance *imp)
 {

@@ -55,7 +55,7 @@ typedef struct ig_quantize_options {
 typedef struct ig_quantize_report {
     const char *type;                          /* name of the mixture */
     uint64_t bytes_in, bytes_out, n_weights;   /* of tensors; n_weights is their elements */
-    size_t n_tensors, n_fallback, n_unweighed; /* n_unweighed: quantised without importance though a file was given */
+    size_t n_tensors, n_fallback, n_unweighed; /* n_unweighed: matrices of layers that a given importance file lacks */
     size_t n_by_type[IG_DTYPE_MAX];
 } ig_quantize_report;
 

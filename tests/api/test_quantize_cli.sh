@@ -85,9 +85,10 @@ try 0 quantize "$model" /dev/stdin/x Q8_0 || true
 want=1; ok 'a place that is no folder' silent
 
 seeds=$INGLE_SOURCE/fuzz/corpus/importance
-try 0 quantize "$model" q4.gguf Q4_0 --imatrix "$seeds/dense"; ok 'importance of no tensor of the model' tells 'no importance in the file'
+try 1 quantize "$model" new.gguf Q4_0 --imatrix "$seeds/dense"; ok 'importance of another model' says 'is of another model'
+try 0 quantize "$model" q4.gguf Q4_0 --imatrix "$seeds/stories_layer_0"; ok 'importance of some tensors' tells '28 of 47 tensors'
 try 0 "$ingle" show q4.gguf --meta quantize.imatrix.file; ok 'the importance file is named in the result, without its folder' same out - <<END
-dense
+stories_layer_0
 END
 
 # ---- once more
