@@ -37,7 +37,6 @@ typedef struct ig_quantize_step {
     size_t idx, n;         /* tensor idx of n */
     const char *from, *to; /* types */
     const char *wanted;    /* the mixture's type where rows do not fit its block, else NULL */
-    bool weighed;          /* with importance */
     uint64_t done, all;    /* bytes of the input, all tensors together */
 } ig_quantize_step;
 

@@ -453,6 +453,55 @@ static void check_weighed(void)
     free(x);
 }
 
+/* ------------------------------------------------------------------------------------------------ split input */
+
+static ig_status write_part(uint32_t no, const char *name, const float *x, ig_error *err)
+{
+    char path[64];
+    const uint64_t ne[] = {64, 4};
+    ig_gguf_writer *w;
+    snprintf(path, sizeof path, "s-%05u-of-00002.gguf", no + 1);
+    ig_status st = ig_gguf_writer_new(in_dir(path), &w, err);
+    if (st != IG_OK) return st;
+    if (no == 0) ig_gguf_put_str(w, "general.architecture", IG_STR("llama"));
+    ig_gguf_put_u32(w, "split.no", no);
+    ig_gguf_put_u32(w, "split.count", 2);
+    ig_gguf_put_u32(w, "split.tensors.count", 2);
+    ig_gguf_put_tensor(w, ig_str_from(name), IG_F32, 2, ne);
+    st = ig_gguf_begin_data(w, err);
+    if (st == IG_OK) st = ig_gguf_write_data(w, x, 64 * 4 * sizeof *x, err);
+    if (st == IG_OK) st = ig_gguf_commit(w, err);
+    ig_gguf_writer_free(w);
+    return st;
+}
+
+/* Two parts become one file that says nothing of parts. */
+static void check_split(void)
+{
+    float *x = floats(64 * 8);
+    char in[128];
+    ig_error err = {0};
+    ig_format *f = NULL;
+    ig_quantize_report report;
+    snprintf(in, sizeof in, "%s", in_dir("s-00001-of-00002.gguf"));
+    ig_quantize_options o = {.in = in, .out = in_dir("one.gguf"), .type = "Q8_0", .n_threads = 1};
+    ig_status st = write_part(0, "blk.0.a.weight", x, &err);
+    if (st == IG_OK) st = write_part(1, "blk.0.b.weight", x + 64 * 4, &err);
+    if (st == IG_OK) st = ig_quantize_file(&o, &report, &err);
+    if (st == IG_OK) st = ig_format_open(in_dir("one.gguf"), &f, &err);
+    uint8_t want[68];
+    ig_quant_row(IG_Q8_0, x + 64 * 7, NULL, want, 64);
+    const ig_tensor *b = st == IG_OK ? ig_format_tensor(f, "blk.0.b.weight") : NULL;
+    tap_ok(b && ig_format_n_tensors(f) == 2 && !ig_format_meta(f, "split.count") && !ig_format_meta(f, "split.no") &&
+               !memcmp(b->data + 3 * 68, want, 68),
+           "a split model becomes one file %s", err.text);
+    ig_format_close(f);
+    remove(in);
+    remove(in_dir("s-00002-of-00002.gguf"));
+    remove(in_dir("one.gguf"));
+    free(x);
+}
+
 /* ------------------------------------------------------------------------------------------------ failures */
 
 static ig_status quantize(const char *out, ig_error *err)
@@ -526,6 +575,7 @@ int main(void)
     check_older();
     check_hostile();
     check_weighed();
+    check_split();
     check_faults();
     tap_ok(files_in_dir() == 0, "the folder is empty again");
     rmdir(dir);
