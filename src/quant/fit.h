@@ -211,19 +211,23 @@ IG_INLINE ig_linear ig_linear_search(const float *x, const float *w, size_t n, i
     ig_linear best = {.s = extreme / levels.low};
     ig_linear_pass(&best, x, w, n, levels);
     if (!(fabsf(best.s) > 1e-30f)) return best;
-    for (int k = 0; k < n_starts; k++) {
-        float at = levels.low + first + (float)k * step;
-        ig_linear a = {.s = k % 2 ? -extreme / at : extreme / at};
+    float tie = 0; /* of scales that fit equally well the first is taken, so that groups of a super-block agree */
+    for (size_t i = 0; i < n; i++) tie += w[i] * x[i] * x[i];
+    tie *= 1e-9f;
+    /* k = -1 is symmetric, exact for weights of one magnitude and zeros; its sign is the same for all groups. */
+    for (int k = -1; k < n_starts; k++) {
+        const float at = levels.low + first + (float)k * step;
+        ig_linear a = {.s = k < 0 ? fabsf(extreme) / levels.high : k % 2 ? -extreme / at : extreme / at};
         for (int pass = 0; pass < 2; pass++) {
             ig_linear_pass(&a, x, w, n, levels);
-            if (a.err < best.err) best = a;
+            if (a.err + tie < best.err) best = a;
             a = ig_linear_next(&a);
         }
     }
     for (int pass = 0; pass < 4; pass++) {
         ig_linear a = ig_linear_next(&best);
         ig_linear_pass(&a, x, w, n, levels);
-        if (!(a.err < best.err)) break;
+        if (!(a.err + tie < best.err)) break;
         best = a;
     }
     return best;

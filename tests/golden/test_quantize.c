@@ -303,6 +303,23 @@ static void check_bad(void)
     tap_ok(!ig_quant_can(9) && !ig_quant_can(IG_IQ2_XXS) && !ig_quant_can(4000000000u), "types that cannot be written");
 }
 
+/* Weights of one magnitude and zeros lie on the levels of most types: what is left is the rounding of the scale. */
+static void check_ternary(void)
+{
+    static const uint32_t types[] = {IG_Q4_1, IG_Q5_1, IG_Q8_0, IG_Q2_K, IG_Q3_K, IG_Q4_K, IG_Q5_K, IG_Q6_K};
+    float x[COLS], back[COLS];
+    uint8_t blocks[COLS * 2];
+    for (size_t i = 0; i < COLS; i++) x[i] = 0.043f * (float)((int)(next() % 3) - 1);
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        const type_case *c = cases;
+        while (c->type != types[k]) c++;
+        ig_quant_row(c->type, x, NULL, blocks, COLS);
+        decode(c, blocks, back, COLS);
+        double err = relative(x, back, NULL, 1), bound = c->type == IG_Q4_1 || c->type == IG_Q5_1 ? 0.06 : 3e-3;
+        tap_ok(err < bound, "%s: ternary weights, relative error %.2e", c->name, err);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ whole models */
 
 static const struct {
@@ -320,17 +337,20 @@ static ig_status quantize(const char *in, const char *out, const char *type, boo
     return ig_quantize_file(&o, &report, err);
 }
 
-/* Same tensors in the same order with the same types and shapes; with `bytes` also the same data. */
+/* Same tensors, types and shapes; with `bytes` also the same data. */
 static bool same_tensors(const ig_format *a, const ig_format *b, bool bytes)
 {
     if (ig_format_n_tensors(a) != ig_format_n_tensors(b)) return false;
     for (size_t i = 0; i < ig_format_n_tensors(a); i++) {
-        const ig_tensor *s = ig_format_tensor_at(a, i), *t = ig_format_tensor_at(b, i);
-        if (!ig_str_eq(s->name, t->name) || s->type != t->type || memcmp(s->ne, t->ne, sizeof s->ne) != 0) {
-            printf("# %.*s: type %u, reference %.*s: %u\n", IG_STR_ARG(s->name), s->type, IG_STR_ARG(t->name), t->type);
+        const ig_tensor *s = ig_format_tensor_at(a, i);
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", IG_STR_ARG(s->name));
+        const ig_tensor *t = ig_format_tensor(b, name);
+        if (!t || s->type != t->type || memcmp(s->ne, t->ne, sizeof s->ne) != 0 ||
+            (bytes && memcmp(s->data, t->data, (size_t)s->n_bytes) != 0)) {
+            printf("# %s: type %u, reference %u\n", name, s->type, t ? t->type : 0);
             return false;
         }
-        if (bytes && memcmp(s->data, t->data, (size_t)s->n_bytes) != 0) return false;
     }
     return true;
 }
@@ -381,6 +401,26 @@ static void check_models(const char *dir)
     remove(out);
 }
 
+/* The model that ships with the source, against the reference's files of it, byte for byte. */
+static void check_own(const char *dir)
+{
+    static const char *const types[] = {"Q4_0", "q8_0"};
+    for (size_t i = 0; i < 2; i++) {
+        char in[512], want[512], out[512];
+        ig_format *a = NULL, *b = NULL;
+        ig_error err = {0};
+        snprintf(in, sizeof in, "%s/stories260K.gguf", tap_data());
+        snprintf(want, sizeof want, "%s/stories260K.%s.gguf", tap_data(), i ? "q8_0" : "q4_0");
+        snprintf(out, sizeof out, "%s/out.gguf", dir);
+        bool good = quantize(in, out, types[i], false, &err) == IG_OK && ig_format_open(out, &a, &err) == IG_OK &&
+                    ig_format_open(want, &b, &err) == IG_OK && same_tensors(a, b, true);
+        tap_ok(good, "stories260K as %s: every byte of every tensor %s", types[i], err.text);
+        ig_format_close(a);
+        ig_format_close(b);
+        remove(out);
+    }
+}
+
 int main(void)
 {
     char dir[] = "/tmp/quantize-XXXXXX";
@@ -393,7 +433,10 @@ int main(void)
     }
     for (int k = 0; k < N_CASES; k++) check_any(&cases[k]);
     check_bad();
-    if (mkdtemp(dir)) check_models(dir);
+    check_ternary();
+    if (!mkdtemp(dir)) abort();
+    check_own(dir);
+    check_models(dir);
     rmdir(dir);
     free(source);
     free(importance);
