@@ -168,7 +168,7 @@ const cli_verb cli_verbs[] = {
      "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
      "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over. Types "
      "that end in S, M or L, and Q2_K and the IQ types, are mixtures: tensors that matter more get more bits. Norms, "
-     "routers and other small tensors stay F32.\n\n"
+     "routers and other small tensors stay F32. MXFP4_MOE takes MXFP4 for experts and Q8_0 for all else.\n\n"
      "The model is read and written in a stream, so it may be larger than memory. OUT appears only when it is whole; "
      "an "
      "older OUT is replaced. Where the rows of a tensor do not fit the blocks of its type, another type is taken and a "

@@ -16,7 +16,7 @@
 #include "base/os.h"
 
 enum { ENTRIES_MAX = 1 << 20, NAME_BYTES_MAX = 4096, MATRICES_MAX = 1 << 16 };
-#define WEIGHT_MIN 1e-6f
+#define WEIGHT_MIN 1e-3 /* of the mean: a column that the text never touched still counts a little */
 
 typedef struct entry {
     ig_str name;           /* in the arena */
@@ -368,12 +368,13 @@ ig_status ig_importance_prepare(const ig_importance *imp, const ig_tensor *t, ui
                        IG_STR_ARG(t->name), e->n, n);
     const uint64_t at = e->n == n ? 0 : matrix;
     const double *sums = e->sums + at * n, count = e->counts[e->n_counts == n_matrices ? at : 0];
-    double max = 0;
-    for (uint64_t i = 0; i < n; i++)
+    double max = 0, all = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        all += sums[i];
         if (sums[i] > max) max = sums[i];
-    for (uint64_t i = 0; i < n; i++) { /* the count is the same for a whole row of sums: it cancels */
-        float v = count > 0 && max > 0 ? (float)(sums[i] / max) : 1;
-        w[i] = v > WEIGHT_MIN ? v : WEIGHT_MIN;
     }
+    const double least = WEIGHT_MIN * all / (double)n;
+    for (uint64_t i = 0; i < n; i++) /* the count is the same for a whole row of sums: it cancels */
+        w[i] = count > 0 && max > 0 ? (float)((sums[i] > least ? sums[i] : least) / max) : 1;
     return IG_OK;
 }

@@ -43,8 +43,8 @@ ig_str ig_importance_dataset(const ig_importance *imp);
 
 bool ig_importance_has(const ig_importance *imp, ig_str name);
 /* Weights w [ne[0]] for matrix `matrix` (0 .. ne[2] * ne[3] - 1) of tensor t: the means, divided by the largest, at
- * least 1e-6; all 1 for an expert that no token reached. *found false, w untouched: no data for t. BAD_INPUT: shapes
- * differ. */
+ * least a thousandth of their mean; all 1 for an expert that no token reached. *found false, w untouched: no data for
+ * t. BAD_INPUT: shapes differ. */
 ig_status ig_importance_prepare(const ig_importance *imp, const ig_tensor *t, uint64_t matrix, float *w, bool *found,
                                 ig_error *err);
 
