@@ -108,6 +108,15 @@ static const cli_flag bench_flags[] = {
     JSON,
 };
 
+static const cli_flag quantize_flags[] = {
+    {"imatrix", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "importance data of the model: weights that matter more are kept more exactly"},
+    {"requantize", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "convert tensors that are quantised already, too (each time something is lost)"},
+    THREADS,
+    JSON,
+};
+
 static const cli_flag help_flags[] = {
     {"man", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print the manual page as roff"},
 };
@@ -159,6 +168,18 @@ const cli_verb cli_verbs[] = {
      "ingle bench model.gguf\n"
      "ingle bench model.gguf --threads 4 --streams 8 --json",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
+    {"quantize", "IN OUT TYPE", "make a model file smaller",
+     "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
+     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over. Types "
+     "that end in S, M or L, and Q2_K and the IQ types, are mixtures: tensors that matter more get more bits. Norms, "
+     "routers and other small tensors stay F32. MXFP4_MOE takes MXFP4 for experts and Q8_0 for all else.\n\n"
+     "The model is read and written in a stream, so it may be larger than memory. OUT appears only when it is whole; "
+     "an "
+     "older OUT is replaced. Where the rows of a tensor do not fit the blocks of its type, another type is taken and a "
+     "line on standard error says so.",
+     "ingle quantize model-f16.gguf model-q4.gguf Q4_K_M\n"
+     "ingle quantize model-f16.gguf model-iq4.gguf IQ4_XS --imatrix model.imatrix.gguf",
+     quantize_flags, LEN(quantize_flags), 3, 3, "@file", cli_quantize},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -90,4 +90,6 @@ void ig_meta_strings(const ig_meta *m, ig_str *out);
 /* Like ig_format_u32 for a key that may be one number or an array of n numbers: fills out[n]. */
 ig_status ig_format_u32s(const ig_format *f, const char *key, bool required, uint32_t *out, size_t n, ig_error *err);
 
+#include "format/gguf_write.h" /* the writer, part of this face */
+
 #endif
