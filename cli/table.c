@@ -95,6 +95,18 @@ static const cli_flag eval_flags[] = {
     JSON,
 };
 
+static const cli_flag embed_flags[] = {
+    {"tokens", 0, CLI_LIST, "IDS", 0, 0, NULL, "token ids separated by commas instead of a text; may be given again"},
+    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "read FILE, byte for byte"},
+    {"lines", 0, CLI_SWITCH, NULL, 0, 0, NULL, "every line of the file or of standard input is a text"},
+    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none",
+     "from tokens to one vector; none prints one for every token (default: as the model says)"},
+    {"normalize", 0, CLI_SWITCH, NULL, 0, 0, NULL, "scale every vector to length 1"},
+    THREADS,
+    KV("f32"),
+    JSON,
+};
+
 static const cli_flag bench_flags[] = {
     {"prompt", 0, CLI_COUNT, "N", 1, 16777216, NULL,
      "tokens of the prompt (default: 512, or half the trained context)"},
@@ -159,6 +171,14 @@ const cli_verb cli_verbs[] = {
      "ingle eval model.gguf --tokens 1,403,407 --logits out.f32\n"
      "ingle eval model.gguf --text book.txt --window 128",
      eval_flags, LEN(eval_flags), 1, 1, "@file", cli_eval},
+    {"embed", "MODEL [TEXT...]", "turn texts into vectors",
+     "Prints the embedding of every TEXT, of --file FILE or of standard input, one line of numbers each. Encoder models "
+     "read a text at once; of decoders the last token's state is taken, unless the model says otherwise. A text's vector "
+     "does not depend on the texts beside it.\n\n"
+     "With --json: {\"embedding\": [...]}, for several texts and for --pooling none {\"embeddings\": [[...], ...]}.",
+     "ingle embed model.gguf \"a cat on a mat\" --normalize\n"
+     "ingle embed model.gguf --file pages.txt --lines --json",
+     embed_flags, LEN(embed_flags), 1, CLI_ARGS_MAX, "@file", cli_embed},
     {"bench", "MODEL", "measure speed",
      "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share "
      "of "

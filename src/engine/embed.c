@@ -9,9 +9,10 @@ ingle_pooling ig_default_pooling(const ingle_model *m)
     static const ingle_pooling kinds[] = {[IG_POOLING_NONE] = INGLE_POOLING_NONE,
                                           [IG_POOLING_MEAN] = INGLE_POOLING_MEAN,
                                           [IG_POOLING_CLS] = INGLE_POOLING_CLS,
-                                          [IG_POOLING_LAST] = INGLE_POOLING_LAST,
-                                          [IG_POOLING_RANK] = INGLE_POOLING_CLS};
-    return kinds[ig_model_hparams(m->net)->pooling];
+                                          [IG_POOLING_LAST] = INGLE_POOLING_LAST};
+    const ig_hparams *hp = ig_model_hparams(m->net);
+    if (hp->pooling == IG_POOLING_RANK) return hp->causal ? INGLE_POOLING_LAST : INGLE_POOLING_CLS;
+    return kinds[hp->pooling];
 }
 
 typedef struct text {

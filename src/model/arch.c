@@ -7,7 +7,7 @@
 /* Rows of one name: the first whose n_layers and n_experts fit. Sorted by family. */
 static const ig_arch rows[] = {
     /* LLaMA and its nearest kin */
-    {.name = "llama", .families = "LLaMA 1 to 3, Mistral 7B, Mixtral, Yi, SmolLM 1 and 2, TinyLlama", LLAMA_ROPE},
+    {.name = "llama", .families = "LLaMA 1 to 3, Mistral 7B, Mixtral, Yi, SmolLM 1 and 2, TinyLlama", LLAMA_ROPE, .window_every = 1},
     {.name = "mistral3",
      .families = "Mistral Small 3, Ministral 3",
      .rope = IG_ROPE_NORM,
@@ -272,6 +272,7 @@ static const ig_arch rows[] = {
     {.name = "phi3",
      .families = "Phi 3, 3.5 and 4",
      .rope = IG_ROPE_NEOX,
+     .window_every = 1,
      .parts = PART(FUSED_GATE_UP)},
     {.name = "phimoe", .families = "Phi 3.5 with experts", .rope = IG_ROPE_NEOX},
     {.name = "stablelm",

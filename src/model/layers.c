@@ -93,13 +93,17 @@ static ig_ffn_kind choose_ffn(const ig_model *m, const ig_layer *w)
     return m->hp.n_experts && router ? IG_FFN_EXPERTS : IG_FFN_DENSE;
 }
 
+static ig_status check_counts(const ig_reader *r, const ig_layer *w)
+{
+    if (w->n_heads && w->n_heads_kv) return IG_OK;
+    return ig_fail(r->err, IG_BAD_INPUT, 0, "%s: %s.attention.%s is 0 for layer %u, expected 1 to %d",
+                   ig_format_path(r->f), r->arch->name, w->n_heads ? "head_count_kv" : "head_count", w->index,
+                   IG_HEADS_MAX);
+}
+
 static ig_status check_heads(const ig_reader *r, const ig_layer *w)
 {
     const char *path = ig_format_path(r->f), *a = r->arch->name;
-    if (w->n_heads == 0 || w->n_heads_kv == 0)
-        return ig_fail(r->err, IG_BAD_INPUT, 0,
-                       "%s: layer %u of %s has %u query and %u key heads, expected at least 1 of each", path, w->index,
-                       a, w->n_heads, w->n_heads_kv);
     if (w->n_heads % w->n_heads_kv)
         return ig_fail(r->err, IG_BAD_INPUT, 0,
                        "%s: %s.attention.head_count_kv is %u, expected a divisor of attention.head_count %u", path, a,
@@ -206,6 +210,7 @@ static ig_status init_layer(const ig_reader *r, ig_model *m, const lists *l, ig_
                        ig_format_path(r->f), r->arch->name, IG_FF_MAX);
     if (!w->attention) return IG_OK;
     w->n_heads_kv = l->heads_kv[i];
+    IG_TRY(check_counts(r, w));
     w->window = l->windowed[i] ? window : 0;
     IG_TRY(read_head_sizes(r, m, w));
     IG_TRY(read_rotation(r, m, w));

@@ -258,22 +258,47 @@ static void plan_embedding(ig_builder *b)
     if (m->n_ropes) ig_emit(b, (ig_op){.kind = IG_OP_ANGLES});
 }
 
+/* An operation on the wanted rows that embeddings alone need. */
+static ig_op *emit_embed(ig_builder *b, ig_op op)
+{
+    op.wanted = true;
+    op.when = IG_WHEN_EMBED;
+    return ig_emit(b, op);
+}
+
+static ig_view embed_linear(ig_builder *b, ig_view in, const ig_mat *mat, ig_view out)
+{
+    if (!ig_mat_here(mat)) return in;
+    emit_linear(b, in, &(ig_out){mat, out}, 1, true)->when = IG_WHEN_EMBED;
+    b->m->hp.n_embd_out = mat->n_out;
+    return out;
+}
+
+/* Embedding rows: the final hidden state, through the projections of an embedding model, or through the classifier of
+ * a reranking model (a dense layer with tanh where the file has one, then a row for every class). */
+static void plan_embedding_rows(ig_builder *b, ig_view s)
+{
+    ig_model *m = b->m;
+    ig_view at = embed_linear(b, s, &m->dense_2, IG_VIEW(E, 0));
+    at = embed_linear(b, at, &m->dense_3, IG_VIEW(E, m->dense_2.n_out));
+    if (m->hp.pooling == IG_POOLING_RANK) {
+        at = embed_linear(b, at, &m->cls, IG_VIEW(E, 0));
+        if (ig_mat_here(&m->cls)) emit_embed(b, (ig_op){.kind = IG_OP_TANH, .in = at, .n = m->cls.n_out});
+        at = embed_linear(b, at, &m->cls_out, IG_VIEW(E, m->cls.n_out));
+    }
+    ig_view out = ig_use(b, IG_VIEW(VECTORS, 0), m->hp.n_embd_out);
+    emit_embed(b, (ig_op){.kind = IG_OP_COPY, .in = at, .out = out, .n = m->hp.n_embd_out});
+}
+
 /* What follows the last layer: rows that are wanted, final norm, then logits or embeddings. */
 void ig_plan_head(ig_builder *b, ig_view x)
 {
     ig_model *m = b->m;
     uint32_t d = m->hp.n_embd;
-    ig_view s = ig_use(b, IG_VIEW(S, 0), d), e = IG_VIEW(E, 0), logits = IG_VIEW(LOGITS, 0);
+    ig_view s = ig_use(b, IG_VIEW(S, 0), d), logits = IG_VIEW(LOGITS, 0);
     ig_emit(b, (ig_op){.kind = IG_OP_SELECT, .in = x, .out = s, .n = d, .wanted = true});
     if (m->arch->block != IG_BLOCK_POST_NORM) ig_emit_norm(b, s, s, &m->output_norm, d)->wanted = true;
-    if (ig_mat_here(&m->dense_2)) {
-        emit_linear(b, s, &(ig_out){&m->dense_2, e}, 1, true)->when = IG_WHEN_EMBED;
-        m->hp.n_embd_out = m->dense_2.n_out;
-    }
-    if (ig_mat_here(&m->dense_3)) {
-        emit_linear(b, e, &(ig_out){&m->dense_3, s}, 1, true)->when = IG_WHEN_EMBED;
-        m->hp.n_embd_out = m->dense_3.n_out;
-    }
+    plan_embedding_rows(b, s);
     if (!m->hp.has_logits) return;
     ig_op *op = emit_linear(b, s, &(ig_out){&m->output, logits}, 1, true);
     op->when = IG_WHEN_LOGITS;

@@ -110,7 +110,8 @@ typedef enum ig_slot {
     IG_SLOT_P,   /* per-layer inputs */
     IG_SLOT_F,   /* streams, first values */
     IG_SLOT_S,   /* residual rows whose output is wanted */
-    IG_SLOT_E,   /* embedding rows after their projections */
+    IG_SLOT_E,   /* embedding rows between their projections */
+    IG_SLOT_VECTORS,
     IG_SLOT_LOGITS,
     IG_SLOT_COUNT
 } ig_slot;

@@ -47,7 +47,7 @@ uint64_t ig_model_kv_bytes(const ig_model *m, ig_kv kv, uint64_t n_ctx, uint32_t
 
 static size_t slot_bytes(const ig_model *m, ig_slot s, uint32_t n_batch, uint32_t n_logits)
 {
-    size_t rows = s == IG_SLOT_S || s == IG_SLOT_E || s == IG_SLOT_LOGITS ? n_logits : n_batch;
+    size_t rows = s >= IG_SLOT_S ? n_logits : n_batch;
     return rows * m->slot_width[s] * sizeof(float);
 }
 
@@ -60,7 +60,7 @@ uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t 
                                   uint64_t n_ctx)
 {
     uint64_t sum = ig_routing_bytes(m, n_batch, n_threads);
-    for (int s = 0; s < IG_SLOT_LOGITS; s++) sum += slot_bytes(m, (ig_slot)s, n_batch, n_logits);
+    for (int s = 0; s < IG_SLOT_VECTORS; s++) sum += slot_bytes(m, (ig_slot)s, n_batch, n_logits);
     for (int p = 0; p < IG_PACK_COUNT; p++) sum += (uint64_t)n_batch * m->pack_bytes[p];
     sum += (uint64_t)n_batch * (m->angles_width * sizeof(float) + sizeof(ig_row) + sizeof(ig_item) + sizeof(ig_tile));
     sum += (uint64_t)n_batch * m->mask_groups * mask_row_bytes(m, n_ctx);

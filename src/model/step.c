@@ -107,12 +107,6 @@ static void advance(ig_run *run, ig_seq *seq, uint32_t n)
     if (run->page_bytes[1]) ig_seq_slide(run, seq);
 }
 
-static ig_slot output_slot(const ig_run *run)
-{
-    if (!run->opt.embed) return IG_SLOT_LOGITS;
-    return ig_mat_here(&run->m->dense_2) && !ig_mat_here(&run->m->dense_3) ? IG_SLOT_E : IG_SLOT_S;
-}
-
 ig_status ig_step(ig_run *run, ig_step_item *items, size_t n_items, ig_error *err)
 {
     if (!run->opt.embed && !run->m->hp.has_logits)
@@ -128,7 +122,7 @@ ig_status ig_step(ig_run *run, ig_step_item *items, size_t n_items, ig_error *er
     run_ops(run, &run->m->ops);
     uint32_t row = 0;
     for (size_t i = 0; i < n_items; i++) {
-        items[i].logits = item_rows(&items[i]) ? ig_row_at(run, (ig_view){output_slot(run), 0}, row) : NULL;
+        items[i].logits = item_rows(&items[i]) ? ig_row_at(run, (ig_view){run->opt.embed ? IG_SLOT_VECTORS : IG_SLOT_LOGITS, 0}, row) : NULL;
         row += item_rows(&items[i]);
         advance(run, items[i].seq, items[i].n);
     }
