@@ -107,6 +107,15 @@ static const cli_flag embed_flags[] = {
     JSON,
 };
 
+static const cli_flag imatrix_flags[] = {
+    {"text", 0, CLI_FILE, "FILE", 0, 0, NULL, "the text to read, of the kind that the model will meet"},
+    {"out", 'o', CLI_FILE, "FILE", 0, 0, NULL, "file to write (default: imatrix.gguf)"},
+    {"window", 0, CLI_COUNT, "N", 4, 16777216, NULL,
+     "tokens of one window (default: 512, at most the trained context)"},
+    {"windows", 0, CLI_COUNT, "N", 1, 16777216, NULL, "stop after N windows (default: the whole text)"},
+    THREADS,
+};
+
 static const cli_flag bench_flags[] = {
     {"prompt", 0, CLI_COUNT, "N", 1, 16777216, NULL,
      "tokens of the prompt (default: 512, or half the trained context)"},
@@ -200,6 +209,12 @@ const cli_verb cli_verbs[] = {
      "ingle quantize model-f16.gguf model-q4.gguf Q4_K_M\n"
      "ingle quantize model-f16.gguf model-iq4.gguf IQ4_XS --imatrix model.imatrix.gguf",
      quantize_flags, LEN(quantize_flags), 3, 3, "@file", cli_quantize},
+    {"imatrix", "MODEL", "measure which weights matter",
+     "Runs the text of --text through the model in windows that do not overlap and writes for every matrix how large the "
+     "activations are that meet each of its columns. ingle quantize --imatrix uses the file to spend precision where it "
+     "counts. The model should be the unquantised one.",
+     "ingle imatrix model-f16.gguf --text sample.txt -o model.imatrix.gguf",
+     imatrix_flags, LEN(imatrix_flags), 1, 1, "@file", cli_imatrix},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

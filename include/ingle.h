@@ -213,6 +213,12 @@ INGLE_API ingle_status ingle_session_encode(ingle_session *session, const int32_
 INGLE_API ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32_t n_discard,
                                            ingle_error *err);
 
+/* Called during a step for every product with a weight matrix: matrix `matrix` of the n_matrices of tensor `tensor` meets
+ * rows x [n_rows, n], stride floats apart. For importance data; fn NULL ends it. From the thread that steps. */
+typedef void (*ingle_observe_fn)(void *user, const char *tensor, size_t n_matrices, size_t matrix, const float *x,
+                                 size_t stride, size_t n_rows, size_t n);
+INGLE_API void ingle_engine_observe(ingle_engine *engine, ingle_observe_fn fn, void *user);
+
 typedef struct ingle_embed_item {
     const int32_t *tokens; /* n_tokens ids */
     uint32_t n_tokens;     /* >= 1, at most the engine's context */
