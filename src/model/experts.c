@@ -36,12 +36,18 @@ static size_t hidden_bytes(const ig_model *m)
     return most;
 }
 
+/* Bytes of a gathered input in a form, 0 where no expert wants it. */
+static size_t input_bytes(const ig_model *m, ig_pack form)
+{
+    return m->input_pack_mask & 1u << form ? form_bytes(m, form, m->hp.n_embd) : 0;
+}
+
 uint64_t ig_routing_bytes(const ig_model *m, uint32_t n_batch, unsigned n_threads)
 {
     uint64_t n = (uint64_t)n_batch * m->hp.n_experts_used, e = m->hp.n_experts;
     if (e == 0 || m->ff_most == 0) return 0;
-    uint64_t each = 12 + hidden_bytes(m) + (2ull * m->ff_most + 2ull * m->hp.n_embd) * sizeof(float);
-    for (int p = 1; p < IG_PACK_COUNT; p++) each += m->pack_bytes[p];
+    uint64_t each = 12 + hidden_bytes(m) + (2ull * m->ff_most + m->hp.n_embd) * sizeof(float);
+    for (int p = 0; p < IG_PACK_COUNT; p++) each += input_bytes(m, (ig_pack)p);
     return n * each + e * (8 + 9ull * n_threads);
 }
 
@@ -52,8 +58,7 @@ bool ig_routing_init(ig_run *run)
     size_t n = (size_t)run->opt.n_batch * m->hp.n_experts_used, e = m->hp.n_experts;
     if (e == 0 || m->ff_most == 0) return true;
     for (int p = 0; p < IG_PACK_COUNT; p++) {
-        size_t bytes = p == IG_PACK_F32 ? m->hp.n_embd * sizeof(float) : m->pack_bytes[p];
-        r->in[p] = ig_arena_alloc(&run->arena, n, bytes ? bytes : 1);
+        r->in[p] = ig_arena_alloc(&run->arena, n, input_bytes(m, (ig_pack)p) + 1);
         if (!r->in[p]) return false;
     }
     r->expert = ig_arena_alloc(&run->arena, n, sizeof *r->expert);
