@@ -43,6 +43,13 @@ typedef struct ig_vocab ig_vocab;
  * or pre-tokenizer not known: names it and lists what is), NO_MEMORY. Immutable afterwards; any number of threads may
  * use it. */
 ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err);
+/* The same from Hugging Face's files: tokenizer.json, and tokenizer_config.json (NULL and 0: none) for the beginning
+ * and end tokens and the clean-up of spaces. Nothing is borrowed. What the tokenizer does is done as the file says; a
+ * component that is not known is UNSUPPORTED and named. `truncation` and `padding` are settings for batches of texts
+ * and are not applied. IG_TOKENIZE_PARSE: tokens marked special are found in a text; other added tokens always are.
+ * Errors: as above, and TOO_LARGE. */
+ig_status ig_vocab_from_json(const char *json, size_t n, const char *config, size_t n_config, ig_vocab **out,
+                             ig_error *err);
 void ig_vocab_free(ig_vocab *v);
 size_t ig_vocab_size(const ig_vocab *v);
 size_t ig_vocab_bytes(const ig_vocab *v); /* memory of the tables */
@@ -52,7 +59,9 @@ typedef struct ig_ids { /* growing array of ids; zero-initialised is empty */
     int32_t *ptr;       /* owned, ig_free */
     size_t len, cap;
 } ig_ids;
-/* Appends the ids of text (any bytes). Linear in n, except an n log n term inside one piece. Errors: NO_MEMORY. */
+/* Appends the ids of text (any bytes). Linear in n, except an n log n term inside one piece, and a regular expression
+ * of a tokenizer.json that has no hand-written scanner. Errors: NO_MEMORY, TOO_LARGE (such an expression over its
+ * limits, or a text that is too long). */
 ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
 
 /* Bytes of one token as it stands inside a text (space marker and byte tokens decoded); empty for control tokens unless

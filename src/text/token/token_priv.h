@@ -8,7 +8,8 @@
 
 #define IG_MARKER "\xE2\x96\x81" /* U+2581, a space in SPM and raw BPE pieces, the start of a word in WordPiece */
 
-typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM } ig_vocab_kind;
+typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM, IG_VOCAB_HF } ig_vocab_kind;
+typedef struct ig_hf ig_hf; /* hf.h */
 
 typedef struct ig_merge { /* slot of an open-addressing table */
     int32_t left, right;  /* left -1: empty */
@@ -52,6 +53,7 @@ struct ig_vocab {
     uint8_t *ends;  /* [n] 1: ends a generation */
     size_t longest; /* bytes of the longest token */
     size_t bytes;   /* memory of all this */
+    ig_hf *hf;      /* IG_VOCAB_HF: the pipeline of its tokenizer.json, owned */
 };
 
 /* A pair of neighbours that may be joined. */
@@ -83,7 +85,13 @@ bool ig_ids_add(ig_ids *ids, int32_t id);
 bool ig_texts_init(ig_vocab *v);                      /* for v->n tokens */
 void ig_texts_add(ig_vocab *v, uint32_t id);          /* the first of several with one text stays */
 int32_t ig_texts_get(const ig_vocab *v, ig_str text); /* -1: no token */
-ig_status ig_merges_read(ig_vocab *v, const ig_str *merges, size_t n, ig_error *err);
+typedef struct ig_merge_list {
+    const ig_str *left, *right; /* [n] by rank; right NULL: left holds "left right" */
+    size_t n;
+    size_t cut;  /* bytes that the right half loses when it is joined (##) */
+    bool strict; /* a joined text that is no token is an error */
+} ig_merge_list;
+ig_status ig_merges_read(ig_vocab *v, const ig_merge_list *list, ig_error *err);
 ig_status ig_special_index(ig_vocab *v, ig_error *err);
 
 typedef struct ig_mark { /* a special token in a text */
@@ -105,6 +113,16 @@ const ig_merge *ig_vocab_merge(const ig_vocab *v, int32_t left, int32_t right);
 bool ig_spm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
 bool ig_bpe_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
 bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
+/* BPE: joins the symbols 0..count-1 of w as the merges say; what is left is walked by `next` from symbol 0. */
+bool ig_bpe_join(const ig_vocab *v, ig_work *w, int32_t count);
+/* The id of a whole piece, or -1. */
+int32_t ig_bpe_whole(const ig_vocab *v, const char *piece, size_t n);
+void ig_work_fini(ig_work *w);
+
+/* Marker inside a token, behind something that is no marker. */
+bool ig_marker_inside(ig_str t);
+/* Name i of the tokens that end a turn or a text, NULL past the end; *turn: a turn. */
+const char *ig_end_name(size_t i, bool *turn);
 
 /* GPT-2's byte alphabet: the character that stands for a byte; the byte of a character, or -1. */
 uint32_t ig_byte_to_char(uint8_t byte);

@@ -2,7 +2,7 @@
  * two open-addressing tables (text -> id, pair of ids -> merge), because a 128k vocabulary is built at every start. */
 #include "base/sort.h"
 #include "base/utf8.h"
-#include "text/token/token_priv.h"
+#include "text/token/hf.h"
 
 #include <math.h>
 
@@ -92,7 +92,7 @@ static ig_status check_token(const ig_vocab_spec *spec, size_t id, ig_error *err
     return IG_OK;
 }
 
-static bool marker_inside(ig_str t)
+bool ig_marker_inside(ig_str t)
 {
     size_t at = 0;
     while (t.len - at >= 3 && !memcmp(t.ptr + at, IG_MARKER, 3)) at += 3;
@@ -120,7 +120,7 @@ static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *e
         v->types[i] = (uint8_t)(spec->types && spec->types[i] ? spec->types[i] : IG_TOKEN_NORMAL);
         if (v->scores && spec->scores) v->scores[i] = spec->scores[i];
         if (v->tokens[i].len > v->longest) v->longest = v->tokens[i].len;
-        if (v->words && marker_inside(v->tokens[i])) v->words = false;
+        if (v->words && ig_marker_inside(v->tokens[i])) v->words = false;
         /* A text with a NUL is never looked up: the reference holds C strings and does not find it either. */
         if (memchr(v->tokens[i].ptr, 0, v->tokens[i].len))
             v->has_twins = true;
@@ -237,6 +237,14 @@ static const char *const gap_marks[] = {"<|fim_prefix|>",
                                         "<reponame>",
                                         "<|file_sep|>"};
 
+const char *ig_end_name(size_t i, bool *turn)
+{
+    size_t n = sizeof turn_ends / sizeof *turn_ends;
+    *turn = i < n;
+    if (*turn) return turn_ends[i];
+    return i - n < sizeof other_ends / sizeof *other_ends ? other_ends[i - n] : NULL;
+}
+
 static int32_t mark_control(ig_vocab *v, const char *name, bool end)
 {
     int32_t id = ig_texts_get(v, ig_str_from(name));
@@ -280,7 +288,8 @@ static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
     IG_TRY(read_tokens(v, spec, err));
     IG_TRY(read_ids(v, spec, err));
     find_bytes(v);
-    if (v->kind == IG_VOCAB_BPE) IG_TRY(ig_merges_read(v, spec->merges, spec->n_merges, err));
+    ig_merge_list merges = {.left = spec->merges, .n = spec->n_merges};
+    if (v->kind == IG_VOCAB_BPE) IG_TRY(ig_merges_read(v, &merges, err));
     read_flags(v, spec);
     find_control(v);
     IG_TRY(ig_special_index(v, err));
@@ -307,6 +316,7 @@ ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err)
 void ig_vocab_free(ig_vocab *v)
 {
     if (!v) return;
+    ig_hf_free(v->hf);
     ig_free(v->tokens);
     ig_free(v->scores);
     ig_free(v->types);

@@ -1,0 +1,358 @@
+/* tokenizer.json: the whole of it. Reads the file into a vocabulary and runs a text through its pipeline. The parser is
+ * jansson's; nesting and the number of values are bounded before it sees the text, so that its stack and memory are. */
+#include "text/token/hf.h"
+
+enum {
+    JSON_BYTES_MAX = 256 << 20,
+    JSON_DEPTH_MAX = 32,
+    JSON_VALUES_MAX = 12 << 20,
+    ADDED_MAX = 1 << 17,
+    ADDED_BYTES_MAX = 1024,
+    GROWTH_MAX = 16, /* a text may become this many times longer on its way */
+    CACHE_FROM = 512 /* bytes of a text that is worth a cache */
+};
+
+/* ------------------------------------------------------------------------------------------------ reading */
+
+/* Counts brackets and commas outside of strings. */
+static ig_status check_shape(const char *name, const char *json, size_t n, ig_error *err)
+{
+    size_t depth = 0, values = 0;
+    bool in_string = false;
+    if (n > JSON_BYTES_MAX)
+        return ig_fail(err, IG_TOO_LARGE, 0, "%s has %zu bytes, expected at most %d", name, n, JSON_BYTES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        char c = json[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+            continue;
+        }
+        if (c == '"') in_string = true;
+        if (c == '{' || c == '[') depth++;
+        if ((c == '}' || c == ']') && depth) depth--;
+        if (c == ',' || c == '{' || c == '[') values++;
+        if (depth > JSON_DEPTH_MAX)
+            return ig_fail(err, IG_BAD_INPUT, i, "%s: nested more than %d deep at byte %zu", name, JSON_DEPTH_MAX, i);
+        if (values > JSON_VALUES_MAX)
+            return ig_fail(err, IG_TOO_LARGE, i, "%s has more than %d values", name, JSON_VALUES_MAX);
+    }
+    return IG_OK;
+}
+
+static ig_status parse(const char *name, const char *json, size_t n, json_t **out, ig_error *err)
+{
+    json_error_t e;
+    IG_TRY(check_shape(name, json, n, err));
+    *out = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    if (!*out)
+        return ig_fail(err, IG_BAD_INPUT, (uint64_t)(e.position < 0 ? 0 : e.position), "%s: line %d, column %d: %s",
+                       name, e.line, e.column, e.text);
+    if (json_is_object(*out)) return IG_OK;
+    return ig_fail(err, IG_BAD_INPUT, 0, "%s: expected an object", name);
+}
+
+static ig_status read_added_one(ig_vocab *v, const json_t *o, ig_added *a, ig_error *err)
+{
+    static const char where[] = "added_tokens";
+    size_t id = 0;
+    IG_TRY(ig_json_str(o, where, "content", true, &v->hf->arena, &a->text, err));
+    IG_TRY(ig_json_size(o, where, "id", true, v->n - 1, &id, err));
+    IG_TRY(ig_json_bool(o, where, "special", &a->special, err));
+    a->normalized = !a->special;
+    IG_TRY(ig_json_bool(o, where, "single_word", &a->single_word, err));
+    IG_TRY(ig_json_bool(o, where, "lstrip", &a->lstrip, err));
+    IG_TRY(ig_json_bool(o, where, "rstrip", &a->rstrip, err));
+    IG_TRY(ig_json_bool(o, where, "normalized", &a->normalized, err));
+    if (a->text.len == 0 || a->text.len > ADDED_BYTES_MAX)
+        return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.json: added token %zu has %zu bytes, expected 1 to %d", id,
+                       a->text.len, ADDED_BYTES_MAX);
+    int32_t own = ig_texts_get(v, a->text); /* a text that the model knows keeps the model's id */
+    a->id = own >= 0 ? own : (int32_t)id;
+    if (own < 0 && v->types[id] != IG_TOKEN_UNUSED && !ig_str_eq(v->tokens[id], a->text))
+        return ig_fail(err, IG_BAD_INPUT, id,
+                       "tokenizer.json: the added token \"%.*s\" and \"%.*s\" have the same id %zu",
+                       IG_STR_ARG(a->text), IG_STR_ARG(v->tokens[id]), id);
+    v->tokens[a->id] = a->text;
+    v->types[a->id] = a->special ? IG_TOKEN_CONTROL : IG_TOKEN_USER;
+    v->hf->is_added[a->id] = 1;
+    return IG_OK;
+}
+
+/* What is looked for behind the normalizer has been through it, too. */
+static ig_status normalize_added(ig_vocab *v, ig_error *err)
+{
+    ig_hf_work w;
+    ig_status st = IG_OK;
+    ig_hf_work_init(&w, ADDED_BYTES_MAX);
+    for (size_t i = 0; st == IG_OK && i < v->hf->n_added; i++) {
+        ig_added *a = &v->hf->added[i];
+        ig_str out = a->text;
+        if (a->normalized) st = ig_hf_normalize(v->hf, &w, a->text, &out, err);
+        const char *copy =
+            st == IG_OK && out.ptr != a->text.ptr ? ig_arena_copy(&v->hf->arena, out.ptr, out.len) : out.ptr;
+        if (!copy) st = ig_hf_no_memory(err);
+        a->pattern = (ig_str){copy, out.len};
+    }
+    ig_hf_work_fini(&w);
+    return st;
+}
+
+static ig_status read_added(ig_vocab *v, const json_t *list, ig_error *err)
+{
+    ig_hf *hf = v->hf;
+    size_t n = json_array_size(list);
+    if (n > ADDED_MAX)
+        return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are %zu added tokens, expected at most %d", n,
+                       ADDED_MAX);
+    hf->added = ig_calloc(n + 1, sizeof *hf->added);
+    if (!hf->added) return ig_hf_no_memory(err);
+    for (hf->n_added = 0; hf->n_added < n; hf->n_added++)
+        IG_TRY(read_added_one(v, json_array_get(list, hf->n_added), &hf->added[hf->n_added], err));
+    IG_TRY(normalize_added(v, err));
+    IG_TRY(ig_finder_init(&hf->raw, hf->added, n, false, err));
+    return ig_finder_init(&hf->normalized, hf->added, n, true, err);
+}
+
+static ig_status optional(ig_vocab *v, const json_t *root, const char *key, ig_hf_component_fn read, ig_error *err)
+{
+    const json_t *o = json_object_get(root, key);
+    if (!o || json_is_null(o)) return IG_OK;
+    if (json_is_object(o)) return read(v, o, err);
+    return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: \"%s\" is neither an object nor null", key);
+}
+
+/* The id of a special token that the configuration names: "text" or {"content": "text"}. */
+static int32_t named_id(const ig_vocab *v, const json_t *config, const char *key)
+{
+    const json_t *o = json_object_get(config, key);
+    const char *text = json_string_value(json_is_object(o) ? json_object_get(o, "content") : o);
+    for (size_t i = 0; text && i < v->hf->n_added; i++)
+        if (ig_str_is(v->hf->added[i].text, text)) return v->hf->added[i].id;
+    return text ? ig_texts_get(v, ig_str_from(text)) : -1;
+}
+
+static void find_ends(ig_vocab *v)
+{
+    bool turn;
+    const char *name;
+    for (size_t k = 0; (name = ig_end_name(k, &turn)) != NULL; k++) {
+        for (size_t i = 0; i < v->hf->n_added; i++) {
+            int32_t id = v->hf->added[i].id;
+            if (!ig_str_is(v->hf->added[i].text, name)) continue;
+            v->ends[id] = 1;
+            if (turn && v->eot < 0) v->eot = id;
+        }
+    }
+    if (v->eos >= 0) v->ends[v->eos] = 1;
+}
+
+static ig_status read_config(ig_vocab *v, const json_t *config, ig_error *err)
+{
+    ig_hf *hf = v->hf;
+    const json_t *clean = json_object_get(config, "clean_up_tokenization_spaces");
+    if (clean && !json_is_boolean(clean) && !json_is_null(clean))
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "tokenizer_config.json: \"clean_up_tokenization_spaces\" is neither true nor false");
+    hf->clean_up = json_is_true(clean);
+    v->bos = named_id(v, config, "bos_token");
+    v->eos = named_id(v, config, "eos_token");
+    if (!config && hf->n_front) v->bos = hf->front[0];
+    if (!config && hf->n_back) v->eos = hf->back[hf->n_back - 1];
+    find_ends(v);
+    return IG_OK;
+}
+
+static ig_status read_all(ig_vocab *v, const json_t *root, const json_t *config, ig_error *err)
+{
+    const json_t *added;
+    IG_TRY(ig_json_list(root, "the file", "added_tokens", false, &added, err));
+    IG_TRY(optional(v, root, "normalizer", ig_hf_read_norm, err));
+    IG_TRY(optional(v, root, "pre_tokenizer", ig_hf_read_pre, err));
+    IG_TRY(optional(v, root, "decoder", ig_hf_read_dec, err));
+    IG_TRY(ig_hf_read_model(v, json_object_get(root, "model"), added, err));
+    IG_TRY(read_added(v, added, err));
+    IG_TRY(optional(v, root, "post_processor", ig_hf_read_post, err));
+    IG_TRY(ig_hf_index_model(v, err));
+    IG_TRY(read_config(v, config, err));
+    IG_TRY(ig_hf_make_pieces(v, err));
+    v->bytes = sizeof *v + v->n * (sizeof(ig_str) + 3) + v->n_slots * sizeof(ig_text_slot) +
+               v->n_merge_slots * sizeof(ig_merge) + ig_hf_bytes(v->hf);
+    return IG_OK;
+}
+
+static ig_status new_vocab(ig_vocab **out, ig_error *err)
+{
+    ig_vocab *v = ig_calloc(1, sizeof *v);
+    ig_hf *hf = ig_calloc(1, sizeof *hf);
+    if (!v || !hf) {
+        ig_free(v);
+        ig_free(hf);
+        return ig_hf_no_memory(err);
+    }
+    v->kind = IG_VOCAB_HF;
+    v->hf = hf;
+    v->bos = v->eos = v->eot = v->eom = v->unk = v->sep = v->cls = v->strip_left = -1;
+    *out = v;
+    return IG_OK;
+}
+
+ig_status ig_vocab_from_json(const char *json, size_t n, const char *config, size_t n_config, ig_vocab **out,
+                             ig_error *err)
+{
+    json_t *root = NULL, *settings = NULL;
+    ig_vocab *v = NULL;
+    *out = NULL;
+    ig_status st = parse("tokenizer.json", json, n, &root, err);
+    if (st == IG_OK && config) st = parse("tokenizer_config.json", config, n_config, &settings, err);
+    if (st == IG_OK) st = new_vocab(&v, err);
+    if (st == IG_OK) st = read_all(v, root, settings, err);
+    json_decref(root);
+    json_decref(settings);
+    if (st == IG_OK)
+        *out = v;
+    else
+        ig_vocab_free(v);
+    return st;
+}
+
+size_t ig_hf_bytes(const ig_hf *hf)
+{
+    return sizeof *hf + hf->arena.used_bytes + ig_trie_bytes(&hf->trie) + hf->pieces.cap +
+           hf->n_added * (sizeof *hf->added + 2 * sizeof(void *));
+}
+
+void ig_hf_free(ig_hf *hf)
+{
+    if (!hf) return;
+    for (size_t i = 0; i < IG_HF_STEPS_MAX; i++) {
+        ig_regex_free(hf->norm[i].pattern.regex);
+        ig_regex_free(hf->pre[i].pattern.regex);
+        ig_regex_free(hf->dec[i].pattern.regex);
+    }
+    ig_trie_fini(&hf->trie);
+    ig_buf_fini(&hf->pieces);
+    ig_free(hf->piece_end);
+    ig_free(hf->scores);
+    ig_free(hf->is_added);
+    ig_free(hf->added);
+    ig_free(hf->raw.list);
+    ig_free(hf->normalized.list);
+    ig_arena_fini(&hf->arena);
+    ig_free(hf);
+}
+
+/* ------------------------------------------------------------------------------------------------ running */
+
+void ig_hf_work_init(ig_hf_work *w, size_t n)
+{
+    size_t most = n < (UINT32_MAX - 65536) / GROWTH_MAX ? n * GROWTH_MAX + 65536 : UINT32_MAX - 1;
+    *w = (ig_hf_work){0};
+    for (int i = 0; i < 2; i++) {
+        ig_buf_init(&w->norm[i], most);
+        ig_buf_init(&w->text[i], most);
+    }
+    ig_buf_init(&w->work.text, SIZE_MAX / 2);
+    ig_buf_init(&w->wide, SIZE_MAX / 2);
+    ig_buf_init(&w->sorted, SIZE_MAX / 2);
+}
+
+void ig_hf_work_fini(ig_hf_work *w)
+{
+    ig_work_fini(&w->work);
+    ig_regex_work_fini(&w->regex);
+    for (int i = 0; i < 2; i++) {
+        ig_buf_fini(&w->norm[i]);
+        ig_buf_fini(&w->text[i]);
+        ig_free(w->pieces[i].ptr);
+    }
+    ig_buf_fini(&w->wide);
+    ig_buf_fini(&w->sorted);
+    ig_free(w->chars.cp);
+    ig_free(w->chars.cls);
+    ig_free(w->chars.at);
+    ig_free(w->lattice);
+    ig_free(w->cache);
+}
+
+bool ig_hf_room(void *p, size_t *cap, size_t n, size_t size)
+{
+    void **owned = p;
+    if (n <= *cap) return true;
+    ig_free(*owned);
+    *owned = ig_calloc(n, size);
+    *cap = *owned ? n : 0;
+    return *owned != NULL;
+}
+
+typedef struct encoder {
+    const ig_vocab *v;
+    ig_hf_work w;
+    ig_ids *out;
+    bool parse;
+} encoder;
+
+/* Normalized text without added tokens; `first`: it begins the input. */
+static ig_status encode_plain(encoder *e, ig_str text, bool first, ig_error *err)
+{
+    ig_str cut;
+    if (text.len == 0) return IG_OK;
+    IG_TRY(ig_hf_cut(e->v->hf, &e->w, text, first, &cut, err));
+    const ig_pieces *p = &e->w.pieces[0];
+    for (size_t i = 0; i < p->n; i++)
+        if (!ig_hf_encode_piece(e->v, &e->w, cut.ptr + p->ptr[i].at, p->ptr[i].end - p->ptr[i].at, e->out))
+            return ig_hf_no_memory(err);
+    return IG_OK;
+}
+
+static ig_status encode_stretch(encoder *e, ig_str text, bool first, ig_error *err)
+{
+    const ig_finder *f = &e->v->hf->normalized;
+    size_t from = 0, at, end;
+    if (text.len == 0) return IG_OK;
+    IG_TRY(ig_hf_normalize(e->v->hf, &e->w, text, &text, err));
+    for (const ig_added *a; (a = ig_added_find(f, text.ptr, text.len, from, e->parse, &at, &end)); from = end) {
+        IG_TRY(encode_plain(e, (ig_str){text.ptr + from, at - from}, first && from == 0, err));
+        if (!ig_ids_add(e->out, a->id)) return ig_hf_no_memory(err);
+    }
+    return encode_plain(e, (ig_str){text.ptr + from, text.len - from}, first && from == 0, err);
+}
+
+static ig_status encode_text(encoder *e, const char *text, size_t n, ig_error *err)
+{
+    const ig_finder *f = &e->v->hf->raw;
+    size_t from = 0, at, end;
+    for (const ig_added *a; (a = ig_added_find(f, text, n, from, e->parse, &at, &end)); from = end) {
+        IG_TRY(encode_stretch(e, (ig_str){text + from, at - from}, from == 0, err));
+        if (!ig_ids_add(e->out, a->id)) return ig_hf_no_memory(err);
+    }
+    return encode_stretch(e, (ig_str){text + from, n - from}, from == 0, err);
+}
+
+static bool add_ids(ig_ids *out, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!ig_ids_add(out, ids[i])) return false;
+    return true;
+}
+
+ig_status ig_hf_encode(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err)
+{
+    const ig_hf *hf = v->hf;
+    encoder e = {.v = v, .out = out, .parse = flags & IG_TOKENIZE_PARSE};
+    bool add = flags & IG_TOKENIZE_ADD;
+    ig_hf_work_init(&e.w, n);
+    bool ok = n < CACHE_FROM || ig_hf_cache_init(&e.w);
+    ok = ok && (!add || add_ids(out, hf->front, hf->n_front));
+    ig_status st = ok ? encode_text(&e, text, n, err) : ig_hf_no_memory(err);
+    bool grown = e.w.norm[0].failed || e.w.norm[1].failed || e.w.text[0].failed || e.w.text[1].failed;
+    if (st == IG_NO_MEMORY && grown)
+        st = ig_fail(err, IG_TOO_LARGE, 0,
+                     "the tokenizer makes a text of %zu bytes more than %d times longer, or memory is short", n,
+                     GROWTH_MAX);
+    if (st == IG_OK && add && !add_ids(out, hf->back, hf->n_back)) st = ig_hf_no_memory(err);
+    ig_hf_work_fini(&e.w);
+    return st;
+}
