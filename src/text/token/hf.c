@@ -1,11 +1,7 @@
-/* tokenizer.json: the whole of it. Reads the file into a vocabulary and runs a text through its pipeline. The parser is
- * jansson's; nesting and the number of values are bounded before it sees the text, so that its stack and memory are. */
+/* tokenizer.json: the whole of it. Reads the file into a vocabulary and runs a text through its pipeline. */
 #include "text/token/hf.h"
 
 enum {
-    JSON_BYTES_MAX = 256 << 20,
-    JSON_DEPTH_MAX = 32,
-    JSON_VALUES_MAX = 12 << 20,
     ADDED_MAX = 1 << 17,
     ADDED_BYTES_MAX = 1024,
     GROWTH_MAX = 16, /* a text may become this many times longer on its way */
@@ -14,58 +10,25 @@ enum {
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
-/* Counts brackets and commas outside of strings. */
-static ig_status check_shape(const char *name, const char *json, size_t n, ig_error *err)
+static ig_status parse(const char *name, ig_str text, ig_arena *arena, const ig_hf_json **out, ig_error *err)
 {
-    size_t depth = 0, values = 0;
-    bool in_string = false;
-    if (n > JSON_BYTES_MAX)
-        return ig_fail(err, IG_TOO_LARGE, 0, "%s has %zu bytes, expected at most %d", name, n, JSON_BYTES_MAX);
-    for (size_t i = 0; i < n; i++) {
-        char c = json[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-            continue;
-        }
-        if (c == '"') in_string = true;
-        if (c == '{' || c == '[') depth++;
-        if ((c == '}' || c == ']') && depth) depth--;
-        if (c == ',' || c == '{' || c == '[') values++;
-        if (depth > JSON_DEPTH_MAX)
-            return ig_fail(err, IG_BAD_INPUT, i, "%s: nested more than %d deep at byte %zu", name, JSON_DEPTH_MAX, i);
-        if (values > JSON_VALUES_MAX)
-            return ig_fail(err, IG_TOO_LARGE, i, "%s has more than %d values", name, JSON_VALUES_MAX);
-    }
-    return IG_OK;
-}
-
-static ig_status parse(const char *name, const char *json, size_t n, json_t **out, ig_error *err)
-{
-    json_error_t e;
-    IG_TRY(check_shape(name, json, n, err));
-    *out = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
-    if (!*out)
-        return ig_fail(err, IG_BAD_INPUT, (uint64_t)(e.position < 0 ? 0 : e.position), "%s: line %d, column %d: %s",
-                       name, e.line, e.column, e.text);
-    if (json_is_object(*out)) return IG_OK;
+    IG_TRY(ig_hf_json_parse(name, text.ptr, text.len, arena, out, err));
+    if (ig_hf_json_is(*out, IG_JSON_OBJECT)) return IG_OK;
     return ig_fail(err, IG_BAD_INPUT, 0, "%s: expected an object", name);
 }
 
-static ig_status read_added_one(ig_vocab *v, const json_t *o, ig_added *a, ig_error *err)
+static ig_status read_added_one(ig_vocab *v, const ig_hf_json *o, ig_added *a, ig_error *err)
 {
     static const char where[] = "added_tokens";
     size_t id = 0;
-    IG_TRY(ig_json_str(o, where, "content", true, &v->hf->arena, &a->text, err));
-    IG_TRY(ig_json_size(o, where, "id", true, v->n - 1, &id, err));
-    IG_TRY(ig_json_bool(o, where, "special", &a->special, err));
+    IG_TRY(ig_hf_str(o, where, "content", true, &v->hf->arena, &a->text, err));
+    IG_TRY(ig_hf_size(o, where, "id", true, v->n - 1, &id, err));
+    IG_TRY(ig_hf_bool(o, where, "special", &a->special, err));
     a->normalized = !a->special;
-    IG_TRY(ig_json_bool(o, where, "single_word", &a->single_word, err));
-    IG_TRY(ig_json_bool(o, where, "lstrip", &a->lstrip, err));
-    IG_TRY(ig_json_bool(o, where, "rstrip", &a->rstrip, err));
-    IG_TRY(ig_json_bool(o, where, "normalized", &a->normalized, err));
+    IG_TRY(ig_hf_bool(o, where, "single_word", &a->single_word, err));
+    IG_TRY(ig_hf_bool(o, where, "lstrip", &a->lstrip, err));
+    IG_TRY(ig_hf_bool(o, where, "rstrip", &a->rstrip, err));
+    IG_TRY(ig_hf_bool(o, where, "normalized", &a->normalized, err));
     if (a->text.len == 0 || a->text.len > ADDED_BYTES_MAX)
         return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.json: added token %zu has %zu bytes, expected 1 to %d", id,
                        a->text.len, ADDED_BYTES_MAX);
@@ -100,38 +63,38 @@ static ig_status normalize_added(ig_vocab *v, ig_error *err)
     return st;
 }
 
-static ig_status read_added(ig_vocab *v, const json_t *list, ig_error *err)
+static ig_status read_added(ig_vocab *v, const ig_hf_json *list, ig_error *err)
 {
     ig_hf *hf = v->hf;
-    size_t n = json_array_size(list);
+    size_t n = list ? list->n : 0;
     if (n > ADDED_MAX)
         return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are %zu added tokens, expected at most %d", n,
                        ADDED_MAX);
     hf->added = ig_calloc(n + 1, sizeof *hf->added);
     if (!hf->added) return ig_hf_no_memory(err);
-    for (hf->n_added = 0; hf->n_added < n; hf->n_added++)
-        IG_TRY(read_added_one(v, json_array_get(list, hf->n_added), &hf->added[hf->n_added], err));
+    for (const ig_hf_json *a = ig_hf_json_first(list); a; a = a->next, hf->n_added++)
+        IG_TRY(read_added_one(v, a, &hf->added[hf->n_added], err));
     IG_TRY(normalize_added(v, err));
-    IG_TRY(ig_finder_init(&hf->raw, hf->added, n, false, err));
-    return ig_finder_init(&hf->normalized, hf->added, n, true, err);
+    IG_TRY(ig_hf_finder_init(&hf->raw, hf->added, n, false, err));
+    return ig_hf_finder_init(&hf->normalized, hf->added, n, true, err);
 }
 
-static ig_status optional(ig_vocab *v, const json_t *root, const char *key, ig_hf_component_fn read, ig_error *err)
+static ig_status optional(ig_vocab *v, const ig_hf_json *root, const char *key, ig_hf_component_fn read, ig_error *err)
 {
-    const json_t *o = json_object_get(root, key);
-    if (!o || json_is_null(o)) return IG_OK;
-    if (json_is_object(o)) return read(v, o, err);
+    const ig_hf_json *o = ig_hf_json_get(root, key);
+    if (!o || o->type == IG_JSON_NULL) return IG_OK;
+    if (o->type == IG_JSON_OBJECT) return read(v, o, err);
     return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: \"%s\" is neither an object nor null", key);
 }
 
 /* The id of a special token that the configuration names: "text" or {"content": "text"}. */
-static int32_t named_id(const ig_vocab *v, const json_t *config, const char *key)
+static int32_t named_id(const ig_vocab *v, const ig_hf_json *config, const char *key)
 {
-    const json_t *o = json_object_get(config, key);
-    const char *text = json_string_value(json_is_object(o) ? json_object_get(o, "content") : o);
-    for (size_t i = 0; text && i < v->hf->n_added; i++)
-        if (ig_str_is(v->hf->added[i].text, text)) return v->hf->added[i].id;
-    return text ? ig_texts_get(v, ig_str_from(text)) : -1;
+    const ig_hf_json *o = ig_hf_json_get(config, key);
+    ig_str text = ig_hf_json_text(ig_hf_json_is(o, IG_JSON_OBJECT) ? ig_hf_json_get(o, "content") : o);
+    for (size_t i = 0; text.ptr && i < v->hf->n_added; i++)
+        if (ig_str_eq(v->hf->added[i].text, text)) return v->hf->added[i].id;
+    return text.ptr ? ig_texts_get(v, text) : -1;
 }
 
 static void find_ends(ig_vocab *v)
@@ -149,14 +112,10 @@ static void find_ends(ig_vocab *v)
     if (v->eos >= 0) v->ends[v->eos] = 1;
 }
 
-static ig_status read_config(ig_vocab *v, const json_t *config, ig_error *err)
+static ig_status read_config(ig_vocab *v, const ig_hf_json *config, ig_error *err)
 {
     ig_hf *hf = v->hf;
-    const json_t *clean = json_object_get(config, "clean_up_tokenization_spaces");
-    if (clean && !json_is_boolean(clean) && !json_is_null(clean))
-        return ig_fail(err, IG_BAD_INPUT, 0,
-                       "tokenizer_config.json: \"clean_up_tokenization_spaces\" is neither true nor false");
-    hf->clean_up = json_is_true(clean);
+    IG_TRY(ig_hf_bool(config, "tokenizer_config.json", "clean_up_tokenization_spaces", &hf->clean_up, err));
     v->bos = named_id(v, config, "bos_token");
     v->eos = named_id(v, config, "eos_token");
     if (!config && hf->n_front) v->bos = hf->front[0];
@@ -165,14 +124,14 @@ static ig_status read_config(ig_vocab *v, const json_t *config, ig_error *err)
     return IG_OK;
 }
 
-static ig_status read_all(ig_vocab *v, const json_t *root, const json_t *config, ig_error *err)
+static ig_status read_all(ig_vocab *v, const ig_hf_json *root, const ig_hf_json *config, ig_error *err)
 {
-    const json_t *added;
-    IG_TRY(ig_json_list(root, "the file", "added_tokens", false, &added, err));
+    const ig_hf_json *added;
+    IG_TRY(ig_hf_list(root, "the file", "added_tokens", false, &added, err));
     IG_TRY(optional(v, root, "normalizer", ig_hf_read_norm, err));
     IG_TRY(optional(v, root, "pre_tokenizer", ig_hf_read_pre, err));
     IG_TRY(optional(v, root, "decoder", ig_hf_read_dec, err));
-    IG_TRY(ig_hf_read_model(v, json_object_get(root, "model"), added, err));
+    IG_TRY(ig_hf_read_model(v, ig_hf_json_get(root, "model"), added, err));
     IG_TRY(read_added(v, added, err));
     IG_TRY(optional(v, root, "post_processor", ig_hf_read_post, err));
     IG_TRY(ig_hf_index_model(v, err));
@@ -202,15 +161,15 @@ static ig_status new_vocab(ig_vocab **out, ig_error *err)
 ig_status ig_vocab_from_json(const char *json, size_t n, const char *config, size_t n_config, ig_vocab **out,
                              ig_error *err)
 {
-    json_t *root = NULL, *settings = NULL;
+    const ig_hf_json *root = NULL, *settings = NULL;
+    ig_arena arena = {0};
     ig_vocab *v = NULL;
     *out = NULL;
-    ig_status st = parse("tokenizer.json", json, n, &root, err);
-    if (st == IG_OK && config) st = parse("tokenizer_config.json", config, n_config, &settings, err);
+    ig_status st = parse("tokenizer.json", (ig_str){json, n}, &arena, &root, err);
+    if (st == IG_OK && config) st = parse("tokenizer_config.json", (ig_str){config, n_config}, &arena, &settings, err);
     if (st == IG_OK) st = new_vocab(&v, err);
     if (st == IG_OK) st = read_all(v, root, settings, err);
-    json_decref(root);
-    json_decref(settings);
+    ig_arena_fini(&arena);
     if (st == IG_OK)
         *out = v;
     else
@@ -220,7 +179,7 @@ ig_status ig_vocab_from_json(const char *json, size_t n, const char *config, siz
 
 size_t ig_hf_bytes(const ig_hf *hf)
 {
-    return sizeof *hf + hf->arena.used_bytes + ig_trie_bytes(&hf->trie) + hf->pieces.cap +
+    return sizeof *hf + hf->arena.used_bytes + ig_hf_trie_bytes(&hf->trie) + hf->pieces.cap +
            hf->n_added * (sizeof *hf->added + 2 * sizeof(void *));
 }
 
@@ -228,11 +187,11 @@ void ig_hf_free(ig_hf *hf)
 {
     if (!hf) return;
     for (size_t i = 0; i < IG_HF_STEPS_MAX; i++) {
-        ig_regex_free(hf->norm[i].pattern.regex);
-        ig_regex_free(hf->pre[i].pattern.regex);
-        ig_regex_free(hf->dec[i].pattern.regex);
+        ig_hf_regex_free(hf->norm[i].pattern.regex);
+        ig_hf_regex_free(hf->pre[i].pattern.regex);
+        ig_hf_regex_free(hf->dec[i].pattern.regex);
     }
-    ig_trie_fini(&hf->trie);
+    ig_hf_trie_fini(&hf->trie);
     ig_buf_fini(&hf->pieces);
     ig_free(hf->piece_end);
     ig_free(hf->scores);
@@ -262,7 +221,7 @@ void ig_hf_work_init(ig_hf_work *w, size_t n)
 void ig_hf_work_fini(ig_hf_work *w)
 {
     ig_work_fini(&w->work);
-    ig_regex_work_fini(&w->regex);
+    ig_hf_regex_work_fini(&w->regex);
     for (int i = 0; i < 2; i++) {
         ig_buf_fini(&w->norm[i]);
         ig_buf_fini(&w->text[i]);
@@ -313,7 +272,7 @@ static ig_status encode_stretch(encoder *e, ig_str text, bool first, ig_error *e
     size_t from = 0, at, end;
     if (text.len == 0) return IG_OK;
     IG_TRY(ig_hf_normalize(e->v->hf, &e->w, text, &text, err));
-    for (const ig_added *a; (a = ig_added_find(f, text.ptr, text.len, from, e->parse, &at, &end)); from = end) {
+    for (const ig_added *a; (a = ig_hf_find_added(f, text.ptr, text.len, from, e->parse, &at, &end)); from = end) {
         IG_TRY(encode_plain(e, (ig_str){text.ptr + from, at - from}, first && from == 0, err));
         if (!ig_ids_add(e->out, a->id)) return ig_hf_no_memory(err);
     }
@@ -324,7 +283,7 @@ static ig_status encode_text(encoder *e, const char *text, size_t n, ig_error *e
 {
     const ig_finder *f = &e->v->hf->raw;
     size_t from = 0, at, end;
-    for (const ig_added *a; (a = ig_added_find(f, text, n, from, e->parse, &at, &end)); from = end) {
+    for (const ig_added *a; (a = ig_hf_find_added(f, text, n, from, e->parse, &at, &end)); from = end) {
         IG_TRY(encode_stretch(e, (ig_str){text + from, at - from}, from == 0, err));
         if (!ig_ids_add(e->out, a->id)) return ig_hf_no_memory(err);
     }

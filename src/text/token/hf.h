@@ -5,8 +5,7 @@
 #ifndef IG_TEXT_TOKEN_HF_H
 #define IG_TEXT_TOKEN_HF_H
 
-#include <jansson.h>
-
+#include "text/token/json.h"
 #include "text/token/pre_priv.h"
 #include "text/token/regex.h"
 #include "text/token/token_priv.h"
@@ -21,7 +20,7 @@ enum {
 
 typedef struct ig_pattern { /* what Split and Replace look for: a string or a regular expression */
     ig_str text;            /* the string; empty with a regular expression or a scanner */
-    ig_regex *regex;        /* owned */
+    ig_hf_regex *regex;     /* owned */
     ig_match_fn match;      /* hand-written scanner */
     const void *params;
     bool two_spaces; /* the regular expression " {2,}" */
@@ -126,7 +125,7 @@ struct ig_hf {
     ig_str subword_prefix, word_suffix;
     size_t max_chars;     /* WordPiece */
     int32_t hex_id[256];  /* <0xNN>, -1: none */
-    ig_trie trie;         /* Unigram, WordPiece */
+    ig_hf_trie trie;      /* Unigram, WordPiece */
     uint32_t prefix_node; /* WordPiece: behind ##, 0: no such token */
     double *scores;       /* [v->n] Unigram, owned */
     double unk_score;
@@ -150,7 +149,7 @@ typedef struct ig_lattice_node { /* the best way to the end of a byte */
 
 typedef struct ig_hf_work { /* of one call; zero-initialised, then ig_hf_work_init */
     ig_work work;
-    ig_regex_work regex;
+    ig_hf_regex_work regex;
     ig_buf norm[2];      /* normalized text: the result lies in norm[0] */
     ig_buf text[2];      /* the same of pre-tokenizers */
     ig_pieces pieces[2]; /* the result lies in pieces[0] */
@@ -168,37 +167,38 @@ bool ig_hf_room(void *p, size_t *cap, size_t n, size_t size);
 ig_status ig_hf_no_memory(ig_error *err);
 
 /* ---- reading JSON: every getter fails with a sentence that names the section (`where`) and the key */
-ig_status ig_json_str(const json_t *o, const char *where, const char *key, bool required, ig_arena *a, ig_str *out,
-                      ig_error *err);
-ig_status ig_json_bool(const json_t *o, const char *where, const char *key, bool *out,
-                       ig_error *err); /* absent: kept */
+ig_status ig_hf_str(const ig_hf_json *o, const char *where, const char *key, bool required, ig_arena *a, ig_str *out,
+                    ig_error *err);
+ig_status ig_hf_bool(const ig_hf_json *o, const char *where, const char *key, bool *out,
+                     ig_error *err); /* absent: kept */
 /* 0 to max; absent: *out is kept where it is not required. */
-ig_status ig_json_size(const json_t *o, const char *where, const char *key, bool required, size_t max, size_t *out,
-                       ig_error *err);
+ig_status ig_hf_size(const ig_hf_json *o, const char *where, const char *key, bool required, size_t max, size_t *out,
+                     ig_error *err);
 /* Array `key` of o, NULL when it is absent or null. */
-ig_status ig_json_list(const json_t *o, const char *where, const char *key, bool required, const json_t **out,
-                       ig_error *err);
+ig_status ig_hf_list(const ig_hf_json *o, const char *where, const char *key, bool required, const ig_hf_json **out,
+                     ig_error *err);
 
-typedef ig_status (*ig_hf_component_fn)(ig_vocab *v, const json_t *o, ig_error *err);
+typedef ig_status (*ig_hf_component_fn)(ig_vocab *v, const ig_hf_json *o, ig_error *err);
 typedef struct ig_hf_component {
     const char *type;
     ig_hf_component_fn read;
 } ig_hf_component;
 /* Reads a component by its "type" from a table (NULL-terminated); "Sequence" walks the array `list`. */
-ig_status ig_hf_components(ig_vocab *v, const json_t *o, const char *where, const char *list,
+ig_status ig_hf_components(ig_vocab *v, const ig_hf_json *o, const char *where, const char *list,
                            const ig_hf_component *table, ig_error *err);
 /* pattern: {"String": s} or {"Regex": r}. With `scanners` a regular expression that has a hand-written one gets it. */
-ig_status ig_hf_pattern(ig_vocab *v, const json_t *o, const char *where, bool scanners, ig_pattern *out, ig_error *err);
+ig_status ig_hf_pattern(ig_vocab *v, const ig_hf_json *o, const char *where, bool scanners, ig_pattern *out,
+                        ig_error *err);
 
 /* The fields that Metaspace has as pre-tokenizer and as decoder. */
-ig_status ig_hf_metaspace(ig_vocab *v, const json_t *o, const char *where, ig_str *text, ig_scheme *scheme,
+ig_status ig_hf_metaspace(ig_vocab *v, const ig_hf_json *o, const char *where, ig_str *text, ig_scheme *scheme,
                           ig_error *err);
 
-ig_status ig_hf_read_norm(ig_vocab *v, const json_t *o, ig_error *err);
-ig_status ig_hf_read_pre(ig_vocab *v, const json_t *o, ig_error *err);
-ig_status ig_hf_read_post(ig_vocab *v, const json_t *o, ig_error *err);
-ig_status ig_hf_read_dec(ig_vocab *v, const json_t *o, ig_error *err);
-ig_status ig_hf_read_model(ig_vocab *v, const json_t *o, const json_t *added, ig_error *err);
+ig_status ig_hf_read_norm(ig_vocab *v, const ig_hf_json *o, ig_error *err);
+ig_status ig_hf_read_pre(ig_vocab *v, const ig_hf_json *o, ig_error *err);
+ig_status ig_hf_read_post(ig_vocab *v, const ig_hf_json *o, ig_error *err);
+ig_status ig_hf_read_dec(ig_vocab *v, const ig_hf_json *o, ig_error *err);
+ig_status ig_hf_read_model(ig_vocab *v, const ig_hf_json *o, const ig_hf_json *added, ig_error *err);
 
 /* After the added tokens: tables of the model that leave control tokens out. */
 ig_status ig_hf_index_model(ig_vocab *v, ig_error *err);
@@ -212,12 +212,12 @@ bool ig_hf_cache_init(ig_hf_work *w);
 bool ig_hf_encode_piece(const ig_vocab *v, ig_hf_work *w, const char *piece, size_t n, ig_ids *out);
 /* First added token in text[from..n), leftmost and longest; NULL: none. *at and *end hold its bytes with the white
  * space that it takes, never before `from`. */
-const ig_added *ig_added_find(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
-                              size_t *end);
-ig_status ig_finder_init(ig_finder *f, const ig_added *added, size_t n, bool normalized, ig_error *err);
+const ig_added *ig_hf_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
+                                 size_t *end);
+ig_status ig_hf_finder_init(ig_finder *f, const ig_added *added, size_t n, bool normalized, ig_error *err);
 /* Replaces every match in text by content, appending to out. */
-ig_status ig_pattern_replace(const ig_pattern *p, ig_regex_work *w, ig_str text, ig_str content, ig_buf *out,
-                             ig_error *err);
+ig_status ig_hf_replace(const ig_pattern *p, ig_hf_regex_work *w, ig_str text, ig_str content, ig_buf *out,
+                        ig_error *err);
 
 ig_status ig_hf_encode(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
 ig_status ig_hf_decode(const ig_vocab *v, const int32_t *ids, size_t n, bool special, ig_buf *out, ig_error *err);

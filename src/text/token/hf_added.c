@@ -15,7 +15,7 @@ static bool by_bytes(const void *a, const void *b, const void *ctx)
     return i->pattern.len != j->pattern.len ? i->pattern.len < j->pattern.len : i < j;
 }
 
-ig_status ig_finder_init(ig_finder *f, const ig_added *added, size_t n, bool normalized, ig_error *err)
+ig_status ig_hf_finder_init(ig_finder *f, const ig_added *added, size_t n, bool normalized, ig_error *err)
 {
     f->list = ig_calloc(n + 1, sizeof *f->list);
     if (!f->list) return ig_hf_no_memory(err);
@@ -97,8 +97,8 @@ static size_t spaces_behind(const char *text, size_t n, size_t at)
     return at;
 }
 
-const ig_added *ig_added_find(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
-                              size_t *end)
+const ig_added *ig_hf_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
+                                 size_t *end)
 {
     if (f->n == 0) return NULL;
     for (size_t i = from; i < n; i++) {

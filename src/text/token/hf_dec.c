@@ -16,67 +16,67 @@ static ig_status add(ig_vocab *v, ig_dec_step step, ig_dec_step **out, ig_error 
     return IG_OK;
 }
 
-static ig_status read_byte_level(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add(v, (ig_dec_step){.kind = IG_DEC_ALPHABET}, NULL, err);
 }
 
-static ig_status read_byte_fallback(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_byte_fallback(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add(v, (ig_dec_step){.kind = IG_DEC_BYTES}, NULL, err);
 }
 
-static ig_status read_fuse(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_fuse(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add(v, (ig_dec_step){.kind = IG_DEC_FUSE}, NULL, err);
 }
 
-static ig_status read_replace(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_replace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_REPLACE}, &s, err));
-    IG_TRY(ig_json_str(o, "decoder Replace", "content", true, &v->hf->arena, &s->content, err));
+    IG_TRY(ig_hf_str(o, "decoder Replace", "content", true, &v->hf->arena, &s->content, err));
     return ig_hf_pattern(v, o, "decoder Replace", false, &s->pattern, err);
 }
 
-static ig_status read_strip(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_strip(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const char where[] = "decoder Strip";
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_STRIP}, &s, err));
-    IG_TRY(ig_json_str(o, where, "content", true, &v->hf->arena, &s->text, err));
-    IG_TRY(ig_json_size(o, where, "start", true, IG_HF_TEXT_MAX, &s->start, err));
-    IG_TRY(ig_json_size(o, where, "stop", true, IG_HF_TEXT_MAX, &s->stop, err));
+    IG_TRY(ig_hf_str(o, where, "content", true, &v->hf->arena, &s->text, err));
+    IG_TRY(ig_hf_size(o, where, "start", true, IG_HF_TEXT_MAX, &s->start, err));
+    IG_TRY(ig_hf_size(o, where, "stop", true, IG_HF_TEXT_MAX, &s->stop, err));
     if (s->text.len) return IG_OK;
     return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: %s: \"content\" is empty, expected a character", where);
 }
 
-static ig_status read_metaspace(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_metaspace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_METASPACE, .text = IG_STR(IG_MARKER)}, &s, err));
     return ig_hf_metaspace(v, o, "decoder Metaspace", &s->text, &s->scheme, err);
 }
 
-static ig_status read_wordpiece(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_wordpiece(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_WORDPIECE, .text = IG_STR("##"), .cleanup = true}, &s, err));
-    IG_TRY(ig_json_str(o, "decoder WordPiece", "prefix", false, &v->hf->arena, &s->text, err));
-    return ig_json_bool(o, "decoder WordPiece", "cleanup", &s->cleanup, err);
+    IG_TRY(ig_hf_str(o, "decoder WordPiece", "prefix", false, &v->hf->arena, &s->text, err));
+    return ig_hf_bool(o, "decoder WordPiece", "cleanup", &s->cleanup, err);
 }
 
-static ig_status read_bpe(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_bpe(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_SUFFIX, .text = IG_STR("</w>")}, &s, err));
-    return ig_json_str(o, "decoder BPEDecoder", "suffix", false, &v->hf->arena, &s->text, err);
+    return ig_hf_str(o, "decoder BPEDecoder", "suffix", false, &v->hf->arena, &s->text, err);
 }
 
-ig_status ig_hf_read_dec(ig_vocab *v, const json_t *o, ig_error *err)
+ig_status ig_hf_read_dec(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const ig_hf_component table[] = {{"ByteLevel", read_byte_level},
                                             {"ByteFallback", read_byte_fallback},
@@ -127,7 +127,7 @@ static ig_str list_at(const token_list *l, size_t i)
 }
 
 typedef struct decoder {
-    ig_regex_work regex;
+    ig_hf_regex_work regex;
     bool alone; /* one token of a longer text: rules for the first and the last do not hold */
 } decoder;
 
@@ -220,7 +220,7 @@ static ig_status replace(const ig_dec_step *s, ig_str text, ig_str content, deco
                          ig_error *err)
 {
     ig_pattern literal = {.text = text};
-    return ig_pattern_replace(text.len ? &literal : &s->pattern, &d->regex, t, content, out, err);
+    return ig_hf_replace(text.len ? &literal : &s->pattern, &d->regex, t, content, out, err);
 }
 
 /* String i of n. */
@@ -291,7 +291,7 @@ static void lists_init(lists *l, bool alone)
 
 static void lists_fini(lists *l)
 {
-    ig_regex_work_fini(&l->d.regex);
+    ig_hf_regex_work_fini(&l->d.regex);
     list_fini(&l->a);
     list_fini(&l->b);
 }

@@ -16,28 +16,26 @@ static ig_status too_many(size_t n, ig_error *err)
                    TOKENS_MAX);
 }
 
-static ig_status bad_id(const char *text, json_int_t id, ig_error *err)
+static ig_status bad_id(ig_str text, int64_t id, ig_error *err)
 {
-    return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: the token \"%.100s\" has the id %lld, which is out of range",
-                   text, (long long)id);
+    return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: the token \"%.*s\" has the id %lld, which is out of range",
+                   IG_STR_ARG(text), (long long)id);
 }
 
+static ig_str key_of(const ig_hf_json *member) { return (ig_str){member->key, member->key_len}; }
+
 /* Largest id of the model's object and of the added tokens, and how many there are. */
-static ig_status count_ids(const json_t *vocab, const json_t *added, size_t *n, ig_error *err)
+static ig_status count_ids(const ig_hf_json *vocab, const ig_hf_json *added, size_t *n, ig_error *err)
 {
-    size_t count = json_is_array(vocab) ? json_array_size(vocab) : json_object_size(vocab), most = 0;
-    if (json_is_array(vocab)) most = count;
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)vocab, key, value)
-    {
-        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-        if (id < 0 || id >= TOKENS_MAX) return bad_id(key, id, err);
+    size_t count = vocab->n, most = vocab->type == IG_JSON_ARRAY ? count : 0;
+    for (const ig_hf_json *m = ig_hf_json_first(vocab); m && m->key; m = m->next) {
+        int64_t id = m->type == IG_JSON_INT ? m->integer : -1;
+        if (id < 0 || id >= TOKENS_MAX) return bad_id(key_of(m), id, err);
         if ((size_t)id >= most) most = (size_t)id + 1;
     }
-    for (size_t i = 0; i < json_array_size(added); i++) {
+    for (const ig_hf_json *a = ig_hf_json_first(added); a; a = a->next) {
         size_t id = 0;
-        IG_TRY(ig_json_size(json_array_get(added, i), "added_tokens", "id", true, TOKENS_MAX - 1, &id, err));
+        IG_TRY(ig_hf_size(a, "added_tokens", "id", true, TOKENS_MAX - 1, &id, err));
         count++;
         if (id >= most) most = id + 1;
     }
@@ -49,15 +47,16 @@ static ig_status count_ids(const json_t *vocab, const json_t *added, size_t *n, 
     return IG_OK;
 }
 
-static ig_status set_token(ig_vocab *v, size_t id, const char *text, size_t n, ig_error *err)
+static ig_status set_token(ig_vocab *v, size_t id, ig_str text, ig_error *err)
 {
+    size_t n = text.len;
     if (n > IG_HF_TEXT_MAX)
         return ig_fail(err, IG_TOO_LARGE, id, "tokenizer.json: token %zu has %zu bytes, expected at most %d", id, n,
                        IG_HF_TEXT_MAX);
     if (v->types[id] != IG_TOKEN_UNUSED)
-        return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.json: the tokens \"%.*s\" and \"%.100s\" have the same id %zu",
-                       IG_STR_ARG(v->tokens[id]), text, id);
-    char *copy = ig_arena_copy(&v->hf->arena, text, n);
+        return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.json: the tokens \"%.*s\" and \"%.*s\" have the same id %zu",
+                       IG_STR_ARG(v->tokens[id]), IG_STR_ARG(text), id);
+    char *copy = ig_arena_copy(&v->hf->arena, text.ptr, n);
     if (!copy) return ig_hf_no_memory(err);
     v->tokens[id] = (ig_str){copy, n};
     v->types[id] = IG_TOKEN_NORMAL;
@@ -80,36 +79,41 @@ static ig_status allocate(ig_vocab *v, ig_error *err)
 }
 
 /* [text, score] of a Unigram model. */
-static ig_status read_scored(ig_vocab *v, const json_t *vocab, ig_error *err)
+static ig_status read_scored(ig_vocab *v, const ig_hf_json *vocab, ig_error *err)
 {
     double least = 0;
     v->hf->scores = ig_calloc(v->n, sizeof *v->hf->scores);
     if (!v->hf->scores) return ig_hf_no_memory(err);
-    for (size_t i = 0; i < json_array_size(vocab); i++) {
-        const json_t *row = json_array_get(vocab, i), *text = json_array_get(row, 0), *score = json_array_get(row, 1);
-        if (json_array_size(row) != 2 || !json_is_string(text) || !json_is_number(score) ||
-            !isfinite(json_number_value(score)))
+    size_t i = 0;
+    for (const ig_hf_json *row = ig_hf_json_first(vocab); row; row = row->next, i++) {
+        const ig_hf_json *text = ig_hf_json_first(row), *score = text ? text->next : NULL;
+        if (!ig_hf_json_is(row, IG_JSON_ARRAY) || row->n != 2 || text->type != IG_JSON_STRING ||
+            !ig_hf_json_number(score, &v->hf->scores[i]))
             return ig_fail(err, IG_BAD_INPUT, i,
                            "tokenizer.json: entry %zu of the vocabulary is no pair of text and score", i);
-        IG_TRY(set_token(v, i, json_string_value(text), json_string_length(text), err));
-        v->hf->scores[i] = json_number_value(score);
+        IG_TRY(set_token(v, i, ig_hf_json_text(text), err));
         if (i == 0 || v->hf->scores[i] < least) least = v->hf->scores[i];
     }
     v->hf->unk_score = least - unk_penalty;
     return IG_OK;
 }
 
-static ig_status read_vocab(ig_vocab *v, const json_t *vocab, const json_t *added, ig_error *err)
+static ig_status read_vocab(ig_vocab *v, const ig_hf_json *vocab, const ig_hf_json *added, ig_error *err)
 {
-    const char *key;
-    json_t *value;
     IG_TRY(count_ids(vocab, added, &v->n, err));
     IG_TRY(allocate(v, err));
-    if (json_is_array(vocab)) IG_TRY(read_scored(v, vocab, err));
-    json_object_foreach((json_t *)(uintptr_t)vocab, key, value)
-        IG_TRY(set_token(v, (size_t)json_integer_value(value), key, strlen(key), err));
-    for (size_t i = 0; i < v->n; i++)
-        if (v->types[i] == IG_TOKEN_NORMAL) ig_texts_add(v, (uint32_t)i);
+    if (vocab->type == IG_JSON_ARRAY)
+        IG_TRY(read_scored(v, vocab, err));
+    else
+        for (const ig_hf_json *m = ig_hf_json_first(vocab); m; m = m->next)
+            IG_TRY(set_token(v, (size_t)m->integer, key_of(m), err));
+    for (size_t i = 0; i < v->n; i++) {
+        if (v->types[i] != IG_TOKEN_NORMAL) continue;
+        ig_texts_add(v, (uint32_t)i);
+        if (v->has_twins && vocab->type == IG_JSON_OBJECT)
+            return ig_fail(err, IG_BAD_INPUT, i, "tokenizer.json: the token \"%.*s\" stands twice in the vocabulary",
+                           IG_STR_ARG(v->tokens[i]));
+    }
     return IG_OK;
 }
 
@@ -130,21 +134,20 @@ static void find_bytes(ig_vocab *v)
 }
 
 /* Lists of merges as views of the parsed file: ["a b", ...] or [["a", "b"], ...]. */
-static ig_status read_merges(ig_vocab *v, const json_t *list, ig_error *err)
+static ig_status read_merges(ig_vocab *v, const ig_hf_json *list, ig_error *err)
 {
-    size_t n = json_array_size(list);
-    bool pairs = json_is_array(json_array_get(list, 0));
+    size_t n = list->n, i = 0;
+    bool pairs = ig_hf_json_is(ig_hf_json_first(list), IG_JSON_ARRAY);
     ig_str *left = ig_calloc(n, sizeof *left), *right = ig_calloc(n, sizeof *right);
     ig_status st = left && right ? IG_OK : ig_hf_no_memory(err);
-    for (size_t i = 0; st == IG_OK && i < n; i++) {
-        const json_t *row = json_array_get(list, i), *a = pairs ? json_array_get(row, 0) : row,
-                     *b = pairs ? json_array_get(row, 1) : row;
-        if (!json_is_string(a) || !json_is_string(b) || (pairs && json_array_size(row) != 2))
+    for (const ig_hf_json *row = ig_hf_json_first(list); st == IG_OK && row; row = row->next, i++) {
+        const ig_hf_json *a = pairs ? ig_hf_json_first(row) : row, *b = pairs && a ? a->next : row;
+        if (!ig_hf_json_is(a, IG_JSON_STRING) || !ig_hf_json_is(b, IG_JSON_STRING) || (pairs && row->n != 2))
             st = ig_fail(err, IG_BAD_INPUT, i, "tokenizer.json: merge %zu is no %s", i,
                          pairs ? "pair of texts" : "text");
         else {
-            left[i] = (ig_str){json_string_value(a), json_string_length(a)};
-            right[i] = (ig_str){json_string_value(b), json_string_length(b)};
+            left[i] = ig_hf_json_text(a);
+            right[i] = ig_hf_json_text(b);
         }
     }
     ig_merge_list merges = {left, pairs ? right : NULL, n, v->hf->subword_prefix.len, true};
@@ -166,10 +169,11 @@ static bool can_cut_words(const ig_vocab *v)
     return true;
 }
 
-static ig_status check_dropout(const json_t *o, ig_error *err)
+static ig_status check_dropout(const ig_hf_json *o, ig_error *err)
 {
-    const json_t *d = json_object_get(o, "dropout");
-    if (!d || json_is_null(d) || (json_is_number(d) && !(json_number_value(d) > 0))) return IG_OK;
+    const ig_hf_json *d = ig_hf_json_get(o, "dropout");
+    double p = 1;
+    if (!d || d->type == IG_JSON_NULL || (ig_hf_json_number(d, &p) && !(p > 0))) return IG_OK;
     return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.json: model BPE: dropout is not supported, expected null");
 }
 
@@ -186,21 +190,21 @@ static ig_status missing_unk(const char *model, ig_str unk, ig_error *err)
                    model, IG_STR_ARG(unk));
 }
 
-static ig_status read_bpe(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_bpe(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const char where[] = "model BPE";
     ig_hf *hf = v->hf;
-    const json_t *merges;
+    const ig_hf_json *merges;
     ig_str unk = {NULL, 0};
     hf->model = IG_HF_BPE;
     IG_TRY(check_dropout(o, err));
-    IG_TRY(ig_json_bool(o, where, "fuse_unk", &hf->fuse_unk, err));
-    IG_TRY(ig_json_bool(o, where, "byte_fallback", &hf->byte_fallback, err));
-    IG_TRY(ig_json_bool(o, where, "ignore_merges", &hf->ignore_merges, err));
-    IG_TRY(ig_json_str(o, where, "continuing_subword_prefix", false, &hf->arena, &hf->subword_prefix, err));
-    IG_TRY(ig_json_str(o, where, "end_of_word_suffix", false, &hf->arena, &hf->word_suffix, err));
-    IG_TRY(ig_json_str(o, where, "unk_token", false, &hf->arena, &unk, err));
-    IG_TRY(ig_json_list(o, where, "merges", true, &merges, err));
+    IG_TRY(ig_hf_bool(o, where, "fuse_unk", &hf->fuse_unk, err));
+    IG_TRY(ig_hf_bool(o, where, "byte_fallback", &hf->byte_fallback, err));
+    IG_TRY(ig_hf_bool(o, where, "ignore_merges", &hf->ignore_merges, err));
+    IG_TRY(ig_hf_str(o, where, "continuing_subword_prefix", false, &hf->arena, &hf->subword_prefix, err));
+    IG_TRY(ig_hf_str(o, where, "end_of_word_suffix", false, &hf->arena, &hf->word_suffix, err));
+    IG_TRY(ig_hf_str(o, where, "unk_token", false, &hf->arena, &unk, err));
+    IG_TRY(ig_hf_list(o, where, "merges", true, &merges, err));
     /* The last pre-tokenizer turns bytes into characters one to one: bytes are looked up as they are instead. */
     hf->byte_level = hf->n_pre && hf->pre[hf->n_pre - 1].kind == IG_PRE_ALPHABET && !hf->byte_fallback &&
                      !hf->word_suffix.len && !hf->subword_prefix.len && all_bytes(v->byte_id);
@@ -215,12 +219,12 @@ static ig_status read_bpe(ig_vocab *v, const json_t *o, ig_error *err)
     return IG_OK;
 }
 
-static ig_status read_unigram(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_unigram(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     size_t unk = SIZE_MAX;
     v->hf->model = IG_HF_UNIGRAM;
-    IG_TRY(ig_json_bool(o, "model Unigram", "byte_fallback", &v->hf->byte_fallback, err));
-    IG_TRY(ig_json_size(o, "model Unigram", "unk_id", true, v->n - 1, &unk, err));
+    IG_TRY(ig_hf_bool(o, "model Unigram", "byte_fallback", &v->hf->byte_fallback, err));
+    IG_TRY(ig_hf_size(o, "model Unigram", "unk_id", true, v->n - 1, &unk, err));
     if (!v->hf->scores)
         return ig_fail(err, IG_BAD_INPUT, 0,
                        "tokenizer.json: model Unigram: \"vocab\" is no array of texts and scores");
@@ -228,48 +232,47 @@ static ig_status read_unigram(ig_vocab *v, const json_t *o, ig_error *err)
     return IG_OK;
 }
 
-static ig_status read_unk(ig_vocab *v, const json_t *o, const char *where, ig_error *err)
+static ig_status read_unk(ig_vocab *v, const ig_hf_json *o, const char *where, ig_error *err)
 {
     ig_str unk = IG_STR("");
-    IG_TRY(ig_json_str(o, where, "unk_token", true, &v->hf->arena, &unk, err));
+    IG_TRY(ig_hf_str(o, where, "unk_token", true, &v->hf->arena, &unk, err));
     v->unk = lookup(v, unk);
     return v->unk < 0 ? missing_unk(where + strlen("model "), unk, err) : IG_OK;
 }
 
-static ig_status read_wordpiece(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_wordpiece(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const char where[] = "model WordPiece";
     ig_hf *hf = v->hf;
     hf->model = IG_HF_WORDPIECE;
     hf->max_chars = 100;
     hf->subword_prefix = IG_STR("##");
-    IG_TRY(ig_json_size(o, where, "max_input_chars_per_word", false, SIZE_MAX / 2, &hf->max_chars, err));
-    IG_TRY(ig_json_str(o, where, "continuing_subword_prefix", false, &hf->arena, &hf->subword_prefix, err));
+    IG_TRY(ig_hf_size(o, where, "max_input_chars_per_word", false, SIZE_MAX / 2, &hf->max_chars, err));
+    IG_TRY(ig_hf_str(o, where, "continuing_subword_prefix", false, &hf->arena, &hf->subword_prefix, err));
     return read_unk(v, o, where, err);
 }
 
-static ig_status read_wordlevel(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_wordlevel(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     v->hf->model = IG_HF_WORDLEVEL;
     return read_unk(v, o, "model WordLevel", err);
 }
 
-ig_status ig_hf_read_model(ig_vocab *v, const json_t *o, const json_t *added, ig_error *err)
+ig_status ig_hf_read_model(ig_vocab *v, const ig_hf_json *o, const ig_hf_json *added, ig_error *err)
 {
     static const ig_hf_component table[] = {{"BPE", read_bpe},
                                             {"Unigram", read_unigram},
                                             {"WordPiece", read_wordpiece},
                                             {"WordLevel", read_wordlevel},
                                             {NULL, NULL}};
-    const json_t *vocab = json_object_get(o, "vocab");
-    const char *type = json_string_value(json_object_get(o, "type"));
-    bool scored = type && !strcmp(type, "Unigram");
-    if (!json_is_object(o) || (scored ? !json_is_array(vocab) : !json_is_object(vocab)))
+    const ig_hf_json *vocab = ig_hf_json_get(o, "vocab");
+    bool scored = ig_str_is(ig_hf_json_text(ig_hf_json_get(o, "type")), "Unigram");
+    if (!ig_hf_json_is(vocab, scored ? IG_JSON_ARRAY : IG_JSON_OBJECT))
         return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: model: \"vocab\" is missing or of another type");
     IG_TRY(read_vocab(v, vocab, added, err));
     find_bytes(v);
     /* Old files name no type where there are merges. */
-    if (!json_object_get(o, "type") && json_object_get(o, "merges")) return read_bpe(v, o, err);
+    if (!ig_hf_json_get(o, "type") && ig_hf_json_get(o, "merges")) return read_bpe(v, o, err);
     return ig_hf_components(v, o, "model", "models", table, err);
 }
 
@@ -281,10 +284,11 @@ ig_status ig_hf_index_model(ig_vocab *v, ig_error *err)
     for (size_t i = 0; i < v->n; i++) {
         bool mine = v->types[i] != IG_TOKEN_UNUSED && v->types[i] != IG_TOKEN_CONTROL;
         mine = mine && ig_texts_get(v, v->tokens[i]) == (int32_t)i;
-        if (mine && v->tokens[i].len && !ig_trie_add(&hf->trie, v->tokens[i], (int32_t)i)) return ig_hf_no_memory(err);
+        if (mine && v->tokens[i].len && !ig_hf_trie_add(&hf->trie, v->tokens[i], (int32_t)i))
+            return ig_hf_no_memory(err);
     }
     for (size_t i = 0; i < hf->subword_prefix.len; i++) {
-        hf->prefix_node = ig_trie_step(&hf->trie, hf->prefix_node, (uint8_t)hf->subword_prefix.ptr[i]);
+        hf->prefix_node = ig_hf_trie_step(&hf->trie, hf->prefix_node, (uint8_t)hf->subword_prefix.ptr[i]);
         if (!hf->prefix_node) break;
     }
     return IG_OK;
@@ -448,7 +452,7 @@ static bool walk(const ig_vocab *v, ig_hf_work *w, const char *p, size_t n)
         bool single = false;
         double here = best[at].score;
         if (len == 0) len = 1;
-        for (size_t end = at; end < n && (node = ig_trie_step(&hf->trie, node, (uint8_t)p[end])) != 0;) {
+        for (size_t end = at; end < n && (node = ig_hf_trie_step(&hf->trie, node, (uint8_t)p[end])) != 0;) {
             int32_t id = hf->trie.ids[node];
             end++;
             if (id < 0) continue;
@@ -516,7 +520,7 @@ static bool encode_wordpiece(const ig_vocab *v, const char *p, size_t n, ig_ids 
         size_t best = 0;
         int32_t id = -1;
         bool open = at == 0 || node || !hf->subword_prefix.len;
-        for (size_t end = at; open && end < n && (node = ig_trie_step(&hf->trie, node, (uint8_t)p[end])) != 0;) {
+        for (size_t end = at; open && end < n && (node = ig_hf_trie_step(&hf->trie, node, (uint8_t)p[end])) != 0;) {
             end++;
             bool whole = end == n || ((uint8_t)p[end] & 0xC0) != 0x80;
             if (hf->trie.ids[node] < 0 || !whole) continue;

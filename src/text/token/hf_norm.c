@@ -22,71 +22,71 @@ static ig_status add_kind(ig_vocab *v, ig_norm_kind kind, unsigned flags, ig_err
     return add(v, (ig_norm){.kind = kind, .flags = flags}, NULL, err);
 }
 
-static ig_status read_form(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_form(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
-    const char *type = json_string_value(json_object_get(o, "type"));
-    unsigned flags = type[strlen(type) - 1] == 'C' ? IG_FORM_COMPOSE : 0;
-    if (type[2] == 'K') flags |= IG_FORM_COMPAT;
+    ig_str type = ig_hf_json_text(ig_hf_json_get(o, "type"));
+    unsigned flags = type.ptr[type.len - 1] == 'C' ? IG_FORM_COMPOSE : 0;
+    if (type.ptr[2] == 'K') flags |= IG_FORM_COMPAT;
     return add_kind(v, IG_NORM_FORM, flags, err);
 }
 
-static ig_status read_lowercase(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_lowercase(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add_kind(v, IG_NORM_LOWERCASE, 0, err);
 }
 
-static ig_status read_accents(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_accents(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add_kind(v, IG_NORM_STRIP_MARKS, 0, err);
 }
 
-static ig_status read_alphabet(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_alphabet(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add_kind(v, IG_NORM_ALPHABET, 0, err);
 }
 
-static ig_status read_strip(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_strip(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     bool left = true, right = true;
-    IG_TRY(ig_json_bool(o, "normalizer Strip", "strip_left", &left, err));
-    IG_TRY(ig_json_bool(o, "normalizer Strip", "strip_right", &right, err));
+    IG_TRY(ig_hf_bool(o, "normalizer Strip", "strip_left", &left, err));
+    IG_TRY(ig_hf_bool(o, "normalizer Strip", "strip_right", &right, err));
     return add_kind(v, IG_NORM_STRIP, (left ? 1u : 0u) | (right ? 2u : 0u), err);
 }
 
-static ig_status read_prepend(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_prepend(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_norm *step = NULL;
     IG_TRY(add(v, (ig_norm){.kind = IG_NORM_PREPEND}, &step, err));
-    return ig_json_str(o, "normalizer Prepend", "prepend", true, &v->hf->arena, &step->content, err);
+    return ig_hf_str(o, "normalizer Prepend", "prepend", true, &v->hf->arena, &step->content, err);
 }
 
-static ig_status read_replace(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_replace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_norm *step = NULL;
     IG_TRY(add(v, (ig_norm){.kind = IG_NORM_REPLACE}, &step, err));
-    IG_TRY(ig_json_str(o, "normalizer Replace", "content", true, &v->hf->arena, &step->content, err));
+    IG_TRY(ig_hf_str(o, "normalizer Replace", "content", true, &v->hf->arena, &step->content, err));
     return ig_hf_pattern(v, o, "normalizer Replace", false, &step->pattern, err);
 }
 
 /* Accents go where strip_accents says so, or where it says nothing and the text is lower-cased. */
-static ig_status read_bert(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_bert(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     bool clean = true, cjk = true, lower = true;
-    IG_TRY(ig_json_bool(o, "normalizer BertNormalizer", "clean_text", &clean, err));
-    IG_TRY(ig_json_bool(o, "normalizer BertNormalizer", "handle_chinese_chars", &cjk, err));
-    IG_TRY(ig_json_bool(o, "normalizer BertNormalizer", "lowercase", &lower, err));
+    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "clean_text", &clean, err));
+    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "handle_chinese_chars", &cjk, err));
+    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "lowercase", &lower, err));
     bool accents = lower;
-    IG_TRY(ig_json_bool(o, "normalizer BertNormalizer", "strip_accents", &accents, err));
+    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "strip_accents", &accents, err));
     IG_TRY(add_kind(v, IG_NORM_BERT, (clean ? (unsigned)IG_BERT_CLEAN : 0u) | (cjk ? (unsigned)IG_BERT_CJK : 0u), err));
     if (accents) IG_TRY(add_kind(v, IG_NORM_FORM, 0, err));
     if (accents) IG_TRY(add_kind(v, IG_NORM_STRIP_MARKS, 1, err));
     return lower ? add_kind(v, IG_NORM_LOWERCASE, 0, err) : IG_OK;
 }
 
-ig_status ig_hf_read_norm(ig_vocab *v, const json_t *o, ig_error *err)
+ig_status ig_hf_read_norm(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const ig_hf_component table[] = {{"NFC", read_form},
                                             {"NFD", read_form},
@@ -269,7 +269,7 @@ static ig_status run_step(const ig_norm *s, ig_hf_work *w, ig_str text, ig_buf *
     case IG_NORM_PREPEND:
         ok = text.len == 0 || (ig_buf_add(out, s->content.ptr, s->content.len) && ig_buf_add(out, text.ptr, text.len));
         break;
-    case IG_NORM_REPLACE: return ig_pattern_replace(&s->pattern, &w->regex, text, s->content, out, err);
+    case IG_NORM_REPLACE: return ig_hf_replace(&s->pattern, &w->regex, text, s->content, out, err);
     case IG_NORM_STRIP:
         text = strip(text, s->flags);
         ok = ig_buf_add(out, text.ptr, text.len);
@@ -297,15 +297,15 @@ ig_status ig_hf_normalize(const ig_hf *hf, ig_hf_work *w, ig_str text, ig_str *o
     return IG_OK;
 }
 
-static ig_status replace_regex(const ig_pattern *p, ig_regex_work *w, ig_str text, ig_str content, ig_buf *out,
+static ig_status replace_regex(const ig_pattern *p, ig_hf_regex_work *w, ig_str text, ig_str content, ig_buf *out,
                                ig_error *err)
 {
     size_t done = 0, from = 0;
-    const char *clean = ig_regex_text(w, text.ptr, text.len);
+    const char *clean = ig_hf_regex_text(w, text.ptr, text.len);
     if (!clean) return ig_hf_no_memory(err);
     while (from <= text.len) {
-        ig_regex_hit hit;
-        IG_TRY(ig_regex_find(p->regex, w, clean, text.len, from, &hit, err));
+        ig_hf_regex_hit hit;
+        IG_TRY(ig_hf_regex_find(p->regex, w, clean, text.len, from, &hit, err));
         if (!hit.found) break;
         if (!ig_buf_add(out, text.ptr + done, hit.at - done) || !ig_buf_add(out, content.ptr, content.len))
             return ig_hf_no_memory(err);
@@ -330,8 +330,8 @@ static size_t next_literal(const ig_pattern *p, ig_str text, size_t from, size_t
     return n;
 }
 
-ig_status ig_pattern_replace(const ig_pattern *p, ig_regex_work *w, ig_str text, ig_str content, ig_buf *out,
-                             ig_error *err)
+ig_status ig_hf_replace(const ig_pattern *p, ig_hf_regex_work *w, ig_str text, ig_str content, ig_buf *out,
+                        ig_error *err)
 {
     if (p->regex) return replace_regex(p, w, text, content, out, err);
     size_t done = 0, at = 0;

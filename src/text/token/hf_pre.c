@@ -49,7 +49,7 @@ static ig_status add_scan(ig_vocab *v, ig_match_fn match, const void *params, ig
     return add(v, (ig_pre_step){.kind = IG_PRE_SPLIT, .pattern = p, .behavior = behavior, .invert = invert}, NULL, err);
 }
 
-static ig_status read_behavior(ig_vocab *v, const json_t *o, const char *where, ig_behavior *out, ig_error *err)
+static ig_status read_behavior(ig_vocab *v, const ig_hf_json *o, const char *where, ig_behavior *out, ig_error *err)
 {
     static const char *const names[] = {
         [IG_SPLIT_ISOLATED] = "Isolated",     [IG_SPLIT_REMOVED] = "Removed",
@@ -57,7 +57,7 @@ static ig_status read_behavior(ig_vocab *v, const json_t *o, const char *where, 
         [IG_SPLIT_NEXT] = "MergedWithNext",
     };
     ig_str name = {NULL, 0};
-    IG_TRY(ig_json_str(o, where, "behavior", false, &v->hf->arena, &name, err));
+    IG_TRY(ig_hf_str(o, where, "behavior", false, &v->hf->arena, &name, err));
     *out = IG_SPLIT_ISOLATED;
     if (!name.ptr) return IG_OK;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -68,11 +68,11 @@ static ig_status read_behavior(ig_vocab *v, const json_t *o, const char *where, 
                    IG_STR_ARG(name), where);
 }
 
-static ig_status read_byte_level(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     bool prefix = true, regex = true;
-    IG_TRY(ig_json_bool(o, "pre-tokenizer ByteLevel", "add_prefix_space", &prefix, err));
-    IG_TRY(ig_json_bool(o, "pre-tokenizer ByteLevel", "use_regex", &regex, err));
+    IG_TRY(ig_hf_bool(o, "pre-tokenizer ByteLevel", "add_prefix_space", &prefix, err));
+    IG_TRY(ig_hf_bool(o, "pre-tokenizer ByteLevel", "use_regex", &regex, err));
     if (prefix) IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_PREFIX_SPACE}, NULL, err));
     if (regex) IG_TRY(add_scan(v, ig_match_gpt2, NULL, IG_SPLIT_ISOLATED, false, err));
     return add(v, (ig_pre_step){.kind = IG_PRE_ALPHABET}, NULL, err);
@@ -80,34 +80,34 @@ static ig_status read_byte_level(ig_vocab *v, const json_t *o, ig_error *err)
 
 /* The hand-written scanners cover every character of a text, so with Isolated, or with Removed turned round, they cut
  * as the expressions do; for other behaviors the expression itself runs. */
-static ig_status read_split(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_split(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const char where[] = "pre-tokenizer Split";
     ig_pre_step *step = NULL;
     IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_SPLIT}, &step, err));
-    IG_TRY(ig_json_bool(o, where, "invert", &step->invert, err));
+    IG_TRY(ig_hf_bool(o, where, "invert", &step->invert, err));
     IG_TRY(read_behavior(v, o, where, &step->behavior, err));
     return ig_hf_pattern(v, o, where, step->behavior == IG_SPLIT_ISOLATED, &step->pattern, err);
 }
 
-static ig_status read_metaspace(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_metaspace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const char where[] = "pre-tokenizer Metaspace";
     ig_pre_step *step = NULL;
     IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_METASPACE, .split = true, .text = IG_STR(IG_MARKER)}, &step, err));
     IG_TRY(ig_hf_metaspace(v, o, where, &step->text, &step->scheme, err));
-    return ig_json_bool(o, where, "split", &step->split, err);
+    return ig_hf_bool(o, where, "split", &step->split, err);
 }
 
-ig_status ig_hf_metaspace(ig_vocab *v, const json_t *o, const char *where, ig_str *text, ig_scheme *scheme,
+ig_status ig_hf_metaspace(ig_vocab *v, const ig_hf_json *o, const char *where, ig_str *text, ig_scheme *scheme,
                           ig_error *err)
 {
     static const char *const names[] = {"always", "first", "never"};
     bool prefix = true;
     ig_str name = {NULL, 0};
-    IG_TRY(ig_json_str(o, where, "replacement", false, &v->hf->arena, text, err));
-    IG_TRY(ig_json_bool(o, where, "add_prefix_space", &prefix, err));
-    IG_TRY(ig_json_str(o, where, "prepend_scheme", false, &v->hf->arena, &name, err));
+    IG_TRY(ig_hf_str(o, where, "replacement", false, &v->hf->arena, text, err));
+    IG_TRY(ig_hf_bool(o, where, "add_prefix_space", &prefix, err));
+    IG_TRY(ig_hf_str(o, where, "prepend_scheme", false, &v->hf->arena, &name, err));
     uint32_t cp;
     if (text->len == 0 || ig_utf8_decode(text->ptr, text->len, &cp) != text->len)
         return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: %s: \"replacement\" is no single character", where);
@@ -121,47 +121,46 @@ ig_status ig_hf_metaspace(ig_vocab *v, const json_t *o, const char *where, ig_st
                    IG_STR_ARG(name));
 }
 
-static ig_status read_whitespace(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_whitespace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add_scan(v, match_words, NULL, IG_SPLIT_REMOVED, true, err);
 }
 
-static ig_status read_whitespace_split(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_whitespace_split(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     (void)o;
     return add_scan(v, ig_match_run, &spaces, IG_SPLIT_REMOVED, false, err);
 }
 
-static ig_status read_bert(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_bert(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     IG_TRY(read_whitespace_split(v, o, err));
     return add_scan(v, ig_match_one, &punctuation, IG_SPLIT_ISOLATED, false, err);
 }
 
-static ig_status read_digits(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_digits(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     bool each = false;
-    IG_TRY(ig_json_bool(o, "pre-tokenizer Digits", "individual_digits", &each, err));
+    IG_TRY(ig_hf_bool(o, "pre-tokenizer Digits", "individual_digits", &each, err));
     return add_scan(v, each ? ig_match_one : ig_match_run, &numbers, IG_SPLIT_ISOLATED, false, err);
 }
 
-static ig_status read_punctuation(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_punctuation(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_behavior behavior;
     IG_TRY(read_behavior(v, o, "pre-tokenizer Punctuation", &behavior, err));
     return add_scan(v, ig_match_one, &punctuation, behavior, false, err);
 }
 
-static ig_status read_delimiter(ig_vocab *v, const json_t *o, ig_error *err)
+static ig_status read_delimiter(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     ig_pre_step *step = NULL;
     IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_SPLIT, .behavior = IG_SPLIT_REMOVED}, &step, err));
-    return ig_json_str(o, "pre-tokenizer CharDelimiterSplit", "delimiter", true, &v->hf->arena, &step->pattern.text,
-                       err);
+    return ig_hf_str(o, "pre-tokenizer CharDelimiterSplit", "delimiter", true, &v->hf->arena, &step->pattern.text, err);
 }
 
-ig_status ig_hf_read_pre(ig_vocab *v, const json_t *o, ig_error *err)
+ig_status ig_hf_read_pre(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const ig_hf_component table[] = {{"ByteLevel", read_byte_level},
                                             {"Split", read_split},
@@ -273,11 +272,11 @@ static bool cut_literal(cutter *c, ig_piece p)
 static ig_status cut_regex(cutter *c, ig_piece p, ig_error *err)
 {
     size_t done = 0, from = 0, n = p.end - p.at;
-    const char *clean = ig_regex_text(&c->w->regex, c->text.ptr + p.at, n);
+    const char *clean = ig_hf_regex_text(&c->w->regex, c->text.ptr + p.at, n);
     if (!clean) return ig_hf_no_memory(err);
     while (from <= n) {
-        ig_regex_hit hit;
-        IG_TRY(ig_regex_find(c->s->pattern.regex, &c->w->regex, clean, n, from, &hit, err));
+        ig_hf_regex_hit hit;
+        IG_TRY(ig_hf_regex_find(c->s->pattern.regex, &c->w->regex, clean, n, from, &hit, err));
         if (!hit.found) break;
         if (!segment(c, p.at + done, p.at + hit.at, false) || !segment(c, p.at + hit.at, p.at + hit.end, true))
             return ig_hf_no_memory(err);
