@@ -144,7 +144,9 @@ enum {
     INGLE_ADD_SPECIAL = 1,   /* add BOS, EOS, CLS, SEP where the vocabulary says so */
     INGLE_PARSE_SPECIAL = 2, /* text such as <s> becomes the control token; without it user text never does */
     INGLE_WRITE_SPECIAL = 4, /* detokenize: write control tokens out; without it they are left out */
-    INGLE_STRIP_SPECIAL = 8  /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
+    INGLE_STRIP_SPECIAL = 8, /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
+    INGLE_PARSE_ADDED = 16   /* tokenize: as PARSE_SPECIAL where the vocabulary is a tokenizer.json, whose own library
+                              * always finds special tokens in a text; else nothing */
 };
 /* Text to token ids. text is any bytes, n_text bytes long. Writes at most capacity ids and always sets *n_out to the
  * full number, so a call with capacity 0 measures; INGLE_TOO_LARGE when out was too small and capacity was not 0.

@@ -52,6 +52,7 @@ ig_status ig_vocab_from_json(const char *json, size_t n, const char *config, siz
                              ig_error *err);
 void ig_vocab_free(ig_vocab *v);
 size_t ig_vocab_size(const ig_vocab *v);
+bool ig_vocab_is_json(const ig_vocab *v); /* made by ig_vocab_from_json */
 size_t ig_vocab_bytes(const ig_vocab *v); /* memory of the tables */
 
 enum { IG_TOKENIZE_ADD = 1, IG_TOKENIZE_PARSE = 2 };

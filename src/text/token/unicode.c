@@ -221,11 +221,19 @@ bool ig_char_is_mark(uint32_t cp) { return (ig_char_class(cp) & IG_CHAR_M) != 0;
 
 bool ig_char_is_nonspacing(uint32_t cp) { return utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_MN; }
 
+/* Circled and squared letters: symbols that Unicode counts as alphabetic. */
+static bool is_letter_symbol(uint32_t c)
+{
+    return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+           (c >= 0x1F170 && c <= 0x1F189);
+}
+
 bool ig_char_is_word(uint32_t cp)
 {
     if (ig_char_class(cp) & (IG_CHAR_L | IG_CHAR_M)) return true;
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_PC || cp == 0x200C || cp == 0x200D;
+    return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC || cp == 0x200C ||
+           cp == 0x200D || is_letter_symbol(cp);
 }
 
 bool ig_char_is_cjk(uint32_t c)

@@ -21,7 +21,7 @@ enum {
 };
 uint32_t ig_char_class(uint32_t cp);
 
-bool ig_char_is_word(uint32_t cp);       /* \w: letters, marks, decimal digits, connectors, joiners */
+bool ig_char_is_word(uint32_t cp);       /* \w: alphabetic, marks, decimal digits, connectors, joiners */
 bool ig_char_is_mark(uint32_t cp);       /* \p{M} */
 bool ig_char_is_nonspacing(uint32_t cp); /* \p{Mn} */
 bool ig_char_is_cjk(uint32_t cp);        /* ideographs as BERT counts them, each a word of its own */

@@ -329,6 +329,7 @@ void ig_vocab_free(ig_vocab *v)
 }
 
 size_t ig_vocab_size(const ig_vocab *v) { return v->n; }
+bool ig_vocab_is_json(const ig_vocab *v) { return v->hf != NULL; }
 size_t ig_vocab_bytes(const ig_vocab *v) { return v->bytes; }
 int32_t ig_vocab_bos(const ig_vocab *v) { return v->bos; }
 int32_t ig_vocab_eos(const ig_vocab *v) { return v->eos; }
