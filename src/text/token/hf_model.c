@@ -12,7 +12,7 @@ static const double unk_penalty = 10.0;
 
 static ig_status too_many(size_t n, ig_error *err)
 {
-    return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: the vocabulary has %zu tokens, expected 1 to %d", n,
+    return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: the vocabulary has %zu tokens, expected 1 to %d", n,
                    TOKENS_MAX);
 }
 

@@ -11,7 +11,7 @@ enum {
     NEST_MAX = 40,
     MATCH_STEPS_MAX = 4000000,
     MATCH_HEAP_KIB_MAX = 65536,
-    STARTS_MAX = 256, /* places that one call of PCRE2 tries */
+    STARTS_MAX = 16, /* places that one call of PCRE2 tries */
     NS_PER_BYTE_MAX = 2000
 };
 static const uint64_t ns_max = 2000000000u;
@@ -216,7 +216,7 @@ ig_status ig_hf_regex_find(const ig_hf_regex *re, ig_hf_regex_work *w, const cha
     *hit = (ig_hf_regex_hit){0};
     IG_TRY(prepare(re, w, n, err));
     while (from <= n) {
-        if (w->n_calls++ % 64 == 63 && ig_now_ns() > w->deadline_ns) return over(re, "time", err);
+        if (w->n_calls++ % 8 == 7 && ig_now_ns() > w->deadline_ns) return over(re, "time", err);
         size_t limit = n - from > STARTS_MAX ? from + STARTS_MAX : n;
         while (limit < n && ((unsigned char)text[limit] & 0xC0) == 0x80) limit++;
         pcre2_set_offset_limit(w->context, limit);
