@@ -179,6 +179,8 @@ static void check_components(void)
         {"MergedWithPrevious at the start", SPLIT("\"String\":\"-\"", "MergedWithPrevious", "false"), "--a", "-|-|a"},
         {"inverted", SPLIT("\"Regex\":\"[a-z]+\"", "Removed", "true"), "ab-cd ef", "ab|cd|ef"},
         {"an expression of PCRE2", SPLIT("\"Regex\":\"[aeiou]\"", "Isolated", "false"), "countdown", "c|o|u|ntd|o|wn"},
+        {"a script", SPLIT("\"Regex\":\"\\\\p{Han}+\"", "Isolated", "false"), "a\xE4\xB8\xAD\xE3\x80\x82",
+         "a|\xE4\xB8\xAD|\xE3\x80\x82"},
         {"empty matches", SPLIT("\"Regex\":\"(?=[A-Z])\"", "Isolated", "false"), "camelCaseText", "camel|Case|Text"},
         {"empty matches of more bytes", SPLIT("\"Regex\":\"(?=\\u00c4)\"", "Isolated", "false"), "x\xC3\x84\xC3\x84y",
          "x|\xC3\x84|\xC3\x84y"},

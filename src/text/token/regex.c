@@ -88,6 +88,29 @@ static const char *odd_escape(char c)
     }
 }
 
+/* At the p or P of \p{Name}: bytes of the name, 0: none. */
+static size_t property_length(ig_str p, size_t at)
+{
+    if (at + 1 >= p.len || (p.ptr[at] | 32) != 'p' || p.ptr[at + 1] != '{') return 0;
+    const char *end = memchr(p.ptr + at + 2, '}', p.len - at - 2);
+    return end ? (size_t)(end - (p.ptr + at + 2)) : 0;
+}
+
+/* Copies the pattern; the name of a script means the script alone, not its extensions too, as PCRE2 would have it. */
+static bool translate(ig_str p, ig_buf *out)
+{
+    for (size_t i = 0; i < p.len; i++) {
+        if (!ig_buf_add(out, p.ptr + i, 1)) return false;
+        if (p.ptr[i] != '\\' || ++i == p.len) continue;
+        if (!ig_buf_add(out, p.ptr + i, 1)) return false;
+        size_t name = property_length(p, i);
+        if (name <= 2 || p.ptr[i + 2] == '^') continue;
+        if (!ig_buf_add(out, "{sc:", 4)) return false;
+        i++;
+    }
+    return true;
+}
+
 /* What Oniguruma and PCRE2 understand differently, or NULL. */
 static const char *odd(ig_str pattern)
 {
@@ -98,6 +121,8 @@ static const char *odd(ig_str pattern)
         char c = pattern.ptr[r.at];
         if (c == '\\') {
             if (++r.at < pattern.len) why = odd_escape(pattern.ptr[r.at]);
+            size_t name = property_length(pattern, r.at);
+            if (name) r.at += name + 2;
         } else if (in_class) {
             why = odd_in_class(&r);
             if (posix_class(&r)) {
@@ -122,10 +147,18 @@ static ig_status compile(ig_hf_regex *re, ig_error *err)
     pcre2_compile_context *ctx = pcre2_compile_context_create(re->memory);
     if (!ctx) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a regular expression");
     pcre2_set_parens_nest_limit(ctx, NEST_MAX);
-    re->code = pcre2_compile((PCRE2_SPTR)re->pattern.ptr, re->pattern.len,
+    ig_buf text;
+    ig_buf_init(&text, 4 * PATTERN_BYTES_MAX);
+    if (!translate(re->pattern, &text)) {
+        ig_buf_fini(&text);
+        pcre2_compile_context_free(ctx);
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a regular expression");
+    }
+    re->code = pcre2_compile((PCRE2_SPTR)(text.len ? text.ptr : ""), text.len,
                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT,
                              &code, &at, ctx);
     pcre2_compile_context_free(ctx);
+    ig_buf_fini(&text);
     if (re->code) return IG_OK;
     char why[128] = "";
     (void)pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
