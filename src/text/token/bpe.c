@@ -4,7 +4,10 @@
 #include "base/utf8.h"
 #include "text/token/token_priv.h"
 
-enum { SHORT_PIECE = 24 }; /* up to here a plain scan for the best pair beats the heap */
+enum {
+    SHORT_PIECE = 24, /* up to here a plain scan for the best pair beats the heap */
+    LONG_PIECE = 1024 /* from here buckets beat the heap */
+};
 
 static bool offer(const ig_vocab *v, ig_work *w, int32_t left, int32_t right)
 {
@@ -70,6 +73,7 @@ static void merge_short(const ig_vocab *v, ig_work *w, int32_t count)
 
 bool ig_bpe_join(const ig_vocab *v, ig_work *w, int32_t count)
 {
+    if (count > LONG_PIECE) return ig_bpe_join_long(v, w, count);
     if (count > SHORT_PIECE) return merge_long(v, w, count);
     merge_short(v, w, count);
     return true;

@@ -53,6 +53,7 @@ void ig_work_fini(ig_work *w)
     ig_free(w->heap);
     ig_free(w->cuts.end);
     ig_buf_fini(&w->text);
+    ig_bpe_queue_free(w->queue);
 }
 
 typedef struct encoder {

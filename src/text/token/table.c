@@ -196,6 +196,7 @@ ig_status ig_merges_read(ig_vocab *v, const ig_merge_list *list, ig_error *err)
     size_t n = list->n;
     if (n > MERGES_MAX)
         return ig_fail(err, IG_BAD_INPUT, 0, "there are %zu merges, expected at most %d", n, MERGES_MAX);
+    v->n_merges = n;
     v->n_merge_slots = 16;
     while (v->n_merge_slots / 4 * 3 < n) v->n_merge_slots *= 2;
     v->merges = ig_alloc(v->n_merge_slots * sizeof *v->merges);

@@ -42,7 +42,7 @@ struct ig_vocab {
     uint64_t seed;
     bool has_twins;   /* several tokens have one text, or some are in no slot */
     ig_merge *merges; /* [n_merge_slots] BPE */
-    size_t n_merge_slots;
+    size_t n_merge_slots, n_merges;
     bool words;           /* SPM: no token holds a marker behind anything but markers */
     int32_t byte_id[256]; /* id of a single byte, -1: none */
     ig_special special;
@@ -67,6 +67,8 @@ typedef struct ig_symbol {
     int32_t prev, next, id;
 } ig_symbol;
 
+typedef struct ig_bpe_queue ig_bpe_queue; /* bpe_long.c */
+
 /* Working memory of one call, reused from piece to piece. */
 typedef struct ig_work {
     ig_symbol *symbols;
@@ -75,6 +77,7 @@ typedef struct ig_work {
     size_t n_heap, heap_cap;
     ig_cuts cuts;
     ig_buf text;
+    ig_bpe_queue *queue; /* made for the first long piece */
 } ig_work;
 
 bool ig_work_symbols(ig_work *w, size_t n);
@@ -115,6 +118,9 @@ bool ig_bpe_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig
 bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
 /* BPE: joins the symbols 0..count-1 of w as the merges say; what is left is walked by `next` from symbol 0. */
 bool ig_bpe_join(const ig_vocab *v, ig_work *w, int32_t count);
+/* The same for many symbols, in linear time. False without memory: w is then of no use but to be freed. */
+bool ig_bpe_join_long(const ig_vocab *v, ig_work *w, int32_t count);
+void ig_bpe_queue_free(ig_bpe_queue *q);
 /* The id of a whole piece, or -1. */
 int32_t ig_bpe_whole(const ig_vocab *v, const char *piece, size_t n);
 void ig_work_fini(ig_work *w);
