@@ -423,6 +423,91 @@ static void check_scanners(void)
     }
 }
 
+/* ------------------------------------------------------------------------------------------------ merging */
+
+enum { NAIVE_TOKENS = 60, NAIVE_TEXT = 3000 };
+
+typedef struct naive { /* a random vocabulary: tokens 0 to 2 are a, b, c; merge i makes token 3 + i */
+    char text[NAIVE_TOKENS][260];
+    int left[NAIVE_TOKENS], right[NAIVE_TOKENS], n;
+} naive;
+
+static char *random_vocab(naive *m, uint64_t *seed)
+{
+    char *json = malloc(200000), *p = json;
+    m->n = 3;
+    for (int i = 0; i < 3; i++) (void)sprintf(m->text[i], "%c", "abc"[i]);
+    while (m->n < NAIVE_TOKENS) {
+        int a = (int)(next(seed) % (uint64_t)m->n), b = (int)(next(seed) % (uint64_t)m->n), i = m->n;
+        bool old = strlen(m->text[a]) + strlen(m->text[b]) > 200;
+        char both[520];
+        (void)snprintf(both, sizeof both, "%s%s", m->text[a], m->text[b]);
+        if (!old) (void)snprintf(m->text[i], sizeof m->text[i], "%.250s", both);
+        for (int k = 0; !old && k < i; k++) old = !strcmp(m->text[k], m->text[i]);
+        if (old && next(seed) % 50 == 0) break;
+        if (old) continue;
+        m->left[i] = a;
+        m->right[i] = b;
+        m->n++;
+    }
+    p += sprintf(p, "{" FUSED "\"model\":{\"type\":\"BPE\",\"vocab\":{");
+    for (int i = 0; i < m->n; i++) p += sprintf(p, "%s\"%s\":%d", i ? "," : "", m->text[i], i);
+    p += sprintf(p, "},\"merges\":[");
+    for (int i = 3; i < m->n; i++)
+        p += sprintf(p, "%s[\"%s\",\"%s\"]", i > 3 ? "," : "", m->text[m->left[i]], m->text[m->right[i]]);
+    (void)sprintf(p, "]}}");
+    return json;
+}
+
+/* The definition: join the leftmost pair of the lowest rank until none is left. */
+static size_t naive_merge(const naive *m, int *ids, size_t n)
+{
+    for (;;) {
+        size_t at = n;
+        int best = m->n;
+        for (size_t i = 0; i + 1 < n; i++)
+            for (int k = 3; k < best; k++)
+                if (m->left[k] == ids[i] && m->right[k] == ids[i + 1]) {
+                    best = k;
+                    at = i;
+                }
+        if (at == n) return n;
+        ids[at] = best;
+        memmove(ids + at + 1, ids + at + 2, (n - at - 2) * sizeof *ids);
+        n--;
+    }
+}
+
+static void check_merging(void)
+{
+    static naive m;
+    static char text[NAIVE_TEXT];
+    static int want[NAIVE_TEXT];
+    uint64_t seed = 4711;
+    size_t good = 0, n_tests = tap_sanitized ? 4 : 24;
+    for (size_t t = 0; t < n_tests; t++) {
+        char *json = random_vocab(&m, &seed);
+        size_t n = t % 4 == 0 ? 20 : t % 4 == 1 ? 300 : NAIVE_TEXT; /* each of the three ways to merge */
+        ig_error err;
+        ig_ids ids = {0};
+        ig_vocab *v = load(json, &err);
+        unsigned letters = 1 + (unsigned)(next(&seed) % 3);
+        for (size_t i = 0; i < n; i++) {
+            want[i] = (int)(next(&seed) % letters);
+            text[i] = "abc"[want[i]];
+        }
+        size_t n_want = naive_merge(&m, want, n);
+        bool ok = v && ig_tokenize(v, text, n, 0, &ids, &err) == IG_OK && ids.len == n_want;
+        for (size_t i = 0; ok && i < n_want; i++) ok = ids.ptr[i] == want[i];
+        good += ok;
+        if (!ok) printf("# vocabulary %zu, %zu letters: %zu ids, expected %zu %s\n", t, n, ids.len, n_want, err.text);
+        free(json);
+        ig_free(ids.ptr);
+        ig_vocab_free(v);
+    }
+    tap_ok(good == n_tests, "%zu of %zu random vocabularies merge as by definition", good, n_tests);
+}
+
 /* Expressions that go back and back end with an error in bounded time. */
 static void check_limits(void)
 {
@@ -455,6 +540,7 @@ int main(void)
     check_components();
     check_added();
     check_models();
+    check_merging();
     check_scanners();
     check_limits();
     return tap_done();
