@@ -155,6 +155,19 @@ static void read_strips(const ig_format *f, ig_vocab_spec *spec)
         spec->strip_left = IG_STR("[MASK]");
 }
 
+/* An array of bytes, kept by some files as unsigned and by some as signed. */
+static ig_status read_charsmap(const ig_format *f, ig_vocab_spec *spec, ig_error *err)
+{
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+    const ig_meta *m = NULL;
+    IG_TRY(ig_format_array(f, key, false, IG_META_U8, &m, err));
+    if (!m) return IG_OK;
+    if (m->elem != IG_META_U8 && m->elem != IG_META_I8)
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is no array of bytes", ig_format_path(f), key);
+    spec->charsmap = (ig_str){(const char *)m->data, (size_t)m->n};
+    return IG_OK;
+}
+
 static ig_status build(const ig_format *f, ig_vocab_spec *spec, arrays *a, ig_vocab **out, ig_error *err)
 {
     ig_error e;
@@ -163,6 +176,7 @@ static ig_status build(const ig_format *f, ig_vocab_spec *spec, arrays *a, ig_vo
     IG_TRY(read_ids(f, spec, err));
     IG_TRY(check_lists(f, spec, err));
     IG_TRY(read_flags(f, spec, err));
+    if (ig_str_is(spec->model, "t5")) IG_TRY(read_charsmap(f, spec, err));
     read_strips(f, spec);
     ig_status st = ig_vocab_new(spec, out, &e);
     return st == IG_OK ? IG_OK : ig_fail(err, st, e.offset, "%s: %s", ig_format_path(f), e.text);

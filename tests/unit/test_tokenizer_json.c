@@ -423,6 +423,207 @@ static void check_scanners(void)
     }
 }
 
+/* ------------------------------------------------------------------------------------------------ character maps */
+
+enum { UNITS = 8192 };
+
+typedef struct darts { /* a double-array trie under construction */
+    uint32_t unit[UNITS];
+    bool used[UNITS], base[UNITS];
+} darts;
+
+static const char *const map_keys[] = {"e\xCC\x81",    "\xE3\x80\x80",  "\xE3\x8D\xBF",
+                                       "\xEF\xAC\x81", "\xEF\xAC\x81!", "\n"};
+static const char *const map_values[] = {"\xC3\xA9", " ", "\xE6\xA0\xAA", "fi", "fi?", " "};
+enum { MAP_KEYS = 6 };
+
+static bool fits(const darts *d, uint32_t base, const uint8_t *labels, size_t n)
+{
+    bool ok = !d->base[base];
+    for (size_t i = 0; i < n; i++) ok = ok && !d->used[base ^ labels[i]];
+    return ok;
+}
+
+/* Places the children of the node that the first `depth` bytes of key k spell; returns its base. */
+static uint32_t place(darts *d, const char *prefix, size_t depth, const uint32_t *value)
+{
+    uint8_t labels[MAP_KEYS + 1];
+    size_t n = 0;
+    bool leaf[256] = {0};
+    for (size_t k = 0; k < MAP_KEYS; k++) {
+        if (strlen(map_keys[k]) < depth || memcmp(map_keys[k], prefix, depth) != 0) continue;
+        uint8_t c = (uint8_t)map_keys[k][depth]; /* 0: the key ends here */
+        bool seen = false;
+        for (size_t i = 0; i < n; i++) seen = seen || labels[i] == c;
+        if (!seen) labels[n++] = c;
+        if (c && !map_keys[k][depth + 1]) leaf[c] = true;
+    }
+    uint32_t base = 256;
+    while (!fits(d, base, labels, n)) base++;
+    d->base[base] = true;
+    for (size_t i = 0; i < n; i++) d->used[base ^ labels[i]] = true;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t slot = base ^ labels[i];
+        char longer[16];
+        memcpy(longer, prefix, depth);
+        longer[depth] = (char)labels[i];
+        longer[depth + 1] = 0;
+        if (labels[i] == 0) {
+            for (size_t k = 0; k < MAP_KEYS; k++)
+                if (!strncmp(map_keys[k], prefix, depth) && strlen(map_keys[k]) == depth)
+                    d->unit[slot] = 1u << 31 | value[k];
+            continue;
+        }
+        uint32_t child = place(d, longer, depth + 1, value);
+        d->unit[slot] = (slot ^ child) << 10 | (leaf[labels[i]] ? 1u << 8 : 0) | labels[i];
+    }
+    return base;
+}
+
+/* The bytes of the map above. */
+static size_t make_map(char *out)
+{
+    static darts d;
+    uint32_t value[MAP_KEYS], n_trie = UNITS * 4, n = 0;
+    d = (darts){0};
+    for (size_t k = 0; k < MAP_KEYS; k++) {
+        value[k] = n;
+        n += (uint32_t)strlen(map_values[k]) + 1;
+        memcpy(out + 4 + n_trie + value[k], map_values[k], strlen(map_values[k]) + 1);
+    }
+    d.used[0] = true;
+    d.unit[0] = place(&d, "", 0, value) << 10;
+    memcpy(out, &n_trie, 4);
+    memcpy(out + 4, d.unit, n_trie);
+    return 4 + n_trie + n;
+}
+
+static char *base64(const char *p, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *out = malloc(n / 3 * 4 + 8), *q = out;
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t v = 0;
+        for (size_t k = 0; k < 3; k++) v = v << 8 | (i + k < n ? (uint8_t)p[i + k] : 0);
+        for (size_t k = 0; k < 4; k++) *q++ = i + k <= n ? digits[v >> (18 - 6 * k) & 63] : '=';
+    }
+    *q = 0;
+    return out;
+}
+
+static void check_map(const ig_charsmap *map, bool longest, const char *text, const char *want)
+{
+    ig_buf out;
+    ig_buf_init(&out, 1000);
+    bool ok = longest ? ig_charsmap_longest(map, (ig_str){text, strlen(text)}, &out)
+                      : ig_charsmap_graphemes(map, (ig_str){text, strlen(text)}, &out);
+    ok = ok && ig_buf_add(&out, "", 1) && !strcmp(out.ptr, want);
+    tap_ok(ok, "map, %s: %s -> %s", longest ? "longest" : "graphemes", text, out.ptr ? out.ptr : "");
+    ig_buf_fini(&out);
+}
+
+static void check_charsmap(void)
+{
+    static char bytes[UNITS * 4 + 1000];
+    ig_arena arena = {0};
+    ig_charsmap map;
+    ig_error err = {0};
+    size_t n = make_map(bytes);
+    if (!tap_ok(ig_charsmap_read((ig_str){bytes, n}, &arena, &map, &err) == IG_OK, "a character map is read %s",
+                err.text))
+        return;
+    for (int longest = 0; longest < 2; longest++) {
+        check_map(&map, longest, "a\xE3\x80\x80\xE3\x8D\xBF\nb", "a \xE6\xA0\xAA b");
+        check_map(&map, longest, "xe\xCC\x81\xFFy", "x\xC3\xA9\xFFy");
+        /* A mark behind makes a grapheme of six bytes and more, or a short one whose beginning alone is looked at. */
+        check_map(&map, longest, "\xEF\xAC\x81\xCC\x81", longest ? "fi\xCC\x81" : "fi");
+        check_map(&map, longest, "\xEF\xAC\x81\xCC\x81\xCC\x81", "fi\xCC\x81\xCC\x81");
+        check_map(&map, longest, "\xEF\xAC\x81!", longest ? "fi?" : "fi!");
+    }
+    char *text = base64(bytes, n), *json = malloc(strlen(text) + 1000), have[100];
+    (void)sprintf(json, "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"%s\"}," GOOD "}", text);
+    ig_vocab *v = load(json, &err);
+    tap_ok(v && cuts_to(v, "\xEF\xAC\x81\n", "fi ", have), "Precompiled: %s", err.text);
+    ig_vocab_free(v);
+    static const size_t bad[][2] = {{0, 0xFF}, {0, 3}, {3, 0xFF}};
+    for (size_t i = 0; i < 3; i++) {
+        char keep = bytes[bad[i][0]];
+        bytes[bad[i][0]] = (char)bad[i][1];
+        tap_ok(ig_charsmap_read((ig_str){bytes, n}, &arena, &map, &err) == IG_BAD_INPUT, "a broken map: %s", err.text);
+        bytes[bad[i][0]] = keep;
+    }
+    free(text);
+    free(json);
+    ig_arena_fini(&arena);
+}
+
+/* The form of GGUF files. */
+static void check_t5(void)
+{
+    static const struct {
+        const char *text;
+        float score;
+        int32_t type;
+    } rows[] = {{"<pad>", 0, IG_TOKEN_CONTROL},        {"</s>", 0, IG_TOKEN_CONTROL}, {"<unk>", 0, IG_TOKEN_UNKNOWN},
+                {IG_MARKER, -2, IG_TOKEN_NORMAL},      {"a", -3, IG_TOKEN_NORMAL},    {"b", -3, IG_TOKEN_NORMAL},
+                {IG_MARKER "ab", -4, IG_TOKEN_NORMAL}, {"<x>", 0, IG_TOKEN_USER},     {"fi", -3, IG_TOKEN_NORMAL}};
+    static char bytes[UNITS * 4 + 1000];
+    ig_str tokens[9];
+    float scores[9];
+    int32_t types[9];
+    for (size_t i = 0; i < 9; i++) {
+        tokens[i] = ig_str_from(rows[i].text);
+        scores[i] = rows[i].score;
+        types[i] = rows[i].type;
+    }
+    ig_vocab_spec spec = {.model = IG_STR("t5"),
+                          .n_tokens = 9,
+                          .tokens = tokens,
+                          .scores = scores,
+                          .types = types,
+                          .charsmap = {bytes, make_map(bytes)},
+                          .bos = -1,
+                          .eos = 1,
+                          .eot = -1,
+                          .eom = -1,
+                          .unk = 2,
+                          .sep = -1,
+                          .pad = 0,
+                          .cls = -1,
+                          .mask = -1,
+                          .add_bos = -1,
+                          .add_eos = -1,
+                          .add_sep = -1,
+                          .add_space_prefix = -1,
+                          .remove_extra_whitespaces = 1};
+    static const struct {
+        const char *text, *ids, *back;
+    } cases[] = {{"ab", "6 1", "ab"},
+                 {"  ab \n b ", "6 3 5 1", "ab b"},
+                 {"ab<x>a", "6 7 3 4 1", "ab<x> a"},
+                 {"\xEF\xAC\x81zz", "3 8 2 1", "fi"},
+                 {"</s>", "3 2 1", ""},
+                 {"", "1", ""}};
+    ig_error err = {0};
+    ig_vocab *v = NULL;
+    if (!tap_ok(ig_vocab_new(&spec, &v, &err) == IG_OK, "t5 opens %s", err.text)) return;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ig_ids ids = {0};
+        ig_buf out;
+        char have[100] = "", *p = have;
+        ig_buf_init(&out, 1000);
+        bool ok = ig_tokenize(v, cases[i].text, strlen(cases[i].text), IG_TOKENIZE_ADD, &ids, &err) == IG_OK;
+        for (size_t k = 0; k < ids.len && k < 10; k++) p += sprintf(p, "%s%d", k ? " " : "", ids.ptr[k]);
+        ok = ok && !strcmp(have, cases[i].ids) &&
+             ig_detokenize(v, ids.ptr, ids.len, IG_DETOKENIZE_STRIP, &out, &err) == IG_OK;
+        ok = ok && ig_buf_add(&out, "", 1) && !strcmp(out.ptr, cases[i].back);
+        tap_ok(ok, "t5: \"%s\" = %s = \"%s\"", i == 1 ? "spaces" : cases[i].text, have, out.ptr ? out.ptr : "");
+        ig_buf_fini(&out);
+        ig_free(ids.ptr);
+    }
+    ig_vocab_free(v);
+}
+
 /* ------------------------------------------------------------------------------------------------ merging */
 
 enum { NAIVE_TOKENS = 60, NAIVE_TEXT = 3000 };
@@ -540,6 +741,8 @@ int main(void)
     check_components();
     check_added();
     check_models();
+    check_charsmap();
+    check_t5();
     check_merging();
     check_scanners();
     check_limits();

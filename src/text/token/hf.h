@@ -5,6 +5,7 @@
 #ifndef IG_TEXT_TOKEN_HF_H
 #define IG_TEXT_TOKEN_HF_H
 
+#include "text/token/charsmap.h"
 #include "text/token/json.h"
 #include "text/token/pre_priv.h"
 #include "text/token/regex.h"
@@ -34,8 +35,13 @@ typedef enum ig_norm_kind {
     IG_NORM_PREPEND,     /* content */
     IG_NORM_REPLACE,     /* pattern -> content */
     IG_NORM_STRIP,       /* flags: 1 left, 2 right */
+    IG_NORM_CHARSMAP,    /* flags: IG_CHARSMAP_ */
+    IG_NORM_SPACES,      /* flags: IG_SPACES_; spaces become U+2581 as SentencePiece does it */
     IG_NORM_ALPHABET     /* bytes become GPT-2's characters */
 } ig_norm_kind;
+enum { IG_CHARSMAP_LONGEST = 1 };
+enum { IG_SPACES_PREFIX = 1, IG_SPACES_MERGE = 2 };
+#define IG_HF_UNK_PENALTY 10.0 /* of an unknown character below the least score */
 enum { IG_BERT_CLEAN = 1, IG_BERT_CJK = 2 };
 enum { IG_FORM_COMPOSE = 1, IG_FORM_COMPAT = 2 };
 
@@ -119,7 +125,9 @@ struct ig_hf {
     ig_finder raw, normalized;
     uint8_t *is_added; /* [v->n], owned */
 
+    ig_charsmap charsmap;
     ig_hf_model model;
+    bool from_gguf;
     bool byte_level; /* BPE on bytes: the last pre-tokenizer would turn them into GPT-2's alphabet */
     bool byte_fallback, fuse_unk, ignore_merges, cut_words, clean_up;
     ig_str subword_prefix, word_suffix;
@@ -221,6 +229,8 @@ ig_status ig_hf_replace(const ig_pattern *p, ig_hf_regex_work *w, ig_str text, i
 
 ig_status ig_hf_encode(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
 ig_status ig_hf_decode(const ig_vocab *v, const int32_t *ids, size_t n, bool special, ig_buf *out, ig_error *err);
+/* Of a GGUF file's Unigram vocabulary, whose tokens, ids and flags have been read. */
+ig_status ig_hf_from_spec(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err);
 ig_status ig_hf_make_pieces(ig_vocab *v, ig_error *err);
 bool ig_hf_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out);
 size_t ig_hf_bytes(const ig_hf *hf);

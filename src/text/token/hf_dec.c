@@ -270,10 +270,15 @@ static ig_status run(const ig_hf *hf, decoder *d, token_list *a, token_list *b, 
     return IG_OK;
 }
 
+static bool hidden(const ig_vocab *v, int32_t id)
+{
+    return v->types[id] == IG_TOKEN_CONTROL || v->types[id] == IG_TOKEN_UNKNOWN;
+}
+
 static bool add_token(const ig_vocab *v, int32_t id, bool special, token_list *l)
 {
     ig_str t = v->tokens[id];
-    if (v->types[id] == IG_TOKEN_UNUSED || (!special && v->types[id] == IG_TOKEN_CONTROL)) return true;
+    if (v->types[id] == IG_TOKEN_UNUSED || (!special && hidden(v, id))) return true;
     return ig_buf_add(&l->text, t.ptr, t.len) && list_close(l, v->hf->is_added[id]);
 }
 
@@ -344,7 +349,7 @@ ig_status ig_hf_make_pieces(ig_vocab *v, ig_error *err)
 bool ig_hf_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out)
 {
     const ig_hf *hf = v->hf;
-    if (!special && v->types[id] == IG_TOKEN_CONTROL) return true;
+    if (!special && hidden(v, id)) return true;
     size_t at = id ? hf->piece_end[id - 1] : 0;
     return ig_buf_add(out, hf->pieces.ptr + at, hf->piece_end[id] - at);
 }

@@ -6,7 +6,6 @@
 #include <math.h>
 
 enum { TOKENS_MAX = 1 << 22, GAPS_MAX = 65536, CACHE_SLOTS = 4096, CACHE_BYTES = 24, CACHE_IDS = 6 };
-static const double unk_penalty = 10.0;
 
 /* ------------------------------------------------------------------------------------------------ vocabulary */
 
@@ -94,7 +93,7 @@ static ig_status read_scored(ig_vocab *v, const ig_hf_json *vocab, ig_error *err
         IG_TRY(set_token(v, i, ig_hf_json_text(text), err));
         if (i == 0 || v->hf->scores[i] < least) least = v->hf->scores[i];
     }
-    v->hf->unk_score = least - unk_penalty;
+    v->hf->unk_score = least - IG_HF_UNK_PENALTY;
     return IG_OK;
 }
 

@@ -48,6 +48,18 @@ static ig_status read_alphabet(ig_vocab *v, const ig_hf_json *o, ig_error *err)
     return add_kind(v, IG_NORM_ALPHABET, 0, err);
 }
 
+static ig_status read_charsmap(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+{
+    ig_str text = ig_hf_json_text(ig_hf_json_get(o, "precompiled_charsmap"));
+    ig_error e;
+    if (!text.ptr || v->hf->charsmap.n_units)
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "tokenizer.json: normalizer Precompiled: expected one, with a precompiled_charsmap");
+    ig_status st = ig_charsmap_read_base64(text, &v->hf->arena, &v->hf->charsmap, &e);
+    if (st != IG_OK) return ig_fail(err, st, 0, "tokenizer.json: normalizer Precompiled: %s", e.text);
+    return add_kind(v, IG_NORM_CHARSMAP, 0, err);
+}
+
 static ig_status read_strip(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     bool left = true, right = true;
@@ -99,6 +111,7 @@ ig_status ig_hf_read_norm(ig_vocab *v, const ig_hf_json *o, ig_error *err)
                                             {"Replace", read_replace},
                                             {"Strip", read_strip},
                                             {"ByteLevel", read_alphabet},
+                                            {"Precompiled", read_charsmap},
                                             {NULL, NULL}};
     return ig_hf_components(v, o, "normalizer", "normalizers", table, err);
 }
@@ -240,6 +253,22 @@ static bool alphabet(ig_str text, ig_buf *out)
     return true;
 }
 
+/* With MERGE every word gets one marker in front and other spaces go; with PREFIX the first word gets one at least. */
+static bool mark_spaces(ig_str text, unsigned flags, ig_buf *out)
+{
+    bool in_word = false, begun = false;
+    for (size_t i = 0; i < text.len; i++) {
+        bool space = text.ptr[i] == ' ';
+        bool mark = space ? !(flags & IG_SPACES_MERGE)
+                          : !in_word && ((flags & IG_SPACES_MERGE) || ((flags & IG_SPACES_PREFIX) && !begun));
+        if (mark && !ig_buf_add(out, IG_MARKER, 3)) return false;
+        if (!space && !ig_buf_add(out, text.ptr + i, 1)) return false;
+        in_word = !space;
+        begun = begun || !space;
+    }
+    return true;
+}
+
 static ig_str strip(ig_str t, unsigned flags)
 {
     uint32_t cp;
@@ -257,7 +286,7 @@ static ig_str strip(ig_str t, unsigned flags)
     return t;
 }
 
-static ig_status run_step(const ig_norm *s, ig_hf_work *w, ig_str text, ig_buf *out, ig_error *err)
+static ig_status run_step(const ig_hf *hf, const ig_norm *s, ig_hf_work *w, ig_str text, ig_buf *out, ig_error *err)
 {
     static const char_fn per_char[] = {[IG_NORM_LOWERCASE] = lower_char,
                                        [IG_NORM_STRIP_MARKS] = unmark_char,
@@ -274,6 +303,11 @@ static ig_status run_step(const ig_norm *s, ig_hf_work *w, ig_str text, ig_buf *
         text = strip(text, s->flags);
         ok = ig_buf_add(out, text.ptr, text.len);
         break;
+    case IG_NORM_CHARSMAP:
+        ok = s->flags & IG_CHARSMAP_LONGEST ? ig_charsmap_longest(&hf->charsmap, text, out)
+                                            : ig_charsmap_graphemes(&hf->charsmap, text, out);
+        break;
+    case IG_NORM_SPACES: ok = mark_spaces(text, s->flags, out); break;
     case IG_NORM_ALPHABET: ok = alphabet(text, out); break;
     default: ok = each_char(s, per_char[s->kind], text, out);
     }
@@ -288,7 +322,7 @@ ig_status ig_hf_normalize(const ig_hf *hf, ig_hf_work *w, ig_str text, ig_str *o
         if (s->kind == IG_NORM_FORM && !needs_form(*out, s->flags)) continue;
         ig_buf *to = &w->norm[1];
         to->len = 0;
-        IG_TRY(run_step(s, w, *out, to, err));
+        IG_TRY(run_step(hf, s, w, *out, to, err));
         ig_buf swap = w->norm[0];
         w->norm[0] = w->norm[1];
         w->norm[1] = swap;

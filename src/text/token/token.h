@@ -1,7 +1,9 @@
-/* Tokenizers: text to token ids and back. Three models behind one face: SentencePiece BPE with byte fallback ("llama"),
- * byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"). The pre-tokenizers are hand-written scanners,
- * linear in the input; no regular expressions run here. The vocabulary arrives as plain data; nothing here reads files.
- */
+/* Tokenizers: text to token ids and back. Of GGUF files four models behind one face: SentencePiece BPE with byte
+ * fallback
+ * ("llama"), byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"), Unigram ("t5"); and whatever a
+ * tokenizer.json of Hugging Face describes (hf.h). The pre-tokenizers are hand-written scanners, linear in the input;
+ * only an expression of a tokenizer.json that has none runs in PCRE2, within limits. The vocabulary arrives as plain
+ * data; nothing here reads files. */
 #ifndef IG_TEXT_TOKEN_TOKEN_H
 #define IG_TEXT_TOKEN_TOKEN_H
 
@@ -23,7 +25,7 @@ enum ig_token_type {
 };
 
 typedef struct ig_vocab_spec {
-    ig_str model; /* tokenizer.ggml.model: "llama", "gpt2", "gemma4", "bert" */
+    ig_str model; /* tokenizer.ggml.model: "llama", "gpt2", "gemma4", "bert", "t5" */
     ig_str pre;   /* tokenizer.ggml.pre, empty when absent */
     size_t n_tokens;
     const ig_str *tokens; /* [n_tokens]; the bytes must outlive the vocabulary, the array need not */
@@ -31,6 +33,7 @@ typedef struct ig_vocab_spec {
     const int32_t *types; /* [n_tokens] ig_token_type, or NULL: all normal */
     size_t n_merges;
     const ig_str *merges; /* [n_merges] "left right" by rank; bytes must outlive the vocabulary */
+    ig_str charsmap;      /* tokenizer.ggml.precompiled_charsmap of a "t5", empty: none; copied */
     int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask;                      /* -1 where absent */
     int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* 0, 1, or -1 where the key is absent */
     bool strip_right;  /* drop white space behind control tokens: what phi-3 models expect */
