@@ -1,7 +1,9 @@
 /* tokenizer.json without reference data: hostile files, what each component does, and that the hand-written scanners
  * cut as the regular expressions that they stand for. */
+#include <errno.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/utf8.h"
 #include "tests/tap.h"
 #include "text/token/hf.h"
@@ -734,6 +736,53 @@ static void check_limits(void)
     free(text);
 }
 
+/* ------------------------------------------------------------------------------------------------ memory */
+
+static ig_status whole_run(const char *json, const char *text, ig_error *err)
+{
+    ig_ids ids = {0};
+    ig_buf out;
+    ig_vocab *v = NULL;
+    ig_buf_init(&out, 1 << 20);
+    ig_status st = ig_vocab_from_json(json, strlen(json), NULL, 0, &v, err);
+    if (st == IG_OK) st = ig_tokenize(v, text, strlen(text), 3, &ids, err);
+    if (st == IG_OK) st = ig_detokenize(v, ids.ptr, ids.len, 0, &out, err);
+    ig_buf_fini(&out);
+    ig_free(ids.ptr);
+    ig_vocab_free(v);
+    return st;
+}
+
+/* Every allocation fails once (M16, M17): an error, no leak, and nothing wrong when memory is back. */
+static void check_memory(void)
+{
+    static const char *const files[] = {
+        "{" NORM(
+            "\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"},{\"type\":\"Replace\",\"pattern\":{\"Regex\":"
+            "\"\\\\s+\"},\"content\":\" \"}]") SPLIT("\"Regex\":\"[aeiou]\"", "MergedWithNext", "false")
+            ADDED("\"special\":true") FUSED BPE_MODEL("\"a\":0,\"b\":1,\"ab\":3", "\"a b\"", "") "}",
+        "{" PRE("\"type\":\"Metaspace\"") FUSED
+        "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"?\",0],[\"a\",-1]]}}",
+        "{" PRE("\"type\":\"BertPreTokenizer\"") "\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"?\",\"vocab\":{\"?"
+                                                 "\":0,\"a\":1}}}"};
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+        ig_error err = {0};
+        static char text[4000];
+        for (size_t i = 0; i + 3 < sizeof text; i += 3) memcpy(text + i, i % 5 ? "aba" : " \xC3\xA9", 3);
+        bool ok = whole_run(files[f], text, &err) == IG_OK;
+        uint64_t n = 0;
+        for (bool hit = true; ok && hit; n++) {
+            ig_fault_set(IG_FAULT_ALLOC, n + 1, ENOMEM, false);
+            ig_status st = whole_run(files[f], text, &err);
+            hit = ig_fault_calls(IG_FAULT_ALLOC) > n;
+            ig_fault_reset();
+            ok = hit ? st == IG_NO_MEMORY || st == IG_TOO_LARGE || st == IG_BAD_INPUT : st == IG_OK;
+            if (!ok) printf("# allocation %llu: status %d\n", (unsigned long long)n, (int)st);
+        }
+        tap_ok(ok && n > 20, "file %zu: %llu allocations failed one by one %s", f, (unsigned long long)n, err.text);
+    }
+}
+
 int main(void)
 {
     check_hostile();
@@ -746,5 +795,6 @@ int main(void)
     check_merging();
     check_scanners();
     check_limits();
+    check_memory();
     return tap_done();
 }
