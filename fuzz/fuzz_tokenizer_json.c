@@ -1,5 +1,5 @@
 /* tokenizer.json: the bytes up to the first NUL are the file, the next byte the flags, the rest a text. Whatever the
- * file says, ids lie in the vocabulary, go back to text, and a file with two readings of one text is a bug. */
+ * file says, ids lie in the vocabulary and go back to text, and the same text gives the same ids. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n = end ? (size_t)(end - data) : size;
     ig_vocab *v = NULL;
     ig_error err;
-    char *json = malloc(n ? n : 1);
+    char *json = calloc(n ? n : 1, 1);
     if (n) memcpy(json, data, n);
     ig_status st = ig_vocab_from_json(json, n, NULL, 0, &v, &err);
     free(json);

@@ -406,10 +406,16 @@ static void check_scanners(void)
         size_t n = tap_sanitized ? 2000 : 20000, same = 0;
         scan = regex = (ig_hf){.n_pre = 1};
         (void)ig_pre_pattern(pattern, &scan.pre[0].pattern.match, &scan.pre[0].pattern.params);
-        if (ig_hf_regex_new(pattern, &regex.pre[0].pattern.regex, &err) != IG_OK) {
-            tap_skip("scanner", "PCRE2 reads the pattern differently: %s", err.text);
-            continue;
+        char flat[1024]; /* a class in a class, which PCRE2 does not have, is written without its brackets */
+        char *inner = memcpy(flat, pattern.ptr, pattern.len + 1), *set = strstr(inner, "[.,");
+        if (set) {
+            char *end = strchr(set, ']');
+            memmove(end, end + 1, strlen(end));
+            memmove(set, set + 1, strlen(set));
         }
+        if (!tap_ok(ig_hf_regex_new(ig_str_from(flat), &regex.pre[0].pattern.regex, &err) == IG_OK,
+                    "PCRE2 takes the pattern %s", err.text))
+            continue;
         for (size_t k = 0; k < n; k++) {
             char text[512];
             size_t len = random_text(&seed, text);
