@@ -194,8 +194,10 @@ typedef struct ig_hf_component {
 /* Reads a component by its "type" from a table (NULL-terminated); "Sequence" walks the array `list`. */
 ig_status ig_hf_components(ig_vocab *v, const ig_hf_json *o, const char *where, const char *list,
                            const ig_hf_component *table, ig_error *err);
-/* pattern: {"String": s} or {"Regex": r}. With `scanners` a regular expression that has a hand-written one gets it. */
-ig_status ig_hf_pattern(ig_vocab *v, const ig_hf_json *o, const char *where, bool scanners, ig_pattern *out,
+/* pattern: {"String": s} or {"Regex": r}. A regular expression that has a hand-written scanner gets it where those are
+ * allowed: all, or those that leave no gaps. */
+typedef enum ig_scanners { IG_SCANNERS_NONE, IG_SCANNERS_ALL, IG_SCANNERS_WHOLE } ig_scanners;
+ig_status ig_hf_pattern(ig_vocab *v, const ig_hf_json *o, const char *where, ig_scanners scanners, ig_pattern *out,
                         ig_error *err);
 
 /* The fields that Metaspace has as pre-tokenizer and as decoder. */

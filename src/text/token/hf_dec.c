@@ -39,7 +39,7 @@ static ig_status read_replace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_REPLACE}, &s, err));
     IG_TRY(ig_hf_str(o, "decoder Replace", "content", true, &v->hf->arena, &s->content, err));
-    return ig_hf_pattern(v, o, "decoder Replace", false, &s->pattern, err);
+    return ig_hf_pattern(v, o, "decoder Replace", IG_SCANNERS_NONE, &s->pattern, err);
 }
 
 static ig_status read_strip(ig_vocab *v, const ig_hf_json *o, ig_error *err)

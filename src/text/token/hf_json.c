@@ -100,7 +100,7 @@ ig_status ig_hf_components(ig_vocab *v, const ig_hf_json *o, const char *where, 
     }
 }
 
-ig_status ig_hf_pattern(ig_vocab *v, const ig_hf_json *o, const char *where, bool scanners, ig_pattern *out,
+ig_status ig_hf_pattern(ig_vocab *v, const ig_hf_json *o, const char *where, ig_scanners scanners, ig_pattern *out,
                         ig_error *err)
 {
     const ig_hf_json *p = get(o, "pattern");
@@ -111,7 +111,7 @@ ig_status ig_hf_pattern(ig_vocab *v, const ig_hf_json *o, const char *where, boo
     IG_TRY(ig_hf_str(p, where, "String", !regex.ptr, &v->hf->arena, &out->text, err));
     if (!regex.ptr) return IG_OK;
     if (out->text.ptr) return wrong(where, "pattern", "String or Regex, not both", err);
-    if (scanners && ig_pre_pattern(regex, &out->match, &out->params)) return IG_OK;
+    if (scanners && ig_pre_pattern(regex, scanners == IG_SCANNERS_WHOLE, &out->match, &out->params)) return IG_OK;
     out->two_spaces = ig_str_is(regex, " {2,}");
     return out->two_spaces && !scanners ? IG_OK : ig_hf_regex_new(regex, &out->regex, err);
 }

@@ -80,7 +80,7 @@ static ig_status read_replace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
     ig_norm *step = NULL;
     IG_TRY(add(v, (ig_norm){.kind = IG_NORM_REPLACE}, &step, err));
     IG_TRY(ig_hf_str(o, "normalizer Replace", "content", true, &v->hf->arena, &step->content, err));
-    return ig_hf_pattern(v, o, "normalizer Replace", false, &step->pattern, err);
+    return ig_hf_pattern(v, o, "normalizer Replace", IG_SCANNERS_NONE, &step->pattern, err);
 }
 
 /* Accents go where strip_accents says so, or where it says nothing and the text is lower-cased. */

@@ -78,8 +78,8 @@ static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err
     return add(v, (ig_pre_step){.kind = IG_PRE_ALPHABET}, NULL, err);
 }
 
-/* The hand-written scanners cover every character of a text, so with Isolated, or with Removed turned round, they cut
- * as the expressions do; for other behaviors the expression itself runs. */
+/* The pieces of a scanner and its gaps are those of its expression, so it serves where both are kept; and, where
+ * matches alone are kept, if there are no gaps. For other behaviors the expression itself runs. */
 static ig_status read_split(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 {
     static const char where[] = "pre-tokenizer Split";
@@ -87,7 +87,13 @@ static ig_status read_split(ig_vocab *v, const ig_hf_json *o, ig_error *err)
     IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_SPLIT}, &step, err));
     IG_TRY(ig_hf_bool(o, where, "invert", &step->invert, err));
     IG_TRY(read_behavior(v, o, where, &step->behavior, err));
-    return ig_hf_pattern(v, o, where, step->behavior == IG_SPLIT_ISOLATED, &step->pattern, err);
+    bool only_matches = step->behavior == IG_SPLIT_REMOVED && step->invert;
+    ig_scanners scanners = step->behavior == IG_SPLIT_ISOLATED ? IG_SCANNERS_ALL
+                           : only_matches                      ? IG_SCANNERS_WHOLE
+                                                               : IG_SCANNERS_NONE;
+    IG_TRY(ig_hf_pattern(v, o, where, scanners, &step->pattern, err));
+    if (only_matches && step->pattern.match) step->behavior = IG_SPLIT_ISOLATED;
+    return IG_OK;
 }
 
 static ig_status read_metaspace(ig_vocab *v, const ig_hf_json *o, ig_error *err)

@@ -209,35 +209,43 @@ static const struct {
     const char *regex;
     ig_match_fn match;
     const void *params;
+    bool whole; /* every character of a text is in a match */
 } patterns[] = {
-    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ig_match_gpt2, NULL},
-    {"'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ig_match_gpt2, NULL},
-    {RE_LLAMA3("\\p{N}{1,3}"), ig_match_shape, &llama3},
-    {RE_LLAMA3("\\p{N}"), ig_match_shape, &qwen2},
-    {RE_LLAMA3("\\p{N}+"), ig_match_shape, &minicpm5},
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ig_match_gpt2, NULL, true},
+    {"'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ig_match_gpt2, NULL, true},
+    {RE_LLAMA3("\\p{N}{1,3}"), ig_match_shape, &llama3, true},
+    {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|"
+     "\\s+(?!\\S)|\\s+",
+     ig_match_shape, &llama3, true},
+    {RE_CONTRACTIONS "|" RE_PREFIX "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" RE_SPACES, ig_match_shape, &seed_coder,
+     true},
+    {RE_LLAMA3("\\p{N}"), ig_match_shape, &qwen2, true},
+    {RE_LLAMA3("\\p{N}+"), ig_match_shape, &minicpm5, true},
     {RE_CONTRACTIONS "|" RE_PREFIX "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" RE_SPACES,
-     ig_match_shape, &qwen35},
-    {RE_CASED(RE_CONTRACTIONS "?") "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" RE_SPACES, ig_match_shape, &o200k},
-    {RE_CASED("") "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" RE_SPACES, ig_match_shape, &tekken_json},
+     ig_match_shape, &qwen35, true},
+    {RE_CASED(RE_CONTRACTIONS "?") "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" RE_SPACES, ig_match_shape, &o200k,
+     true},
+    {RE_CASED("") "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" RE_SPACES, ig_match_shape, &tekken_json, true},
     {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
      "?[\\p{P}\\p{S}]+[\\r\\n]*|" RE_SPACES,
-     ig_match_shape, &deepseek3},
-    {"[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+", ig_match_run, &set_cjk_kana},
-    {"\\p{N}{1,3}", ig_match_upto3, &numbers},
-    {"\\p{N}", ig_match_one, &numbers},
-    {"\\p{N}+", ig_match_run, &numbers},
-    {"[0-9][0-9][0-9]", ig_match_three_digits, NULL},
-    {"\\S+", ig_match_not_space, NULL},
+     ig_match_shape, &deepseek3, false},
+    {"[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+", ig_match_run, &set_cjk_kana,
+     false},
+    {"\\p{N}{1,3}", ig_match_upto3, &numbers, false},
+    {"\\p{N}", ig_match_one, &numbers, false},
+    {"\\p{N}+", ig_match_run, &numbers, false},
+    {"[0-9][0-9][0-9]", ig_match_three_digits, NULL, false},
+    {"\\S+", ig_match_not_space, NULL, false},
     {" ?[^(\\s|[.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C])]+", ig_match_bloom,
-     NULL},
-    {"[^\n]+|[\n]+", ig_match_lines, NULL},
-    {"[\r\n]", ig_match_one, &set_newlines},
+     NULL, false},
+    {"[^\n]+|[\n]+", ig_match_lines, NULL, true},
+    {"[\r\n]", ig_match_one, &set_newlines, false},
 };
 
-bool ig_pre_pattern(ig_str regex, ig_match_fn *match, const void **params)
+bool ig_pre_pattern(ig_str regex, bool whole, ig_match_fn *match, const void **params)
 {
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
-        if (!ig_str_is(regex, patterns[i].regex)) continue;
+        if (!ig_str_is(regex, patterns[i].regex) || (whole && !patterns[i].whole)) continue;
         *match = patterns[i].match;
         *params = patterns[i].params;
         return true;

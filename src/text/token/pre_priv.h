@@ -80,8 +80,8 @@ size_t ig_match_image(const ig_chars *c, size_t i, size_t end, const void *param
 size_t ig_match_tabs(const ig_chars *c, size_t i, size_t end, const void *params);
 
 /* Hand-written scanner of a regular expression as tokenizer.json files write it; false where there is none. Together
- * with the gaps between them its matches are those of the expression. */
-bool ig_pre_pattern(ig_str regex, ig_match_fn *match, const void **params);
+ * with the gaps between them its matches are those of the expression. `whole`: only one that leaves no gaps. */
+bool ig_pre_pattern(ig_str regex, bool whole, ig_match_fn *match, const void **params);
 /* Expression i of that table, {NULL, 0} past the end. */
 ig_str ig_pre_pattern_at(size_t i);
 
