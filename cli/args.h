@@ -23,7 +23,7 @@ typedef struct cli_value {
 
 struct cli_call {
     const cli_verb *verb;
-    const char *args[4]; /* borrowed from argv */
+    const char *args[CLI_ARGS_MAX]; /* borrowed from argv */
     size_t n_args;
     cli_value values[32]; /* in the order of verb->flags */
     bool help;            /* -h or --help was given */

@@ -16,7 +16,7 @@ typedef struct eval_state {
     ingle_model_info info;
     ingle_engine *engine;
     ingle_session *session;
-    cli_ids ids;
+    cli_ids ids, encoder;
     uint32_t chunk;
 } eval_state;
 
@@ -43,14 +43,18 @@ static ingle_status start(eval_state *s, uint64_t n_tokens, ingle_error *err)
         return fail(err, &e);
     }
     s->chunk = cli_count(s->call, "chunk", 256);
+    uint32_t n_batch = s->encoder.n > s->chunk ? (uint32_t)s->encoder.n : s->chunk;
     ingle_engine_options o = {.size = sizeof o,
                               .n_threads = cli_count(s->call, "threads", 0),
                               .n_ctx = n_ctx,
-                              .n_batch = s->chunk,
+                              .n_batch = n_batch,
                               .n_logits = s->chunk,
-                              .kv = input_kv(s->call, INGLE_KV_F32)};
+                              .kv = input_kv(s->call, INGLE_KV_F32),
+                              .dense = cli_set(s->call, "dense")};
     ingle_status st = ingle_engine_new(s->model, &o, &s->engine, err);
-    return st == INGLE_OK ? ingle_session_new(s->engine, &s->session, err) : st;
+    if (st == INGLE_OK) st = ingle_session_new(s->engine, &s->session, err);
+    if (st == INGLE_OK && s->encoder.n) st = ingle_session_encode(s->session, s->encoder.ids, s->encoder.n, err);
+    return st;
 }
 
 /* ------------------------------------------------------------------------------------------------ steps */
@@ -253,21 +257,34 @@ static int check_flags(const cli_call *call)
     for (size_t i = 0; text && i < sizeof only_tokens / sizeof *only_tokens; i++)
         if (cli_set(call, only_tokens[i]))
             return cli_usage("--logits and --greedy go with --tokens. Type: ingle eval --help");
+    if (text && cli_set(call, "encoder-tokens"))
+        return cli_usage("--encoder-tokens goes with --tokens. Type: ingle eval --help");
     if (tokens && cli_set(call, "window")) return cli_usage("--window goes with --text. Type: ingle eval --help");
     return CLI_DONE;
+}
+
+/* The ids of a flag, where it is given. */
+static bool read_ids(const cli_call *call, const char *flag, cli_ids *out)
+{
+    const char *text = cli_text(call, flag);
+    ingle_error err;
+    ig_error usage;
+    if (!text || (input_ids(text, strlen(text), out, &err) == INGLE_OK && out->n)) return true;
+    cli_bad_value(call, flag, "token ids separated by commas, such as 1,2,3", &usage);
+    cli_usage(usage.text);
+    return false;
 }
 
 int cli_eval(const cli_call *call)
 {
     eval_state s = {.call = call};
     ingle_error err;
-    ig_error usage;
     const char *ids = cli_text(call, "tokens");
     if (check_flags(call) != CLI_DONE) return CLI_USAGE;
-    if (ids && (input_ids(ids, strlen(ids), &s.ids, &err) != INGLE_OK || s.ids.n == 0)) {
-        cli_bad_value(call, "tokens", "token ids separated by commas, such as 1,2,3", &usage);
+    if (!read_ids(call, "tokens", &s.ids) || !read_ids(call, "encoder-tokens", &s.encoder)) {
         input_ids_fini(&s.ids);
-        return cli_usage(usage.text);
+        input_ids_fini(&s.encoder);
+        return CLI_USAGE;
     }
     ingle_status st = input_model(call->args[0], false, &s.model, &err);
     if (st == INGLE_OK) {
@@ -278,5 +295,6 @@ int cli_eval(const cli_call *call)
     ingle_engine_free(s.engine);
     ingle_model_close(s.model);
     input_ids_fini(&s.ids);
+    input_ids_fini(&s.encoder);
     return st == INGLE_OK ? CLI_DONE : cli_fail(err.text);
 }

@@ -96,6 +96,23 @@ void cli_note(const char *format, ...)
     va_end(args);
 }
 
+bool cli_bar_shows(void) { return isatty(STDERR_FILENO); }
+
+void cli_bar(double share, const char *words)
+{
+    enum { WIDTH = 30 };
+    char bar[WIDTH + 1];
+    if (!cli_bar_shows()) return;
+    for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(share * WIDTH) ? '#' : '.';
+    bar[WIDTH] = 0;
+    fprintf(stderr, "\r\x1b[K[%s] %3d %%  %.90s", bar, (int)(share * 100), words);
+}
+
+void cli_bar_end(void)
+{
+    if (cli_bar_shows()) fprintf(stderr, "\r\x1b[K");
+}
+
 const char *cli_bytes(uint64_t n, char out[16])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -25,6 +25,12 @@ int cli_fail(const char *sentence);
 int cli_usage(const char *sentence);
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* A bar on stderr, drawn over the last one: share 0..1 of the work, and a few words. Only where stderr is a terminal,
+ * as cli_bar_shows tells; cli_bar_end wipes it away before other lines are printed. */
+bool cli_bar_shows(void);
+void cli_bar(double share, const char *words);
+void cli_bar_end(void);
+
 /* "1.2 GiB" into out[16]. */
 const char *cli_bytes(uint64_t n, char out[16]);
 

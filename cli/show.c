@@ -73,7 +73,11 @@ static void print_overview(const show_state *s)
         print_clean(i->name, strlen(i->name));
     }
     if (i->file_type[0]) cli_outf("\nfile type       %s", i->file_type);
-    cli_outf("\nformat          GGUF version %u, %u file%s", i->gguf_version, i->n_parts, i->n_parts == 1 ? "" : "s");
+    if (i->gguf_version)
+        cli_outf("\nformat          GGUF version %u", i->gguf_version);
+    else
+        cli_outf("\nformat          Hugging Face directory");
+    cli_outf(", %u file%s", i->n_parts, i->n_parts == 1 ? "" : "s");
     cli_outf("\nparameters      %llu\nweights         %s in %llu tensors\n", (unsigned long long)i->n_params,
              cli_bytes(i->weight_bytes, bytes), (unsigned long long)i->n_tensors);
     if (i->n_ctx_train) cli_outf("context         %u\n", i->n_ctx_train);

@@ -84,8 +84,24 @@ static const cli_flag eval_flags[] = {
     {"text", 0, CLI_FILE, "FILE", 0, 0, NULL, "measure the perplexity of FILE"},
     {"window", 0, CLI_COUNT, "N", 4, 16777216, NULL,
      "with --text: tokens of one window (default: 512, at most the trained context)"},
+    {"encoder-tokens", 0, CLI_TEXT, "IDS", 0, 0, NULL,
+     "encoder-decoder models: ids that the encoder reads; --tokens are the decoder's then"},
+    {"dense", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "models with sparse attention: attend to every position instead of the chosen ones"},
     {"chunk", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens taken in one step (default: 256)"},
     CONTEXT("context (default: 256, or the tokens rounded up to a multiple of 256, at most the trained one)"),
+    THREADS,
+    KV("f32"),
+    JSON,
+};
+
+static const cli_flag embed_flags[] = {
+    {"tokens", 0, CLI_LIST, "IDS", 0, 0, NULL, "token ids separated by commas instead of a text; may be given again"},
+    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "read FILE, byte for byte"},
+    {"lines", 0, CLI_SWITCH, NULL, 0, 0, NULL, "every line of the file or of standard input is a text"},
+    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none",
+     "from tokens to one vector; none prints one for every token (default: as the model says)"},
+    {"normalize", 0, CLI_SWITCH, NULL, 0, 0, NULL, "scale every vector to length 1"},
     THREADS,
     KV("f32"),
     JSON,
@@ -101,6 +117,15 @@ static const cli_flag bench_flags[] = {
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 512)"},
     THREADS,
     KV("f16"),
+    JSON,
+};
+
+static const cli_flag quantize_flags[] = {
+    {"imatrix", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "importance data of the model: weights that matter more are kept more exactly"},
+    {"requantize", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "convert tensors that are quantised already, too (each time something is lost)"},
+    THREADS,
     JSON,
 };
 
@@ -148,6 +173,14 @@ const cli_verb cli_verbs[] = {
      "ingle eval model.gguf --tokens 1,403,407 --logits out.f32\n"
      "ingle eval model.gguf --text book.txt --window 128",
      eval_flags, LEN(eval_flags), 1, 1, "@file", cli_eval},
+    {"embed", "MODEL [TEXT...]", "turn texts into vectors",
+     "Prints the embedding of every TEXT, of --file FILE or of standard input, one line of numbers each. Encoder models "
+     "read a text at once; of decoders the last token's state is taken, unless the model says otherwise. A text's vector "
+     "does not depend on the texts beside it.\n\n"
+     "With --json: {\"embedding\": [...]}, for several texts and for --pooling none {\"embeddings\": [[...], ...]}.",
+     "ingle embed model.gguf \"a cat on a mat\" --normalize\n"
+     "ingle embed model.gguf --file pages.txt --lines --json",
+     embed_flags, LEN(embed_flags), 1, CLI_ARGS_MAX, "@file", cli_embed},
     {"bench", "MODEL", "measure speed",
      "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share "
      "of "
@@ -157,6 +190,18 @@ const cli_verb cli_verbs[] = {
      "ingle bench model.gguf\n"
      "ingle bench model.gguf --threads 4 --streams 8 --json",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
+    {"quantize", "IN OUT TYPE", "make a model file smaller",
+     "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
+     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over. Types "
+     "that end in S, M or L, and Q2_K and the IQ types, are mixtures: tensors that matter more get more bits. Norms, "
+     "routers and other small tensors stay F32. MXFP4_MOE takes MXFP4 for experts and Q8_0 for all else.\n\n"
+     "The model is read and written in a stream, so it may be larger than memory. OUT appears only when it is whole; "
+     "an "
+     "older OUT is replaced. Where the rows of a tensor do not fit the blocks of its type, another type is taken and a "
+     "line on standard error says so.",
+     "ingle quantize model-f16.gguf model-q4.gguf Q4_K_M\n"
+     "ingle quantize model-f16.gguf model-iq4.gguf IQ4_XS --imatrix model.imatrix.gguf",
+     quantize_flags, LEN(quantize_flags), 3, 3, "@file", cli_quantize},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+enum { CLI_ARGS_MAX = 256 }; /* words behind a verb */
+
 typedef enum cli_kind {
     CLI_SWITCH, /* no value */
     CLI_COUNT,  /* whole number in min..max */

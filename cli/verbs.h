@@ -6,9 +6,11 @@
 
 int cli_run(const cli_call *call);
 int cli_show(const cli_call *call);
+int cli_embed(const cli_call *call);
 int cli_tokenize(const cli_call *call);
 int cli_eval(const cli_call *call);
 int cli_bench(const cli_call *call);
+int cli_quantize(const cli_call *call);
 int cli_completion(const cli_call *call);
 int cli_help(const cli_call *call);
 int cli_version(const cli_call *call);

@@ -81,7 +81,7 @@ static void build_plan(const ig_format *f)
     }
     ig_status st = ig_model_new(f, ig_kernels_get("ref", NULL), v ? ig_vocab_size(v) : 0, &m, &err);
     if (st != IG_OK && (m || err.text[0] == 0 || err.status == IG_BUG)) abort();
-    if (st == IG_OK) sink += ig_model_workspace_bytes(m, 256, 1, 2) + ig_model_page_bytes(m, IG_KV_Q8_0);
+    if (st == IG_OK) sink += ig_model_workspace_bytes(m, 256, 1, 2, 4096) + ig_model_kv_bytes(m, IG_KV_Q8_0, 4096, 256);
     ig_model_free(m);
     ig_vocab_free(v);
 }

@@ -76,11 +76,20 @@ typedef struct ingle_model_options {
     bool vocab_only; /* do not require or bind tensors (tokenize, show) */
 } ingle_model_options;
 
-/* Opens a GGUF file (v2, v3; the first part of a split model opens all parts). options may be NULL.
+/* Opens a GGUF file (v2, v3; the first part of a split model opens all parts), or a Hugging Face directory with
+ * config.json and safetensors. options may be NULL.
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
 INGLE_API void ingle_model_close(ingle_model *model);
+
+typedef enum ingle_pooling { /* from the tokens' hidden states to one embedding */
+                             INGLE_POOLING_DEFAULT = 0, /* as the model says; decoders that say nothing: LAST */
+                             INGLE_POOLING_MEAN,
+                             INGLE_POOLING_CLS, /* first token */
+                             INGLE_POOLING_LAST,
+                             INGLE_POOLING_NONE /* one row for every token */
+} ingle_pooling;
 
 typedef struct ingle_model_info {
     const char *architecture; /* "llama"; borrowed from the model, as all strings here */
@@ -93,9 +102,15 @@ typedef struct ingle_model_info {
     uint32_t n_vocab; /* rows of the logits; 0 where the file has neither vocabulary nor tensors */
     uint32_t n_ctx_train, n_layers, n_embd, n_heads, n_heads_kv;
     uint32_t n_experts, n_experts_used;
-    uint32_t gguf_version, n_parts;
+    uint32_t gguf_version; /* 0 for a Hugging Face directory */
+    uint32_t n_parts;      /* files with weights */
     bool has_tensors, has_vocab;
     int32_t bos, eos, eot; /* token ids, -1 where absent */
+    uint32_t n_embd_out;   /* values of an embedding */
+    bool has_logits;       /* false: an encoder, which gives embeddings alone */
+    bool has_encoder;      /* sessions want ingle_session_encode before the first token */
+    bool causal;           /* false: a session takes all its tokens in one step */
+    ingle_pooling pooling; /* what the model was trained with, never DEFAULT */
 } ingle_model_info;
 INGLE_API void ingle_model_describe(const ingle_model *model, ingle_model_info *out);
 
@@ -173,6 +188,8 @@ typedef struct ingle_engine_options {
     uint32_t n_logits;     /* logit rows one step may return; 0: n_sessions */
     ingle_kv_type kv;      /* 0: F16 */
     uint64_t kv_bytes_max; /* 0: enough for n_sessions full sessions; pages are taken as sessions grow */
+    bool embed;            /* for ingle_embed: rows are final hidden states [n_embd_out] instead of logits */
+    bool dense;            /* models with sparse attention attend to every position */
 } ingle_engine_options;
 
 /* Errors: TOO_LARGE (context above the trained one, names both), NO_MEMORY, UNSUPPORTED (file without tensors). */
@@ -187,12 +204,26 @@ INGLE_API ingle_status ingle_session_new(ingle_engine *engine, ingle_session **o
 INGLE_API void ingle_session_free(ingle_session *session);
 /* Number of tokens the session holds. */
 INGLE_API uint32_t ingle_session_length(const ingle_session *session);
-/* Forgets all tokens from position n on (n <= length); the KV pages behind go back to the engine. */
+/* Forgets all tokens from position n on (n <= length); the KV pages behind go back to the engine. Models with recurrent
+ * layers or windows go back to a page end before n and evaluate the tokens from there again, without logits. */
 INGLE_API void ingle_session_truncate(ingle_session *session, uint32_t n);
+/* Encoder-decoder models: the text that the session's decoder attends to, once, before the first token of the session.
+ * Errors: UNSUPPORTED (the model has no encoder), TOO_LARGE, BAD_INPUT. */
+INGLE_API ingle_status ingle_session_encode(ingle_session *session, const int32_t *tokens, size_t n, ingle_error *err);
 /* Context shift, only on request: drops n_discard tokens after the first n_keep by evaluating the kept ones again, so
  * that the result equals a session that was fed the kept tokens. Errors: BAD_INPUT when the range does not exist. */
 INGLE_API ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32_t n_discard,
                                            ingle_error *err);
+
+typedef struct ingle_embed_item {
+    const int32_t *tokens; /* n_tokens ids */
+    uint32_t n_tokens;     /* >= 1, at most the engine's context */
+    float *out;            /* [n_embd_out]; with INGLE_POOLING_NONE [n_tokens, n_embd_out] */
+} ingle_embed_item;
+/* Embeddings of n texts; each is bit-identical to the text embedded alone. The engine was made with embed set and has
+ * no sessions. normalize: rows have length 1. Errors: TOO_LARGE, BAD_INPUT, NO_MEMORY. */
+INGLE_API ingle_status ingle_embed(ingle_engine *engine, const ingle_embed_item *items, size_t n, ingle_pooling pooling,
+                                   bool normalize, ingle_error *err);
 
 typedef enum ingle_want { INGLE_WANT_NONE = 0, INGLE_WANT_LAST, INGLE_WANT_ALL } ingle_want;
 typedef struct ingle_step_item {

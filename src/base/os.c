@@ -62,6 +62,12 @@ void ig_file_unmap(ig_file *file)
     *file = (ig_file){0};
 }
 
+bool ig_is_directory(const char *path)
+{
+    struct stat sb;
+    return stat(path, &sb) == 0 && S_ISDIR(sb.st_mode);
+}
+
 ig_status ig_fd_read_all(int fd, const char *name, ig_buf *buf, ig_error *err)
 {
     char block[65536];

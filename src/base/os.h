@@ -19,6 +19,8 @@ typedef struct ig_file {
  * Errors: NOT_FOUND, DENIED, BAD_INPUT, IO; the text names the path. */
 ig_status ig_file_map(const char *path, ig_file *out, ig_error *err);
 void ig_file_unmap(ig_file *file);
+/* False also where nothing is there or nothing may be seen. */
+bool ig_is_directory(const char *path);
 
 /* Reads a whole file, or standard input for fd 0, of at most buf->max_bytes; TOO_LARGE names the limit. */
 ig_status ig_file_read(const char *path, ig_buf *buf, ig_error *err);

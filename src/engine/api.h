@@ -24,11 +24,12 @@ struct ingle_engine {
     ig_run *run;
     uint32_t n_ctx, n_batch, n_logits, n_sessions_max, n_sessions, n_threads;
     ig_step_item *items; /* [n_sessions_max] */
+    bool embed;
 };
 
 struct ingle_session {
     ingle_engine *engine;
-    ig_seq seq;
+    ig_seq seq, source;
     int32_t *tokens; /* [n_ctx] what was fed */
     float *logits;   /* [n_vocab] */
     bool has_logits;
@@ -44,5 +45,7 @@ struct ingle_session {
 /* Copies an internal failure to the caller's struct. */
 ingle_status ig_pass(ig_status st, const ig_error *from, ingle_error *to);
 uint32_t ig_logits_width(const ingle_model *m);
+uint32_t ig_standard_batch(const ig_model *net, uint32_t n_ctx);
+ingle_pooling ig_default_pooling(const ingle_model *m);
 
 #endif

@@ -2,9 +2,29 @@
 #include "base/os.h"
 #include "engine/api.h"
 
-enum { N_CTX_DEFAULT = 4096, N_BATCH_DEFAULT = 256 };
+enum { N_CTX_DEFAULT = 4096 };
 
 static const ig_kv kv_kinds[] = {[INGLE_KV_F16] = IG_KV_F16, [INGLE_KV_F32] = IG_KV_F32, [INGLE_KV_Q8_0] = IG_KV_Q8_0};
+
+/* Pages for every session, windows first; fewer where a limit is given. */
+static ig_status count_pages(const ingle_engine *e, uint64_t bytes_max, ig_run_options *run, ig_error *err)
+{
+    const ig_model *net = e->model->net;
+    uint64_t left = bytes_max, n_seqs = (uint64_t)e->n_sessions_max * (ig_model_hparams(net)->has_encoder ? 2 : 1);
+    for (int g = IG_KV_GROUPS - 1; g >= 0; g--) {
+        uint64_t bytes = ig_model_page_bytes(net, run->kv, g), pages = ig_model_pages(net, g, e->n_ctx, e->n_batch) * n_seqs;
+        if (bytes && bytes_max && left / bytes < pages) pages = left / bytes;
+        if (bytes && pages == 0)
+            return ig_fail(err, IG_TOO_LARGE, 0, "one KV page needs %llu bytes, the limit is %llu",
+                           (unsigned long long)bytes, (unsigned long long)bytes_max);
+        if (pages > UINT32_MAX / 2)
+            return ig_fail(err, IG_TOO_LARGE, 0, "%llu KV pages were asked for, at most %u can be used",
+                           (unsigned long long)pages, UINT32_MAX / 2);
+        left -= bytes_max ? pages * bytes : 0;
+        run->n_pages[g] = (uint32_t)pages;
+    }
+    return IG_OK;
+}
 
 static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, ig_run_options *run, ig_error *err)
 {
@@ -19,9 +39,10 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
         return ig_fail(err, IG_TOO_LARGE, 0, "%s: a context of %u tokens was asked for, the model was trained on %u",
                        path, e->n_ctx, trained);
     if ((unsigned)o.kv > INGLE_KV_Q8_0) return ig_fail(err, IG_BAD_INPUT, 0, "KV type %d is not known", (int)o.kv);
-    e->n_batch = o.n_batch ? o.n_batch : N_BATCH_DEFAULT;
+    e->n_batch = o.n_batch ? o.n_batch : ig_standard_batch(net, e->n_ctx);
+    e->embed = o.embed;
     e->n_sessions_max = o.n_sessions ? o.n_sessions : 1;
-    e->n_logits = o.n_logits ? o.n_logits : e->n_sessions_max;
+    e->n_logits = o.n_logits ? o.n_logits : o.embed ? e->n_batch : e->n_sessions_max;
     e->n_threads = o.n_threads ? o.n_threads : ig_cores();
     if (e->n_threads > 1024)
         return ig_fail(err, IG_TOO_LARGE, 0, "%u threads were asked for, at most 1024 can be used", e->n_threads);
@@ -30,21 +51,14 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
         return ig_fail(err, IG_TOO_LARGE, 0,
                        "%u sessions and %u logit rows were asked for, at most 65536 and 1048576 can be",
                        e->n_sessions_max, e->n_logits);
-    *run = (ig_run_options){
-        .n_threads = e->n_threads, .n_batch = e->n_batch, .n_logits = e->n_logits, .kv = kv_kinds[o.kv]};
-    uint64_t per_session = (e->n_ctx + IG_PAGE_TOKENS - 1) / IG_PAGE_TOKENS, pages = per_session * e->n_sessions_max;
-    if (o.kv_bytes_max) {
-        uint64_t most = o.kv_bytes_max / ig_model_page_bytes(net, run->kv);
-        if (most == 0)
-            return ig_fail(err, IG_TOO_LARGE, 0, "one KV page needs %llu bytes, the limit is %llu",
-                           (unsigned long long)ig_model_page_bytes(net, run->kv), (unsigned long long)o.kv_bytes_max);
-        if (most < pages) pages = most;
-    }
-    if (pages > UINT32_MAX / 2)
-        return ig_fail(err, IG_TOO_LARGE, 0, "%llu KV pages were asked for, at most %u can be used",
-                       (unsigned long long)pages, UINT32_MAX / 2);
-    run->n_pages = (uint32_t)pages;
-    return IG_OK;
+    *run = (ig_run_options){.n_threads = e->n_threads,
+                            .n_batch = e->n_batch,
+                            .n_logits = e->n_logits,
+                            .n_ctx = e->n_ctx,
+                            .kv = kv_kinds[o.kv],
+                            .dense = o.dense,
+                            .embed = o.embed};
+    return count_pages(e, o.kv_bytes_max, run, err);
 }
 
 ingle_status ingle_engine_new(const ingle_model *model, const ingle_engine_options *options, ingle_engine **out,
@@ -91,7 +105,7 @@ ingle_status ingle_session_new(ingle_engine *engine, ingle_session **out, ingle_
     if (!s) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a session"), &e, err);
     s->engine = engine;
     engine->n_sessions++;
-    ig_status st = ig_seq_init(&s->seq, engine->n_ctx, &e);
+    ig_status st = ig_seq_init(engine->run, &s->seq, engine->n_ctx, &e);
     s->tokens = ig_calloc(engine->n_ctx, sizeof *s->tokens);
     s->logits = ig_calloc(ig_logits_width(engine->model), sizeof *s->logits);
     if (st == IG_OK && (!s->tokens || !s->logits)) st = ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a session");
@@ -107,6 +121,7 @@ void ingle_session_free(ingle_session *session)
 {
     if (!session) return;
     ig_seq_fini(session->engine->run, &session->seq);
+    ig_seq_fini(session->engine->run, &session->source);
     session->engine->n_sessions--;
     ig_free(session->tokens);
     ig_free(session->logits);
@@ -115,11 +130,49 @@ void ingle_session_free(ingle_session *session)
 
 uint32_t ingle_session_length(const ingle_session *session) { return session->seq.n_tokens; }
 
+/* Goes back to n tokens. What the sequence cannot keep is evaluated again; the pages for it have just been given back,
+ * so that this does not fail. Should it, the session is shorter. */
+static void rewind_to(ingle_session *s, uint32_t n)
+{
+    uint32_t at = ig_seq_truncate(s->engine->run, &s->seq, n);
+    while (at < n) {
+        uint32_t chunk = n - at < s->engine->n_batch ? n - at : s->engine->n_batch;
+        ig_step_item it = {.seq = &s->seq, .tokens = s->tokens + at, .n = chunk, .want = IG_WANT_NONE};
+        if (ig_step(s->engine->run, &it, 1, NULL) != IG_OK) return;
+        at += chunk;
+    }
+}
+
 void ingle_session_truncate(ingle_session *session, uint32_t n)
 {
     if (n >= session->seq.n_tokens) return;
-    ig_seq_truncate(session->engine->run, &session->seq, n);
+    rewind_to(session, n);
     session->has_logits = false;
+}
+
+static ig_status encode(ingle_session *s, const int32_t *tokens, size_t n, ig_error *err)
+{
+    ingle_engine *e = s->engine;
+    if (!ig_model_hparams(e->model->net)->has_encoder)
+        return ig_fail(err, IG_UNSUPPORTED, 0, "%s: the model has no encoder", ig_format_path(e->model->file));
+    if (s->seq.n_tokens)
+        return ig_fail(err, IG_BAD_INPUT, 0, "the session holds %u tokens already, the encoder's come first",
+                       s->seq.n_tokens);
+    if (n == 0 || n > e->n_ctx || n > e->n_batch)
+        return ig_fail(err, IG_TOO_LARGE, 0, "%zu tokens for the encoder, expected 1 to %u", n,
+                       e->n_ctx < e->n_batch ? e->n_ctx : e->n_batch);
+    if (s->source.n_pages_max) ig_seq_fini(e->run, &s->source);
+    IG_TRY(ig_seq_init(e->run, &s->source, e->n_ctx, err));
+    ig_step_item it = {.seq = &s->source, .tokens = tokens, .n = (uint32_t)n};
+    IG_TRY(ig_encode(e->run, &it, err));
+    s->seq.source = &s->source;
+    return IG_OK;
+}
+
+ingle_status ingle_session_encode(ingle_session *session, const int32_t *tokens, size_t n, ingle_error *err)
+{
+    ig_error e;
+    return ig_pass(encode(session, tokens, n, &e), &e, err);
 }
 
 const float *ingle_session_logits(const ingle_session *session) { return session->has_logits ? session->logits : NULL; }
@@ -139,6 +192,7 @@ static ig_status check_room(const ingle_session *s, uint64_t n, ig_error *err)
 static void keep_logits(ingle_session *s, const ig_step_item *it)
 {
     uint32_t width = ig_logits_width(s->engine->model);
+    if (s->engine->embed) return;
     s->has_logits = it->logits != NULL;
     if (!it->logits) return;
     const float *last = it->logits + (it->want == IG_WANT_ALL ? (size_t)(it->n - 1) * width : 0);
@@ -190,7 +244,7 @@ static ig_status feed(ingle_session *s, const int32_t *tokens, size_t n, ig_erro
         ingle_step_item it = {.session = s, .tokens = tokens + done, .n_tokens = chunk, .want = want};
         ig_status st = step(s->engine, &it, 1, err);
         if (st != IG_OK) {
-            ig_seq_truncate(s->engine->run, &s->seq, before);
+            rewind_to(s, before);
             s->has_logits = had_logits; /* the buffer is written by a successful last chunk alone */
             return st;
         }
@@ -235,6 +289,6 @@ ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32
             &e, err);
     /* The tail is fed again behind the head. It moves down inside `tokens`; feed copies it onto itself. */
     memmove(session->tokens + n_keep, session->tokens + end, (length - end) * sizeof *session->tokens);
-    ig_seq_truncate(session->engine->run, &session->seq, n_keep);
-    return ig_pass(feed(session, session->tokens + n_keep, (size_t)(length - end), &e), &e, err);
+    uint32_t at = ig_seq_truncate(session->engine->run, &session->seq, n_keep);
+    return ig_pass(feed(session, session->tokens + at, (size_t)(length - end + n_keep - at), &e), &e, err);
 }

@@ -31,6 +31,13 @@ const char *ingle_status_name(ingle_status status) { return ig_status_name((ig_s
 
 uint32_t ig_logits_width(const ingle_model *m) { return m->net ? ig_model_hparams(m->net)->n_vocab : 0; }
 
+/* The batch that prefill takes where nobody says otherwise; an encoder takes a text whole. */
+uint32_t ig_standard_batch(const ig_model *net, uint32_t n_ctx)
+{
+    enum { N_BATCH_DEFAULT = 256 };
+    return ig_model_hparams(net)->causal ? N_BATCH_DEFAULT : n_ctx;
+}
+
 static ig_status copy_names(ingle_model *m, ig_error *err)
 {
     size_t n_meta = ig_format_n_meta(m->file), n_tensors = ig_format_n_tensors(m->file);
@@ -178,6 +185,11 @@ void ingle_model_describe(const ingle_model *model, ingle_model_info *out)
     out->n_heads_kv = hp->n_heads_kv;
     out->n_experts = hp->n_experts;
     out->n_experts_used = hp->n_experts_used;
+    out->n_embd_out = hp->n_embd_out;
+    out->has_logits = hp->has_logits;
+    out->has_encoder = hp->has_encoder;
+    out->causal = hp->causal;
+    out->pooling = ig_default_pooling(model);
 }
 
 ingle_status ingle_model_memory(const ingle_model *model, uint32_t n_ctx, ingle_kv_type kv, ingle_memory *out,
@@ -192,10 +204,11 @@ ingle_status ingle_model_memory(const ingle_model *model, uint32_t n_ctx, ingle_
     if ((unsigned)kv > INGLE_KV_Q8_0)
         return ig_pass(ig_fail(&e, IG_BAD_INPUT, 0, "KV type %d is not known", (int)kv), &e, err);
     uint64_t ctx = n_ctx ? n_ctx : ig_model_hparams(model->net)->n_ctx_train;
+    uint32_t batch = ig_standard_batch(model->net, ctx > UINT32_MAX ? UINT32_MAX : (uint32_t)ctx);
     *out = (ingle_memory){
         .weights = ig_model_weight_bytes(model->net),
-        .kv = (ctx + IG_PAGE_TOKENS - 1) / IG_PAGE_TOKENS * ig_model_page_bytes(model->net, kinds[kv]),
-        .workspace = ig_model_workspace_bytes(model->net, 256, 1, ig_cores()),
+        .kv = ig_model_kv_bytes(model->net, kinds[kv], ctx, batch),
+        .workspace = ig_model_workspace_bytes(model->net, batch, 1, ig_cores(), ctx),
         .logits = (uint64_t)ig_logits_width(model) * sizeof(float),
         .available = ig_memory_available(),
     };
@@ -239,6 +252,12 @@ bool ingle_model_tensor(const ingle_model *model, uint64_t i, ingle_tensor *out)
     return true;
 }
 
+/* Row r of a tensor in one piece or in parts. */
+static const uint8_t *row_of(const ig_tensor *t, uint64_t r)
+{
+    return t->parts ? t->parts[r / t->ne[1]] + r % t->ne[1] * t->row_bytes : t->data + r * t->row_bytes;
+}
+
 static ig_status scan(const ingle_model *m, const ig_tensor *t, uint64_t *bad, uint64_t *block, ig_error *err)
 {
     void (*to_f32)(const void *, float *, size_t) = t->type < IG_DTYPE_MAX ? m->kernels->type[t->type].to_f32 : NULL;
@@ -250,7 +269,7 @@ static ig_status scan(const ingle_model *m, const ig_tensor *t, uint64_t *bad, u
     float *row = n <= SIZE_MAX / sizeof *row ? ig_calloc(n, sizeof *row) : NULL;
     if (!row) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a row of tensor %.*s", IG_STR_ARG(t->name));
     for (uint64_t r = 0; r < t->n_bytes / t->row_bytes; r++) {
-        to_f32(t->data + r * t->row_bytes, row, n);
+        to_f32(row_of(t, r), row, n);
         for (size_t i = 0; i < n; i++) {
             if (isfinite(row[i])) continue;
             if ((*bad)++ == 0) *block = (r * n + i) / ig_dtype_row(t->type)->block_elems;

@@ -232,7 +232,7 @@ static ig_status read_json(const ig_format *f, bool *has, ig_vocab **out, ig_err
 {
     ig_str json = {NULL, 0}, config = {NULL, 0};
     IG_TRY(ig_format_str(f, "ingle.tokenizer.json", false, &json, err));
-    IG_TRY(ig_format_str(f, "ingle.tokenizer_config.json", false, &config, err));
+    IG_TRY(ig_format_str(f, "ingle.tokenizer.config", false, &config, err));
     *has = json.ptr != NULL;
     return *has ? from_json(ig_format_path(f), json, config, out, err) : IG_OK;
 }

@@ -5,7 +5,7 @@
 #include "format/format.h"
 #include "text/token/token.h"
 
-/* A file whose metadata holds the text of a tokenizer.json ("ingle.tokenizer.json", and "ingle.tokenizer_config.json"
+/* A file whose metadata holds the text of a tokenizer.json ("ingle.tokenizer.json", and "ingle.tokenizer.config"
  * where there is one) is read from that. *out is NULL and the status OK when the file has no vocabulary (no
  * tokenizer.ggml.model, or no_vocab, or none). Token texts are borrowed from the file, which must outlive the
  * vocabulary. Errors: BAD_INPUT, UNSUPPORTED (name the key), NO_MEMORY. */

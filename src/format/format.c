@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "format/gguf.h"
+#include "format/hf.h"
 
 static ig_status new_format(const char *path, ig_format **out, ig_error *err)
 {
@@ -27,6 +28,15 @@ static ig_status new_format(const char *path, ig_format **out, ig_error *err)
 
 static ig_status open_parts(ig_format *f, ig_error *err)
 {
+    size_t n = ig_hf_directory_of(f->path);
+    if (n == 0) f->path[n++] = '.'; /* there is room: the name of a file stood here */
+    if (n != SIZE_MAX) f->path[n] = 0;
+    if (n != SIZE_MAX || ig_is_directory(f->path)) return ig_hf_open(f, NULL, 0, err);
+    if (ig_hf_is_weights(f->path))
+        return ig_fail(
+            err, IG_UNSUPPORTED, 0,
+            "%.200s holds tensors without the numbers of a model, expected the directory with its config.json",
+            f->path);
     f->files = ig_calloc(1, sizeof *f->files);
     if (!f->files) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory while opening %.200s", f->path);
     IG_TRY(ig_file_map(f->path, &f->files[0], err));
@@ -63,12 +73,26 @@ ig_status ig_format_open_memory(const char *name, const uint8_t *data, uint64_t 
     return IG_OK;
 }
 
+ig_status ig_format_open_hf_memory(const char *name, const ig_named_bytes *files, size_t n_files, ig_format **out,
+                                   ig_error *err)
+{
+    ig_format *f;
+    *out = NULL;
+    IG_TRY(new_format(name, &f, err));
+    ig_status st = ig_hf_open(f, files, n_files, err);
+    if (st != IG_OK) return close_failed(f, st);
+    *out = f;
+    return IG_OK;
+}
+
 void ig_format_close(ig_format *f)
 {
     if (!f) return;
     ig_gguf_fini(&f->gguf);
     for (uint32_t i = 0; f->files && i < f->n_parts; i++) ig_file_unmap(&f->files[i]);
     ig_free(f->files);
+    ig_free(f->header);
+    ig_arena_fini(&f->arena);
     ig_free(f->path);
     ig_free(f);
 }
@@ -152,10 +176,10 @@ void ig_meta_strings(const ig_meta *m, ig_str *out)
 
 /* ------------------------------------------------------------------------------------------------ getters */
 
-/* Offset of a value in its file: metadata always belongs to part 1. */
+/* Offset of a value in its file: metadata always belongs to part 1. What was made from config.json has none. */
 static uint64_t offset_of(const ig_format *f, const ig_meta *m)
 {
-    return f->files ? (uint64_t)(m->data - f->files[0].data) : 0;
+    return f->files && !f->header ? (uint64_t)(m->data - f->files[0].data) : 0;
 }
 
 static ig_status wrong_type(const ig_format *f, const ig_meta *m, const char *expected, ig_error *err)

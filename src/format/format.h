@@ -40,16 +40,27 @@ typedef struct ig_meta {
 
 typedef struct ig_format ig_format;
 
-/* Opens a model file and, for part 1 of a split model, all its parts. Errors: see ig_file_map; BAD_INPUT names file,
- * key or tensor, offset and what was expected; UNSUPPORTED for versions. err->offset is the byte offset in the file. */
+/* Opens a model: a GGUF file and, for part 1 of a split model, all its parts; or a Hugging Face directory (the path of
+ * its config.json or weights will do), which then looks as the GGUF file of that model would (src/format/hf.h says what
+ * is added). Errors: see ig_file_map; BAD_INPUT names file, key or tensor, offset and what was expected; UNSUPPORTED
+ * for versions, kinds of models and what is not computed. err->offset is the byte offset in the file. */
 ig_status ig_format_open(const char *path, ig_format **out, ig_error *err);
 /* The same on borrowed memory (fuzzing, tests); `name` appears in messages. */
 ig_status ig_format_open_memory(const char *name, const uint8_t *data, uint64_t size, ig_format **out, ig_error *err);
+/* A file of a Hugging Face directory that lies in memory; borrowed, like its name. */
+typedef struct ig_named_bytes {
+    const char *name;
+    const uint8_t *data; /* [size] */
+    uint64_t size;
+} ig_named_bytes;
+/* The directory that these files would make; tensors borrow from them. */
+ig_status ig_format_open_hf_memory(const char *name, const ig_named_bytes *files, size_t n_files, ig_format **out,
+                                   ig_error *err);
 void ig_format_close(ig_format *f);
 
-const char *ig_format_path(const ig_format *f); /* for messages */
-uint32_t ig_format_version(const ig_format *f);
-uint32_t ig_format_parts(const ig_format *f);
+const char *ig_format_path(const ig_format *f);        /* for messages */
+uint32_t ig_format_version(const ig_format *f);        /* of GGUF; 0 for a Hugging Face directory */
+uint32_t ig_format_parts(const ig_format *f);          /* files that hold tensors */
 uint64_t ig_format_trailing_bytes(const ig_format *f); /* bytes behind the last tensor's padding (G21) */
 
 size_t ig_format_n_meta(const ig_format *f);
@@ -78,5 +89,7 @@ double ig_meta_float(const ig_meta *m, uint64_t i);
 void ig_meta_strings(const ig_meta *m, ig_str *out);
 /* Like ig_format_u32 for a key that may be one number or an array of n numbers: fills out[n]. */
 ig_status ig_format_u32s(const ig_format *f, const char *key, bool required, uint32_t *out, size_t n, ig_error *err);
+
+#include "format/gguf_write.h" /* the writer, part of this face */
 
 #endif

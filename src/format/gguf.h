@@ -3,6 +3,7 @@
 #define IG_FORMAT_GGUF_H
 
 #include "base/hash.h"
+#include "base/mem.h"
 #include "base/os.h"
 #include "format/format.h"
 
@@ -45,6 +46,10 @@ struct ig_format {
     ig_gguf gguf;   /* metadata of part 1, tensors of all parts */
     ig_file *files; /* owned [n_parts], NULL for borrowed memory */
     uint32_t n_parts;
+    /* Of a Hugging Face directory: the metadata as a GGUF header, which gguf borrows from; names, addresses and small
+     * tensors that were computed. */
+    char *header; /* owned, NULL for a GGUF file */
+    ig_arena arena;
 };
 
 /* Reads the split keys of part 1 (f->gguf, f->files[0]) and, where there are more parts, opens and joins them. */

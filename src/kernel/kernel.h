@@ -28,6 +28,21 @@ typedef enum ig_pack {
 /* KV cache element types: F32, F16, Q8_0 (rows padded with zeros to a multiple of 32). */
 typedef enum ig_kv { IG_KV_F32, IG_KV_F16, IG_KV_Q8_0, IG_KV_COUNT } ig_kv;
 
+/* Activations of a feed-forward network: y = act(gate) * up. */
+typedef enum ig_act {
+    IG_ACT_SILU,       /* g / (1 + exp(-g)) */
+    IG_ACT_GELU,       /* its tanh form: g / (1 + exp(-2 sqrt(2 / pi) (g + 0.044715 g^3))) */
+    IG_ACT_GELU_F16,   /* the tanh form with input and output rounded to binary16, as llama.cpp's table has it */
+    IG_ACT_GELU_ERF,   /* g (1 + erf(g / sqrt 2)) / 2 */
+    IG_ACT_RELU,       /* max(g, 0) */
+    IG_ACT_RELU2,      /* max(g, 0)^2 */
+    IG_ACT_SWIGLU_OAI, /* gpt-oss: g' = min(g, 7), u' = u within -7..7: g' / (1 + exp(-1.702 g')) * (u' + 1) */
+    IG_ACT_SIGMOID,    /* 1 / (1 + exp(-g)) */
+    IG_ACT_SOFTPLUS,   /* ln(1 + exp(g)) */
+    IG_ACT_XIELU,      /* has parameters for every layer; no kernel (src/model) */
+    IG_ACT_COUNT
+} ig_act;
+
 typedef struct ig_mul_args {
     const void *w; /* [n_rows] rows of n weights, w_stride bytes apart */
     size_t w_stride;
@@ -65,11 +80,14 @@ typedef struct ig_kernels {
     ig_kv_kernels kv[IG_KV_COUNT];
     /* y[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; w NULL: 1; y may be x */
     void (*rms_norm)(const float *x, const float *w, float eps, float *y, size_t n);
-    void (*add)(float *y, const float *x, size_t n);                          /* y += x */
-    void (*add_scaled)(float *y, const float *x, float a, size_t n);          /* y += a * x */
-    void (*scale)(float *y, float a, size_t n);                               /* y *= a */
-    void (*silu_mul)(const float *gate, const float *up, float *y, size_t n); /* y = silu(gate) * up; y may be gate */
-    float (*max)(const float *x, size_t n);                                   /* -inf for n = 0 */
+    /* y[i] = (x[i] - mean) / sqrt(var + eps) * w[i] + b[i], var = mean of squares; w NULL: 1, b NULL: 0; y may be x */
+    void (*layer_norm)(const float *x, const float *w, const float *b, float eps, float *y, size_t n);
+    void (*add)(float *y, const float *x, size_t n);                 /* y += x */
+    void (*add_scaled)(float *y, const float *x, float a, size_t n); /* y += a * x */
+    void (*scale)(float *y, float a, size_t n);                      /* y *= a */
+    /* y = act(gate) * up; up NULL: 1; y may be gate or up */
+    void (*glu[IG_ACT_COUNT])(const float *gate, const float *up, float *y, size_t n);
+    float (*max)(const float *x, size_t n);          /* -inf for n = 0 */
     float (*exp_sum)(float *x, float max, size_t n); /* x[i] = exp(x[i] - max); returns the sum */
     /* Rotates the first 2 * n_pairs values of x in place; cs holds [n_pairs] cosines then [n_pairs] sines.
      * norm: pairs (2i, 2i + 1); neox: pairs (i, i + n_pairs). */

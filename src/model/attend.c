@@ -1,124 +1,213 @@
 /* Attention over KV pages: scaled dot products, softmax, weighted sum of values, grouped queries.
  *
- * A query walks the pages of its sequence from position 0 up, with a running maximum and sum (online softmax, Milakov
- * and Gimelshein 2018, arXiv 1805.02867). What it computes in a page depends on its position alone, so chunking, batch
- * and tile change nothing. A tile of queries shares the walk, so that a page is fetched once for several rows. */
+ * A query walks the pages of its sequence from its first visible position up, with a running maximum and sum (online
+ * softmax, Milakov and Gimelshein 2018, arXiv 1805.02867). What it computes in a page depends on its position alone,
+ * so chunking, batch and tile change nothing. A tile of queries shares the walk, so that a page is fetched once for
+ * several rows. */
 #include <math.h>
 
 #include "model/run.h"
 
-typedef struct attend_job {
-    ig_run *run;
-    const ig_op *op;
-} attend_job;
-
 static void store_piece(void *ctx, size_t row, unsigned thread)
 {
-    const attend_job *j = ctx;
+    const ig_job *j = ctx;
     (void)thread;
     ig_run *run = j->run;
-    const ig_hparams *hp = &run->m->hp;
+    const ig_layer *w = j->op->layer;
     const ig_kv_kernels *kv = &run->k->kv[run->opt.kv];
-    uint32_t pos = run->rows[row].pos, page = run->rows[row].seq->pages[pos / IG_PAGE_TOKENS],
-             at = pos % IG_PAGE_TOKENS;
-    for (uint32_t g = 0; g < hp->n_heads_kv; g++) {
-        kv->store(ig_slot_row(run, IG_SLOT_K, row) + (size_t)g * hp->head_k,
-                  ig_page_keys(run, page, j->op->layer, g) + at * run->k_bytes, hp->head_k);
-        kv->store(ig_slot_row(run, IG_SLOT_V, row) + (size_t)g * hp->head_v,
-                  ig_page_values(run, page, j->op->layer, g) + at * run->v_bytes, hp->head_v);
+    ig_kv_layout l = ig_layer_kv(run->m, w, run->opt.kv);
+    uint32_t pos = run->rows[row].pos, at = pos % IG_PAGE_TOKENS;
+    uint8_t *page = ig_page_at(run, w, run->items[run->rows[row].item].seq, pos / IG_PAGE_TOKENS);
+    const float *k = ig_row_at(run, j->op->in, row), *v = ig_row_at(run, j->op->in2, row);
+    for (uint32_t g = 0; g < w->n_heads_kv; g++) {
+        size_t slot = (size_t)g * IG_PAGE_TOKENS + at;
+        kv->store(k + (size_t)g * w->head_k, page + l.keys + slot * l.k_bytes, w->head_k);
+        if (!w->absorbed) kv->store(v + (size_t)g * w->head_v, page + l.values + slot * l.v_bytes, w->head_v);
     }
 }
 
-void ig_op_store(ig_run *run, const ig_op *op)
-{
-    attend_job j = {run, op};
-    ig_pool_run(run->pool, store_piece, &j, run->n_rows);
-}
+void ig_op_store(ig_run *run, const ig_op *op) { ig_run_pieces(run, op, store_piece, run->n_rows); }
 
 typedef struct query { /* running softmax of one query head */
     const float *q;
     float *acc;
     float max, sum;
+    float slope;         /* of the linear distance bias, 0: none */
+    uint32_t head, pos;  /* head: of the distance biases */
+    uint32_t from, to;   /* visible positions, to included */
+    const uint8_t *mask; /* chosen blocks, or NULL */
 } query;
 
-static void see_page(const ig_run *run, query *q, float *scores, const uint8_t *keys, const uint8_t *values,
-                     size_t n_keys)
+typedef struct walk { /* what all queries of a piece share */
+    const ig_run *run;
+    const ig_op *op;
+    const ig_layer *w;
+    const ig_kv_kernels *kv;
+    ig_kv_layout layout;
+    const ig_seq *seq; /* whose pages are read */
+    uint32_t g;
+    float *scores;
+} walk;
+
+/* T5's bucket of the distance from key to query. */
+static uint32_t bucket(const ig_model *m, const walk *a, uint32_t pos, uint32_t key)
 {
-    const ig_kernels *k = run->k;
-    const ig_hparams *hp = &run->m->hp;
-    const ig_kv_kernels *kv = &k->kv[run->opt.kv];
-    kv->scores(q->q, keys, run->k_bytes, hp->attn_scale, scores, hp->head_k, n_keys);
-    float max = k->max(scores, n_keys);
+    bool both = a->op->from == IG_SEE_ALL;
+    uint32_t n = both ? m->hp.n_buckets / 2 : m->hp.n_buckets, base = both && key > pos ? n : 0;
+    uint32_t r = key > pos ? (both ? key - pos : 0) : pos - key, exact = n / 2;
+    if (r < exact) return base + r;
+    double b = exact + floor(log((double)r / exact) / log(128.0 / exact) * (n - exact));
+    return base + (b < n - 1 ? (uint32_t)b : n - 1);
+}
+
+/* Soft cap, biases and mask on the scores of keys first.. of a page. Returns whether any key is left. */
+static bool bias_scores(const walk *a, const query *q, uint32_t first, uint32_t n)
+{
+    const ig_model *m = a->run->m;
+    float cap = m->hp.attn_softcap, *s = a->scores;
+    bool any = q->mask == NULL;
+    for (uint32_t i = 0; cap > 0 && i < n; i++) s[i] = cap * tanhf(s[i] / cap);
+    for (uint32_t i = 0; q->slope > 0 && i < n; i++)
+        s[i] -= q->slope * (float)(q->pos > first + i ? q->pos - first - i : first + i - q->pos);
+    for (uint32_t i = 0; a->op->w && i < n; i++)
+        s[i] += a->op->w[(size_t)bucket(m, a, q->pos, first + i) * a->w->n_heads + q->head];
+    for (uint32_t i = 0; q->mask && i < n; i++) {
+        uint32_t block = (first + i) / m->mask_block;
+        bool chosen = q->mask[block / 8] >> block % 8 & 1;
+        if (!chosen) s[i] = -INFINITY;
+        any = any || chosen;
+    }
+    return any;
+}
+
+/* Positions first..first+n-1 lie in one page; keys and values point at the first. */
+static void see_page(const walk *a, query *q, const uint8_t *keys, const uint8_t *values, uint32_t first, uint32_t n)
+{
+    const ig_kernels *k = a->run->k;
+    float *scores = a->scores;
+    uint32_t head_v = a->w->head_v;
+    a->kv->scores(q->q, keys, a->layout.k_bytes, a->op->a, scores, a->w->head_k, n);
+    if (!bias_scores(a, q, first, n)) return;
+    float max = k->max(scores, n);
     if (max > q->max) {
         if (q->max > -INFINITY) {
             float old = q->max, shrink = k->exp_sum(&old, max, 1);
             q->sum *= shrink;
-            k->scale(q->acc, shrink, hp->head_v);
+            k->scale(q->acc, shrink, head_v);
         }
         q->max = max;
     }
-    q->sum += k->exp_sum(scores, q->max, n_keys);
-    kv->mix(scores, values, run->v_bytes, q->acc, hp->head_v, n_keys);
+    q->sum += k->exp_sum(scores, q->max, n);
+    a->kv->mix(scores, values, a->layout.v_bytes, q->acc, head_v, n);
 }
 
 enum { QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk together */
 
-static void walk(const attend_job *j, query *queries, uint32_t heads, uint32_t first, uint32_t n, uint32_t g,
-                 float *scores)
+static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads)
 {
-    const ig_run *run = j->run;
-    const ig_row *rows = &run->rows[first];
-    uint32_t n_pages = rows[n - 1].pos / IG_PAGE_TOKENS + 1;
-    for (uint32_t p = 0; p < n_pages; p++) {
-        uint32_t page = rows[0].seq->pages[p], start = p * IG_PAGE_TOKENS;
-        const uint8_t *keys = ig_page_keys(run, page, j->op->layer, g);
-        const uint8_t *values = ig_page_values(run, page, j->op->layer, g);
-        for (uint32_t r = 0; r < n; r++) {
-            if (rows[r].pos < start) continue;
-            uint32_t n_keys = rows[r].pos - start + 1;
-            if (n_keys > IG_PAGE_TOKENS) n_keys = IG_PAGE_TOKENS;
-            for (uint32_t h = 0; h < heads; h++) see_page(run, &queries[r * heads + h], scores, keys, values, n_keys);
+    uint32_t from = queries[0].from, to = queries[0].to;
+    for (uint32_t i = heads; i < n; i += heads) {
+        if (queries[i].from < from) from = queries[i].from;
+        if (queries[i].to > to) to = queries[i].to;
+    }
+    for (uint32_t p = from / IG_PAGE_TOKENS; p <= to / IG_PAGE_TOKENS; p++) {
+        uint32_t start = p * IG_PAGE_TOKENS, last = start + IG_PAGE_TOKENS - 1;
+        const uint8_t *page = ig_page_at(a->run, a->w, a->seq, p);
+        const uint8_t *keys = page + a->layout.keys + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.k_bytes;
+        const uint8_t *values = page + a->layout.values + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.v_bytes;
+        for (uint32_t i = 0; i < n; i++) {
+            query *q = &queries[i];
+            uint32_t low = q->from > start ? q->from : start, high = q->to < last ? q->to : last;
+            if (low > high || q->from > last) continue;
+            see_page(a, q, keys + (low - start) * a->layout.k_bytes, values + (low - start) * a->layout.v_bytes, low,
+                     high - low + 1);
         }
     }
 }
 
-static void attend_heads(const attend_job *j, const ig_tile *tile, uint32_t g, uint32_t head, uint32_t heads,
-                         float *scores)
+/* Visible positions of a row. */
+static void set_range(const walk *a, query *q, const ig_item *item)
 {
-    const ig_run *run = j->run;
-    const ig_hparams *hp = &run->m->hp;
+    uint32_t window = a->w->window, half = window / 2;
+    q->from = 0;
+    q->to = q->pos;
+    if (a->op->from == IG_SEE_SOURCE) {
+        q->to = a->seq->n_tokens - 1;
+    } else if (a->op->from == IG_SEE_ALL) {
+        q->to = item->end - 1;
+        if (window) { /* half to each side */
+            if (q->pos > half) q->from = q->pos - half;
+            if (q->to - q->pos > half) q->to = q->pos + half;
+        }
+    } else if (window && q->pos >= window)
+        q->from = q->pos - window + 1;
+}
+
+static float alibi_slope(const ig_hparams *hp, uint32_t n_heads, uint32_t h)
+{
+    if (hp->alibi_max == 0) return 0;
+    uint32_t n = 1;
+    while (n * 2 <= n_heads) n *= 2;
+    double m0 = exp2(-(double)hp->alibi_max / n), m1 = exp2(-(double)hp->alibi_max / 2 / n);
+    return (float)(h < n ? pow(m0, h + 1.0) : pow(m1, 2.0 * (h - n) + 1));
+}
+
+static query start_query(const walk *a, const ig_item *item, uint32_t row, uint32_t head)
+{
+    const ig_run *run = a->run;
+    query q = {.q = ig_row_at(run, a->op->in, row) + (size_t)head * a->op->in_stride,
+               .acc = ig_row_at(run, a->op->out, row) + (size_t)head * a->w->head_v,
+               .max = -INFINITY,
+               .slope = alibi_slope(&run->m->hp, a->w->n_heads, head),
+               .head = head,
+               .pos = run->rows[row].pos,
+               .mask = ig_masked(run, a->w) ? ig_mask_row(run, row, run->m->mask_groups > 1 ? a->g : 0) : NULL};
+    set_range(a, &q, item);
+    memset(q.acc, 0, a->w->head_v * sizeof(float));
+    if (a->w->sinks && !a->op->w) { /* one more score, with no value */
+        q.max = a->w->sinks[head];
+        q.sum = 1;
+    }
+    return q;
+}
+
+static void attend_heads(const walk *a, const ig_tile *tile, uint32_t head, uint32_t heads)
+{
+    const ig_item *item = &a->run->items[a->run->rows[tile->first].item];
     query queries[QUERIES_MAX];
     uint32_t step = QUERIES_MAX / heads < tile->n ? QUERIES_MAX / heads : tile->n;
     for (uint32_t done = 0; done < tile->n; done += step) {
-        uint32_t n = tile->n - done < step ? tile->n - done : step, first = tile->first + done;
-        for (uint32_t r = 0; r < n; r++) {
-            for (uint32_t h = 0; h < heads; h++) {
-                query *q = &queries[r * heads + h];
-                *q = (query){.q = ig_slot_row(run, IG_SLOT_Q, first + r) + (size_t)(head + h) * hp->head_k,
-                             .acc = ig_slot_row(run, IG_SLOT_A, first + r) + (size_t)(head + h) * hp->head_v,
-                             .max = -INFINITY};
-                memset(q->acc, 0, hp->head_v * sizeof(float));
-            }
-        }
-        walk(j, queries, heads, first, n, g, scores);
-        for (uint32_t i = 0; i < n * heads; i++) run->k->scale(queries[i].acc, 1 / queries[i].sum, hp->head_v);
+        uint32_t n = tile->n - done < step ? tile->n - done : step;
+        for (uint32_t r = 0; r < n; r++)
+            for (uint32_t h = 0; h < heads; h++)
+                queries[r * heads + h] = start_query(a, item, tile->first + done + r, head + h);
+        walk_pages(a, queries, n * heads, heads);
+        for (uint32_t i = 0; i < n * heads; i++) a->run->k->scale(queries[i].acc, 1 / queries[i].sum, a->w->head_v);
     }
 }
 
 static void attend_piece(void *ctx, size_t piece, unsigned thread)
 {
-    const attend_job *j = ctx;
-    const ig_hparams *hp = &j->run->m->hp;
-    const ig_tile *tile = &j->run->tiles[piece / hp->n_heads_kv];
-    uint32_t g = (uint32_t)(piece % hp->n_heads_kv), group = hp->n_heads / hp->n_heads_kv;
+    const ig_job *j = ctx;
+    const ig_layer *w = j->op->layer;
+    const ig_tile *tile = &j->run->tiles[piece / w->n_heads_kv];
+    ig_seq *seq = j->run->items[j->run->rows[tile->first].item].seq;
+    walk a = {.run = j->run,
+              .op = j->op,
+              .w = w,
+              .kv = &j->run->k->kv[j->run->opt.kv],
+              .layout = ig_layer_kv(j->run->m, w, j->run->opt.kv),
+              .seq = j->op->from == IG_SEE_SOURCE ? seq->source : seq,
+              .g = (uint32_t)(piece % w->n_heads_kv),
+              .scores = j->run->scratch[thread].scores};
+    uint32_t group = w->n_heads / w->n_heads_kv;
     for (uint32_t h = 0; h < group; h += QUERIES_MAX) {
         uint32_t heads = group - h < QUERIES_MAX ? group - h : QUERIES_MAX;
-        attend_heads(j, tile, g, g * group + h, heads, j->run->scratch[thread].scores);
+        attend_heads(&a, tile, a.g * group + h, heads);
     }
 }
 
 void ig_op_attend(ig_run *run, const ig_op *op)
 {
-    attend_job j = {run, op};
-    ig_pool_run(run->pool, attend_piece, &j, (size_t)run->n_tiles * run->m->hp.n_heads_kv);
+    ig_run_pieces(run, op, attend_piece, (size_t)run->n_tiles * op->layer->n_heads_kv);
 }

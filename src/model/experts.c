@@ -1,4 +1,4 @@
-/* Routed experts (mixture of experts, Shazeer et al. 2017; softmax over all, top k, renormalised: Mixtral).
+/* Routed experts (mixture of experts, Shazeer et al. 2017, arXiv 1701.06538).
  *
  * The assignments (row, rank) of a step are sorted by expert, so that each used expert's matrices are read once a step;
  * the outputs of a row are then summed in rank order, whatever else is in the batch. Experts that nobody chose are not
@@ -19,22 +19,42 @@ typedef struct expert_job {
 /* Divisor below which the sum of chosen probabilities is not trusted: the smallest normal float16. */
 static const float SUM_MIN = 6.103515625e-5f;
 
+static size_t form_bytes(const ig_model *m, ig_pack form, uint32_t n)
+{
+    return form == IG_PACK_F32 ? n * sizeof(float) : m->kernels->pack[form].bytes(n);
+}
+
+/* Bytes of a packed row of n values in the largest of the forms of the down matrices. */
+static size_t hidden_bytes(const ig_model *m)
+{
+    size_t most = 1;
+    for (int p = 0; p < IG_PACK_COUNT; p++) {
+        if (p == IG_PACK_F32 || !(m->hidden_pack_mask & 1u << p)) continue;
+        size_t bytes = m->kernels->pack[p].bytes(m->hp.n_ff_expert);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+uint64_t ig_routing_bytes(const ig_model *m, uint32_t n_batch, unsigned n_threads)
+{
+    uint64_t n = (uint64_t)n_batch * m->hp.n_experts_used, e = m->hp.n_experts;
+    if (e == 0 || m->ff_most == 0) return 0;
+    uint64_t each = 12 + hidden_bytes(m) + (2ull * m->ff_most + 2ull * m->hp.n_embd) * sizeof(float);
+    for (int p = 1; p < IG_PACK_COUNT; p++) each += m->pack_bytes[p];
+    return n * each + e * (8 + 9ull * n_threads);
+}
+
 bool ig_routing_init(ig_run *run)
 {
     const ig_model *m = run->m;
     ig_routing *r = &run->routing;
     size_t n = (size_t)run->opt.n_batch * m->hp.n_experts_used, e = m->hp.n_experts;
-    if (e == 0) return true;
-    size_t hidden = 0;
+    if (e == 0 || m->ff_most == 0) return true;
     for (int p = 0; p < IG_PACK_COUNT; p++) {
         size_t bytes = p == IG_PACK_F32 ? m->hp.n_embd * sizeof(float) : m->pack_bytes[p];
         r->in[p] = ig_arena_alloc(&run->arena, n, bytes ? bytes : 1);
         if (!r->in[p]) return false;
-        for (uint32_t l = 0; l < m->hp.n_layers; l++) {
-            if (m->kernels->type[m->layers[l].down_exps.type].pack != (ig_pack)p || p == IG_PACK_F32) continue;
-            size_t need = m->kernels->pack[p].bytes(m->hp.n_ff_expert);
-            if (need > hidden) hidden = need;
-        }
     }
     r->expert = ig_arena_alloc(&run->arena, n, sizeof *r->expert);
     r->weight = ig_arena_alloc(&run->arena, n, sizeof *r->weight);
@@ -42,21 +62,19 @@ bool ig_routing_init(ig_run *run)
     r->start = ig_arena_alloc(&run->arena, e + 1, sizeof *r->start);
     r->used = ig_arena_alloc(&run->arena, e, sizeof *r->used);
     r->taken = ig_arena_alloc(&run->arena, e * run->opt.n_threads, sizeof *r->taken);
-    r->gate = ig_arena_alloc(&run->arena, n, m->hp.n_ff_expert * sizeof(float));
-    r->up = ig_arena_alloc(&run->arena, n, m->hp.n_ff_expert * sizeof(float));
+    r->probs = ig_arena_alloc(&run->arena, 2 * e * run->opt.n_threads, sizeof *r->probs);
+    r->gate = ig_arena_alloc(&run->arena, n, m->ff_most * sizeof(float));
+    r->up = ig_arena_alloc(&run->arena, n, m->ff_most * sizeof(float));
     r->out = ig_arena_alloc(&run->arena, n, m->hp.n_embd * sizeof(float));
-    r->hidden = ig_arena_alloc(&run->arena, n, hidden ? hidden : 1);
-    r->ones = ig_arena_alloc(&run->arena, m->hp.n_ff_expert, sizeof *r->ones);
-    for (uint32_t i = 0; r->ones && i < m->hp.n_ff_expert; i++) r->ones[i] = 1;
-    return r->ones && r->expert && r->weight && r->place && r->start && r->used && r->taken && r->gate && r->up &&
+    r->hidden = ig_arena_alloc(&run->arena, n, hidden_bytes(m));
+    return r->expert && r->weight && r->place && r->start && r->used && r->taken && r->probs && r->gate && r->up &&
            r->out && r->hidden;
 }
 
-/* Chooses the k largest of probabilities p [n]: falling, lowest index first on a tie. NaN is never larger than
- * anything, so the choice is always k different valid experts. */
+/* Chooses the k largest of scores p [n] that are not taken: falling, lowest index first on a tie. NaN is never larger
+ * than anything, so the choice is always k different valid experts. */
 static void choose(const float *p, uint32_t n, uint32_t k, bool *taken, uint32_t *expert)
 {
-    memset(taken, 0, n * sizeof *taken);
     for (uint32_t rank = 0; rank < k; rank++) {
         uint32_t best = n;
         for (uint32_t e = 0; e < n; e++)
@@ -66,21 +84,71 @@ static void choose(const float *p, uint32_t n, uint32_t k, bool *taken, uint32_t
     }
 }
 
+/* Leaves only the best groups eligible; a group is worth the sum of its two best experts. */
+static void close_groups(const ig_hparams *hp, const float *scores, bool *taken)
+{
+    uint32_t per = hp->n_experts / hp->expert_groups;
+    bool open[IG_EXPERT_GROUPS_MAX] = {false};
+    float worth[IG_EXPERT_GROUPS_MAX];
+    for (uint32_t g = 0; g < hp->expert_groups; g++) {
+        float a = -INFINITY, b = -INFINITY;
+        for (uint32_t e = g * per; e < (g + 1) * per; e++) {
+            if (scores[e] > a) {
+                b = a;
+                a = scores[e];
+            } else if (scores[e] > b)
+                b = scores[e];
+        }
+        worth[g] = a + b;
+    }
+    for (uint32_t i = 0; i < hp->expert_groups_used; i++) {
+        uint32_t best = hp->expert_groups;
+        for (uint32_t g = 0; g < hp->expert_groups; g++)
+            if (!open[g] && (best == hp->expert_groups || worth[g] > worth[best])) best = g;
+        open[best] = true;
+    }
+    for (uint32_t e = 0; e < hp->n_experts; e++) taken[e] = !open[e / per];
+}
+
+/* Probabilities of all experts from logits; for softmax over the chosen the logits themselves. */
+static void probabilities(const ig_kernels *k, const ig_hparams *hp, const float *logits, float *p)
+{
+    uint32_t n = hp->n_experts;
+    memcpy(p, logits, n * sizeof *p);
+    switch (hp->gating) {
+    case IG_GATING_SOFTMAX: k->scale(p, 1 / k->exp_sum(p, k->max(p, n), n), n); break;
+    case IG_GATING_SIGMOID: k->glu[IG_ACT_SIGMOID](p, NULL, p, n); break;
+    case IG_GATING_SQRT_SOFTPLUS:
+        k->glu[IG_ACT_SOFTPLUS](p, NULL, p, n);
+        for (uint32_t e = 0; e < n; e++) p[e] = sqrtf(p[e]);
+        break;
+    case IG_GATING_SOFTMAX_CHOSEN: break;
+    }
+}
+
 static void route_piece(void *ctx, size_t row, unsigned thread)
 {
     const expert_job *j = ctx;
     ig_run *run = j->run;
     const ig_hparams *hp = &run->m->hp;
     ig_routing *r = &run->routing;
-    float *p = ig_slot_row(run, j->op->in2, row);
-    uint32_t *expert = r->expert + row * hp->n_experts_used;
-    float *weight = r->weight + row * hp->n_experts_used;
-    float all = run->k->exp_sum(p, run->k->max(p, hp->n_experts), hp->n_experts), sum = 0;
-    run->k->scale(p, 1 / all, hp->n_experts);
-    choose(p, hp->n_experts, hp->n_experts_used, r->taken + (size_t)thread * hp->n_experts, expert);
-    for (uint32_t i = 0; i < hp->n_experts_used; i++) sum += p[expert[i]];
+    uint32_t n = hp->n_experts, k = hp->n_experts_used;
+    float *p = r->probs + (size_t)thread * 2 * n, *scores = p + n, sum = 0;
+    bool *taken = r->taken + (size_t)thread * n;
+    uint32_t *expert = r->expert + row * k;
+    float *weight = r->weight + row * k;
+    probabilities(run->k, hp, ig_row_at(run, j->op->in2, row), p);
+    memcpy(scores, p, n * sizeof *scores);
+    if (j->op->layer->select_bias) run->k->add(scores, j->op->layer->select_bias, n);
+    memset(taken, 0, n * sizeof *taken);
+    if (hp->expert_groups) close_groups(hp, scores, taken);
+    choose(scores, n, k, taken, expert);
+    for (uint32_t i = 0; i < k; i++) weight[i] = p[expert[i]];
+    if (hp->gating == IG_GATING_SOFTMAX_CHOSEN)
+        run->k->scale(weight, 1 / run->k->exp_sum(weight, run->k->max(weight, k), k), k);
+    for (uint32_t i = 0; hp->renorm && i < k; i++) sum += weight[i];
     if (sum < SUM_MIN) sum = SUM_MIN;
-    for (uint32_t i = 0; i < hp->n_experts_used; i++) weight[i] = p[expert[i]] / sum * hp->expert_scale;
+    for (uint32_t i = 0; i < k; i++) weight[i] = (hp->renorm ? weight[i] / sum : weight[i]) * hp->expert_scale;
 }
 
 /* Counting sort of the assignments by expert; stable, so the places do not depend on threads. */
@@ -100,19 +168,35 @@ static void sort_assignments(ig_run *run)
     r->start[0] = 0;
 }
 
+/* One assignment's input, multiplied by its weight before the expert sees it. */
+static void gather_weighted(ig_run *run, const float *x, uint32_t place, float weight, ig_pack form, size_t bytes)
+{
+    uint32_t n = run->m->hp.n_embd;
+    float *scaled = run->routing.out + (size_t)place * n; /* free until the down product */
+    memcpy(scaled, x, n * sizeof *x);
+    run->k->scale(scaled, weight, n);
+    run->k->pack[form].pack(scaled, run->routing.in[form] + place * bytes, n);
+}
+
 static void gather_piece(void *ctx, size_t row, unsigned thread)
 {
     const expert_job *j = ctx;
     (void)thread;
     ig_run *run = j->run;
     uint32_t k = run->m->hp.n_experts_used;
+    bool before = ig_part_on(run->m, IG_PART_WEIGHT_BEFORE);
+    const float *x = ig_row_at(run, j->op->in, row);
     for (int i = 0; i < 2 && j->mat[i]; i++) {
         ig_pack form = run->k->type[j->mat[i]->type].pack;
         if (i && form == run->k->type[j->mat[0]->type].pack) return;
-        const uint8_t *src = form == IG_PACK_F32 ? (const uint8_t *)ig_slot_row(run, j->op->in, row)
-                                                 : run->packed[form] + row * j->in_bytes[i];
-        for (uint32_t rank = 0; rank < k; rank++)
-            memcpy(run->routing.in[form] + run->routing.place[row * k + rank] * j->in_bytes[i], src, j->in_bytes[i]);
+        const uint8_t *src = form == IG_PACK_F32 ? (const uint8_t *)x : run->packed[form] + row * j->in_bytes[i];
+        for (uint32_t rank = 0; rank < k; rank++) {
+            uint32_t place = run->routing.place[row * k + rank];
+            if (before)
+                gather_weighted(run, x, place, run->routing.weight[row * k + rank], form, j->in_bytes[i]);
+            else
+                memcpy(run->routing.in[form] + place * j->in_bytes[i], src, j->in_bytes[i]);
+        }
     }
 }
 
@@ -127,7 +211,7 @@ static void product_piece(void *ctx, size_t piece, unsigned thread)
     for (int i = 0; i < 2 && j->mat[i]; i++) {
         const ig_mat *w = j->mat[i];
         ig_mul_args a = {
-            .w = w->data + ((size_t)e * w->n_out + first) * w->row_bytes,
+            .w = ig_mat_at(w, e) + first * w->row_bytes,
             .w_stride = w->row_bytes,
             .x = j->in[i] + first_col * j->in_bytes[i],
             .x_stride = j->in_bytes[i],
@@ -139,25 +223,55 @@ static void product_piece(void *ctx, size_t piece, unsigned thread)
         };
         run->k->type[w->type].mul(&a);
         run->scratch[thread].weight_bytes += a.n_rows * w->row_bytes;
+        for (size_t c = 0; w->bias && c < a.n_cols; c++)
+            run->k->add(a.y + c * a.y_stride, w->bias + (size_t)e * w->n_out + first, a.n_rows);
     }
 }
 
-static void product(const expert_job *j)
+/* Tells the observer what every used expert was given. */
+static void observe(const expert_job *j)
 {
-    size_t per = (j->mat[0]->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS;
-    ig_pool_run(j->run->pool, product_piece, (void *)(uintptr_t)j, per * j->run->routing.n_used);
+    const ig_run *run = j->run;
+    const ig_routing *r = &run->routing;
+    for (int i = 0; i < 2 && j->mat[i]; i++) {
+        if (run->k->type[j->mat[i]->type].pack != IG_PACK_F32) continue;
+        for (uint32_t u = 0; u < r->n_used; u++) {
+            uint32_t e = r->used[u], first = r->start[e];
+            run->observe(run->observe_ctx, j->mat[i]->name, e, (const float *)(const void *)j->in[i] + (size_t)first * j->mat[i]->n_in,
+                         j->mat[i]->n_in, r->start[e + 1] - first, j->mat[i]->n_in);
+        }
+    }
 }
 
+static void product(expert_job *j)
+{
+    size_t per = (j->mat[0]->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS;
+    if (j->run->observe) observe(j);
+    ig_pool_run(j->run->pool, product_piece, j, per * j->run->routing.n_used);
+}
+
+/* act(gate) * up of one assignment, in the form that down wants. Gate and up may be two products, one with the gate
+ * first, or up alone. */
 static void hidden_piece(void *ctx, size_t place, unsigned thread)
 {
     const expert_job *j = ctx;
     (void)thread;
     ig_run *run = j->run;
-    uint32_t ff = run->m->hp.n_ff_expert;
-    bool gated = j->mat[1] != NULL;
-    float *up = run->routing.up + place * ff, *h = gated ? run->routing.gate + place * ff : up;
-    run->k->silu_mul(h, gated ? up : run->routing.ones, h, ff);
-    ig_pack form = run->k->type[run->m->layers[j->op->layer].down_exps.type].pack;
+    const ig_layer *w = j->op->layer;
+    uint32_t ff = run->m->hp.n_ff_expert, width = w->up_exps.n_out;
+    float *up = run->routing.up + place * width, *gate = up, *h = up;
+    bool fused = width == 2 * ff && !j->mat[1];
+    if (j->mat[1]) h = gate = run->routing.gate + place * ff;
+    if (fused) up += ff;
+    if (w->glu_limit > 0 && up != gate) {
+        run->k->glu[IG_ACT_SILU](gate, NULL, gate, ff);
+        for (uint32_t i = 0; i < ff; i++) {
+            float u = up[i] > w->glu_limit ? w->glu_limit : up[i] < -w->glu_limit ? -w->glu_limit : up[i];
+            h[i] = (gate[i] > w->glu_limit ? w->glu_limit : gate[i]) * u;
+        }
+    } else
+        run->k->glu[run->m->act](gate, up != gate ? up : NULL, h, ff);
+    ig_pack form = run->k->type[w->down_exps.type].pack;
     const ig_pack_kernels *p = &run->k->pack[form];
     if (form != IG_PACK_F32) p->pack(h, run->routing.hidden + place * p->bytes(ff), ff);
 }
@@ -168,46 +282,56 @@ static void combine_piece(void *ctx, size_t row, unsigned thread)
     (void)thread;
     ig_run *run = j->run;
     const ig_hparams *hp = &run->m->hp;
-    float *x = ig_slot_row(run, j->op->out, row);
+    bool before = ig_part_on(run->m, IG_PART_WEIGHT_BEFORE);
+    float *x = ig_row_at(run, j->op->out, row);
     /* The sum over ranks is finished before the residual is added. Rank 0's row serves as the accumulator. */
     const uint32_t *place = run->routing.place + row * hp->n_experts_used;
     const float *weight = run->routing.weight + row * hp->n_experts_used;
     float *sum = run->routing.out + (size_t)place[0] * hp->n_embd;
-    run->k->scale(sum, weight[0], hp->n_embd);
+    if (!before) run->k->scale(sum, weight[0], hp->n_embd);
     for (uint32_t i = 1; i < hp->n_experts_used; i++)
-        run->k->add_scaled(sum, run->routing.out + (size_t)place[i] * hp->n_embd, weight[i], hp->n_embd);
-    run->k->add(x, sum, hp->n_embd);
+        run->k->add_scaled(sum, run->routing.out + (size_t)place[i] * hp->n_embd, before ? 1 : weight[i], hp->n_embd);
+    if (j->op->a != 1) run->k->scale(sum, j->op->a, hp->n_embd);
+    if (j->op->add)
+        run->k->add(x, sum, hp->n_embd);
+    else
+        memcpy(x, sum, hp->n_embd * sizeof *x);
 }
 
-static size_t form_bytes(const ig_run *run, const ig_mat *w)
+/* Rows of the hidden layer as floats lie `stride` apart: in `gate` by ff, in `up` by its width. */
+static void product_down(ig_run *run, const ig_op *op, bool gated)
 {
-    ig_pack form = run->k->type[w->type].pack;
-    return form == IG_PACK_F32 ? w->n_in * sizeof(float) : run->k->pack[form].bytes(w->n_in);
+    const ig_layer *w = op->layer;
+    ig_routing *r = &run->routing;
+    bool f32 = run->k->type[w->down_exps.type].pack == IG_PACK_F32;
+    uint32_t ff = run->m->hp.n_ff_expert, stride = gated ? ff : w->up_exps.n_out;
+    expert_job down = {
+        .run = run,
+        .op = op,
+        .mat = {&w->down_exps, NULL},
+        .out = {r->out, NULL},
+        .in = {f32 ? (const uint8_t *)(gated ? r->gate : r->up) : r->hidden, NULL},
+        .in_bytes = {f32 ? stride * sizeof(float) : form_bytes(run->m, run->k->type[w->down_exps.type].pack, ff), 0}};
+    product(&down);
 }
 
 void ig_op_experts(ig_run *run, const ig_op *op)
 {
-    const ig_layer *w = &run->m->layers[op->layer];
+    const ig_layer *w = op->layer;
     ig_routing *r = &run->routing;
-    expert_job j = {
-        .run = run, .op = op, .mat = {&w->up_exps, w->gate_exps.data ? &w->gate_exps : NULL}, .out = {r->up, r->gate}};
+    bool gated = ig_mat_here(&w->gate_exps);
+    expert_job j = {.run = run, .op = op, .mat = {&w->up_exps, gated ? &w->gate_exps : NULL}, .out = {r->up, r->gate}};
     for (int i = 0; i < 2 && j.mat[i]; i++) {
-        j.in[i] = r->in[run->k->type[j.mat[i]->type].pack];
-        j.in_bytes[i] = form_bytes(run, j.mat[i]);
+        ig_pack form = run->k->type[j.mat[i]->type].pack;
+        j.in[i] = r->in[form];
+        j.in_bytes[i] = form_bytes(run->m, form, j.mat[i]->n_in);
     }
-    uint32_t n_places = run->n_rows * run->m->hp.n_experts_used;
+    if (run->n_rows == 0) return;
     ig_pool_run(run->pool, route_piece, &j, run->n_rows);
     sort_assignments(run);
     ig_pool_run(run->pool, gather_piece, &j, run->n_rows);
     product(&j);
-    ig_pool_run(run->pool, hidden_piece, &j, n_places);
-    bool f32 = run->k->type[w->down_exps.type].pack == IG_PACK_F32;
-    expert_job down = {.run = run,
-                       .op = op,
-                       .mat = {&w->down_exps, NULL},
-                       .out = {r->out, NULL},
-                       .in = {f32 ? (const uint8_t *)(j.mat[1] ? r->gate : r->up) : r->hidden, NULL},
-                       .in_bytes = {form_bytes(run, &w->down_exps), 0}};
-    product(&down);
+    ig_pool_run(run->pool, hidden_piece, &j, (size_t)run->n_rows * run->m->hp.n_experts_used);
+    product_down(run, op, gated);
     ig_pool_run(run->pool, combine_piece, &j, run->n_rows);
 }

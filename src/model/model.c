@@ -1,16 +1,35 @@
 #include "model/model.h"
 
+#include <stdio.h>
+
 #include "model/plan.h"
 
 static ig_status list_architectures(const ig_format *f, ig_str name, ig_error *err)
 {
     ig_buf names;
     ig_buf_init(&names, 256);
-    for (size_t i = 0; ig_arch_at(i); i++) (void)ig_buf_printf(&names, "%s%s", i ? ", " : "", ig_arch_at(i)->name);
+    for (size_t i = 0; ig_arch_at(i); i++)
+        if (i == 0 || strcmp(ig_arch_at(i)->name, ig_arch_at(i - 1)->name) != 0)
+            (void)ig_buf_printf(&names, "%s%s", i ? ", " : "", ig_arch_at(i)->name);
     ig_status st = ig_fail(err, IG_UNSUPPORTED, 0, "%s: architecture \"%.*s\" is not known, expected one of %.*s",
                            ig_format_path(f), IG_STR_ARG(name), (int)names.len, names.ptr ? names.ptr : "");
     ig_buf_fini(&names);
     return st;
+}
+
+/* The row of a name may depend on the number of layers and experts. */
+static ig_status find_row(ig_model *m, ig_str name, ig_error *err)
+{
+    uint32_t n_layers = 0, n_experts = 0;
+    char key[160];
+    if (name.len < 96) {
+        (void)snprintf(key, sizeof key, "%.*s.block_count", IG_STR_ARG(name));
+        (void)ig_format_u32(m->file, key, false, &n_layers, NULL);
+        (void)snprintf(key, sizeof key, "%.*s.expert_count", IG_STR_ARG(name));
+        (void)ig_format_u32(m->file, key, false, &n_experts, NULL);
+        m->arch = ig_arch_find(name, n_layers, n_experts);
+    }
+    return m->arch ? IG_OK : list_architectures(m->file, name, err);
 }
 
 static ig_status load(ig_model *m, size_t n_vocab_min, ig_error *err)
@@ -23,11 +42,11 @@ static ig_status load(ig_model *m, size_t n_vocab_min, ig_error *err)
             "%s: general.type is \"%.*s\", expected \"model\": adapters and other parts cannot be opened alone",
             ig_format_path(m->file), IG_STR_ARG(type));
     IG_TRY(ig_format_str(m->file, "general.architecture", true, &name, err));
-    m->arch = ig_arch_find(name);
-    if (!m->arch) return list_architectures(m->file, name, err);
-    IG_TRY(ig_hparams_read(m->file, m->arch, &m->hp, err));
+    IG_TRY(find_row(m, name, err));
+    IG_TRY(ig_hparams_read(m->file, m, err));
+    IG_TRY(ig_layers_init(m, err));
     IG_TRY(ig_weights_bind(m, n_vocab_min, err));
-    IG_TRY(ig_rope_init(m->file, m, err));
+    IG_TRY(ig_rope_init(m, err));
     return ig_plan_build(m, err);
 }
 

@@ -1,29 +1,71 @@
-/* A run: threads, workspace and the pool of KV pages. Everything is allocated here; a step allocates nothing. */
+/* A run: threads, workspace and the pools of KV pages. Everything is allocated here; a step allocates nothing. */
 #include "model/run.h"
 
 #include "base/os.h"
 
-static uint64_t layer_kv_bytes(const ig_model *m, ig_kv kv)
+ig_kv ig_index_kv(ig_kv kv) { return kv == IG_KV_Q8_0 ? IG_KV_F16 : kv; }
+
+ig_kv_layout ig_layer_kv(const ig_model *m, const ig_layer *w, ig_kv kv)
 {
-    size_t (*bytes)(size_t) = m->kernels->kv[kv].bytes;
-    return (uint64_t)m->hp.n_heads_kv * IG_PAGE_TOKENS * (bytes(m->hp.head_k) + bytes(m->hp.head_v));
+    ig_kv_layout l = {.k_bytes = m->kernels->kv[kv].bytes(w->head_k)};
+    uint64_t rows = (uint64_t)w->n_heads_kv * IG_PAGE_TOKENS;
+    l.v_bytes = w->absorbed ? l.k_bytes : m->kernels->kv[kv].bytes(w->head_v); /* the first values of the keys */
+    l.values = w->absorbed ? 0 : rows * l.k_bytes;
+    l.index = rows * (l.k_bytes + (w->absorbed ? 0 : l.v_bytes));
+    l.i_bytes = w->idx_keys ? m->kernels->kv[ig_index_kv(kv)].bytes(w->idx_keys) : 0;
+    l.total = l.index + IG_PAGE_TOKENS * l.i_bytes;
+    return l;
 }
 
-uint64_t ig_model_page_bytes(const ig_model *m, ig_kv kv) { return layer_kv_bytes(m, kv) * m->hp.n_layers; }
+static bool owns_kv(const ig_model *m, uint32_t l) { return m->layers[l].attention && m->layers[l].kv_region == l; }
+
+uint64_t ig_model_page_bytes(const ig_model *m, ig_kv kv, int group)
+{
+    uint64_t sum = 0;
+    for (uint32_t l = 0; l < m->n_kv_layers; l++)
+        if (owns_kv(m, l) && m->layers[l].kv_group == group) sum += ig_layer_kv(m, &m->layers[l], kv).total;
+    return sum;
+}
+
+uint64_t ig_model_pages(const ig_model *m, int group, uint64_t n_ctx, uint32_t n_batch)
+{
+    uint64_t all = (n_ctx + IG_PAGE_TOKENS - 1) / IG_PAGE_TOKENS;
+    if (group == 0) return all;
+    uint64_t window = (uint64_t)m->window_most / IG_PAGE_TOKENS + n_batch / IG_PAGE_TOKENS + IG_WINDOW_KEEP + 3;
+    return window < all ? window : all;
+}
+
+uint64_t ig_model_state_bytes(const ig_model *m) { return m->state_floats * sizeof(float) * (1 + IG_SNAPSHOTS); }
+
+uint64_t ig_model_kv_bytes(const ig_model *m, ig_kv kv, uint64_t n_ctx, uint32_t n_batch)
+{
+    uint64_t sum = ig_model_state_bytes(m);
+    for (int g = 0; g < IG_KV_GROUPS; g++)
+        sum += ig_model_page_bytes(m, kv, g) * ig_model_pages(m, g, n_ctx, n_batch);
+    return sum;
+}
 
 static size_t slot_bytes(const ig_model *m, ig_slot s, uint32_t n_batch, uint32_t n_logits)
 {
-    size_t rows = s == IG_SLOT_S || s == IG_SLOT_LOGITS ? n_logits : n_batch;
+    size_t rows = s >= IG_SLOT_S ? n_logits : n_batch;
     return rows * m->slot_width[s] * sizeof(float);
 }
 
-uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t n_logits, unsigned n_threads)
+static uint64_t mask_row_bytes(const ig_model *m, uint64_t n_ctx)
 {
-    uint64_t sum = 0, k = m->hp.n_experts_used;
-    for (int s = 0; s < IG_SLOT_LOGITS; s++) sum += slot_bytes(m, (ig_slot)s, n_batch, n_logits);
-    for (int p = 0; p < IG_PACK_COUNT; p++) sum += (uint64_t)n_batch * m->pack_bytes[p] * (1 + k);
-    sum += (uint64_t)n_batch * k * (2u * m->hp.n_ff_expert + m->hp.n_embd) * sizeof(float);
-    return sum + (uint64_t)n_threads * n_batch * IG_PIECE_ROWS * sizeof(float);
+    return m->mask_block ? ((n_ctx + m->mask_block - 1) / m->mask_block + 7) / 8 : 0;
+}
+
+uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t n_logits, unsigned n_threads,
+                                  uint64_t n_ctx)
+{
+    uint64_t sum = ig_routing_bytes(m, n_batch, n_threads);
+    for (int s = 0; s < IG_SLOT_VECTORS; s++) sum += slot_bytes(m, (ig_slot)s, n_batch, n_logits);
+    for (int p = 0; p < IG_PACK_COUNT; p++) sum += (uint64_t)n_batch * m->pack_bytes[p];
+    sum += (uint64_t)n_batch * (m->angles_width * sizeof(float) + sizeof(ig_row) + sizeof(ig_item) + sizeof(ig_tile));
+    sum += (uint64_t)n_batch * m->mask_groups * mask_row_bytes(m, n_ctx);
+    uint64_t thread = (uint64_t)n_batch * IG_PIECE_ROWS * sizeof(float) + IG_QUERY_TILE * m->heads_bytes;
+    return sum + n_threads * (thread + (m->mask_block ? 2 * n_ctx * sizeof(float) : 0));
 }
 
 /* Slots and packed rows lie in one reserved region: rows that no step ever uses take no memory. */
@@ -50,38 +92,58 @@ static bool alloc_rows(ig_run *run)
 {
     const ig_model *m = run->m;
     uint32_t n = run->opt.n_batch;
-    run->angles = ig_arena_alloc(&run->arena, (size_t)n * 2 * m->rope.n_pairs, sizeof(float));
+    run->angles = ig_arena_alloc(&run->arena, (size_t)n * m->angles_width + 1, sizeof(float));
     run->rows = ig_arena_alloc(&run->arena, n, sizeof *run->rows);
+    run->items = ig_arena_alloc(&run->arena, n, sizeof *run->items);
     run->tiles = ig_arena_alloc(&run->arena, n, sizeof *run->tiles);
     run->wanted = ig_arena_alloc(&run->arena, run->opt.n_logits, sizeof *run->wanted);
-    return run->angles && run->rows && run->tiles && run->wanted;
+    return run->angles && run->rows && run->items && run->tiles && run->wanted;
 }
 
 static bool alloc_scratch(ig_run *run)
 {
     unsigned n = run->opt.n_threads;
+    uint32_t n_most = run->opt.n_logits > run->opt.n_batch ? run->opt.n_logits : run->opt.n_batch;
     run->scratch = ig_alloc_aligned(64, n * sizeof *run->scratch);
     if (!run->scratch) return false;
     for (unsigned i = 0; i < n; i++) {
-        uint32_t n_most = run->opt.n_logits > run->opt.n_batch ? run->opt.n_logits : run->opt.n_batch;
-        run->scratch[i].tile = ig_arena_alloc(&run->arena, (size_t)n_most * IG_PIECE_ROWS, sizeof(float));
-        if (!run->scratch[i].tile) return false;
+        ig_scratch *s = &run->scratch[i];
+        s->tile = ig_arena_alloc(&run->arena, (size_t)n_most * IG_PIECE_ROWS, sizeof(float));
+        s->packed = ig_arena_alloc(&run->arena, IG_QUERY_TILE, run->m->heads_bytes + 1);
+        s->chosen = ig_arena_alloc(&run->arena, run->m->mask_block ? 2 * (size_t)run->opt.n_ctx : 1, sizeof(float));
+        if (!s->tile || !s->packed || !s->chosen) return false;
     }
     return true;
 }
 
+static bool alloc_mask(ig_run *run)
+{
+    if (run->m->mask_block == 0) return true;
+    run->mask_bytes = mask_row_bytes(run->m, run->opt.n_ctx);
+    run->mask_total = run->mask_bytes * run->m->mask_groups * run->opt.n_batch;
+    run->mask = ig_reserve(run->mask_total);
+    return run->mask != NULL;
+}
+
 static bool alloc_pages(ig_run *run)
 {
-    uint64_t total;
-    run->layer_bytes = layer_kv_bytes(run->m, run->opt.kv);
-    run->page_bytes = ig_model_page_bytes(run->m, run->opt.kv);
-    run->k_bytes = run->k->kv[run->opt.kv].bytes(run->m->hp.head_k);
-    run->v_bytes = run->k->kv[run->opt.kv].bytes(run->m->hp.head_v);
-    if (!ig_mul_u64(run->page_bytes, run->opt.n_pages, &total)) return false;
-    run->pages = ig_reserve(total);
-    run->free_pages = ig_arena_alloc(&run->arena, run->opt.n_pages, sizeof *run->free_pages);
-    if (!run->pages || !run->free_pages) return false;
-    for (uint32_t i = run->opt.n_pages; i-- > 0;) run->free_pages[run->n_free++] = i;
+    const ig_model *m = run->m;
+    uint64_t at[IG_KV_GROUPS] = {0}, total;
+    run->kv_at = ig_arena_alloc(&run->arena, m->n_kv_layers, sizeof *run->kv_at);
+    if (!run->kv_at) return false;
+    for (uint32_t l = 0; l < m->n_kv_layers; l++) {
+        if (!owns_kv(m, l)) continue;
+        run->kv_at[l] = at[m->layers[l].kv_group];
+        at[m->layers[l].kv_group] += ig_layer_kv(m, &m->layers[l], run->opt.kv).total;
+    }
+    for (int g = 0; g < IG_KV_GROUPS; g++) {
+        run->page_bytes[g] = at[g];
+        uint32_t n = at[g] ? run->opt.n_pages[g] : 0;
+        if (!ig_mul_u64(at[g], n, &total)) return false;
+        run->free_pages[g] = ig_arena_alloc(&run->arena, (size_t)n + 1, sizeof *run->free_pages[g]);
+        if (!run->free_pages[g] || (total && !(run->pages[g] = ig_reserve(total)))) return false;
+        while (n > 0) run->free_pages[g][run->n_free[g]++] = --n;
+    }
     return true;
 }
 
@@ -94,14 +156,15 @@ ig_status ig_run_new(const ig_model *m, const ig_run_options *options, ig_run **
     run->k = m->kernels;
     run->opt = *options;
     ig_status st = ig_pool_new(options->n_threads, &run->pool, err);
-    if (st == IG_OK &&
-        !(alloc_slots(run) && alloc_rows(run) && alloc_scratch(run) && alloc_pages(run) && ig_routing_init(run)))
+    if (st == IG_OK && !(alloc_slots(run) && alloc_rows(run) && alloc_scratch(run) && alloc_mask(run) &&
+                         alloc_pages(run) && ig_routing_init(run)))
         st = ig_fail(
             err, IG_NO_MEMORY, 0,
             "out of memory for a workspace of %llu MiB and %u KV pages of %llu KiB: try a smaller --ctx or --batch",
-            (unsigned long long)(ig_model_workspace_bytes(m, options->n_batch, options->n_logits, options->n_threads) >>
+            (unsigned long long)(ig_model_workspace_bytes(m, options->n_batch, options->n_logits, options->n_threads,
+                                                          options->n_ctx) >>
                                  20),
-            options->n_pages, (unsigned long long)(ig_model_page_bytes(m, options->kv) >> 10));
+            options->n_pages[0], (unsigned long long)(ig_model_page_bytes(m, options->kv, 0) >> 10));
     if (st != IG_OK) {
         ig_run_free(run);
         return st;
@@ -115,10 +178,17 @@ void ig_run_free(ig_run *run)
     if (!run) return;
     ig_pool_free(run->pool);
     ig_unreserve(run->slots, run->slots_bytes);
+    ig_unreserve(run->mask, run->mask_total);
     ig_free(run->scratch);
-    ig_unreserve(run->pages, run->page_bytes * run->opt.n_pages);
+    for (int g = 0; g < IG_KV_GROUPS; g++) ig_unreserve(run->pages[g], run->page_bytes[g] * run->opt.n_pages[g]);
     ig_arena_fini(&run->arena);
     ig_free(run);
+}
+
+void ig_run_observe(ig_run *run, ig_observe_fn fn, void *ctx)
+{
+    run->observe = fn;
+    run->observe_ctx = ctx;
 }
 
 uint64_t ig_run_weight_bytes_read(const ig_run *run)
@@ -126,25 +196,4 @@ uint64_t ig_run_weight_bytes_read(const ig_run *run)
     uint64_t sum = 0;
     for (unsigned i = 0; i < run->opt.n_threads; i++) sum += run->scratch[i].weight_bytes;
     return sum;
-}
-
-ig_status ig_seq_init(ig_seq *seq, uint32_t n_ctx, ig_error *err)
-{
-    uint32_t n = n_ctx / IG_PAGE_TOKENS + (n_ctx % IG_PAGE_TOKENS != 0);
-    *seq = (ig_seq){.pages = ig_calloc(n, sizeof *seq->pages), .n_pages_max = n};
-    return seq->pages ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a sequence of %u tokens", n_ctx);
-}
-
-void ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens)
-{
-    if (n_tokens < seq->n_tokens) seq->n_tokens = n_tokens;
-    uint32_t keep = seq->n_tokens / IG_PAGE_TOKENS + (seq->n_tokens % IG_PAGE_TOKENS != 0);
-    while (seq->n_pages > keep) run->free_pages[run->n_free++] = seq->pages[--seq->n_pages];
-}
-
-void ig_seq_fini(ig_run *run, ig_seq *seq)
-{
-    if (seq->pages) ig_seq_truncate(run, seq, 0);
-    ig_free(seq->pages);
-    *seq = (ig_seq){0};
 }

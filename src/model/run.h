@@ -9,16 +9,23 @@
 
 enum {
     IG_PIECE_ROWS = 32, /* weight rows of one piece of work */
-    IG_QUERY_TILE = 8   /* query rows that walk the pages together */
+    IG_EXPERT_GROUPS_MAX = 512,
+    IG_QUERY_TILE = 8,  /* query rows that walk the pages together */
+    IG_WINDOW_KEEP = 2  /* pages behind a window that are kept for going back */
 };
 
 typedef struct ig_row { /* one token of the step */
     int32_t token;
     uint32_t pos;
-    ig_seq *seq;
+    uint32_t item;
 } ig_row;
 
-typedef struct ig_tile { /* consecutive rows of one sequence */
+typedef struct ig_item { /* consecutive rows of one sequence */
+    ig_seq *seq;
+    uint32_t first, n, end; /* rows; tokens of the sequence after the step */
+} ig_item;
+
+typedef struct ig_tile { /* rows of one item that attend together */
     uint32_t first, n;
 } ig_tile;
 
@@ -31,15 +38,17 @@ typedef struct ig_routing {
     uint32_t *used;   /* [E] experts with at least one assignment */
     uint32_t n_used;
     uint8_t *in[IG_PACK_COUNT]; /* gathered inputs by place */
-    float *gate, *up;           /* [n_batch * k, ff] by place */
-    float *ones;                /* [ff] what `up` is multiplied by when experts have no gate */
+    float *gate, *up;           /* [n_batch * k, widest] by place */
     uint8_t *hidden;            /* packed gate rows by place, for down */
     float *out;                 /* [n_batch * k, d] by place */
+    float *probs;               /* [n_threads, 2 E] */
     bool *taken;                /* [n_threads, E] */
 } ig_routing;
 
 typedef struct ig_scratch {   /* of one thread, one cache line apart */
     _Alignas(64) float *tile; /* [n_batch, IG_PIECE_ROWS] */
+    uint8_t *packed;          /* IG_QUERY_TILE heads */
+    float *chosen;            /* [2 n_ctx] indexer scores */
     float scores[IG_PAGE_TOKENS];
     uint64_t weight_bytes;
 } ig_scratch;
@@ -54,39 +63,85 @@ struct ig_run {
     uint64_t slots_bytes;
     float *slot[IG_SLOT_COUNT];
     uint8_t *packed[IG_PACK_COUNT];
-    float *angles;    /* [n_batch, 2 * n_pairs] */
+    float *angles;    /* [n_batch, angles_width] */
     ig_row *rows;     /* [n_batch] */
-    uint32_t *wanted; /* [n_logits] rows whose logits are wanted */
+    ig_item *items;   /* [n_batch] */
+    uint32_t *wanted; /* [n_logits] rows whose output is wanted */
     ig_tile *tiles;   /* [n_batch] */
-    uint32_t n_rows, n_wanted, n_tiles;
+    uint32_t n_rows, n_wanted, n_tiles, n_items;
     ig_scratch *scratch; /* [n_threads] */
     ig_routing routing;
-    uint8_t *pages; /* [n_pages, page_bytes] reserved */
-    uint64_t page_bytes, layer_bytes;
-    size_t k_bytes, v_bytes;      /* one key and one value row of one head */
-    uint32_t *free_pages, n_free; /* stack of page numbers */
+    uint8_t *mask; /* [n_batch, groups, mask_bytes] chosen blocks of positions, reserved */
+    uint64_t mask_bytes, mask_total;
+    uint64_t *kv_at; /* [n_kv_layers] where a layer's part of a page starts */
+    uint8_t *pages[IG_KV_GROUPS]; /* [n_pages, page_bytes] reserved */
+    uint64_t page_bytes[IG_KV_GROUPS];
+    uint32_t *free_pages[IG_KV_GROUPS], n_free[IG_KV_GROUPS]; /* stacks of page numbers */
+    ig_observe_fn observe;
+    void *observe_ctx;
 };
 
-/* Key or value row of kv head g at position pos: rows of one head in one page follow each other. */
-static inline uint8_t *ig_page_keys(const ig_run *run, uint32_t page, uint32_t layer, uint32_t g)
+static inline float *ig_row_at(const ig_run *run, ig_view v, size_t row)
 {
-    return run->pages + page * run->page_bytes + layer * run->layer_bytes + (uint64_t)g * IG_PAGE_TOKENS * run->k_bytes;
+    return run->slot[v.slot] + row * run->m->slot_width[v.slot] + v.at;
 }
-static inline uint8_t *ig_page_values(const ig_run *run, uint32_t page, uint32_t layer, uint32_t g)
+/* Start of the part of a page that belongs to the layer's keys and values. */
+static inline uint8_t *ig_page_at(const ig_run *run, const ig_layer *w, const ig_seq *seq, uint32_t page)
 {
-    return run->pages + page * run->page_bytes + layer * run->layer_bytes +
-           (uint64_t)run->m->hp.n_heads_kv * IG_PAGE_TOKENS * run->k_bytes +
-           (uint64_t)g * IG_PAGE_TOKENS * run->v_bytes;
+    int g = w->kv_group;
+    return run->pages[g] + seq->pages[g][page] * run->page_bytes[g] + run->kv_at[w->kv_region];
 }
-static inline float *ig_slot_row(const ig_run *run, ig_slot slot, size_t row)
+/* The state of op's layer in version 0 (now) or 1.. (snapshots) of the item's sequence. */
+static inline float *ig_state_at(const ig_run *run, const ig_op *op, const ig_item *item, uint32_t version)
 {
-    return run->slot[slot] + row * run->m->slot_width[slot];
+    return (float *)(void *)item->seq->state + version * run->m->state_floats + op->layer->state_at + op->from;
+}
+/* Version that the state after token `pos` must be copied to, 0: none. */
+static inline uint32_t ig_snapshot_of(const ig_item *item, uint32_t pos)
+{
+    uint32_t seen = pos + 1;
+    if (seen % IG_PAGE_TOKENS || (uint64_t)seen + IG_SNAPSHOTS * IG_PAGE_TOKENS <= item->end) return 0;
+    return 1 + seen / IG_PAGE_TOKENS % IG_SNAPSHOTS;
+}
+static inline uint32_t ig_op_rows(const ig_run *run, const ig_op *op) { return op->wanted ? run->n_wanted : run->n_rows; }
+
+typedef struct ig_job { /* what a piece of work sees */
+    ig_run *run;
+    const ig_op *op;
+} ig_job;
+static inline void ig_run_pieces(ig_run *run, const ig_op *op, ig_piece_fn fn, size_t n)
+{
+    ig_job j = {run, op};
+    if (n) ig_pool_run(run->pool, fn, &j, n);
 }
 
-/* Operations (step.c, attend.c, experts.c). */
+typedef void (*ig_op_fn)(ig_run *run, const ig_op *op);
+extern const ig_op_fn ig_row_ops[IG_OP_COUNT]; /* ops_row.c: operations on rows, NULL for the others */
+void ig_op_linear(ig_run *run, const ig_op *op);
+void ig_op_heads(ig_run *run, const ig_op *op);
 void ig_op_store(ig_run *run, const ig_op *op);
 void ig_op_attend(ig_run *run, const ig_op *op);
+void ig_op_index_store(ig_run *run, const ig_op *op);
+void ig_op_index(ig_run *run, const ig_op *op);
 void ig_op_experts(ig_run *run, const ig_op *op);
+void ig_op_conv(ig_run *run, const ig_op *op);
+void ig_op_mamba(ig_run *run, const ig_op *op);
+void ig_op_mamba2(ig_run *run, const ig_op *op);
+void ig_op_delta(ig_run *run, const ig_op *op);
+void ig_op_rwkv(ig_run *run, const ig_op *op);
+void ig_op_shift(ig_run *run, const ig_op *op);
 bool ig_routing_init(ig_run *run);
+uint64_t ig_routing_bytes(const ig_model *m, uint32_t n_batch, unsigned n_threads);
+/* Gives back the pages that no window reaches any more (seq.c). */
+void ig_seq_slide(ig_run *run, ig_seq *seq);
+ig_kv ig_index_kv(ig_kv kv); /* element type of index keys beside a cache of kv */
+static inline bool ig_masked(const ig_run *run, const ig_layer *w)
+{
+    return run->m->mask_block && !run->opt.dense && (w->indexer || ig_part_on(run->m, IG_PART_TOKEN_INDEXER));
+}
+static inline uint8_t *ig_mask_row(const ig_run *run, size_t row, uint32_t group)
+{
+    return run->mask + (row * run->m->mask_groups + group) * run->mask_bytes;
+}
 
 #endif

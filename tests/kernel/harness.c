@@ -402,7 +402,7 @@ typedef void unary(const ig_kernels *k, float *y, const float *x, size_t n);
 static void call_add(const ig_kernels *k, float *y, const float *x, size_t n) { k->add(y, x, n); }
 static void call_add_scaled(const ig_kernels *k, float *y, const float *x, size_t n) { k->add_scaled(y, x, 0.7f, n); }
 static void call_scale(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->scale(y, 1.3f, n); }
-static void call_silu(const ig_kernels *k, float *y, const float *x, size_t n) { k->silu_mul(y, x, y, n); }
+static void call_silu(const ig_kernels *k, float *y, const float *x, size_t n) { k->glu[IG_ACT_SILU](y, x, y, n); }
 static void call_exp(const ig_kernels *k, float *y, const float *x, size_t n) { (void)x, k->exp_sum(y, 0.5f, n); }
 static void call_rms(const ig_kernels *k, float *y, const float *x, size_t n) { k->rms_norm(y, x, 1e-5f, y, n); }
 static void call_rms_plain(const ig_kernels *k, float *y, const float *x, size_t n)
@@ -652,7 +652,7 @@ static void bench_others(const ig_kernels *k, bool csv)
     report(k, "add", TIME(N, k->add(y, x, N)), csv);
     report(k, "add_scaled", TIME(N, k->add_scaled(y, x, 1e-3f, N)), csv);
     report(k, "scale", TIME(N, k->scale(y, 1, N)), csv);
-    report(k, "silu_mul", TIME(N, k->silu_mul(x, x, y, N)), csv);
+    report(k, "silu_mul", TIME(N, k->glu[IG_ACT_SILU](x, x, y, N)), csv);
     volatile float kept = 0;
     report(k, "max", TIME(N, kept = k->max(x, N)), csv);
     report(k, "exp_sum", TIME(N, kept = k->exp_sum(y, 0.5f, N)), csv);

@@ -6,7 +6,7 @@
 #include "base/fault.h"
 #include "base/utf8.h"
 #include "tests/tap.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 static ig_vocab *load(const char *json, ig_error *err)
 {
@@ -144,18 +144,18 @@ typedef struct example {
 
 static bool cuts_to(const ig_vocab *v, const char *text, const char *want, char *have)
 {
-    ig_hf_work w;
+    ig_tj_work w;
     ig_str t = {text, strlen(text)}, cut;
     char *p = have;
-    ig_hf_work_init(&w, t.len);
-    bool ok = ig_hf_normalize(v->hf, &w, t, &t, NULL) == IG_OK &&
-              (t.len == 0 || ig_hf_cut(v->hf, &w, t, true, &cut, NULL) == IG_OK);
+    ig_tj_work_init(&w, t.len);
+    bool ok = ig_tj_normalize(v->tj, &w, t, &t, NULL) == IG_OK &&
+              (t.len == 0 || ig_tj_cut(v->tj, &w, t, true, &cut, NULL) == IG_OK);
     for (size_t i = 0; ok && t.len && i < w.pieces[0].n; i++) {
         ig_piece q = w.pieces[0].ptr[i];
         p += sprintf(p, "%s%.*s", i ? "|" : "", (int)(q.end - q.at), cut.ptr + q.at);
     }
     *p = 0;
-    ig_hf_work_fini(&w);
+    ig_tj_work_fini(&w);
     return ok && !strcmp(have, want);
 }
 
@@ -380,32 +380,32 @@ static size_t random_text(uint64_t *seed, char *out)
     return n;
 }
 
-static bool same_cut(const ig_hf *a, const ig_hf *b, const char *text, size_t n)
+static bool same_cut(const ig_tj *a, const ig_tj *b, const char *text, size_t n)
 {
-    ig_hf_work w[2];
+    ig_tj_work w[2];
     ig_str out;
     bool ok = true;
     for (int i = 0; i < 2; i++) {
-        ig_hf_work_init(&w[i], n);
-        ok = ig_hf_cut(i ? b : a, &w[i], (ig_str){text, n}, true, &out, NULL) == IG_OK && ok;
+        ig_tj_work_init(&w[i], n);
+        ok = ig_tj_cut(i ? b : a, &w[i], (ig_str){text, n}, true, &out, NULL) == IG_OK && ok;
     }
     ok = ok && w[0].pieces[0].n == w[1].pieces[0].n;
     for (size_t i = 0; ok && i < w[0].pieces[0].n; i++)
         ok = !memcmp(&w[0].pieces[0].ptr[i], &w[1].pieces[0].ptr[i], sizeof(ig_piece));
-    ig_hf_work_fini(&w[0]);
-    ig_hf_work_fini(&w[1]);
+    ig_tj_work_fini(&w[0]);
+    ig_tj_work_fini(&w[1]);
     return ok;
 }
 
 static void check_scanners(void)
 {
-    static ig_hf scan, regex;
+    static ig_tj scan, regex;
     ig_str pattern;
     for (size_t i = 0; (pattern = ig_pre_pattern_at(i)).ptr; i++) {
         ig_error err = {0};
         uint64_t seed = 88172645463325252u + i;
         size_t n = tap_sanitized ? 2000 : 20000, same = 0;
-        scan = regex = (ig_hf){.n_pre = 1};
+        scan = regex = (ig_tj){.n_pre = 1};
         (void)ig_pre_pattern(pattern, false, &scan.pre[0].pattern.match, &scan.pre[0].pattern.params);
         char flat[1024]; /* a class in a class, which PCRE2 does not have, is written without its brackets */
         char *inner = memcpy(flat, pattern.ptr, pattern.len + 1), *set = strstr(inner, "[.,");
@@ -414,7 +414,7 @@ static void check_scanners(void)
             memmove(end, end + 1, strlen(end));
             memmove(set, set + 1, strlen(set));
         }
-        if (!tap_ok(ig_hf_regex_new(ig_str_from(flat), &regex.pre[0].pattern.regex, &err) == IG_OK,
+        if (!tap_ok(ig_tj_regex_new(ig_str_from(flat), &regex.pre[0].pattern.regex, &err) == IG_OK,
                     "PCRE2 takes the pattern %s", err.text))
             continue;
         ig_match_fn match;
@@ -434,7 +434,7 @@ static void check_scanners(void)
             printf("\n");
         }
         tap_ok(same == n, "%zu of %zu random texts are cut as by %.*s", same, n, IG_STR_ARG(pattern));
-        ig_hf_regex_free(regex.pre[0].pattern.regex);
+        ig_tj_regex_free(regex.pre[0].pattern.regex);
     }
 }
 

@@ -121,6 +121,16 @@ static void rms_norm(const float *x, const float *w, float eps, float *y, size_t
     for (size_t i = 0; i < n; i++) y[i] = w ? x[i] * f * w[i] : x[i] * f;
 }
 
+static void layer_norm(const float *x, const float *w, const float *b, float eps, float *y, size_t n)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i];
+    float mean = n ? (float)(sum / (double)n) : 0;
+    for (size_t i = 0; i < n; i++) squares += (double)(x[i] - mean) * (double)(x[i] - mean);
+    float f = n ? (float)(1 / sqrt(squares / (double)n + (double)eps)) : 0;
+    for (size_t i = 0; i < n; i++) y[i] = (x[i] - mean) * f * (w ? w[i] : 1) + (b ? b[i] : 0);
+}
+
 static void add(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] += x[i];
@@ -136,9 +146,49 @@ static void scale(float *y, float a, size_t n)
     for (size_t i = 0; i < n; i++) y[i] *= a;
 }
 
-static void silu_mul(const float *gate, const float *up, float *y, size_t n)
+static float silu(float g) { return g / (1 + expf(-g)); }
+static float gelu(float g) { return g / (1 + expf(-1.5957691216f * (g + 0.044715f * g * g * g))); }
+static float round_f16(float x)
 {
-    for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+    uint16_t h = ig_f32_to_f16(x);
+    return ig_load_f16((const uint8_t *)&h);
+}
+static float gelu_f16(float g)
+{
+    if (g <= -10) return 0;
+    return g >= 10 ? g : round_f16(gelu(round_f16(g)));
+}
+static float gelu_erf(float g) { return (float)(0.5 * (double)g * (1 + erf((double)g * M_SQRT1_2))); }
+static float relu(float g) { return g <= 0 ? 0 : g; } /* NaN stays NaN */
+static float relu2(float g) { return relu(g) * relu(g); }
+static float sigmoid(float g) { return 1 / (1 + expf(-g)); }
+static float softplus(float g) { return g > 20 ? g : log1pf(expf(g)); }
+
+#define ACT(name)                                                                                                      \
+    static void glu_##name(const float *gate, const float *up, float *y, size_t n)                                     \
+    {                                                                                                                  \
+        if (up)                                                                                                        \
+            for (size_t i = 0; i < n; i++) y[i] = name(gate[i]) * up[i];                                               \
+        else                                                                                                           \
+            for (size_t i = 0; i < n; i++) y[i] = name(gate[i]);                                                       \
+    }
+ACT(silu)
+ACT(gelu)
+ACT(gelu_f16)
+ACT(gelu_erf)
+ACT(relu)
+ACT(relu2)
+ACT(sigmoid)
+ACT(softplus)
+#undef ACT
+
+static void glu_swiglu_oai(const float *gate, const float *up, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float g = gate[i] > 7 ? 7 : gate[i], u = up ? up[i] : 0;
+        u = u > 7 ? 7 : u < -7 ? -7 : u;
+        y[i] = g / (1 + expf(-1.702f * g)) * (u + 1);
+    }
 }
 
 static float max(const float *x, size_t n)
@@ -190,7 +240,16 @@ void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu)
     k->add = add;
     k->add_scaled = add_scaled;
     k->scale = scale;
-    k->silu_mul = silu_mul;
+    k->layer_norm = layer_norm;
+    k->glu[IG_ACT_SILU] = glu_silu;
+    k->glu[IG_ACT_GELU] = glu_gelu;
+    k->glu[IG_ACT_GELU_F16] = glu_gelu_f16;
+    k->glu[IG_ACT_GELU_ERF] = glu_gelu_erf;
+    k->glu[IG_ACT_RELU] = glu_relu;
+    k->glu[IG_ACT_RELU2] = glu_relu2;
+    k->glu[IG_ACT_SWIGLU_OAI] = glu_swiglu_oai;
+    k->glu[IG_ACT_SIGMOID] = glu_sigmoid;
+    k->glu[IG_ACT_SOFTPLUS] = glu_softplus;
     k->max = max;
     k->exp_sum = exp_sum;
     k->rope_norm = rope_norm;

@@ -1,6 +1,6 @@
 /* Text to ids: special tokens are cut out first, the rest goes to the model's own encoder piece by piece. */
 #include "base/sort.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 bool ig_work_symbols(ig_work *w, size_t n)
 {
@@ -104,7 +104,7 @@ ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned fl
     if (!ok)
         return ig_fail(err, IG_TOO_LARGE, 0, "a text of %zu bytes cannot be tokenized at once, at most %u can", n,
                        UINT32_MAX / 4);
-    if (v->hf) return ig_hf_encode(v, text, n, flags, out, err);
+    if (v->tj) return ig_tj_encode(v, text, n, flags, out, err);
     if (add && v->add_bos && v->bos >= 0) ok = ig_ids_add(out, v->bos);
     ok = ok && encode_text(&e, text, n, flags & IG_TOKENIZE_PARSE);
     if (ok && add && v->add_sep && v->sep >= 0)

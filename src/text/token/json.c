@@ -18,8 +18,8 @@ typedef struct parser {
     const char *name, *text;
     size_t n, at, n_values;
     ig_arena *arena;
-    ig_hf_json *stack[DEPTH_MAX]; /* open arrays and objects */
-    ig_hf_json *last[DEPTH_MAX];  /* the last element of each */
+    ig_tj_json *stack[DEPTH_MAX]; /* open arrays and objects */
+    ig_tj_json *last[DEPTH_MAX];  /* the last element of each */
     size_t depth;
     locale_t c_locale;
     ig_error *err;
@@ -153,7 +153,7 @@ static size_t number_length(const char *s, size_t n, bool *whole)
     return at;
 }
 
-static ig_status read_number(parser *p, ig_hf_json *out)
+static ig_status read_number(parser *p, ig_tj_json *out)
 {
     char copy[NUMBER_MAX + 1];
     bool whole;
@@ -175,11 +175,11 @@ static ig_status read_number(parser *p, ig_hf_json *out)
 
 /* ------------------------------------------------------------------------------------------------ values */
 
-static ig_status read_word(parser *p, ig_hf_json *out)
+static ig_status read_word(parser *p, ig_tj_json *out)
 {
     static const struct {
         const char *text;
-        ig_hf_json_type type;
+        ig_tj_json_type type;
     } words[] = {{"null", IG_JSON_NULL}, {"false", IG_JSON_FALSE}, {"true", IG_JSON_TRUE}};
     for (size_t i = 0; i < 3; i++) {
         size_t n = strlen(words[i].text);
@@ -192,7 +192,7 @@ static ig_status read_word(parser *p, ig_hf_json *out)
 }
 
 /* A scalar, or the opening of an array or object, which is then on the stack. */
-static ig_status read_value(parser *p, ig_hf_json *out)
+static ig_status read_value(parser *p, ig_tj_json *out)
 {
     ig_str s;
     int c = peek(p);
@@ -213,7 +213,7 @@ static ig_status read_value(parser *p, ig_hf_json *out)
     return IG_OK;
 }
 
-static ig_status read_key(parser *p, ig_hf_json *node)
+static ig_status read_key(parser *p, ig_tj_json *node)
 {
     ig_str key;
     if (peek(p) != '"') return bad(p, "expected a name in quotes");
@@ -227,13 +227,13 @@ static ig_status read_key(parser *p, ig_hf_json *node)
     return IG_OK;
 }
 
-static ig_str key_of(const ig_hf_json *o) { return (ig_str){o->key, o->key_len}; }
+static ig_str key_of(const ig_tj_json *o) { return (ig_str){o->key, o->key_len}; }
 
-static ig_status check_names(parser *p, const ig_hf_json *o)
+static ig_status check_names(parser *p, const ig_tj_json *o)
 {
     if (o->type != IG_JSON_OBJECT || o->n > SMALL_OBJECT) return IG_OK;
-    for (const ig_hf_json *a = o->first; a; a = a->next)
-        for (const ig_hf_json *b = a->next; b; b = b->next)
+    for (const ig_tj_json *a = o->first; a; a = a->next)
+        for (const ig_tj_json *b = a->next; b; b = b->next)
             if (ig_str_eq(key_of(a), key_of(b)))
                 return ig_fail(p->err, IG_BAD_INPUT, p->at, "%s: before byte %zu: the name \"%.*s\" stands twice",
                                p->name, p->at, IG_STR_ARG(key_of(a)));
@@ -244,7 +244,7 @@ static ig_status check_names(parser *p, const ig_hf_json *o)
 static ig_status read_element(parser *p)
 {
     size_t level = p->depth - 1;
-    ig_hf_json *parent = p->stack[level], *node = ig_arena_alloc(p->arena, 1, sizeof *node);
+    ig_tj_json *parent = p->stack[level], *node = ig_arena_alloc(p->arena, 1, sizeof *node);
     if (!node) return no_memory(p);
     if (++p->n_values > VALUES_MAX)
         return ig_fail(p->err, IG_TOO_LARGE, p->at, "%s has more than %d values", p->name, VALUES_MAX);
@@ -258,12 +258,12 @@ static ig_status read_element(parser *p)
     return read_value(p, node);
 }
 
-static ig_status read_all(parser *p, ig_hf_json *root)
+static ig_status read_all(parser *p, ig_tj_json *root)
 {
     skip_space(p);
     IG_TRY(read_value(p, root));
     while (p->depth) {
-        ig_hf_json *parent = p->stack[p->depth - 1];
+        ig_tj_json *parent = p->stack[p->depth - 1];
         skip_space(p);
         if (peek(p) == (parent->type == IG_JSON_OBJECT ? '}' : ']')) {
             p->at++;
@@ -282,13 +282,13 @@ static ig_status read_all(parser *p, ig_hf_json *root)
     return p->at == p->n ? IG_OK : bad(p, "more text behind the value");
 }
 
-ig_status ig_hf_json_parse(const char *name, const char *text, size_t n, ig_arena *arena, const ig_hf_json **out,
+ig_status ig_tj_json_parse(const char *name, const char *text, size_t n, ig_arena *arena, const ig_tj_json **out,
                            ig_error *err)
 {
     parser p = {.name = name, .text = text, .n = n, .arena = arena, .err = err};
     if (n > BYTES_MAX)
         return ig_fail(err, IG_TOO_LARGE, 0, "%s has %zu bytes, expected at most %d", name, n, BYTES_MAX);
-    ig_hf_json *root = ig_arena_alloc(arena, 1, sizeof *root);
+    ig_tj_json *root = ig_arena_alloc(arena, 1, sizeof *root);
     p.c_locale = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     ig_status st = root && p.c_locale ? read_all(&p, root) : no_memory(&p);
     if (p.c_locale) freelocale(p.c_locale);
@@ -298,29 +298,29 @@ ig_status ig_hf_json_parse(const char *name, const char *text, size_t n, ig_aren
 
 /* ------------------------------------------------------------------------------------------------ looking */
 
-const ig_hf_json *ig_hf_json_first(const ig_hf_json *o)
+const ig_tj_json *ig_tj_json_first(const ig_tj_json *o)
 {
     return o && (o->type == IG_JSON_ARRAY || o->type == IG_JSON_OBJECT) ? o->first : NULL;
 }
 
-const ig_hf_json *ig_hf_json_get(const ig_hf_json *o, const char *key)
+const ig_tj_json *ig_tj_json_get(const ig_tj_json *o, const char *key)
 {
-    if (!ig_hf_json_is(o, IG_JSON_OBJECT)) return NULL;
-    for (const ig_hf_json *m = o->first; m; m = m->next)
+    if (!ig_tj_json_is(o, IG_JSON_OBJECT)) return NULL;
+    for (const ig_tj_json *m = o->first; m; m = m->next)
         if (ig_str_is(key_of(m), key)) return m;
     return NULL;
 }
 
-ig_str ig_hf_json_text(const ig_hf_json *o)
+ig_str ig_tj_json_text(const ig_tj_json *o)
 {
-    return ig_hf_json_is(o, IG_JSON_STRING) ? (ig_str){o->text, o->n} : (ig_str){NULL, 0};
+    return ig_tj_json_is(o, IG_JSON_STRING) ? (ig_str){o->text, o->n} : (ig_str){NULL, 0};
 }
 
-bool ig_hf_json_number(const ig_hf_json *o, double *out)
+bool ig_tj_json_number(const ig_tj_json *o, double *out)
 {
-    if (ig_hf_json_is(o, IG_JSON_INT))
+    if (ig_tj_json_is(o, IG_JSON_INT))
         *out = (double)o->integer;
-    else if (ig_hf_json_is(o, IG_JSON_REAL))
+    else if (ig_tj_json_is(o, IG_JSON_REAL))
         *out = o->real;
     else
         return false;

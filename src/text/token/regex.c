@@ -16,7 +16,7 @@ enum {
 };
 static const uint64_t ns_max = 2000000000u;
 
-struct ig_hf_regex {
+struct ig_tj_regex {
     pcre2_general_context *memory;
     pcre2_code *code;
     ig_str pattern; /* owned */
@@ -140,7 +140,7 @@ static const char *odd(ig_str pattern)
     return why;
 }
 
-static ig_status compile(ig_hf_regex *re, ig_error *err)
+static ig_status compile(ig_tj_regex *re, ig_error *err)
 {
     int code;
     PCRE2_SIZE at;
@@ -166,7 +166,7 @@ static ig_status compile(ig_hf_regex *re, ig_error *err)
                    IG_STR_ARG(re->pattern), (size_t)at, why);
 }
 
-ig_status ig_hf_regex_new(ig_str pattern, ig_hf_regex **out, ig_error *err)
+ig_status ig_tj_regex_new(ig_str pattern, ig_tj_regex **out, ig_error *err)
 {
     *out = NULL;
     if (pattern.len > PATTERN_BYTES_MAX)
@@ -176,12 +176,12 @@ ig_status ig_hf_regex_new(ig_str pattern, ig_hf_regex **out, ig_error *err)
     if (why)
         return ig_fail(err, IG_UNSUPPORTED, 0, "the regular expression \"%.*s\" holds %s, which is not supported",
                        IG_STR_ARG(pattern), why);
-    ig_hf_regex *re = ig_calloc(1, sizeof *re);
+    ig_tj_regex *re = ig_calloc(1, sizeof *re);
     char *copy = ig_alloc(pattern.len + 1);
     if (re) re->memory = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
     if (!re || !copy || !re->memory) {
         ig_free(copy);
-        ig_hf_regex_free(re);
+        ig_tj_regex_free(re);
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a regular expression");
     }
     if (pattern.len) memcpy(copy, pattern.ptr, pattern.len);
@@ -190,11 +190,11 @@ ig_status ig_hf_regex_new(ig_str pattern, ig_hf_regex **out, ig_error *err)
     if (st == IG_OK)
         *out = re;
     else
-        ig_hf_regex_free(re);
+        ig_tj_regex_free(re);
     return st;
 }
 
-void ig_hf_regex_free(ig_hf_regex *re)
+void ig_tj_regex_free(ig_tj_regex *re)
 {
     if (!re) return;
     pcre2_code_free(re->code);
@@ -203,15 +203,15 @@ void ig_hf_regex_free(ig_hf_regex *re)
     ig_free(re);
 }
 
-void ig_hf_regex_work_fini(ig_hf_regex_work *w)
+void ig_tj_regex_work_fini(ig_tj_regex_work *w)
 {
     pcre2_match_data_free(w->match);
     pcre2_match_context_free(w->context);
     ig_buf_fini(&w->clean);
-    *w = (ig_hf_regex_work){0};
+    *w = (ig_tj_regex_work){0};
 }
 
-const char *ig_hf_regex_text(ig_hf_regex_work *w, const char *text, size_t n)
+const char *ig_tj_regex_text(ig_tj_regex_work *w, const char *text, size_t n)
 {
     if (ig_utf8_valid(text, n)) return text;
     w->clean.max_bytes = SIZE_MAX / 2;
@@ -226,7 +226,7 @@ const char *ig_hf_regex_text(ig_hf_regex_work *w, const char *text, size_t n)
     return w->clean.ptr;
 }
 
-static ig_status prepare(const ig_hf_regex *re, ig_hf_regex_work *w, size_t n, ig_error *err)
+static ig_status prepare(const ig_tj_regex *re, ig_tj_regex_work *w, size_t n, ig_error *err)
 {
     if (!w->match) w->match = pcre2_match_data_create(1, re->memory);
     if (!w->context) w->context = pcre2_match_context_create(re->memory);
@@ -237,16 +237,16 @@ static ig_status prepare(const ig_hf_regex *re, ig_hf_regex_work *w, size_t n, i
     return IG_OK;
 }
 
-static ig_status over(const ig_hf_regex *re, const char *what, ig_error *err)
+static ig_status over(const ig_tj_regex *re, const char *what, ig_error *err)
 {
     return ig_fail(err, IG_TOO_LARGE, 0, "the tokenizer's regular expression \"%.*s\" went over its limit of %s",
                    IG_STR_ARG(re->pattern), what);
 }
 
-ig_status ig_hf_regex_find(const ig_hf_regex *re, ig_hf_regex_work *w, const char *text, size_t n, size_t from,
-                           ig_hf_regex_hit *hit, ig_error *err)
+ig_status ig_tj_regex_find(const ig_tj_regex *re, ig_tj_regex_work *w, const char *text, size_t n, size_t from,
+                           ig_tj_regex_hit *hit, ig_error *err)
 {
-    *hit = (ig_hf_regex_hit){0};
+    *hit = (ig_tj_regex_hit){0};
     IG_TRY(prepare(re, w, n, err));
     while (from <= n) {
         if (w->n_calls++ % 8 == 7 && ig_now_ns() > w->deadline_ns) return over(re, "time", err);
@@ -257,7 +257,7 @@ ig_status ig_hf_regex_find(const ig_hf_regex *re, ig_hf_regex_work *w, const cha
         if (rc >= 0) {
             const PCRE2_SIZE *pair = pcre2_get_ovector_pointer(w->match);
             if (pair[1] < pair[0] || pair[0] < from) return over(re, "sense", err);
-            *hit = (ig_hf_regex_hit){pair[0], pair[1], true};
+            *hit = (ig_tj_regex_hit){pair[0], pair[1], true};
             return IG_OK;
         }
         if (rc == PCRE2_ERROR_NOMEMORY) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a regular expression");

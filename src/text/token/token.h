@@ -1,7 +1,7 @@
 /* Tokenizers: text to token ids and back. Of GGUF files four models behind one face: SentencePiece BPE with byte
  * fallback
  * ("llama"), byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"), Unigram ("t5"); and whatever a
- * tokenizer.json of Hugging Face describes (hf.h). The pre-tokenizers are hand-written scanners, linear in the input;
+ * tokenizer.json of Hugging Face describes (tj.h). The pre-tokenizers are hand-written scanners, linear in the input;
  * only an expression of a tokenizer.json that has none runs in PCRE2, within limits. The vocabulary arrives as plain
  * data; nothing here reads files. */
 #ifndef IG_TEXT_TOKEN_TOKEN_H

@@ -8,8 +8,8 @@
 
 #define IG_MARKER "\xE2\x96\x81" /* U+2581, a space in SPM and raw BPE pieces, the start of a word in WordPiece */
 
-typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM, IG_VOCAB_HF } ig_vocab_kind;
-typedef struct ig_hf ig_hf; /* hf.h */
+typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM, IG_VOCAB_TJ } ig_vocab_kind;
+typedef struct ig_tj ig_tj; /* tj.h */
 
 typedef struct ig_merge { /* slot of an open-addressing table */
     int32_t left, right;  /* left -1: empty */
@@ -53,7 +53,7 @@ struct ig_vocab {
     uint8_t *ends;  /* [n] 1: ends a generation */
     size_t longest; /* bytes of the longest token */
     size_t bytes;   /* memory of all this */
-    ig_hf *hf;      /* IG_VOCAB_HF: the pipeline of its tokenizer.json, owned */
+    ig_tj *tj;      /* IG_VOCAB_TJ: the pipeline of its tokenizer.json, owned */
 };
 
 /* A pair of neighbours that may be joined. */

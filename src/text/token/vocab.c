@@ -2,7 +2,7 @@
  * two open-addressing tables (text -> id, pair of ids -> merge), because a 128k vocabulary is built at every start. */
 #include "base/sort.h"
 #include "base/utf8.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 #include <math.h>
 
@@ -52,7 +52,7 @@ static ig_status read_kind(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err
                  {"gpt2", IG_VOCAB_BPE},
                  {"gemma4", IG_VOCAB_BPE},
                  {"bert", IG_VOCAB_WPM},
-                 {"t5", IG_VOCAB_HF}};
+                 {"t5", IG_VOCAB_TJ}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (!ig_str_is(spec->model, kinds[i].name)) continue;
         v->kind = kinds[i].kind;
@@ -277,9 +277,9 @@ static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
 {
     bool spm = v->kind == IG_VOCAB_SPM, wpm = v->kind == IG_VOCAB_WPM;
     v->add_bos = flag(spec->add_bos, wpm || spm || v->flags.add_bos || is_gemma4(spec));
-    v->add_eos = flag(spec->add_eos, v->kind == IG_VOCAB_HF);
+    v->add_eos = flag(spec->add_eos, v->kind == IG_VOCAB_TJ);
     v->add_sep = flag(spec->add_sep, wpm || v->flags.add_sep);
-    v->space_prefix = flag(spec->add_space_prefix, spm || v->kind == IG_VOCAB_HF);
+    v->space_prefix = flag(spec->add_space_prefix, spm || v->kind == IG_VOCAB_TJ);
     v->clean_spaces = wpm || (v->kind == IG_VOCAB_BPE && v->flags.clean_spaces);
     v->strip_right = spec->strip_right;
     v->strip_left = spec->strip_left.len ? ig_texts_get(v, spec->strip_left) : -1;
@@ -300,7 +300,7 @@ static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
     v->bytes = sizeof *v + v->n * (sizeof(ig_str) + 2) + v->n_slots * sizeof(ig_text_slot) +
                v->n_merge_slots * sizeof(ig_merge) + v->special.n * 2 * sizeof(uint32_t) +
                (v->scores ? v->n * sizeof(float) : 0);
-    return v->kind == IG_VOCAB_HF ? ig_hf_from_spec(v, spec, err) : IG_OK;
+    return v->kind == IG_VOCAB_TJ ? ig_tj_from_spec(v, spec, err) : IG_OK;
 }
 
 ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err)
@@ -320,7 +320,7 @@ ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err)
 void ig_vocab_free(ig_vocab *v)
 {
     if (!v) return;
-    ig_hf_free(v->hf);
+    ig_tj_free(v->tj);
     ig_free(v->tokens);
     ig_free(v->scores);
     ig_free(v->types);
@@ -333,7 +333,7 @@ void ig_vocab_free(ig_vocab *v)
 }
 
 size_t ig_vocab_size(const ig_vocab *v) { return v->n; }
-bool ig_vocab_is_json(const ig_vocab *v) { return v->hf && !v->hf->from_gguf; }
+bool ig_vocab_is_json(const ig_vocab *v) { return v->tj && !v->tj->from_gguf; }
 size_t ig_vocab_bytes(const ig_vocab *v) { return v->bytes; }
 int32_t ig_vocab_bos(const ig_vocab *v) { return v->bos; }
 int32_t ig_vocab_eos(const ig_vocab *v) { return v->eos; }

@@ -1,12 +1,12 @@
 /* Post-processors: the ids in front of and behind a text. */
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 /* Puts id at `place` of a list. */
 static ig_status frame(ig_vocab *v, int32_t *list, size_t *n, size_t place, int32_t id, ig_error *err)
 {
-    if (*n == IG_HF_FRAME_MAX)
+    if (*n == IG_TJ_FRAME_MAX)
         return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: the post-processor adds more than %d ids",
-                       IG_HF_FRAME_MAX);
+                       IG_TJ_FRAME_MAX);
     if (id < 0 || (size_t)id >= v->n)
         return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: the post-processor adds id %d, expected less than %zu",
                        id, v->n);
@@ -18,16 +18,16 @@ static ig_status frame(ig_vocab *v, int32_t *list, size_t *n, size_t place, int3
 
 static ig_status add_back(ig_vocab *v, int32_t id, ig_error *err)
 {
-    return frame(v, v->hf->back, &v->hf->n_back, v->hf->n_back, id, err);
+    return frame(v, v->tj->back, &v->tj->n_back, v->tj->n_back, id, err);
 }
 
 static ig_status add_front(ig_vocab *v, size_t place, int32_t id, ig_error *err)
 {
-    return frame(v, v->hf->front, &v->hf->n_front, place, id, err);
+    return frame(v, v->tj->front, &v->tj->n_front, place, id, err);
 }
 
 /* Byte offsets are all that it changes. */
-static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_byte_level(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)v;
     (void)o;
@@ -36,10 +36,10 @@ static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err
 }
 
 /* [text, id] */
-static ig_status pair(const ig_hf_json *o, const char *where, const char *key, int32_t *id, ig_error *err)
+static ig_status pair(const ig_tj_json *o, const char *where, const char *key, int32_t *id, ig_error *err)
 {
-    const ig_hf_json *p = ig_hf_json_get(o, key), *text = ig_hf_json_first(p), *n = text ? text->next : NULL;
-    if (!ig_hf_json_is(p, IG_JSON_ARRAY) || p->n != 2 || !ig_hf_json_is(n, IG_JSON_INT) || n->integer < 0 ||
+    const ig_tj_json *p = ig_tj_json_get(o, key), *text = ig_tj_json_first(p), *n = text ? text->next : NULL;
+    if (!ig_tj_json_is(p, IG_JSON_ARRAY) || p->n != 2 || !ig_tj_json_is(n, IG_JSON_INT) || n->integer < 0 ||
         n->integer > INT32_MAX)
         return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: %s: \"%s\" is no pair of text and id", where, key);
     *id = (int32_t)n->integer;
@@ -47,7 +47,7 @@ static ig_status pair(const ig_hf_json *o, const char *where, const char *key, i
 }
 
 /* BertProcessing and RobertaProcessing frame one text alike. */
-static ig_status read_bert(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_bert(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     int32_t cls, sep;
     IG_TRY(pair(o, "post-processor", "cls", &cls, err));
@@ -57,24 +57,24 @@ static ig_status read_bert(ig_vocab *v, const ig_hf_json *o, ig_error *err)
 }
 
 /* The ids of a special token that the template names. */
-static ig_status special_ids(const ig_hf_json *o, const ig_hf_json *name, const ig_hf_json **ids, ig_error *err)
+static ig_status special_ids(const ig_tj_json *o, const ig_tj_json *name, const ig_tj_json **ids, ig_error *err)
 {
-    ig_str key = ig_hf_json_text(ig_hf_json_get(name, "id"));
-    const ig_hf_json *row = ig_hf_json_first(ig_hf_json_get(o, "special_tokens"));
+    ig_str key = ig_tj_json_text(ig_tj_json_get(name, "id"));
+    const ig_tj_json *row = ig_tj_json_first(ig_tj_json_get(o, "special_tokens"));
     while (row && !(row->key && ig_str_eq(key, (ig_str){row->key, row->key_len}))) row = row->next;
-    *ids = ig_hf_json_get(row, "ids");
-    if (key.ptr && ig_hf_json_is(*ids, IG_JSON_ARRAY)) return IG_OK;
+    *ids = ig_tj_json_get(row, "ids");
+    if (key.ptr && ig_tj_json_is(*ids, IG_JSON_ARRAY)) return IG_OK;
     return ig_fail(err, IG_BAD_INPUT, 0,
                    "tokenizer.json: post-processor TemplateProcessing: the token \"%.*s\" is not among special_tokens",
                    IG_STR_ARG(key));
 }
 
-static ig_status add_special(ig_vocab *v, const ig_hf_json *o, const ig_hf_json *name, bool behind, size_t *place,
+static ig_status add_special(ig_vocab *v, const ig_tj_json *o, const ig_tj_json *name, bool behind, size_t *place,
                              ig_error *err)
 {
-    const ig_hf_json *ids;
+    const ig_tj_json *ids;
     IG_TRY(special_ids(o, name, &ids, err));
-    for (const ig_hf_json *id = ig_hf_json_first(ids); id; id = id->next) {
+    for (const ig_tj_json *id = ig_tj_json_first(ids); id; id = id->next) {
         int64_t value = id->type == IG_JSON_INT && id->integer <= INT32_MAX ? id->integer : -1;
         IG_TRY(behind ? add_back(v, (int32_t)value, err) : add_front(v, (*place)++, (int32_t)value, err));
     }
@@ -82,15 +82,15 @@ static ig_status add_special(ig_vocab *v, const ig_hf_json *o, const ig_hf_json 
 }
 
 /* `single` alone counts: pairs of texts are not encoded here. */
-static ig_status read_template(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_template(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    const ig_hf_json *list;
+    const ig_tj_json *list;
     size_t n_texts = 0;
-    IG_TRY(ig_hf_list(o, "post-processor TemplateProcessing", "single", true, &list, err));
-    for (const ig_hf_json *item = ig_hf_json_first(list); item; item = item->next) {
-        if (ig_hf_json_get(item, "Sequence"))
+    IG_TRY(ig_tj_list(o, "post-processor TemplateProcessing", "single", true, &list, err));
+    for (const ig_tj_json *item = ig_tj_json_first(list); item; item = item->next) {
+        if (ig_tj_json_get(item, "Sequence"))
             n_texts++;
-        else if (!ig_hf_json_get(item, "SpecialToken"))
+        else if (!ig_tj_json_get(item, "SpecialToken"))
             return ig_fail(err, IG_UNSUPPORTED, 0,
                            "tokenizer.json: post-processor TemplateProcessing: an item of \"single\" is neither "
                            "Sequence nor SpecialToken");
@@ -102,8 +102,8 @@ static ig_status read_template(ig_vocab *v, const ig_hf_json *o, ig_error *err)
                        n_texts);
     size_t place = 0; /* in front, before what an earlier post-processor put there */
     bool behind = false;
-    for (const ig_hf_json *item = ig_hf_json_first(list); item; item = item->next) {
-        const ig_hf_json *name = ig_hf_json_get(item, "SpecialToken");
+    for (const ig_tj_json *item = ig_tj_json_first(list); item; item = item->next) {
+        const ig_tj_json *name = ig_tj_json_get(item, "SpecialToken");
         if (name)
             IG_TRY(add_special(v, o, name, behind, &place, err));
         else
@@ -112,12 +112,12 @@ static ig_status read_template(ig_vocab *v, const ig_hf_json *o, ig_error *err)
     return IG_OK;
 }
 
-ig_status ig_hf_read_post(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+ig_status ig_tj_read_post(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    static const ig_hf_component table[] = {{"TemplateProcessing", read_template},
+    static const ig_tj_component table[] = {{"TemplateProcessing", read_template},
                                             {"BertProcessing", read_bert},
                                             {"RobertaProcessing", read_bert},
                                             {"ByteLevel", read_byte_level},
                                             {NULL, NULL}};
-    return ig_hf_components(v, o, "post-processor", "processors", table, err);
+    return ig_tj_components(v, o, "post-processor", "processors", table, err);
 }

@@ -2,18 +2,18 @@
 #include <utf8proc.h>
 
 #include "base/utf8.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
 static ig_status add(ig_vocab *v, ig_norm step, ig_norm **out, ig_error *err)
 {
-    ig_hf *hf = v->hf;
-    if (hf->n_norm == IG_HF_STEPS_MAX)
-        return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are more than %d normalizers", IG_HF_STEPS_MAX);
-    hf->norm[hf->n_norm] = step;
-    if (out) *out = &hf->norm[hf->n_norm];
-    hf->n_norm++;
+    ig_tj *tj = v->tj;
+    if (tj->n_norm == IG_TJ_STEPS_MAX)
+        return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are more than %d normalizers", IG_TJ_STEPS_MAX);
+    tj->norm[tj->n_norm] = step;
+    if (out) *out = &tj->norm[tj->n_norm];
+    tj->n_norm++;
     return IG_OK;
 }
 
@@ -22,85 +22,85 @@ static ig_status add_kind(ig_vocab *v, ig_norm_kind kind, unsigned flags, ig_err
     return add(v, (ig_norm){.kind = kind, .flags = flags}, NULL, err);
 }
 
-static ig_status read_form(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_form(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    ig_str type = ig_hf_json_text(ig_hf_json_get(o, "type"));
+    ig_str type = ig_tj_json_text(ig_tj_json_get(o, "type"));
     unsigned flags = type.ptr[type.len - 1] == 'C' ? IG_FORM_COMPOSE : 0;
     if (type.ptr[2] == 'K') flags |= IG_FORM_COMPAT;
     return add_kind(v, IG_NORM_FORM, flags, err);
 }
 
-static ig_status read_lowercase(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_lowercase(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add_kind(v, IG_NORM_LOWERCASE, 0, err);
 }
 
-static ig_status read_accents(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_accents(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add_kind(v, IG_NORM_STRIP_MARKS, 0, err);
 }
 
-static ig_status read_alphabet(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_alphabet(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add_kind(v, IG_NORM_ALPHABET, 0, err);
 }
 
-static ig_status read_charsmap(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_charsmap(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    ig_str text = ig_hf_json_text(ig_hf_json_get(o, "precompiled_charsmap"));
+    ig_str text = ig_tj_json_text(ig_tj_json_get(o, "precompiled_charsmap"));
     ig_error e;
-    if (!text.ptr || v->hf->charsmap.n_units)
+    if (!text.ptr || v->tj->charsmap.n_units)
         return ig_fail(err, IG_BAD_INPUT, 0,
                        "tokenizer.json: normalizer Precompiled: expected one, with a precompiled_charsmap");
-    ig_status st = ig_charsmap_read_base64(text, &v->hf->arena, &v->hf->charsmap, &e);
+    ig_status st = ig_charsmap_read_base64(text, &v->tj->arena, &v->tj->charsmap, &e);
     if (st != IG_OK) return ig_fail(err, st, 0, "tokenizer.json: normalizer Precompiled: %s", e.text);
     return add_kind(v, IG_NORM_CHARSMAP, 0, err);
 }
 
-static ig_status read_strip(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_strip(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     bool left = true, right = true;
-    IG_TRY(ig_hf_bool(o, "normalizer Strip", "strip_left", &left, err));
-    IG_TRY(ig_hf_bool(o, "normalizer Strip", "strip_right", &right, err));
+    IG_TRY(ig_tj_bool(o, "normalizer Strip", "strip_left", &left, err));
+    IG_TRY(ig_tj_bool(o, "normalizer Strip", "strip_right", &right, err));
     return add_kind(v, IG_NORM_STRIP, (left ? 1u : 0u) | (right ? 2u : 0u), err);
 }
 
-static ig_status read_prepend(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_prepend(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_norm *step = NULL;
     IG_TRY(add(v, (ig_norm){.kind = IG_NORM_PREPEND}, &step, err));
-    return ig_hf_str(o, "normalizer Prepend", "prepend", true, &v->hf->arena, &step->content, err);
+    return ig_tj_str(o, "normalizer Prepend", "prepend", true, &v->tj->arena, &step->content, err);
 }
 
-static ig_status read_replace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_replace(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_norm *step = NULL;
     IG_TRY(add(v, (ig_norm){.kind = IG_NORM_REPLACE}, &step, err));
-    IG_TRY(ig_hf_str(o, "normalizer Replace", "content", true, &v->hf->arena, &step->content, err));
-    return ig_hf_pattern(v, o, "normalizer Replace", IG_SCANNERS_NONE, &step->pattern, err);
+    IG_TRY(ig_tj_str(o, "normalizer Replace", "content", true, &v->tj->arena, &step->content, err));
+    return ig_tj_pattern(v, o, "normalizer Replace", IG_SCANNERS_NONE, &step->pattern, err);
 }
 
 /* Accents go where strip_accents says so, or where it says nothing and the text is lower-cased. */
-static ig_status read_bert(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_bert(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     bool clean = true, cjk = true, lower = true;
-    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "clean_text", &clean, err));
-    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "handle_chinese_chars", &cjk, err));
-    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "lowercase", &lower, err));
+    IG_TRY(ig_tj_bool(o, "normalizer BertNormalizer", "clean_text", &clean, err));
+    IG_TRY(ig_tj_bool(o, "normalizer BertNormalizer", "handle_chinese_chars", &cjk, err));
+    IG_TRY(ig_tj_bool(o, "normalizer BertNormalizer", "lowercase", &lower, err));
     bool accents = lower;
-    IG_TRY(ig_hf_bool(o, "normalizer BertNormalizer", "strip_accents", &accents, err));
+    IG_TRY(ig_tj_bool(o, "normalizer BertNormalizer", "strip_accents", &accents, err));
     IG_TRY(add_kind(v, IG_NORM_BERT, (clean ? (unsigned)IG_BERT_CLEAN : 0u) | (cjk ? (unsigned)IG_BERT_CJK : 0u), err));
     if (accents) IG_TRY(add_kind(v, IG_NORM_FORM, 0, err));
     if (accents) IG_TRY(add_kind(v, IG_NORM_STRIP_MARKS, 1, err));
     return lower ? add_kind(v, IG_NORM_LOWERCASE, 0, err) : IG_OK;
 }
 
-ig_status ig_hf_read_norm(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+ig_status ig_tj_read_norm(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    static const ig_hf_component table[] = {{"NFC", read_form},
+    static const ig_tj_component table[] = {{"NFC", read_form},
                                             {"NFD", read_form},
                                             {"NFKC", read_form},
                                             {"NFKD", read_form},
@@ -113,7 +113,7 @@ ig_status ig_hf_read_norm(ig_vocab *v, const ig_hf_json *o, ig_error *err)
                                             {"ByteLevel", read_alphabet},
                                             {"Precompiled", read_charsmap},
                                             {NULL, NULL}};
-    return ig_hf_components(v, o, "normalizer", "normalizers", table, err);
+    return ig_tj_components(v, o, "normalizer", "normalizers", table, err);
 }
 
 /* ------------------------------------------------------------------------------------------------ Unicode forms */
@@ -137,7 +137,7 @@ static bool order_marks(uint32_t *cps, size_t n, ig_buf *sorted)
 }
 
 /* Normalizes the characters of w->wide and appends them to out as UTF-8. */
-static bool flush_form(ig_hf_work *w, unsigned flags, ig_buf *out)
+static bool flush_form(ig_tj_work *w, unsigned flags, ig_buf *out)
 {
     uint32_t *cps = (void *)w->wide.ptr;
     size_t n = w->wide.len / sizeof *cps;
@@ -160,7 +160,7 @@ static bool flush_form(ig_hf_work *w, unsigned flags, ig_buf *out)
     return true;
 }
 
-static bool add_decomposed(ig_hf_work *w, unsigned flags, uint32_t cp)
+static bool add_decomposed(ig_tj_work *w, unsigned flags, uint32_t cp)
 {
     utf8proc_int32_t parts[32];
     int boundary = 0;
@@ -181,7 +181,7 @@ static bool needs_form(ig_str text, unsigned flags)
     return false;
 }
 
-static bool form(ig_hf_work *w, const ig_norm *s, ig_str text, ig_buf *out)
+static bool form(ig_tj_work *w, const ig_norm *s, ig_str text, ig_buf *out)
 {
     w->wide.len = 0;
     for (size_t at = 0; at < text.len;) {
@@ -286,7 +286,7 @@ static ig_str strip(ig_str t, unsigned flags)
     return t;
 }
 
-static ig_status run_step(const ig_hf *hf, const ig_norm *s, ig_hf_work *w, ig_str text, ig_buf *out, ig_error *err)
+static ig_status run_step(const ig_tj *tj, const ig_norm *s, ig_tj_work *w, ig_str text, ig_buf *out, ig_error *err)
 {
     static const char_fn per_char[] = {[IG_NORM_LOWERCASE] = lower_char,
                                        [IG_NORM_STRIP_MARKS] = unmark_char,
@@ -298,31 +298,31 @@ static ig_status run_step(const ig_hf *hf, const ig_norm *s, ig_hf_work *w, ig_s
     case IG_NORM_PREPEND:
         ok = text.len == 0 || (ig_buf_add(out, s->content.ptr, s->content.len) && ig_buf_add(out, text.ptr, text.len));
         break;
-    case IG_NORM_REPLACE: return ig_hf_replace(&s->pattern, &w->regex, text, s->content, out, err);
+    case IG_NORM_REPLACE: return ig_tj_replace(&s->pattern, &w->regex, text, s->content, out, err);
     case IG_NORM_STRIP:
         text = strip(text, s->flags);
         ok = ig_buf_add(out, text.ptr, text.len);
         break;
     case IG_NORM_CHARSMAP:
-        ok = s->flags & IG_CHARSMAP_LONGEST ? ig_charsmap_longest(&hf->charsmap, text, out)
-                                            : ig_charsmap_graphemes(&hf->charsmap, text, out);
+        ok = s->flags & IG_CHARSMAP_LONGEST ? ig_charsmap_longest(&tj->charsmap, text, out)
+                                            : ig_charsmap_graphemes(&tj->charsmap, text, out);
         break;
     case IG_NORM_SPACES: ok = mark_spaces(text, s->flags, out); break;
     case IG_NORM_ALPHABET: ok = alphabet(text, out); break;
     default: ok = each_char(s, per_char[s->kind], text, out);
     }
-    return ok ? IG_OK : ig_hf_no_memory(err);
+    return ok ? IG_OK : ig_tj_no_memory(err);
 }
 
-ig_status ig_hf_normalize(const ig_hf *hf, ig_hf_work *w, ig_str text, ig_str *out, ig_error *err)
+ig_status ig_tj_normalize(const ig_tj *tj, ig_tj_work *w, ig_str text, ig_str *out, ig_error *err)
 {
     *out = text;
-    for (size_t i = 0; i < hf->n_norm; i++) {
-        const ig_norm *s = &hf->norm[i];
+    for (size_t i = 0; i < tj->n_norm; i++) {
+        const ig_norm *s = &tj->norm[i];
         if (s->kind == IG_NORM_FORM && !needs_form(*out, s->flags)) continue;
         ig_buf *to = &w->norm[1];
         to->len = 0;
-        IG_TRY(run_step(hf, s, w, *out, to, err));
+        IG_TRY(run_step(tj, s, w, *out, to, err));
         ig_buf swap = w->norm[0];
         w->norm[0] = w->norm[1];
         w->norm[1] = swap;
@@ -331,23 +331,23 @@ ig_status ig_hf_normalize(const ig_hf *hf, ig_hf_work *w, ig_str text, ig_str *o
     return IG_OK;
 }
 
-static ig_status replace_regex(const ig_pattern *p, ig_hf_regex_work *w, ig_str text, ig_str content, ig_buf *out,
+static ig_status replace_regex(const ig_pattern *p, ig_tj_regex_work *w, ig_str text, ig_str content, ig_buf *out,
                                ig_error *err)
 {
     size_t done = 0, from = 0;
-    const char *clean = ig_hf_regex_text(w, text.ptr, text.len);
-    if (!clean) return ig_hf_no_memory(err);
+    const char *clean = ig_tj_regex_text(w, text.ptr, text.len);
+    if (!clean) return ig_tj_no_memory(err);
     while (from <= text.len) {
-        ig_hf_regex_hit hit;
-        IG_TRY(ig_hf_regex_find(p->regex, w, clean, text.len, from, &hit, err));
+        ig_tj_regex_hit hit;
+        IG_TRY(ig_tj_regex_find(p->regex, w, clean, text.len, from, &hit, err));
         if (!hit.found) break;
         if (!ig_buf_add(out, text.ptr + done, hit.at - done) || !ig_buf_add(out, content.ptr, content.len))
-            return ig_hf_no_memory(err);
+            return ig_tj_no_memory(err);
         done = from = hit.end;
         if (hit.end == hit.at) /* an empty match: go on behind the next character */
             for (from++; from < text.len && ((uint8_t)clean[from] & 0xC0) == 0x80;) from++;
     }
-    return ig_buf_add(out, text.ptr + done, text.len - done) ? IG_OK : ig_hf_no_memory(err);
+    return ig_buf_add(out, text.ptr + done, text.len - done) ? IG_OK : ig_tj_no_memory(err);
 }
 
 /* Length of the next match of a string or of two spaces and more at or behind `from`; *at: its place. 0: none. */
@@ -364,13 +364,13 @@ static size_t next_literal(const ig_pattern *p, ig_str text, size_t from, size_t
     return n;
 }
 
-ig_status ig_hf_replace(const ig_pattern *p, ig_hf_regex_work *w, ig_str text, ig_str content, ig_buf *out,
+ig_status ig_tj_replace(const ig_pattern *p, ig_tj_regex_work *w, ig_str text, ig_str content, ig_buf *out,
                         ig_error *err)
 {
     if (p->regex) return replace_regex(p, w, text, content, out, err);
     size_t done = 0, at = 0;
     for (size_t n; (n = next_literal(p, text, done, &at)) != 0; done = at + n)
         if (!ig_buf_add(out, text.ptr + done, at - done) || !ig_buf_add(out, content.ptr, content.len))
-            return ig_hf_no_memory(err);
-    return ig_buf_add(out, text.ptr + done, text.len - done) ? IG_OK : ig_hf_no_memory(err);
+            return ig_tj_no_memory(err);
+    return ig_buf_add(out, text.ptr + done, text.len - done) ? IG_OK : ig_tj_no_memory(err);
 }

@@ -3,7 +3,7 @@
  * a trie. */
 #include "base/sort.h"
 #include "base/utf8.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 static bool by_bytes(const void *a, const void *b, const void *ctx)
 {
@@ -15,10 +15,10 @@ static bool by_bytes(const void *a, const void *b, const void *ctx)
     return i->pattern.len != j->pattern.len ? i->pattern.len < j->pattern.len : i < j;
 }
 
-ig_status ig_hf_finder_init(ig_finder *f, const ig_added *added, size_t n, bool normalized, ig_error *err)
+ig_status ig_tj_finder_init(ig_finder *f, const ig_added *added, size_t n, bool normalized, ig_error *err)
 {
     f->list = ig_calloc(n + 1, sizeof *f->list);
-    if (!f->list) return ig_hf_no_memory(err);
+    if (!f->list) return ig_tj_no_memory(err);
     for (size_t i = 0; i < n; i++)
         if (added[i].normalized == normalized && added[i].pattern.len) f->list[f->n++] = &added[i];
     ig_sort(f->list, f->n, sizeof *f->list, by_bytes, NULL);
@@ -97,7 +97,7 @@ static size_t spaces_behind(const char *text, size_t n, size_t at)
     return at;
 }
 
-const ig_added *ig_hf_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
+const ig_added *ig_tj_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
                                  size_t *end)
 {
     if (f->n == 0) return NULL;

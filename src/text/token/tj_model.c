@@ -1,7 +1,7 @@
 /* Models of tokenizer.json: BPE, Unigram, WordPiece, WordLevel. Reading their vocabularies, and one piece to ids. */
 #include "base/os.h"
 #include "base/utf8.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 #include <math.h>
 
@@ -21,20 +21,20 @@ static ig_status bad_id(ig_str text, int64_t id, ig_error *err)
                    IG_STR_ARG(text), (long long)id);
 }
 
-static ig_str key_of(const ig_hf_json *member) { return (ig_str){member->key, member->key_len}; }
+static ig_str key_of(const ig_tj_json *member) { return (ig_str){member->key, member->key_len}; }
 
 /* Largest id of the model's object and of the added tokens, and how many there are. */
-static ig_status count_ids(const ig_hf_json *vocab, const ig_hf_json *added, size_t *n, ig_error *err)
+static ig_status count_ids(const ig_tj_json *vocab, const ig_tj_json *added, size_t *n, ig_error *err)
 {
     size_t count = vocab->n, most = vocab->type == IG_JSON_ARRAY ? count : 0;
-    for (const ig_hf_json *m = ig_hf_json_first(vocab); m && m->key; m = m->next) {
+    for (const ig_tj_json *m = ig_tj_json_first(vocab); m && m->key; m = m->next) {
         int64_t id = m->type == IG_JSON_INT ? m->integer : -1;
         if (id < 0 || id >= TOKENS_MAX) return bad_id(key_of(m), id, err);
         if ((size_t)id >= most) most = (size_t)id + 1;
     }
-    for (const ig_hf_json *a = ig_hf_json_first(added); a; a = a->next) {
+    for (const ig_tj_json *a = ig_tj_json_first(added); a; a = a->next) {
         size_t id = 0;
-        IG_TRY(ig_hf_size(a, "added_tokens", "id", true, TOKENS_MAX - 1, &id, err));
+        IG_TRY(ig_tj_size(a, "added_tokens", "id", true, TOKENS_MAX - 1, &id, err));
         count++;
         if (id >= most) most = id + 1;
     }
@@ -49,14 +49,14 @@ static ig_status count_ids(const ig_hf_json *vocab, const ig_hf_json *added, siz
 static ig_status set_token(ig_vocab *v, size_t id, ig_str text, ig_error *err)
 {
     size_t n = text.len;
-    if (n > IG_HF_TEXT_MAX)
+    if (n > IG_TJ_TEXT_MAX)
         return ig_fail(err, IG_TOO_LARGE, id, "tokenizer.json: token %zu has %zu bytes, expected at most %d", id, n,
-                       IG_HF_TEXT_MAX);
+                       IG_TJ_TEXT_MAX);
     if (v->types[id] != IG_TOKEN_UNUSED)
         return ig_fail(err, IG_BAD_INPUT, id, "tokenizer.json: the tokens \"%.*s\" and \"%.*s\" have the same id %zu",
                        IG_STR_ARG(v->tokens[id]), IG_STR_ARG(text), id);
-    char *copy = ig_arena_copy(&v->hf->arena, text.ptr, n);
-    if (!copy) return ig_hf_no_memory(err);
+    char *copy = ig_arena_copy(&v->tj->arena, text.ptr, n);
+    if (!copy) return ig_tj_no_memory(err);
     v->tokens[id] = (ig_str){copy, n};
     v->types[id] = IG_TOKEN_NORMAL;
     if (n > v->longest) v->longest = n;
@@ -68,8 +68,8 @@ static ig_status allocate(ig_vocab *v, ig_error *err)
     v->tokens = ig_calloc(v->n, sizeof *v->tokens);
     v->types = ig_calloc(v->n, 1);
     v->ends = ig_calloc(v->n, 1);
-    v->hf->is_added = ig_calloc(v->n, 1);
-    if (!v->tokens || !v->types || !v->ends || !v->hf->is_added || !ig_texts_init(v)) return ig_hf_no_memory(err);
+    v->tj->is_added = ig_calloc(v->n, 1);
+    if (!v->tokens || !v->types || !v->ends || !v->tj->is_added || !ig_texts_init(v)) return ig_tj_no_memory(err);
     for (size_t i = 0; i < v->n; i++) {
         v->tokens[i] = IG_STR("");
         v->types[i] = IG_TOKEN_UNUSED;
@@ -78,33 +78,33 @@ static ig_status allocate(ig_vocab *v, ig_error *err)
 }
 
 /* [text, score] of a Unigram model. */
-static ig_status read_scored(ig_vocab *v, const ig_hf_json *vocab, ig_error *err)
+static ig_status read_scored(ig_vocab *v, const ig_tj_json *vocab, ig_error *err)
 {
     double least = 0;
-    v->hf->scores = ig_calloc(v->n, sizeof *v->hf->scores);
-    if (!v->hf->scores) return ig_hf_no_memory(err);
+    v->tj->scores = ig_calloc(v->n, sizeof *v->tj->scores);
+    if (!v->tj->scores) return ig_tj_no_memory(err);
     size_t i = 0;
-    for (const ig_hf_json *row = ig_hf_json_first(vocab); row; row = row->next, i++) {
-        const ig_hf_json *text = ig_hf_json_first(row), *score = text ? text->next : NULL;
-        if (!ig_hf_json_is(row, IG_JSON_ARRAY) || row->n != 2 || text->type != IG_JSON_STRING ||
-            !ig_hf_json_number(score, &v->hf->scores[i]))
+    for (const ig_tj_json *row = ig_tj_json_first(vocab); row; row = row->next, i++) {
+        const ig_tj_json *text = ig_tj_json_first(row), *score = text ? text->next : NULL;
+        if (!ig_tj_json_is(row, IG_JSON_ARRAY) || row->n != 2 || text->type != IG_JSON_STRING ||
+            !ig_tj_json_number(score, &v->tj->scores[i]))
             return ig_fail(err, IG_BAD_INPUT, i,
                            "tokenizer.json: entry %zu of the vocabulary is no pair of text and score", i);
-        IG_TRY(set_token(v, i, ig_hf_json_text(text), err));
-        if (i == 0 || v->hf->scores[i] < least) least = v->hf->scores[i];
+        IG_TRY(set_token(v, i, ig_tj_json_text(text), err));
+        if (i == 0 || v->tj->scores[i] < least) least = v->tj->scores[i];
     }
-    v->hf->unk_score = least - IG_HF_UNK_PENALTY;
+    v->tj->unk_score = least - IG_TJ_UNK_PENALTY;
     return IG_OK;
 }
 
-static ig_status read_vocab(ig_vocab *v, const ig_hf_json *vocab, const ig_hf_json *added, ig_error *err)
+static ig_status read_vocab(ig_vocab *v, const ig_tj_json *vocab, const ig_tj_json *added, ig_error *err)
 {
     IG_TRY(count_ids(vocab, added, &v->n, err));
     IG_TRY(allocate(v, err));
     if (vocab->type == IG_JSON_ARRAY)
         IG_TRY(read_scored(v, vocab, err));
     else
-        for (const ig_hf_json *m = ig_hf_json_first(vocab); m; m = m->next)
+        for (const ig_tj_json *m = ig_tj_json_first(vocab); m; m = m->next)
             IG_TRY(set_token(v, (size_t)m->integer, key_of(m), err));
     for (size_t i = 0; i < v->n; i++) {
         if (v->types[i] != IG_TOKEN_NORMAL) continue;
@@ -127,29 +127,29 @@ static void find_bytes(ig_vocab *v)
         char utf8[4], text[7] = "<0x..>";
         text[3] = digits[b >> 4];
         text[4] = digits[b & 15];
-        v->hf->hex_id[b] = ig_texts_get(v, (ig_str){text, 6});
+        v->tj->hex_id[b] = ig_texts_get(v, (ig_str){text, 6});
         v->byte_id[b] = ig_texts_get(v, (ig_str){utf8, ig_utf8_encode(ig_byte_to_char((uint8_t)b), utf8)});
     }
 }
 
 /* Lists of merges as views of the parsed file: ["a b", ...] or [["a", "b"], ...]. */
-static ig_status read_merges(ig_vocab *v, const ig_hf_json *list, ig_error *err)
+static ig_status read_merges(ig_vocab *v, const ig_tj_json *list, ig_error *err)
 {
     size_t n = list->n, i = 0;
-    bool pairs = ig_hf_json_is(ig_hf_json_first(list), IG_JSON_ARRAY);
+    bool pairs = ig_tj_json_is(ig_tj_json_first(list), IG_JSON_ARRAY);
     ig_str *left = ig_calloc(n, sizeof *left), *right = ig_calloc(n, sizeof *right);
-    ig_status st = left && right ? IG_OK : ig_hf_no_memory(err);
-    for (const ig_hf_json *row = ig_hf_json_first(list); st == IG_OK && row; row = row->next, i++) {
-        const ig_hf_json *a = pairs ? ig_hf_json_first(row) : row, *b = pairs && a ? a->next : row;
-        if (!ig_hf_json_is(a, IG_JSON_STRING) || !ig_hf_json_is(b, IG_JSON_STRING) || (pairs && row->n != 2))
+    ig_status st = left && right ? IG_OK : ig_tj_no_memory(err);
+    for (const ig_tj_json *row = ig_tj_json_first(list); st == IG_OK && row; row = row->next, i++) {
+        const ig_tj_json *a = pairs ? ig_tj_json_first(row) : row, *b = pairs && a ? a->next : row;
+        if (!ig_tj_json_is(a, IG_JSON_STRING) || !ig_tj_json_is(b, IG_JSON_STRING) || (pairs && row->n != 2))
             st = ig_fail(err, IG_BAD_INPUT, i, "tokenizer.json: merge %zu is no %s", i,
                          pairs ? "pair of texts" : "text");
         else {
-            left[i] = ig_hf_json_text(a);
-            right[i] = ig_hf_json_text(b);
+            left[i] = ig_tj_json_text(a);
+            right[i] = ig_tj_json_text(b);
         }
     }
-    ig_merge_list merges = {left, pairs ? right : NULL, n, v->hf->subword_prefix.len, true};
+    ig_merge_list merges = {left, pairs ? right : NULL, n, v->tj->subword_prefix.len, true};
     ig_error e;
     if (st == IG_OK && (st = ig_merges_read(v, &merges, &e)) != IG_OK)
         ig_fail(err, st, e.offset, "tokenizer.json: %s", e.text);
@@ -161,18 +161,18 @@ static ig_status read_merges(ig_vocab *v, const ig_hf_json *list, ig_error *err)
 /* Words may be merged one by one where no token holds a marker behind something else, so that no merge joins two. */
 static bool can_cut_words(const ig_vocab *v)
 {
-    if (v->hf->byte_level || v->hf->word_suffix.len || v->hf->subword_prefix.len) return false;
+    if (v->tj->byte_level || v->tj->word_suffix.len || v->tj->subword_prefix.len) return false;
     if (ig_texts_get(v, IG_STR(IG_MARKER)) < 0) return false;
     for (size_t i = 0; i < v->n; i++)
         if (v->types[i] == IG_TOKEN_NORMAL && ig_marker_inside(v->tokens[i])) return false;
     return true;
 }
 
-static ig_status check_dropout(const ig_hf_json *o, ig_error *err)
+static ig_status check_dropout(const ig_tj_json *o, ig_error *err)
 {
-    const ig_hf_json *d = ig_hf_json_get(o, "dropout");
+    const ig_tj_json *d = ig_tj_json_get(o, "dropout");
     double p = 1;
-    if (!d || d->type == IG_JSON_NULL || (ig_hf_json_number(d, &p) && !(p > 0))) return IG_OK;
+    if (!d || d->type == IG_JSON_NULL || (ig_tj_json_number(d, &p) && !(p > 0))) return IG_OK;
     return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.json: model BPE: dropout is not supported, expected null");
 }
 
@@ -189,106 +189,106 @@ static ig_status missing_unk(const char *model, ig_str unk, ig_error *err)
                    model, IG_STR_ARG(unk));
 }
 
-static ig_status read_bpe(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_bpe(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     static const char where[] = "model BPE";
-    ig_hf *hf = v->hf;
-    const ig_hf_json *merges;
+    ig_tj *tj = v->tj;
+    const ig_tj_json *merges;
     ig_str unk = {NULL, 0};
-    hf->model = IG_HF_BPE;
+    tj->model = IG_TJ_BPE;
     IG_TRY(check_dropout(o, err));
-    IG_TRY(ig_hf_bool(o, where, "fuse_unk", &hf->fuse_unk, err));
-    IG_TRY(ig_hf_bool(o, where, "byte_fallback", &hf->byte_fallback, err));
-    IG_TRY(ig_hf_bool(o, where, "ignore_merges", &hf->ignore_merges, err));
-    IG_TRY(ig_hf_str(o, where, "continuing_subword_prefix", false, &hf->arena, &hf->subword_prefix, err));
-    IG_TRY(ig_hf_str(o, where, "end_of_word_suffix", false, &hf->arena, &hf->word_suffix, err));
-    IG_TRY(ig_hf_str(o, where, "unk_token", false, &hf->arena, &unk, err));
-    IG_TRY(ig_hf_list(o, where, "merges", true, &merges, err));
+    IG_TRY(ig_tj_bool(o, where, "fuse_unk", &tj->fuse_unk, err));
+    IG_TRY(ig_tj_bool(o, where, "byte_fallback", &tj->byte_fallback, err));
+    IG_TRY(ig_tj_bool(o, where, "ignore_merges", &tj->ignore_merges, err));
+    IG_TRY(ig_tj_str(o, where, "continuing_subword_prefix", false, &tj->arena, &tj->subword_prefix, err));
+    IG_TRY(ig_tj_str(o, where, "end_of_word_suffix", false, &tj->arena, &tj->word_suffix, err));
+    IG_TRY(ig_tj_str(o, where, "unk_token", false, &tj->arena, &unk, err));
+    IG_TRY(ig_tj_list(o, where, "merges", true, &merges, err));
     /* The last pre-tokenizer turns bytes into characters one to one: bytes are looked up as they are instead. */
-    hf->byte_level = hf->n_pre && hf->pre[hf->n_pre - 1].kind == IG_PRE_ALPHABET && !hf->byte_fallback &&
-                     !hf->word_suffix.len && !hf->subword_prefix.len && all_bytes(v->byte_id);
-    for (size_t i = 0; i + 1 < hf->n_pre; i++) hf->byte_level = hf->byte_level && hf->pre[i].kind != IG_PRE_ALPHABET;
-    for (size_t i = 0; i < hf->n_norm; i++) hf->byte_level = hf->byte_level && hf->norm[i].kind != IG_NORM_ALPHABET;
-    if (hf->byte_level) hf->n_pre--;
-    v->flags.raw_utf8 = !hf->byte_level;
+    tj->byte_level = tj->n_pre && tj->pre[tj->n_pre - 1].kind == IG_PRE_ALPHABET && !tj->byte_fallback &&
+                     !tj->word_suffix.len && !tj->subword_prefix.len && all_bytes(v->byte_id);
+    for (size_t i = 0; i + 1 < tj->n_pre; i++) tj->byte_level = tj->byte_level && tj->pre[i].kind != IG_PRE_ALPHABET;
+    for (size_t i = 0; i < tj->n_norm; i++) tj->byte_level = tj->byte_level && tj->norm[i].kind != IG_NORM_ALPHABET;
+    if (tj->byte_level) tj->n_pre--;
+    v->flags.raw_utf8 = !tj->byte_level;
     v->unk = lookup(v, unk);
-    if (unk.len && v->unk < 0 && !hf->byte_level) return missing_unk("BPE", unk, err);
+    if (unk.len && v->unk < 0 && !tj->byte_level) return missing_unk("BPE", unk, err);
     IG_TRY(read_merges(v, merges, err));
-    hf->cut_words = can_cut_words(v);
+    tj->cut_words = can_cut_words(v);
     return IG_OK;
 }
 
-static ig_status read_unigram(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_unigram(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     size_t unk = SIZE_MAX;
-    v->hf->model = IG_HF_UNIGRAM;
-    IG_TRY(ig_hf_bool(o, "model Unigram", "byte_fallback", &v->hf->byte_fallback, err));
-    IG_TRY(ig_hf_size(o, "model Unigram", "unk_id", true, v->n - 1, &unk, err));
-    if (!v->hf->scores)
+    v->tj->model = IG_TJ_UNIGRAM;
+    IG_TRY(ig_tj_bool(o, "model Unigram", "byte_fallback", &v->tj->byte_fallback, err));
+    IG_TRY(ig_tj_size(o, "model Unigram", "unk_id", true, v->n - 1, &unk, err));
+    if (!v->tj->scores)
         return ig_fail(err, IG_BAD_INPUT, 0,
                        "tokenizer.json: model Unigram: \"vocab\" is no array of texts and scores");
     v->unk = (int32_t)unk;
     return IG_OK;
 }
 
-static ig_status read_unk(ig_vocab *v, const ig_hf_json *o, const char *where, ig_error *err)
+static ig_status read_unk(ig_vocab *v, const ig_tj_json *o, const char *where, ig_error *err)
 {
     ig_str unk = IG_STR("");
-    IG_TRY(ig_hf_str(o, where, "unk_token", true, &v->hf->arena, &unk, err));
+    IG_TRY(ig_tj_str(o, where, "unk_token", true, &v->tj->arena, &unk, err));
     v->unk = lookup(v, unk);
     return v->unk < 0 ? missing_unk(where + strlen("model "), unk, err) : IG_OK;
 }
 
-static ig_status read_wordpiece(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_wordpiece(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     static const char where[] = "model WordPiece";
-    ig_hf *hf = v->hf;
-    hf->model = IG_HF_WORDPIECE;
-    hf->max_chars = 100;
-    hf->subword_prefix = IG_STR("##");
-    IG_TRY(ig_hf_size(o, where, "max_input_chars_per_word", false, SIZE_MAX / 2, &hf->max_chars, err));
-    IG_TRY(ig_hf_str(o, where, "continuing_subword_prefix", false, &hf->arena, &hf->subword_prefix, err));
+    ig_tj *tj = v->tj;
+    tj->model = IG_TJ_WORDPIECE;
+    tj->max_chars = 100;
+    tj->subword_prefix = IG_STR("##");
+    IG_TRY(ig_tj_size(o, where, "max_input_chars_per_word", false, SIZE_MAX / 2, &tj->max_chars, err));
+    IG_TRY(ig_tj_str(o, where, "continuing_subword_prefix", false, &tj->arena, &tj->subword_prefix, err));
     return read_unk(v, o, where, err);
 }
 
-static ig_status read_wordlevel(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_wordlevel(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    v->hf->model = IG_HF_WORDLEVEL;
+    v->tj->model = IG_TJ_WORDLEVEL;
     return read_unk(v, o, "model WordLevel", err);
 }
 
-ig_status ig_hf_read_model(ig_vocab *v, const ig_hf_json *o, const ig_hf_json *added, ig_error *err)
+ig_status ig_tj_read_model(ig_vocab *v, const ig_tj_json *o, const ig_tj_json *added, ig_error *err)
 {
-    static const ig_hf_component table[] = {{"BPE", read_bpe},
+    static const ig_tj_component table[] = {{"BPE", read_bpe},
                                             {"Unigram", read_unigram},
                                             {"WordPiece", read_wordpiece},
                                             {"WordLevel", read_wordlevel},
                                             {NULL, NULL}};
-    const ig_hf_json *vocab = ig_hf_json_get(o, "vocab");
-    bool scored = ig_str_is(ig_hf_json_text(ig_hf_json_get(o, "type")), "Unigram");
-    if (!ig_hf_json_is(vocab, scored ? IG_JSON_ARRAY : IG_JSON_OBJECT))
+    const ig_tj_json *vocab = ig_tj_json_get(o, "vocab");
+    bool scored = ig_str_is(ig_tj_json_text(ig_tj_json_get(o, "type")), "Unigram");
+    if (!ig_tj_json_is(vocab, scored ? IG_JSON_ARRAY : IG_JSON_OBJECT))
         return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: model: \"vocab\" is missing or of another type");
     IG_TRY(read_vocab(v, vocab, added, err));
     find_bytes(v);
     /* Old files name no type where there are merges. */
-    if (!ig_hf_json_get(o, "type") && ig_hf_json_get(o, "merges")) return read_bpe(v, o, err);
-    return ig_hf_components(v, o, "model", "models", table, err);
+    if (!ig_tj_json_get(o, "type") && ig_tj_json_get(o, "merges")) return read_bpe(v, o, err);
+    return ig_tj_components(v, o, "model", "models", table, err);
 }
 
 /* Control tokens are no part of the models: text never becomes one by accident. */
-ig_status ig_hf_index_model(ig_vocab *v, ig_error *err)
+ig_status ig_tj_index_model(ig_vocab *v, ig_error *err)
 {
-    ig_hf *hf = v->hf;
-    if (hf->model != IG_HF_UNIGRAM && hf->model != IG_HF_WORDPIECE) return IG_OK;
+    ig_tj *tj = v->tj;
+    if (tj->model != IG_TJ_UNIGRAM && tj->model != IG_TJ_WORDPIECE) return IG_OK;
     for (size_t i = 0; i < v->n; i++) {
         bool mine = v->types[i] != IG_TOKEN_UNUSED && v->types[i] != IG_TOKEN_CONTROL;
         mine = mine && ig_texts_get(v, v->tokens[i]) == (int32_t)i;
-        if (mine && v->tokens[i].len && !ig_hf_trie_add(&hf->trie, v->tokens[i], (int32_t)i))
-            return ig_hf_no_memory(err);
+        if (mine && v->tokens[i].len && !ig_tj_trie_add(&tj->trie, v->tokens[i], (int32_t)i))
+            return ig_tj_no_memory(err);
     }
-    for (size_t i = 0; i < hf->subword_prefix.len; i++) {
-        hf->prefix_node = ig_hf_trie_step(&hf->trie, hf->prefix_node, (uint8_t)hf->subword_prefix.ptr[i]);
-        if (!hf->prefix_node) break;
+    for (size_t i = 0; i < tj->subword_prefix.len; i++) {
+        tj->prefix_node = ig_tj_trie_step(&tj->trie, tj->prefix_node, (uint8_t)tj->subword_prefix.ptr[i]);
+        if (!tj->prefix_node) break;
     }
     return IG_OK;
 }
@@ -311,12 +311,12 @@ static void symbol(start *s, size_t at, size_t n, int32_t id)
 
 static void unknown(start *s, const char *piece, size_t at, size_t n)
 {
-    const ig_hf *hf = s->v->hf;
-    bool bytes = hf->byte_fallback;
-    for (size_t i = 0; bytes && i < n; i++) bytes = hf->hex_id[(uint8_t)piece[at + i]] >= 0;
-    for (size_t i = 0; bytes && i < n; i++) symbol(s, at + i, 1, hf->hex_id[(uint8_t)piece[at + i]]);
+    const ig_tj *tj = s->v->tj;
+    bool bytes = tj->byte_fallback;
+    for (size_t i = 0; bytes && i < n; i++) bytes = tj->hex_id[(uint8_t)piece[at + i]] >= 0;
+    for (size_t i = 0; bytes && i < n; i++) symbol(s, at + i, 1, tj->hex_id[(uint8_t)piece[at + i]]);
     if (bytes || s->v->unk < 0) return;
-    if (s->unk_open && hf->fuse_unk) {
+    if (s->unk_open && tj->fuse_unk) {
         s->w->symbols[s->count - 1].n += (uint32_t)n;
         return;
     }
@@ -327,13 +327,13 @@ static void unknown(start *s, const char *piece, size_t at, size_t n)
 /* A character's token, with the prefix of what continues a word and the suffix of what ends it. */
 static int32_t char_id(const ig_vocab *v, ig_work *w, const char *p, size_t n, bool first, bool last)
 {
-    const ig_hf *hf = v->hf;
-    if ((first || !hf->subword_prefix.len) && (!last || !hf->word_suffix.len)) return ig_vocab_find(v, p, n);
+    const ig_tj *tj = v->tj;
+    if ((first || !tj->subword_prefix.len) && (!last || !tj->word_suffix.len)) return ig_vocab_find(v, p, n);
     ig_buf *b = &w->text;
     b->len = 0;
-    if (!first) (void)ig_buf_add(b, hf->subword_prefix.ptr, hf->subword_prefix.len);
+    if (!first) (void)ig_buf_add(b, tj->subword_prefix.ptr, tj->subword_prefix.len);
     (void)ig_buf_add(b, p, n);
-    if (last) (void)ig_buf_add(b, hf->word_suffix.ptr, hf->word_suffix.len);
+    if (last) (void)ig_buf_add(b, tj->word_suffix.ptr, tj->word_suffix.len);
     return b->failed ? -1 : ig_vocab_find(v, b->ptr, b->len);
 }
 
@@ -364,7 +364,7 @@ static int32_t start_bytes(const ig_vocab *v, ig_work *w, const char *piece, siz
 static bool bpe_merge(const ig_vocab *v, ig_work *w, const char *piece, size_t n, ig_ids *out)
 {
     if (!ig_work_symbols(w, n)) return false;
-    int32_t count = v->hf->byte_level ? start_bytes(v, w, piece, n) : start_chars(v, w, piece, n);
+    int32_t count = v->tj->byte_level ? start_bytes(v, w, piece, n) : start_chars(v, w, piece, n);
     if (w->text.failed) return false;
     if (count == 0) return true;
     w->symbols[count - 1].next = -1;
@@ -381,7 +381,7 @@ struct ig_cache_slot {
     uint8_t n, n_ids; /* n 0: empty */
 };
 
-static struct ig_cache_slot *cache_slot(ig_hf_work *w, const char *piece, size_t n)
+static struct ig_cache_slot *cache_slot(ig_tj_work *w, const char *piece, size_t n)
 {
     uint64_t lo = 0, mid = 0, hi = 0;
     if (n > CACHE_BYTES || !w->cache) return NULL;
@@ -398,7 +398,7 @@ static struct ig_cache_slot *cache_slot(ig_hf_work *w, const char *piece, size_t
     return &w->cache[h & (CACHE_SLOTS - 1)];
 }
 
-static bool bpe_piece(const ig_vocab *v, ig_hf_work *w, const char *piece, size_t n, ig_ids *out)
+static bool bpe_piece(const ig_vocab *v, ig_tj_work *w, const char *piece, size_t n, ig_ids *out)
 {
     struct ig_cache_slot *slot = cache_slot(w, piece, n);
     if (slot && slot->n == n && !memcmp(slot->text, piece, n)) {
@@ -419,14 +419,14 @@ static bool bpe_piece(const ig_vocab *v, ig_hf_work *w, const char *piece, size_
 
 static bool marker_at(const char *text, size_t at, size_t n) { return n - at >= 3 && !memcmp(text + at, IG_MARKER, 3); }
 
-static bool encode_bpe(const ig_vocab *v, ig_hf_work *w, const char *piece, size_t n, ig_ids *out)
+static bool encode_bpe(const ig_vocab *v, ig_tj_work *w, const char *piece, size_t n, ig_ids *out)
 {
     size_t from = 0, at = 0;
-    if (v->hf->ignore_merges) {
+    if (v->tj->ignore_merges) {
         int32_t id = ig_bpe_whole(v, piece, n);
         if (id >= 0) return ig_ids_add(out, id);
     }
-    while (v->hf->cut_words && at < n) {
+    while (v->tj->cut_words && at < n) {
         bool marker = marker_at(piece, at, n);
         at += marker ? 3 : 1;
         if (marker || at >= n || piece[at] != IG_MARKER[0] || !marker_at(piece, at, n)) continue;
@@ -439,10 +439,10 @@ static bool encode_bpe(const ig_vocab *v, ig_hf_work *w, const char *piece, size
 /* ------------------------------------------------------------------------------------------------ Unigram */
 
 /* Fills w->lattice with the best way to every character's end (Viterbi). */
-static bool walk(const ig_vocab *v, ig_hf_work *w, const char *p, size_t n)
+static bool walk(const ig_vocab *v, ig_tj_work *w, const char *p, size_t n)
 {
-    const ig_hf *hf = v->hf;
-    if (!ig_hf_room(&w->lattice, &w->lattice_cap, n + 1, sizeof *w->lattice)) return false;
+    const ig_tj *tj = v->tj;
+    if (!ig_tj_room(&w->lattice, &w->lattice_cap, n + 1, sizeof *w->lattice)) return false;
     ig_lattice_node *best = w->lattice;
     for (size_t i = 0; i <= n; i++) best[i] = (ig_lattice_node){0, UINT32_MAX, -1};
     for (size_t at = 0; at < n;) {
@@ -451,16 +451,16 @@ static bool walk(const ig_vocab *v, ig_hf_work *w, const char *p, size_t n)
         bool single = false;
         double here = best[at].score;
         if (len == 0) len = 1;
-        for (size_t end = at; end < n && (node = ig_hf_trie_step(&hf->trie, node, (uint8_t)p[end])) != 0;) {
-            int32_t id = hf->trie.ids[node];
+        for (size_t end = at; end < n && (node = ig_tj_trie_step(&tj->trie, node, (uint8_t)p[end])) != 0;) {
+            int32_t id = tj->trie.ids[node];
             end++;
             if (id < 0) continue;
-            double score = here + hf->scores[id];
+            double score = here + tj->scores[id];
             if (best[end].from == UINT32_MAX || score > best[end].score)
                 best[end] = (ig_lattice_node){score, (uint32_t)at, id};
             single = single || end - at == len;
         }
-        double score = here + hf->unk_score;
+        double score = here + tj->unk_score;
         if (!single && (best[at + len].from == UINT32_MAX || score > best[at + len].score))
             best[at + len] = (ig_lattice_node){score, (uint32_t)at, v->unk};
         at += len;
@@ -471,17 +471,17 @@ static bool walk(const ig_vocab *v, ig_hf_work *w, const char *p, size_t n)
 /* An unknown stretch: its token where it has one after all, its bytes, or one unknown token. */
 static bool write_unknown(const ig_vocab *v, const char *p, size_t n, ig_ids *out)
 {
-    const ig_hf *hf = v->hf;
+    const ig_tj *tj = v->tj;
     int32_t id = ig_vocab_find(v, p, n);
     if (id >= 0) return ig_ids_add(out, id);
-    bool bytes = hf->byte_fallback;
-    for (size_t i = 0; bytes && i < n; i++) bytes = hf->hex_id[(uint8_t)p[i]] >= 0;
+    bool bytes = tj->byte_fallback;
+    for (size_t i = 0; bytes && i < n; i++) bytes = tj->hex_id[(uint8_t)p[i]] >= 0;
     for (size_t i = 0; bytes && i < n; i++)
-        if (!ig_ids_add(out, hf->hex_id[(uint8_t)p[i]])) return false;
+        if (!ig_ids_add(out, tj->hex_id[(uint8_t)p[i]])) return false;
     return bytes || ig_ids_add(out, v->unk);
 }
 
-static bool encode_unigram(const ig_vocab *v, ig_hf_work *w, const char *p, size_t n, ig_ids *out)
+static bool encode_unigram(const ig_vocab *v, ig_tj_work *w, const char *p, size_t n, ig_ids *out)
 {
     if (!walk(v, w, p, n)) return false;
     ig_lattice_node *best = w->lattice;
@@ -510,21 +510,21 @@ static bool encode_unigram(const ig_vocab *v, ig_hf_work *w, const char *p, size
 
 static bool encode_wordpiece(const ig_vocab *v, const char *p, size_t n, ig_ids *out)
 {
-    const ig_hf *hf = v->hf;
+    const ig_tj *tj = v->tj;
     size_t before = out->len, chars = 0;
-    for (size_t i = 0; i < n && chars <= hf->max_chars; i++) chars += ((uint8_t)p[i] & 0xC0) != 0x80;
-    bool bad = chars > hf->max_chars;
+    for (size_t i = 0; i < n && chars <= tj->max_chars; i++) chars += ((uint8_t)p[i] & 0xC0) != 0x80;
+    bool bad = chars > tj->max_chars;
     for (size_t at = 0; !bad && at < n;) {
-        uint32_t node = at ? hf->prefix_node : 0;
+        uint32_t node = at ? tj->prefix_node : 0;
         size_t best = 0;
         int32_t id = -1;
-        bool open = at == 0 || node || !hf->subword_prefix.len;
-        for (size_t end = at; open && end < n && (node = ig_hf_trie_step(&hf->trie, node, (uint8_t)p[end])) != 0;) {
+        bool open = at == 0 || node || !tj->subword_prefix.len;
+        for (size_t end = at; open && end < n && (node = ig_tj_trie_step(&tj->trie, node, (uint8_t)p[end])) != 0;) {
             end++;
             bool whole = end == n || ((uint8_t)p[end] & 0xC0) != 0x80;
-            if (hf->trie.ids[node] < 0 || !whole) continue;
+            if (tj->trie.ids[node] < 0 || !whole) continue;
             best = end;
-            id = hf->trie.ids[node];
+            id = tj->trie.ids[node];
         }
         bad = id < 0;
         if (!bad && !ig_ids_add(out, id)) return false;
@@ -535,20 +535,20 @@ static bool encode_wordpiece(const ig_vocab *v, const char *p, size_t n, ig_ids 
     return ig_ids_add(out, v->unk);
 }
 
-bool ig_hf_encode_piece(const ig_vocab *v, ig_hf_work *w, const char *piece, size_t n, ig_ids *out)
+bool ig_tj_encode_piece(const ig_vocab *v, ig_tj_work *w, const char *piece, size_t n, ig_ids *out)
 {
     int32_t id;
-    switch (v->hf->model) {
-    case IG_HF_BPE: return encode_bpe(v, w, piece, n, out);
-    case IG_HF_UNIGRAM: return encode_unigram(v, w, piece, n, out);
-    case IG_HF_WORDPIECE: return encode_wordpiece(v, piece, n, out);
-    case IG_HF_WORDLEVEL: break;
+    switch (v->tj->model) {
+    case IG_TJ_BPE: return encode_bpe(v, w, piece, n, out);
+    case IG_TJ_UNIGRAM: return encode_unigram(v, w, piece, n, out);
+    case IG_TJ_WORDPIECE: return encode_wordpiece(v, piece, n, out);
+    case IG_TJ_WORDLEVEL: break;
     }
     id = ig_vocab_find(v, piece, n);
     return ig_ids_add(out, id < 0 ? v->unk : id);
 }
 
-bool ig_hf_cache_init(ig_hf_work *w)
+bool ig_tj_cache_init(ig_tj_work *w)
 {
     w->cache = ig_calloc(CACHE_SLOTS, sizeof *w->cache);
     return w->cache != NULL;

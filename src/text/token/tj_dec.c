@@ -1,84 +1,84 @@
 /* Decoders: tokens back to text. Each step turns a list of strings into another; in the end they are joined. Bytes of
  * broken UTF-8 stay as they are, so that any text comes back whole. */
 #include "base/utf8.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
 static ig_status add(ig_vocab *v, ig_dec_step step, ig_dec_step **out, ig_error *err)
 {
-    ig_hf *hf = v->hf;
-    if (hf->n_dec == IG_HF_STEPS_MAX)
-        return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are more than %d decoders", IG_HF_STEPS_MAX);
-    hf->dec[hf->n_dec] = step;
-    if (out) *out = &hf->dec[hf->n_dec];
-    hf->n_dec++;
+    ig_tj *tj = v->tj;
+    if (tj->n_dec == IG_TJ_STEPS_MAX)
+        return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are more than %d decoders", IG_TJ_STEPS_MAX);
+    tj->dec[tj->n_dec] = step;
+    if (out) *out = &tj->dec[tj->n_dec];
+    tj->n_dec++;
     return IG_OK;
 }
 
-static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_byte_level(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add(v, (ig_dec_step){.kind = IG_DEC_ALPHABET}, NULL, err);
 }
 
-static ig_status read_byte_fallback(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_byte_fallback(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add(v, (ig_dec_step){.kind = IG_DEC_BYTES}, NULL, err);
 }
 
-static ig_status read_fuse(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_fuse(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add(v, (ig_dec_step){.kind = IG_DEC_FUSE}, NULL, err);
 }
 
-static ig_status read_replace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_replace(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_REPLACE}, &s, err));
-    IG_TRY(ig_hf_str(o, "decoder Replace", "content", true, &v->hf->arena, &s->content, err));
-    return ig_hf_pattern(v, o, "decoder Replace", IG_SCANNERS_NONE, &s->pattern, err);
+    IG_TRY(ig_tj_str(o, "decoder Replace", "content", true, &v->tj->arena, &s->content, err));
+    return ig_tj_pattern(v, o, "decoder Replace", IG_SCANNERS_NONE, &s->pattern, err);
 }
 
-static ig_status read_strip(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_strip(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     static const char where[] = "decoder Strip";
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_STRIP}, &s, err));
-    IG_TRY(ig_hf_str(o, where, "content", true, &v->hf->arena, &s->text, err));
-    IG_TRY(ig_hf_size(o, where, "start", true, IG_HF_TEXT_MAX, &s->start, err));
-    IG_TRY(ig_hf_size(o, where, "stop", true, IG_HF_TEXT_MAX, &s->stop, err));
+    IG_TRY(ig_tj_str(o, where, "content", true, &v->tj->arena, &s->text, err));
+    IG_TRY(ig_tj_size(o, where, "start", true, IG_TJ_TEXT_MAX, &s->start, err));
+    IG_TRY(ig_tj_size(o, where, "stop", true, IG_TJ_TEXT_MAX, &s->stop, err));
     if (s->text.len) return IG_OK;
     return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: %s: \"content\" is empty, expected a character", where);
 }
 
-static ig_status read_metaspace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_metaspace(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_METASPACE, .text = IG_STR(IG_MARKER)}, &s, err));
-    return ig_hf_metaspace(v, o, "decoder Metaspace", &s->text, &s->scheme, err);
+    return ig_tj_metaspace(v, o, "decoder Metaspace", &s->text, &s->scheme, err);
 }
 
-static ig_status read_wordpiece(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_wordpiece(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_WORDPIECE, .text = IG_STR("##"), .cleanup = true}, &s, err));
-    IG_TRY(ig_hf_str(o, "decoder WordPiece", "prefix", false, &v->hf->arena, &s->text, err));
-    return ig_hf_bool(o, "decoder WordPiece", "cleanup", &s->cleanup, err);
+    IG_TRY(ig_tj_str(o, "decoder WordPiece", "prefix", false, &v->tj->arena, &s->text, err));
+    return ig_tj_bool(o, "decoder WordPiece", "cleanup", &s->cleanup, err);
 }
 
-static ig_status read_bpe(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_bpe(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_dec_step *s = NULL;
     IG_TRY(add(v, (ig_dec_step){.kind = IG_DEC_SUFFIX, .text = IG_STR("</w>")}, &s, err));
-    return ig_hf_str(o, "decoder BPEDecoder", "suffix", false, &v->hf->arena, &s->text, err);
+    return ig_tj_str(o, "decoder BPEDecoder", "suffix", false, &v->tj->arena, &s->text, err);
 }
 
-ig_status ig_hf_read_dec(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+ig_status ig_tj_read_dec(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    static const ig_hf_component table[] = {{"ByteLevel", read_byte_level},
+    static const ig_tj_component table[] = {{"ByteLevel", read_byte_level},
                                             {"ByteFallback", read_byte_fallback},
                                             {"Fuse", read_fuse},
                                             {"Replace", read_replace},
@@ -87,8 +87,8 @@ ig_status ig_hf_read_dec(ig_vocab *v, const ig_hf_json *o, ig_error *err)
                                             {"WordPiece", read_wordpiece},
                                             {"BPEDecoder", read_bpe},
                                             {NULL, NULL}};
-    v->hf->has_decoder = true;
-    return ig_hf_components(v, o, "decoder", "decoders", table, err);
+    v->tj->has_decoder = true;
+    return ig_tj_components(v, o, "decoder", "decoders", table, err);
 }
 
 /* ------------------------------------------------------------------------------------------------ running */
@@ -127,7 +127,7 @@ static ig_str list_at(const token_list *l, size_t i)
 }
 
 typedef struct decoder {
-    ig_hf_regex_work regex;
+    ig_tj_regex_work regex;
     bool alone; /* one token of a longer text: rules for the first and the last do not hold */
 } decoder;
 
@@ -220,7 +220,7 @@ static ig_status replace(const ig_dec_step *s, ig_str text, ig_str content, deco
                          ig_error *err)
 {
     ig_pattern literal = {.text = text};
-    return ig_hf_replace(text.len ? &literal : &s->pattern, &d->regex, t, content, out, err);
+    return ig_tj_replace(text.len ? &literal : &s->pattern, &d->regex, t, content, out, err);
 }
 
 /* String i of n. */
@@ -239,7 +239,7 @@ static ig_status run_one(const ig_dec_step *s, decoder *d, ig_str t, bool raw, s
         return replace(s, s->text, first && s->scheme != IG_SCHEME_NEVER ? IG_STR("") : IG_STR(" "), d, t, out, err);
     default: ok = ig_buf_add(out, t.ptr, t.len);
     }
-    return ok ? IG_OK : ig_hf_no_memory(err);
+    return ok ? IG_OK : ig_tj_no_memory(err);
 }
 
 static ig_status run_step(const ig_dec_step *s, decoder *d, const token_list *in, token_list *out, ig_error *err)
@@ -249,17 +249,17 @@ static ig_status run_step(const ig_dec_step *s, decoder *d, const token_list *in
     for (size_t i = 0; i < n; i++) {
         bool raw = in->raw.ptr[i] != 0;
         IG_TRY(run_one(s, d, list_at(in, i), raw, i, n, &out->text, err));
-        if (s->kind != IG_DEC_FUSE && !list_close(out, raw)) return ig_hf_no_memory(err);
+        if (s->kind != IG_DEC_FUSE && !list_close(out, raw)) return ig_tj_no_memory(err);
     }
-    if (s->kind == IG_DEC_FUSE && n && !list_close(out, 0)) return ig_hf_no_memory(err);
+    if (s->kind == IG_DEC_FUSE && n && !list_close(out, 0)) return ig_tj_no_memory(err);
     return IG_OK;
 }
 
-static ig_status run(const ig_hf *hf, decoder *d, token_list *a, token_list *b, ig_error *err)
+static ig_status run(const ig_tj *tj, decoder *d, token_list *a, token_list *b, ig_error *err)
 {
     bool fused = false;
-    for (size_t i = 0; i < hf->n_dec; i++) {
-        const ig_dec_step *s = &hf->dec[i];
+    for (size_t i = 0; i < tj->n_dec; i++) {
+        const ig_dec_step *s = &tj->dec[i];
         fused = fused || s->kind == IG_DEC_FUSE;
         if (d->alone && fused) continue; /* behind a fuse the steps mean the whole text */
         IG_TRY(run_step(s, d, a, b, err));
@@ -279,7 +279,7 @@ static bool add_token(const ig_vocab *v, int32_t id, bool special, token_list *l
 {
     ig_str t = v->tokens[id];
     if (v->types[id] == IG_TOKEN_UNUSED || (!special && hidden(v, id))) return true;
-    return ig_buf_add(&l->text, t.ptr, t.len) && list_close(l, v->hf->is_added[id]);
+    return ig_buf_add(&l->text, t.ptr, t.len) && list_close(l, v->tj->is_added[id]);
 }
 
 typedef struct lists {
@@ -296,7 +296,7 @@ static void lists_init(lists *l, bool alone)
 
 static void lists_fini(lists *l)
 {
-    ig_hf_regex_work_fini(&l->d.regex);
+    ig_tj_regex_work_fini(&l->d.regex);
     list_fini(&l->a);
     list_fini(&l->b);
 }
@@ -304,52 +304,52 @@ static void lists_fini(lists *l)
 static ig_status decode(const ig_vocab *v, lists *l, const int32_t *ids, size_t n, bool special, ig_buf *out,
                         ig_error *err)
 {
-    bool ok = true, spaced = !v->hf->has_decoder;
+    bool ok = true, spaced = !v->tj->has_decoder;
     l->a.text.len = l->a.end.len = l->a.raw.len = 0;
     for (size_t i = 0; ok && i < n; i++) ok = add_token(v, ids[i], special, &l->a);
-    if (!ok) return ig_hf_no_memory(err);
-    IG_TRY(run(v->hf, &l->d, &l->a, &l->b, err));
+    if (!ok) return ig_tj_no_memory(err);
+    IG_TRY(run(v->tj, &l->d, &l->a, &l->b, err));
     if (!spaced) ok = ig_buf_add(out, l->a.text.ptr, l->a.text.len);
     for (size_t i = 0; ok && spaced && i < l->a.raw.len; i++) {
         ig_str t = list_at(&l->a, i);
         ok = ((i == 0 && !l->d.alone) || ig_buf_add(out, " ", 1)) && ig_buf_add(out, t.ptr, t.len);
     }
-    return ok ? IG_OK : ig_hf_no_memory(err);
+    return ok ? IG_OK : ig_tj_no_memory(err);
 }
 
-ig_status ig_hf_decode(const ig_vocab *v, const int32_t *ids, size_t n, bool special, ig_buf *out, ig_error *err)
+ig_status ig_tj_decode(const ig_vocab *v, const int32_t *ids, size_t n, bool special, ig_buf *out, ig_error *err)
 {
     size_t start = out->len;
     lists l;
     lists_init(&l, false);
     ig_status st = decode(v, &l, ids, n, special, out, err);
     lists_fini(&l);
-    if (st == IG_OK && v->hf->clean_up && out->len > start) clean_up(out, start, false);
+    if (st == IG_OK && v->tj->clean_up && out->len > start) clean_up(out, start, false);
     return st;
 }
 
-ig_status ig_hf_make_pieces(ig_vocab *v, ig_error *err)
+ig_status ig_tj_make_pieces(ig_vocab *v, ig_error *err)
 {
-    ig_hf *hf = v->hf;
+    ig_tj *tj = v->tj;
     lists l;
     ig_status st = IG_OK;
-    hf->piece_end = ig_calloc(v->n, sizeof *hf->piece_end);
-    if (!hf->piece_end) return ig_hf_no_memory(err);
-    ig_buf_init(&hf->pieces, UINT32_MAX);
+    tj->piece_end = ig_calloc(v->n, sizeof *tj->piece_end);
+    if (!tj->piece_end) return ig_tj_no_memory(err);
+    ig_buf_init(&tj->pieces, UINT32_MAX);
     lists_init(&l, true);
     for (size_t i = 0; st == IG_OK && i < v->n; i++) {
         int32_t id = (int32_t)i;
-        st = decode(v, &l, &id, 1, true, &hf->pieces, err);
-        hf->piece_end[i] = (uint32_t)hf->pieces.len;
+        st = decode(v, &l, &id, 1, true, &tj->pieces, err);
+        tj->piece_end[i] = (uint32_t)tj->pieces.len;
     }
     lists_fini(&l);
     return st;
 }
 
-bool ig_hf_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out)
+bool ig_tj_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out)
 {
-    const ig_hf *hf = v->hf;
+    const ig_tj *tj = v->tj;
     if (!special && hidden(v, id)) return true;
-    size_t at = id ? hf->piece_end[id - 1] : 0;
-    return ig_buf_add(out, hf->pieces.ptr + at, hf->piece_end[id] - at);
+    size_t at = id ? tj->piece_end[id - 1] : 0;
+    return ig_buf_add(out, tj->pieces.ptr + at, tj->piece_end[id] - at);
 }

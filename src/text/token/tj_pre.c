@@ -1,7 +1,7 @@
 /* Pre-tokenizers: they cut a text into pieces that the model sees one by one. Every splitter is the same thing: a
  * finder of matches and what becomes of matches and of the gaps between them. */
 #include "base/utf8.h"
-#include "text/token/hf.h"
+#include "text/token/tj.h"
 
 /* ------------------------------------------------------------------------------------------------ finders */
 
@@ -33,12 +33,12 @@ static size_t match_words(const ig_chars *c, size_t i, size_t end, const void *p
 
 static ig_status add(ig_vocab *v, ig_pre_step step, ig_pre_step **out, ig_error *err)
 {
-    ig_hf *hf = v->hf;
-    if (hf->n_pre == IG_HF_STEPS_MAX)
-        return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are more than %d pre-tokenizers", IG_HF_STEPS_MAX);
-    hf->pre[hf->n_pre] = step;
-    if (out) *out = &hf->pre[hf->n_pre];
-    hf->n_pre++;
+    ig_tj *tj = v->tj;
+    if (tj->n_pre == IG_TJ_STEPS_MAX)
+        return ig_fail(err, IG_TOO_LARGE, 0, "tokenizer.json: there are more than %d pre-tokenizers", IG_TJ_STEPS_MAX);
+    tj->pre[tj->n_pre] = step;
+    if (out) *out = &tj->pre[tj->n_pre];
+    tj->n_pre++;
     return IG_OK;
 }
 
@@ -49,7 +49,7 @@ static ig_status add_scan(ig_vocab *v, ig_match_fn match, const void *params, ig
     return add(v, (ig_pre_step){.kind = IG_PRE_SPLIT, .pattern = p, .behavior = behavior, .invert = invert}, NULL, err);
 }
 
-static ig_status read_behavior(ig_vocab *v, const ig_hf_json *o, const char *where, ig_behavior *out, ig_error *err)
+static ig_status read_behavior(ig_vocab *v, const ig_tj_json *o, const char *where, ig_behavior *out, ig_error *err)
 {
     static const char *const names[] = {
         [IG_SPLIT_ISOLATED] = "Isolated",     [IG_SPLIT_REMOVED] = "Removed",
@@ -57,7 +57,7 @@ static ig_status read_behavior(ig_vocab *v, const ig_hf_json *o, const char *whe
         [IG_SPLIT_NEXT] = "MergedWithNext",
     };
     ig_str name = {NULL, 0};
-    IG_TRY(ig_hf_str(o, where, "behavior", false, &v->hf->arena, &name, err));
+    IG_TRY(ig_tj_str(o, where, "behavior", false, &v->tj->arena, &name, err));
     *out = IG_SPLIT_ISOLATED;
     if (!name.ptr) return IG_OK;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -68,11 +68,11 @@ static ig_status read_behavior(ig_vocab *v, const ig_hf_json *o, const char *whe
                    IG_STR_ARG(name), where);
 }
 
-static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_byte_level(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     bool prefix = true, regex = true;
-    IG_TRY(ig_hf_bool(o, "pre-tokenizer ByteLevel", "add_prefix_space", &prefix, err));
-    IG_TRY(ig_hf_bool(o, "pre-tokenizer ByteLevel", "use_regex", &regex, err));
+    IG_TRY(ig_tj_bool(o, "pre-tokenizer ByteLevel", "add_prefix_space", &prefix, err));
+    IG_TRY(ig_tj_bool(o, "pre-tokenizer ByteLevel", "use_regex", &regex, err));
     if (prefix) IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_PREFIX_SPACE}, NULL, err));
     if (regex) IG_TRY(add_scan(v, ig_match_gpt2, NULL, IG_SPLIT_ISOLATED, false, err));
     return add(v, (ig_pre_step){.kind = IG_PRE_ALPHABET}, NULL, err);
@@ -80,40 +80,40 @@ static ig_status read_byte_level(ig_vocab *v, const ig_hf_json *o, ig_error *err
 
 /* The pieces of a scanner and its gaps are those of its expression, so it serves where both are kept; and, where
  * matches alone are kept, if there are no gaps. For other behaviors the expression itself runs. */
-static ig_status read_split(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_split(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     static const char where[] = "pre-tokenizer Split";
     ig_pre_step *step = NULL;
     IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_SPLIT}, &step, err));
-    IG_TRY(ig_hf_bool(o, where, "invert", &step->invert, err));
+    IG_TRY(ig_tj_bool(o, where, "invert", &step->invert, err));
     IG_TRY(read_behavior(v, o, where, &step->behavior, err));
     bool only_matches = step->behavior == IG_SPLIT_REMOVED && step->invert;
     ig_scanners scanners = step->behavior == IG_SPLIT_ISOLATED ? IG_SCANNERS_ALL
                            : only_matches                      ? IG_SCANNERS_WHOLE
                                                                : IG_SCANNERS_NONE;
-    IG_TRY(ig_hf_pattern(v, o, where, scanners, &step->pattern, err));
+    IG_TRY(ig_tj_pattern(v, o, where, scanners, &step->pattern, err));
     if (only_matches && step->pattern.match) step->behavior = IG_SPLIT_ISOLATED;
     return IG_OK;
 }
 
-static ig_status read_metaspace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_metaspace(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     static const char where[] = "pre-tokenizer Metaspace";
     ig_pre_step *step = NULL;
     IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_METASPACE, .split = true, .text = IG_STR(IG_MARKER)}, &step, err));
-    IG_TRY(ig_hf_metaspace(v, o, where, &step->text, &step->scheme, err));
-    return ig_hf_bool(o, where, "split", &step->split, err);
+    IG_TRY(ig_tj_metaspace(v, o, where, &step->text, &step->scheme, err));
+    return ig_tj_bool(o, where, "split", &step->split, err);
 }
 
-ig_status ig_hf_metaspace(ig_vocab *v, const ig_hf_json *o, const char *where, ig_str *text, ig_scheme *scheme,
+ig_status ig_tj_metaspace(ig_vocab *v, const ig_tj_json *o, const char *where, ig_str *text, ig_scheme *scheme,
                           ig_error *err)
 {
     static const char *const names[] = {"always", "first", "never"};
     bool prefix = true;
     ig_str name = {NULL, 0};
-    IG_TRY(ig_hf_str(o, where, "replacement", false, &v->hf->arena, text, err));
-    IG_TRY(ig_hf_bool(o, where, "add_prefix_space", &prefix, err));
-    IG_TRY(ig_hf_str(o, where, "prepend_scheme", false, &v->hf->arena, &name, err));
+    IG_TRY(ig_tj_str(o, where, "replacement", false, &v->tj->arena, text, err));
+    IG_TRY(ig_tj_bool(o, where, "add_prefix_space", &prefix, err));
+    IG_TRY(ig_tj_str(o, where, "prepend_scheme", false, &v->tj->arena, &name, err));
     uint32_t cp;
     if (text->len == 0 || ig_utf8_decode(text->ptr, text->len, &cp) != text->len)
         return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.json: %s: \"replacement\" is no single character", where);
@@ -127,48 +127,48 @@ ig_status ig_hf_metaspace(ig_vocab *v, const ig_hf_json *o, const char *where, i
                    IG_STR_ARG(name));
 }
 
-static ig_status read_whitespace(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_whitespace(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add_scan(v, match_words, NULL, IG_SPLIT_REMOVED, true, err);
 }
 
-static ig_status read_whitespace_split(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_whitespace_split(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     (void)o;
     return add_scan(v, ig_match_run, &spaces, IG_SPLIT_REMOVED, false, err);
 }
 
-static ig_status read_bert(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_bert(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     IG_TRY(read_whitespace_split(v, o, err));
     return add_scan(v, ig_match_one, &punctuation, IG_SPLIT_ISOLATED, false, err);
 }
 
-static ig_status read_digits(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_digits(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     bool each = false;
-    IG_TRY(ig_hf_bool(o, "pre-tokenizer Digits", "individual_digits", &each, err));
+    IG_TRY(ig_tj_bool(o, "pre-tokenizer Digits", "individual_digits", &each, err));
     return add_scan(v, each ? ig_match_one : ig_match_run, &numbers, IG_SPLIT_ISOLATED, false, err);
 }
 
-static ig_status read_punctuation(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_punctuation(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_behavior behavior;
     IG_TRY(read_behavior(v, o, "pre-tokenizer Punctuation", &behavior, err));
     return add_scan(v, ig_match_one, &punctuation, behavior, false, err);
 }
 
-static ig_status read_delimiter(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+static ig_status read_delimiter(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
     ig_pre_step *step = NULL;
     IG_TRY(add(v, (ig_pre_step){.kind = IG_PRE_SPLIT, .behavior = IG_SPLIT_REMOVED}, &step, err));
-    return ig_hf_str(o, "pre-tokenizer CharDelimiterSplit", "delimiter", true, &v->hf->arena, &step->pattern.text, err);
+    return ig_tj_str(o, "pre-tokenizer CharDelimiterSplit", "delimiter", true, &v->tj->arena, &step->pattern.text, err);
 }
 
-ig_status ig_hf_read_pre(ig_vocab *v, const ig_hf_json *o, ig_error *err)
+ig_status ig_tj_read_pre(ig_vocab *v, const ig_tj_json *o, ig_error *err)
 {
-    static const ig_hf_component table[] = {{"ByteLevel", read_byte_level},
+    static const ig_tj_component table[] = {{"ByteLevel", read_byte_level},
                                             {"Split", read_split},
                                             {"Metaspace", read_metaspace},
                                             {"Whitespace", read_whitespace},
@@ -178,7 +178,7 @@ ig_status ig_hf_read_pre(ig_vocab *v, const ig_hf_json *o, ig_error *err)
                                             {"Punctuation", read_punctuation},
                                             {"CharDelimiterSplit", read_delimiter},
                                             {NULL, NULL}};
-    return ig_hf_components(v, o, "pre-tokenizer", "pretokenizers", table, err);
+    return ig_tj_components(v, o, "pre-tokenizer", "pretokenizers", table, err);
 }
 
 /* ------------------------------------------------------------------------------------------------ running */
@@ -199,7 +199,7 @@ static bool add_piece(ig_pieces *p, size_t at, size_t end)
 
 typedef struct cutter { /* one step over the pieces of a text */
     const ig_pre_step *s;
-    ig_hf_work *w;
+    ig_tj_work *w;
     ig_str text;
     ig_pieces *out;
     size_t base;    /* pieces of the parent before */
@@ -278,22 +278,22 @@ static bool cut_literal(cutter *c, ig_piece p)
 static ig_status cut_regex(cutter *c, ig_piece p, ig_error *err)
 {
     size_t done = 0, from = 0, n = p.end - p.at;
-    const char *clean = ig_hf_regex_text(&c->w->regex, c->text.ptr + p.at, n);
-    if (!clean) return ig_hf_no_memory(err);
+    const char *clean = ig_tj_regex_text(&c->w->regex, c->text.ptr + p.at, n);
+    if (!clean) return ig_tj_no_memory(err);
     while (from <= n) {
-        ig_hf_regex_hit hit;
-        IG_TRY(ig_hf_regex_find(c->s->pattern.regex, &c->w->regex, clean, n, from, &hit, err));
+        ig_tj_regex_hit hit;
+        IG_TRY(ig_tj_regex_find(c->s->pattern.regex, &c->w->regex, clean, n, from, &hit, err));
         if (!hit.found) break;
         if (!segment(c, p.at + done, p.at + hit.at, false) || !segment(c, p.at + hit.at, p.at + hit.end, true))
-            return ig_hf_no_memory(err);
+            return ig_tj_no_memory(err);
         done = from = hit.end;
         if (hit.end == hit.at)
             for (from++; from < n && ((uint8_t)clean[from] & 0xC0) == 0x80;) from++;
     }
-    return segment(c, p.at + done, p.end, false) ? IG_OK : ig_hf_no_memory(err);
+    return segment(c, p.at + done, p.end, false) ? IG_OK : ig_tj_no_memory(err);
 }
 
-static bool read_chars(ig_hf_work *w, ig_str text)
+static bool read_chars(ig_tj_work *w, ig_str text)
 {
     ig_chars *c = &w->chars;
     size_t n = text.len + 1;
@@ -321,8 +321,8 @@ static ig_status split(cutter *c, const ig_pieces *in, ig_error *err)
         if (p->regex)
             IG_TRY(cut_regex(c, in->ptr[i], err));
         else if (!(p->match ? cut_scan(c, in->ptr[i]) : cut_literal(c, in->ptr[i])))
-            return ig_hf_no_memory(err);
-        if (c->held != SIZE_MAX && !add_piece(c->out, c->held, in->ptr[i].end)) return ig_hf_no_memory(err);
+            return ig_tj_no_memory(err);
+        if (c->held != SIZE_MAX && !add_piece(c->out, c->held, in->ptr[i].end)) return ig_tj_no_memory(err);
     }
     return IG_OK;
 }
@@ -378,11 +378,11 @@ static bool rewrite_piece(cutter *c, ig_piece p, bool first, ig_buf *to)
 /* A step that changes the text: the new one lies in w->text[0]. */
 static ig_status rewrite(cutter *c, const ig_pieces *in, bool *first, ig_str *text, ig_error *err)
 {
-    ig_hf_work *w = c->w;
+    ig_tj_work *w = c->w;
     ig_buf *to = &w->text[1];
     to->len = 0;
     for (size_t i = 0; i < in->n; i++)
-        if (!rewrite_piece(c, in->ptr[i], *first && in->ptr[i].at == 0, to)) return ig_hf_no_memory(err);
+        if (!rewrite_piece(c, in->ptr[i], *first && in->ptr[i].at == 0, to)) return ig_tj_no_memory(err);
     if (in->n && in->ptr[0].at != 0) *first = false;
     ig_buf swap = w->text[0];
     w->text[0] = w->text[1];
@@ -393,16 +393,16 @@ static ig_status rewrite(cutter *c, const ig_pieces *in, bool *first, ig_str *te
 
 static bool is_scan(const ig_pre_step *s) { return s->kind == IG_PRE_SPLIT && s->pattern.match; }
 
-ig_status ig_hf_cut(const ig_hf *hf, ig_hf_work *w, ig_str text, bool first, ig_str *out, ig_error *err)
+ig_status ig_tj_cut(const ig_tj *tj, ig_tj_work *w, ig_str text, bool first, ig_str *out, ig_error *err)
 {
     bool have_chars = false;
     ig_run memo = {0, 0};
     w->chars.memo = &memo;
     w->pieces[0].n = 0;
-    if (!add_piece(&w->pieces[0], 0, text.len)) return ig_hf_no_memory(err);
-    for (size_t i = 0; i < hf->n_pre; i++) {
-        cutter c = {.s = &hf->pre[i], .w = w, .text = text, .out = &w->pieces[1]};
-        if (is_scan(c.s) && !have_chars && !(have_chars = read_chars(w, text))) return ig_hf_no_memory(err);
+    if (!add_piece(&w->pieces[0], 0, text.len)) return ig_tj_no_memory(err);
+    for (size_t i = 0; i < tj->n_pre; i++) {
+        cutter c = {.s = &tj->pre[i], .w = w, .text = text, .out = &w->pieces[1]};
+        if (is_scan(c.s) && !have_chars && !(have_chars = read_chars(w, text))) return ig_tj_no_memory(err);
         c.out->n = 0;
         if (c.s->kind == IG_PRE_SPLIT)
             IG_TRY(split(&c, &w->pieces[0], err));

@@ -1,0 +1,97 @@
+/* Products with weight matrices, in pieces of IG_PIECE_ROWS weight rows. */
+#include "model/run.h"
+
+static size_t mat_pieces(const ig_mat *w) { return (w->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS; }
+
+/* Bias, scale and residual of one piece: y [n_cols, rows] with the given stride. */
+static void finish_piece(const ig_job *j, const ig_mat *w, ig_view out, const ig_mul_args *a, size_t first)
+{
+    const ig_kernels *k = j->run->k;
+    for (size_t c = 0; c < a->n_cols; c++) {
+        float *y = a->y + c * a->y_stride;
+        if (w->bias) k->add(y, w->bias + first, a->n_rows);
+        if (j->op->a != 1) k->scale(y, j->op->a, a->n_rows);
+        if (j->op->add) k->add(ig_row_at(j->run, out, c) + first, y, a->n_rows);
+    }
+}
+
+static void linear_piece(void *ctx, size_t piece, unsigned thread)
+{
+    const ig_job *j = ctx;
+    ig_run *run = j->run;
+    const ig_op *op = j->op;
+    uint32_t i = 0;
+    while (piece >= mat_pieces(op->mat[i])) piece -= mat_pieces(op->mat[i++]);
+    const ig_mat *w = op->mat[i];
+    const ig_type_kernels *k = &run->k->type[w->type];
+    size_t first = piece * IG_PIECE_ROWS, left = w->n_out - first;
+    bool f32 = k->pack == IG_PACK_F32;
+    ig_mul_args a = {
+        .w = w->data + first * w->row_bytes,
+        .w_stride = w->row_bytes,
+        .x = f32 ? (const void *)ig_row_at(run, op->in, 0) : run->packed[k->pack],
+        .x_stride = f32 ? run->m->slot_width[op->in.slot] * sizeof(float) : run->k->pack[k->pack].bytes(w->n_in),
+        .y = op->add ? run->scratch[thread].tile : ig_row_at(run, op->mat_out[i], 0) + first,
+        .y_stride = op->add ? IG_PIECE_ROWS : run->m->slot_width[op->mat_out[i].slot],
+        .n = w->n_in,
+        .n_rows = left < IG_PIECE_ROWS ? left : IG_PIECE_ROWS,
+        .n_cols = ig_op_rows(run, op),
+    };
+    k->mul(&a);
+    run->scratch[thread].weight_bytes += a.n_rows * w->row_bytes;
+    finish_piece(j, w, op->mat_out[i], &a, first);
+}
+
+void ig_op_linear(ig_run *run, const ig_op *op)
+{
+    size_t n = 0;
+    uint32_t n_rows = ig_op_rows(run, op);
+    if (n_rows == 0) return;
+    for (uint32_t i = 0; i < op->n_mats; i++) {
+        n += mat_pieces(op->mat[i]);
+        if (run->observe)
+            run->observe(run->observe_ctx, op->mat[i]->name, -1, ig_row_at(run, op->in, 0),
+                         run->m->slot_width[op->in.slot], n_rows, op->n);
+    }
+    ig_run_pieces(run, op, linear_piece, n);
+}
+
+/* One head of up to IG_QUERY_TILE rows: piece = tile * heads + head. */
+static void heads_piece(void *ctx, size_t piece, unsigned thread)
+{
+    const ig_job *j = ctx;
+    ig_run *run = j->run;
+    const ig_op *op = j->op;
+    const ig_mat *w = op->mat[0];
+    const ig_type_kernels *k = &run->k->type[w->type];
+    const ig_pack_kernels *p = &run->k->pack[k->pack];
+    uint32_t h = (uint32_t)(piece % op->heads), first = (uint32_t)(piece / op->heads) * IG_QUERY_TILE;
+    uint32_t n = run->n_rows - first < IG_QUERY_TILE ? run->n_rows - first : IG_QUERY_TILE;
+    ig_view in = {op->in.slot, op->in.at + h * op->in_stride}, out = {op->out.slot, op->out.at + h * op->out_stride};
+    bool f32 = k->pack == IG_PACK_F32;
+    size_t bytes = p->bytes(op->n);
+    for (uint32_t r = 0; r < n && !f32; r++) p->pack(ig_row_at(run, in, first + r), run->scratch[thread].packed + r * bytes, op->n);
+    ig_mul_args a = {
+        .w = ig_mat_at(w, h),
+        .w_stride = w->row_bytes,
+        .x = f32 ? (const void *)ig_row_at(run, in, first) : run->scratch[thread].packed,
+        .x_stride = f32 ? run->m->slot_width[in.slot] * sizeof(float) : bytes,
+        .y = ig_row_at(run, out, first),
+        .y_stride = run->m->slot_width[out.slot],
+        .n = op->n,
+        .n_rows = w->n_out,
+        .n_cols = n,
+    };
+    k->mul(&a);
+    run->scratch[thread].weight_bytes += (size_t)w->n_out * w->row_bytes;
+}
+
+void ig_op_heads(ig_run *run, const ig_op *op)
+{
+    size_t n_tiles = (run->n_rows + IG_QUERY_TILE - 1) / IG_QUERY_TILE;
+    for (uint32_t h = 0; run->observe && h < op->heads; h++)
+        run->observe(run->observe_ctx, op->mat[0]->name, h,
+                     ig_row_at(run, (ig_view){op->in.slot, op->in.at + h * op->in_stride}, 0),
+                     run->m->slot_width[op->in.slot], run->n_rows, op->n);
+    ig_run_pieces(run, op, heads_piece, n_tiles * op->heads);
+}

@@ -1,0 +1,93 @@
+/* Sequences: page tables, windows, recurrent state and going back. */
+#include "base/os.h"
+#include "model/run.h"
+
+ig_status ig_seq_init(const ig_run *run, ig_seq *seq, uint32_t n_ctx, ig_error *err)
+{
+    uint32_t n = n_ctx / IG_PAGE_TOKENS + (n_ctx % IG_PAGE_TOKENS != 0);
+    uint64_t state = ig_model_state_bytes(run->m);
+    bool ok = true;
+    *seq = (ig_seq){.n_pages_max = n};
+    for (int g = 0; g < IG_KV_GROUPS; g++) ok = ok && (seq->pages[g] = ig_calloc(n, sizeof *seq->pages[g])) != NULL;
+    if (ok && state) ok = (seq->state = ig_reserve(state)) != NULL;
+    return ok ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a sequence of %u tokens", n_ctx);
+}
+
+/* First page that a windowed layer may still look at when n tokens are stored. */
+static uint32_t window_start(const ig_run *run, uint32_t n)
+{
+    uint32_t window = run->m->window_most;
+    return n + 1 > window ? (n + 1 - window) / IG_PAGE_TOKENS : 0;
+}
+
+/* Gives pages from..to-1 of a group back. */
+static void release(ig_run *run, ig_seq *seq, int g, uint32_t from, uint32_t to)
+{
+    if (run->page_bytes[g] == 0) return;
+    for (uint32_t p = from; p < to; p++) run->free_pages[g][run->n_free[g]++] = seq->pages[g][p];
+}
+
+void ig_seq_slide(ig_run *run, ig_seq *seq)
+{
+    uint32_t start = window_start(run, seq->n_tokens);
+    start = start > IG_WINDOW_KEEP ? start - IG_WINDOW_KEEP : 0;
+    if (start <= seq->first[1]) return;
+    release(run, seq, 1, seq->first[1], start);
+    seq->first[1] = start;
+}
+
+/* Version of the state to go back to for at most n tokens; *left gets what it has seen. */
+static uint32_t find_snapshot(const ig_seq *seq, uint32_t n, uint32_t *left)
+{
+    uint32_t best = 0;
+    *left = 0;
+    for (uint32_t i = 0; i < IG_SNAPSHOTS; i++)
+        if (seq->snapshot_at[i] <= n && seq->snapshot_at[i] > *left) {
+            *left = seq->snapshot_at[i];
+            best = 1 + i;
+        }
+    return best;
+}
+
+/* Puts the recurrent state where at most n tokens have been seen; returns how many. */
+static uint32_t restore(const ig_run *run, ig_seq *seq, uint32_t n)
+{
+    size_t bytes = run->m->state_floats * sizeof(float);
+    uint32_t left, version = find_snapshot(seq, n, &left);
+    if (version)
+        memcpy(seq->state, seq->state + version * bytes, bytes);
+    else
+        memset(seq->state, 0, bytes);
+    for (uint32_t i = 0; i < IG_SNAPSHOTS; i++)
+        if (seq->snapshot_at[i] > left) seq->snapshot_at[i] = 0;
+    return left;
+}
+
+uint32_t ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens)
+{
+    if (n_tokens >= seq->n_tokens) return seq->n_tokens;
+    uint32_t left = n_tokens;
+    if (!run->m->hp.causal) left = 0; /* what was seen depends on what is dropped */
+    if (seq->state) (void)find_snapshot(seq, left, &left);
+    if (run->page_bytes[1] && window_start(run, left) < seq->first[1]) left = 0;
+    if (seq->state) left = restore(run, seq, left);
+    uint32_t keep = left / IG_PAGE_TOKENS + (left % IG_PAGE_TOKENS != 0);
+    for (int g = 0; g < IG_KV_GROUPS; g++) {
+        uint32_t from = keep > seq->first[g] ? keep : seq->first[g];
+        release(run, seq, g, from, seq->n_pages);
+        if (seq->first[g] > keep) seq->first[g] = keep;
+    }
+    seq->n_pages = keep;
+    seq->n_tokens = left;
+    return left;
+}
+
+void ig_seq_fini(ig_run *run, ig_seq *seq)
+{
+    for (int g = 0; g < IG_KV_GROUPS; g++) {
+        if (seq->pages[g]) release(run, seq, g, seq->first[g], seq->n_pages);
+        ig_free(seq->pages[g]);
+    }
+    ig_unreserve(seq->state, ig_model_state_bytes(run->m));
+    *seq = (ig_seq){0};
+}
