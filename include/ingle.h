@@ -77,7 +77,8 @@ typedef struct ingle_model_options {
 } ingle_model_options;
 
 /* Opens a GGUF file (v2, v3; the first part of a split model opens all parts), or a Hugging Face directory with
- * config.json and safetensors. options may be NULL.
+ * config.json and safetensors, or a directory with a tokenizer.json alone, which tokenizes and does nothing else.
+ * options may be NULL.
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
