@@ -165,9 +165,11 @@ const cli_verb cli_verbs[] = {
     {"tokenize", "MODEL [TEXT]", "turn text into token ids and back",
      "Prints the token ids of TEXT, of --file FILE or of standard input on one line. The bytes are taken as they are. "
      "Works "
-     "for files that hold a vocabulary and no weights.",
+     "for files that hold a vocabulary and no weights, and for directories that hold a tokenizer.json. There, special "
+     "tokens in the text are always read as such.",
      "ingle tokenize model.gguf \"Hello world\"\n"
      "ingle tokenize model.gguf --file page.txt --special\n"
+     "ingle tokenize folder-with-tokenizer-json \"Hello world\"\n"
      "ingle tokenize model.gguf --decode \"403 407 261\"",
      tokenize_flags, LEN(tokenize_flags), 1, 2, "@file", cli_tokenize},
     {"eval", "MODEL", "compute logits or perplexity",

@@ -77,7 +77,8 @@ typedef struct ingle_model_options {
 } ingle_model_options;
 
 /* Opens a GGUF file (v2, v3; the first part of a split model opens all parts), or a Hugging Face directory with
- * config.json and safetensors. options may be NULL.
+ * config.json and safetensors, or a directory with a tokenizer.json alone, which tokenizes and does nothing else.
+ * options may be NULL.
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
@@ -159,7 +160,9 @@ enum {
     INGLE_ADD_SPECIAL = 1,   /* add BOS, EOS, CLS, SEP where the vocabulary says so */
     INGLE_PARSE_SPECIAL = 2, /* text such as <s> becomes the control token; without it user text never does */
     INGLE_WRITE_SPECIAL = 4, /* detokenize: write control tokens out; without it they are left out */
-    INGLE_STRIP_SPECIAL = 8  /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
+    INGLE_STRIP_SPECIAL = 8, /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
+    INGLE_PARSE_ADDED = 16   /* tokenize: as PARSE_SPECIAL where the vocabulary is a tokenizer.json, whose own library
+                              * always finds special tokens in a text; else nothing */
 };
 /* Text to token ids. text is any bytes, n_text bytes long. Writes at most capacity ids and always sets *n_out to the
  * full number, so a call with capacity 0 measures; INGLE_TOO_LARGE when out was too small and capacity was not 0.

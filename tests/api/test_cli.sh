@@ -168,6 +168,19 @@ try 0 "$ingle" tokenize "$model" 'Once upon a time' --special; ok 'tokenize --sp
 try 0 "$ingle" tokenize "$model" --decode '1,403 407 261 378'; ok 'decode' prints ' Once upon a time'
 try 0 "$ingle" tokenize "$model" --file "$INGLE_DATA/tales.txt"; ok 'ids on one line' [ "$(wc -l <out)" -eq 1 ]
 try 0 "$ingle" tokenize "$model" --decode --file out; ok 'there and back' true
+mkdir -p tok && cat >tok/tokenizer.json <<'END'
+{"added_tokens": [{"id": 3, "content": "<s>", "special": true}], "pre_tokenizer": {"type": "Whitespace"},
+ "post_processor": {"type": "BertProcessing", "cls": ["<s>", 3], "sep": ["?", 0]},
+ "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "Hello": 1, "world": 2}}}
+END
+try 0 "$ingle" tokenize tok 'Hello, world<s>';     ok 'a folder with a tokenizer.json' prints '1 0 2 3'
+try 0 "$ingle" tokenize tok --special 'Hello';     ok 'and its special tokens' prints '3 1 0'
+try 0 "$ingle" tokenize tok --decode '3 1 2';      ok 'and back' prints 'Hello world'
+echo '{"clean_up_tokenization_spaces": 7}' >tok/tokenizer_config.json
+try 1 "$ingle" tokenize tok 'Hello';               ok 'a wrong configuration is named' tells 'clean_up_tokenization_spaces'
+rm tok/tokenizer_config.json
+sed -i 's/WordLevel/WordMagic/' tok/tokenizer.json
+try 1 "$ingle" tokenize tok 'Hello';               ok 'an unknown model is named' tells 'WordMagic'
 try 0 "$ingle" show "$model";                      ok 'show' has 'llama'
 try 0 "$ingle" show "$model" --json --tensors;     ok 'show --json' python3 -c \
     'import json; j = json.load(open("out")); assert j["architecture"] == "llama" and j["memory"]["fits"] and j["tensors"]'
