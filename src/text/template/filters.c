@@ -634,9 +634,9 @@ static FILTER(x_attr)
 {
     FILTER_UNUSED;
     if (a[0].kind != TV_STR) return TR_WRONG(r, "attr needs a name");
-    if (v.kind == TV_DICT && !ig_method_find(v, tv_str(a[0])))
-        return ig_tr_get_attr(r, v, a[0]);
-    return ig_tr_get_attr(r, v, a[0]);
+    if (v.kind == TV_UNDEF) return ig_tr_undef_error(r, v);
+    ig_tval found = ig_tr_real_attr(r, v, a[0]);
+    return found.kind || r->status != IG_OK ? found : ig_tr_undef(r, UNDEF_ATTR, tv_str(a[0]), v);
 }
 
 static FILTER(x_unsupported)

@@ -127,6 +127,7 @@ static FILTER(x_map)
     const ig_tval *items;
     size_t n;
     ig_tvec out = {0};
+    if (!ig_tr_truth(v)) return generator(r, &out); /* none too */
     if (!ig_tr_items(r, v, &items, &n)) return (ig_tval){0};
     if (!args->n && named(args, "attribute")) return map_attribute(r, items, n, args);
     if (!args->n || args->pos[0].kind != TV_STR) return TR_WRONG(r, "map needs the name of a filter or an attribute");
@@ -147,6 +148,7 @@ static FILTER(x_select)
     const ig_tval *items;
     size_t n, used = f->flag & 2 ? 1 : 0;
     ig_tvec out = {0};
+    if (!ig_tr_truth(v)) return generator(r, &out); /* none too */
     if (args->n < used) return TR_WRONG(r, "%s needs the name of an attribute", f->name);
     if (!ig_tr_items(r, v, &items, &n)) return (ig_tval){0};
     const struct ig_test *t = NULL;

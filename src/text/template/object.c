@@ -298,7 +298,7 @@ static ig_tval special_attr(ig_tr *r, ig_tval of, ig_str name)
 }
 
 /* A real attribute: a method or a special one. TV_FAIL without an error where there is none. */
-static ig_tval real_attr(ig_tr *r, ig_tval of, ig_tval name)
+ig_tval ig_tr_real_attr(ig_tr *r, ig_tval of, ig_tval name)
 {
     ig_str s = tv_str(name);
     if (s.len > 4 && !memcmp(s.ptr, "__", 2) && !memcmp(s.ptr + s.len - 2, "__", 2) && of.kind != TV_NS)
@@ -316,7 +316,7 @@ static ig_tval real_attr(ig_tr *r, ig_tval of, ig_tval name)
 ig_tval ig_tr_get_attr(ig_tr *r, ig_tval of, ig_tval name)
 {
     if (of.kind == TV_UNDEF) return ig_tr_undef_error(r, of);
-    ig_tval v = real_attr(r, of, name);
+    ig_tval v = ig_tr_real_attr(r, of, name);
     if (v.kind || r->status != IG_OK) return v;
     const ig_tval *item = of.kind == TV_DICT ? ig_td_get(tv_d(of), name) : NULL;
     return item ? *item : ig_tr_undef(r, UNDEF_ATTR, tv_str(name), of);
@@ -355,7 +355,7 @@ ig_tval ig_tr_get_item(ig_tr *r, ig_tval of, ig_tval index)
     if (whole && (tv_is_seq(of) || of.kind == TV_STR || of.kind == TV_RANGE))
         return element(r, of, index.kind == TV_BOOL ? index.u.b : index.u.i, index);
     if (index.kind == TV_STR) {
-        ig_tval v = real_attr(r, of, index);
+        ig_tval v = ig_tr_real_attr(r, of, index);
         if (v.kind || r->status != IG_OK) return v;
     }
     return no_item(r, of, index);

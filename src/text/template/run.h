@@ -113,6 +113,8 @@ bool ig_tr_items(ig_tr *r, ig_tval v, const ig_tval **items, size_t *n);
 /* len(v); false records the error. */
 bool ig_tr_length(ig_tr *r, ig_tval v, size_t *n);
 ig_tval ig_tr_get_attr(ig_tr *r, ig_tval object, ig_tval name);  /* object.name; name a string */
+/* A method or special attribute, no key; TV_FAIL without an error where there is none. */
+ig_tval ig_tr_real_attr(ig_tr *r, ig_tval object, ig_tval name);
 ig_tval ig_tr_get_item(ig_tr *r, ig_tval object, ig_tval index); /* object[index] */
 ig_tval ig_tr_get_slice(ig_tr *r, ig_tval object, ig_tval start, ig_tval stop, ig_tval step);
 ig_tval ig_tr_arith(ig_tr *r, unsigned op, ig_tval a, ig_tval b);
