@@ -7,6 +7,7 @@
 int cli_run(const cli_call *call);
 int cli_show(const cli_call *call);
 int cli_tokenize(const cli_call *call);
+int cli_template(const cli_call *call);
 int cli_eval(const cli_call *call);
 int cli_bench(const cli_call *call);
 int cli_completion(const cli_call *call);
