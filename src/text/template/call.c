@@ -201,7 +201,8 @@ static ig_tval f_raise(ig_tr *r, const ig_targs *args)
 {
     ig_tval message;
     if (!ig_tr_bind(r, "function", IG_STR("raise_exception"), "message", args, &message)) return message;
-    ig_tval text = ig_tr_to_text(r, message.kind ? message : ig_tv_none());
+    if (!message.kind) return TR_WRONG(r, "raise_exception() needs a message");
+    ig_tval text = ig_tr_to_text(r, message);
     if (!text.kind) return text;
     r->raised = true;
     r->raise_text = tv_str(text);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/sort.h"
 #include "text/template/filter_table.h"
 
 bool ig_filter_int(ig_tr *r, ig_tval a, int64_t standard, int64_t *out)
@@ -94,21 +95,23 @@ static FILTER(x_indent)
 {
     FILTER_UNUSED;
     int64_t width = 4;
-    ig_tval s = ig_tr_to_text(r, v);
     bool text = a[0].kind == TV_STR, first = ig_filter_flag(a[1], false), blank = ig_filter_flag(a[2], false);
-    if (!s.kind || (!text && !ig_filter_int(r, a[0], 4, &width))) return (ig_tval){0};
+    if (v.kind == TV_UNDEF) return ig_tr_undef_error(r, v);
+    if (v.kind != TV_STR) return TR_WRONG(r, "indent needs a string, not %s", ig_tv_type(v));
+    if (!text && !ig_filter_int(r, a[0], 4, &width)) return (ig_tval){0};
     if (width < 0) width = 0;
     if (width > (int64_t)r->scratch.max_bytes) return ig_tr_no_memory(r);
-    ig_str all = tv_str(s);
+    ig_str all = tv_str(v);
     size_t mark = ig_tr_mark(r), i = 0;
-    for (bool ok = true, start = true; ok; start = false) {
-        const char *end = i < all.len ? memchr(all.ptr + i, '\n', all.len - i) : NULL;
-        size_t len = end ? (size_t)(end - all.ptr) - i : all.len - i;
-        bool shift = start ? first : blank || len;
-        if (shift) ok = text ? ig_tr_add_str(r, tv_str(a[0])) : ig_tr_repeat(r, ' ', (size_t)width);
-        ok = ok && ig_tr_add(r, all.ptr + i, len + (end != NULL));
-        i += len + 1;
-        if (!end) break;
+    for (bool start = true;; start = false) {
+        size_t end = i, len = 0; /* every kind of line break becomes a newline */
+        while (end < all.len && !(len = ig_tt_line_break(all, end))) end += ig_tt_next(all.ptr + end, all.len - end, NULL);
+        bool ok = true;
+        if (start ? first : blank || end > i)
+            ok = text ? ig_tr_add_str(r, tv_str(a[0])) : ig_tr_repeat(r, ' ', (size_t)width);
+        ok = ok && ig_tr_add(r, all.ptr + i, end - i) && (!len || ig_tr_add(r, "\n", 1));
+        i = end + len;
+        if (!ok || !len) break;
     }
     return ig_tr_take(r, mark, markup_of(v));
 }
@@ -173,7 +176,7 @@ static FILTER(x_wordcount)
 typedef struct wrap {
     ig_tr *r;
     int64_t width, used;
-    bool break_long;
+    bool break_long, on_hyphens;
     ig_str between;
 } wrap;
 
@@ -209,6 +212,18 @@ static bool wrap_word(wrap *w, ig_str gap, ig_str word)
     return ok && ig_tr_add_str(w->r, word);
 }
 
+static bool letter(char c) { return (c | 32) >= 'a' ? (c | 32) <= 'z' || c < 0 : c == '_' || c < 0; }
+
+/* End of the part of a word that begins at `from`: behind a hyphen with two letters on both sides, else `to`. */
+static size_t hyphen_break(ig_str line, size_t from, size_t to)
+{
+    for (size_t i = from + 2; i + 2 < to; i++)
+        if (line.ptr[i] == '-' && letter(line.ptr[i - 1]) && letter(line.ptr[i - 2]) && letter(line.ptr[i + 1]) &&
+            letter(line.ptr[i + 2]))
+            return i + 1;
+    return to;
+}
+
 static bool wrap_line(wrap *w, ig_str line)
 {
     w->used = 0;
@@ -218,7 +233,10 @@ static bool wrap_line(wrap *w, ig_str line)
         ig_str gap = {line.ptr + start, i - start};
         start = i;
         while (i < line.len && line.ptr[i] != ' ' && line.ptr[i] != '\t') i++;
-        if (i > start && !wrap_word(w, gap, (ig_str){line.ptr + start, i - start})) return false;
+        for (size_t end; start < i; start = end, gap.len = 0) {
+            end = w->on_hyphens ? hyphen_break(line, start, i) : i;
+            if (!wrap_word(w, gap, (ig_str){line.ptr + start, end - start})) return false;
+        }
     }
     return true;
 }
@@ -228,6 +246,7 @@ static FILTER(x_wordwrap)
     FILTER_UNUSED;
     ig_tval s = ig_tr_to_text(r, v);
     wrap w = {.r = r, .between = IG_STR("\n"), .break_long = ig_filter_flag(a[1], true)};
+    w.on_hyphens = ig_filter_flag(a[3], true);
     if (!s.kind || !ig_filter_int(r, a[0], 79, &w.width)) return (ig_tval){0};
     if (w.width < 1) return TR_WRONG(r, "wordwrap needs a width of at least 1");
     if (a[2].kind == TV_STR) w.between = tv_str(a[2]);
@@ -617,12 +636,45 @@ static FILTER(x_tojson)
     return ig_tr_take(r, mark, false);
 }
 
+/* A copy in which the keys of all dicts are in order; keys that cannot be compared keep theirs. */
+static bool key_before(const void *a, const void *b, const void *ctx)
+{
+    const ig_tentry *x = a, *y = b;
+    ig_str s = tv_str(x->key), t = tv_str(y->key);
+    int c = memcmp(s.ptr, t.ptr, s.len < t.len ? s.len : t.len);
+    return (void)ctx, c ? c < 0 : s.len < t.len;
+}
+
+static ig_tval in_order(ig_tr *r, ig_tval v, unsigned depth)
+{
+    size_t n = tv_is_seq(v) ? tv_l(v)->n : v.kind == TV_DICT ? tv_d(v)->n : 0;
+    if (!n) return v;
+    if (depth > PRINT_DEPTH_MAX) return ig_tr_no_memory(r);
+    ig_tval *items = ig_tr_alloc(r, n, sizeof *items);
+    for (size_t i = 0; items && i < n; i++) {
+        items[i] = in_order(r, v.kind == TV_DICT ? tv_d(v)->e[i].value : tv_l(v)->items[i], depth + 1);
+        if (!items[i].kind) return items[i];
+    }
+    if (!items || v.kind != TV_DICT) return items ? ig_tr_list(r, v.kind, items, n) : (ig_tval){0};
+    ig_tdict *d = ig_td_new(&r->arena, n);
+    bool texts = true;
+    for (size_t i = 0; d && i < n; i++) {
+        if (!ig_td_set(&r->arena, d, tv_d(v)->e[i].key, items[i])) d = NULL;
+        texts = texts && tv_d(v)->e[i].key.kind == TV_STR;
+    }
+    if (!d) return ig_tr_no_memory(r);
+    if (texts) ig_sort(d->e, d->n, sizeof *d->e, key_before, NULL);
+    d->index = NULL; /* only to be printed */
+    return tv_ptr(TV_DICT, d);
+}
+
 /* A printed value that fits a line; longer ones would need Python's layout. */
 static FILTER(x_pprint)
 {
     FILTER_UNUSED;
     size_t mark = ig_tr_mark(r);
-    (void)ig_tr_add_repr(r, v, 0);
+    v = in_order(r, v, 0);
+    (void)(v.kind && ig_tr_add_repr(r, v, 0));
     if (r->status == IG_OK && r->scratch.len - mark > 80 && !tv_is_number(v)) {
         ig_tr_drop(r, mark);
         return ig_tr_fail(r, IG_UNSUPPORTED, "pprint of a value of more than one line is not supported");

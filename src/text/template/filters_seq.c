@@ -83,7 +83,7 @@ static FILTER(x_first)
     FILTER_UNUSED;
     const ig_tval *items;
     size_t n;
-    if (f->flag && (v.kind == TV_UNDEF || v.kind == TV_GEN))
+    if (f->flag && v.kind == TV_GEN)
         return TR_WRONG(r, "last needs a list, not %s", ig_tv_type(v));
     if (!ig_tr_items(r, v, &items, &n)) return (ig_tval){0};
     if (n == 0) return ig_tr_undef(r, UNDEF_TEXT, IG_STR("an empty list has no first or last item"), (ig_tval){0});
@@ -352,7 +352,9 @@ static FILTER(x_batch)
     ig_tvec out = {0};
     if (!ig_filter_int(r, a[0], 0, &size) || !ig_tr_items(r, v, &items, &n)) return (ig_tval){0};
     bool fill = a[1].kind && a[1].kind != TV_NONE;
-    size_t step = size < 1 ? 1 : (size_t)size;
+    if (size == 0 && n && !push_piece(r, &out, NULL, 0, 0, a[1])) return (ig_tval){0}; /* a quirk of the reference */
+    size_t step = size < 1 ? n : (size_t)size;
+    if (size < 1) fill = false;
     for (size_t i = 0; i < n; i += step) {
         size_t take = n - i < step ? n - i : step;
         if (!push_piece(r, &out, items + i, take, fill ? step - take : 0, a[1])) return (ig_tval){0};

@@ -326,8 +326,8 @@ static bool add_with_spec(ig_tr *r, ig_tval v, ig_str f)
 
 typedef struct fields {
     const ig_targs *args;
-    size_t next;      /* of "{}" */
-    bool markup;
+    size_t next; /* of "{}" */
+    bool markup, automatic, numbered;
 } fields;
 
 /* The value of "name.attr[key]" at f[*i], up to '!', ':' or '}'. */
@@ -344,6 +344,9 @@ static ig_tval field_value(ig_tr *r, fields *fs, ig_str f, size_t *i)
         if (number) index = index * 10 + (size_t)(name.ptr[k] - '0');
     }
     if (!name.len) index = fs->next++;
+    fs->automatic |= !name.len;
+    fs->numbered |= name.len && number;
+    if (fs->automatic && fs->numbered) return TR_WRONG(r, "the format mixes numbered fields with fields without numbers");
     if (number && index < fs->args->n) v = fs->args->pos[index];
     for (size_t k = 0; !number && k < fs->args->n_kw; k++)
         if (ig_str_eq(fs->args->kw[k].name, name)) v = fs->args->kw[k].value;

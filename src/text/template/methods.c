@@ -120,15 +120,6 @@ METHOD(m_split)
     return split_at(r, of, tv_str(a[0]), max < 0 ? -1 : max, m->flag);
 }
 
-static size_t line_break(ig_str s, size_t i)
-{
-    uint32_t cp;
-    size_t len = ig_tt_next(s.ptr + i, s.len - i, &cp);
-    if (cp == '\r' && i + 1 < s.len && s.ptr[i + 1] == '\n') return 2;
-    bool yes = (cp >= 10 && cp <= 13) || (cp >= 28 && cp <= 30) || cp == 0x85 || cp == 0x2028 || cp == 0x2029;
-    return yes ? len : 0;
-}
-
 METHOD(m_splitlines)
 {
     UNUSED;
@@ -138,7 +129,7 @@ METHOD(m_splitlines)
     if (!ig_tr_step(r, s.len / 32)) return (ig_tval){0};
     size_t start = 0;
     for (size_t i = 0; i < s.len;) {
-        size_t len = line_break(s, i);
+        size_t len = ig_tt_line_break(s, i);
         if (!len) {
             i += ig_tt_next(s.ptr + i, s.len - i, NULL);
             continue;

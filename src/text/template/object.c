@@ -288,6 +288,8 @@ static ig_tval special_attr(ig_tr *r, ig_tval of, ig_str name)
         for (uint32_t i = 0; i < r->t->n_blocks; i++)
             if (ig_str_eq(r->t->blocks[i]->name, name)) return tv_ptr(TV_BLOCKS, r->t->blocks[i]);
         return (ig_tval){0};
+    case TV_FLOAT:
+        return ig_str_is(name, "real") ? of : ig_str_is(name, "imag") ? ig_tv_float(0) : (ig_tval){0};
     case TV_BOOL:
     case TV_INT:
     case TV_BIG:

@@ -210,6 +210,8 @@ static ig_tnode *parse_for(ig_tparser *p, uint32_t line)
     ig_tnode *n = ig_tp_node(p, S_FOR, line, 5);
     if (!n || !(n->k[0] = ig_tp_target(p, "in", false))) return NULL;
     if (!ig_tp_skip_name(p, "in")) return ig_tp_unexpected(p, "\"in\"");
+    if (n->k[0]->type == N_NAME && n->k[0]->sym == p->t->sym_loop)
+        return ig_tp_fail(p, IG_BAD_INPUT, line, "the variable of a loop cannot be called \"loop\"");
     if (!(n->k[1] = ig_tp_tuple(p, false, "recursive", false))) return NULL;
     if (ig_tp_skip_name(p, "if") && !(n->k[2] = ig_tp_expression(p, true))) return NULL;
     n->flag = ig_tp_skip_name(p, "recursive");
@@ -466,5 +468,8 @@ ig_status ig_tparse(ig_template *t, const ig_ttoken *tokens, ig_error *err)
     static const char *const names[] = {"loop", "caller", "varargs", "kwargs", "self"};
     for (size_t i = 0; i < 5; i++) *syms[i] = ig_tp_symbol(&p, ig_str_from(names[i]));
     t->body = body(&p, none, "", 1);
+    if (p.unknown)
+        ig_tp_fail(&p, IG_UNSUPPORTED, p.unknown->line, "there is no %s \"%.*s\"", p.unknown_what,
+                   IG_STR_ARG(p.unknown->name));
     return p.status;
 }

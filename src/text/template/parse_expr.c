@@ -368,11 +368,11 @@ static bool dotted(ig_tparser *p, ig_str *out)
     return true;
 }
 
-static bool unknown(ig_tparser *p, const ig_tnode *n, const char *what)
+static void unknown(ig_tparser *p, const ig_tnode *n, const char *what)
 {
-    if (p->soft) return true; /* an error when it is reached, as in Jinja */
-    ig_tp_fail(p, IG_UNSUPPORTED, n->line, "there is no %s \"%.*s\"", what, IG_STR_ARG(n->name));
-    return false;
+    if (p->soft || p->unknown) return; /* under a condition: an error when it is reached, as in Jinja */
+    p->unknown = n;
+    p->unknown_what = what;
 }
 
 static ig_tnode *test(ig_tparser *p, ig_tnode *of)
@@ -396,7 +396,8 @@ static ig_tnode *test(ig_tparser *p, ig_tnode *of)
         n->n_args = 1;
     }
     n->def = ig_test_find(n->name);
-    return n->def || unknown(p, n, "test") ? n : NULL;
+    if (!n->def) unknown(p, n, "test");
+    return n;
 }
 
 static ig_tnode *filter(ig_tparser *p, ig_tnode *of)
@@ -407,7 +408,8 @@ static ig_tnode *filter(ig_tparser *p, ig_tnode *of)
     if (!dotted(p, &n->name)) return NULL;
     if (ig_tp_is(p->at, '(') && !call_args(p, n)) return NULL;
     n->def = ig_filter_find(n->name);
-    return n->def || unknown(p, n, "filter") ? n : NULL;
+    if (!n->def) unknown(p, n, "filter");
+    return n;
 }
 
 /* Filters and tests behind a node; start_inline: the first filter has no "|" (block filters). */
@@ -533,11 +535,13 @@ static ig_tnode *binary(ig_tparser *p, int least)
 
 static ig_tnode *conditional(ig_tparser *p)
 {
+    const ig_tnode *before = p->unknown;
     ig_tnode *value = binary(p, LEVEL_OR), *top = value, **hole = NULL;
     while (value && ig_tp_is_name(p->at, "if")) { /* a if b else c if d: the else part holds the next one */
         ig_tnode *n = ig_tp_node(p, N_COND, p->at->line, 3);
         p->at++;
         p->soft++;
+        p->unknown = before; /* the value stands under the condition */
         if (!n || !(n->k[1] = binary(p, LEVEL_OR))) return NULL;
         n->k[0] = value;
         if (hole)

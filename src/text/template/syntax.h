@@ -137,6 +137,8 @@ typedef struct ig_tparser {
     bool escape;                 /* inside {% autoescape true %} */
     unsigned closures;           /* macros, calls and blocks seen so far */
     ig_tmacro_def *macro;        /* the innermost */
+    const ig_tnode *unknown;     /* first filter or test that does not exist and is not under a condition */
+    const char *unknown_what;
 } ig_tparser;
 
 /* Records the first error; gives NULL. */

@@ -141,6 +141,15 @@ size_t ig_tt_rfind(ig_str s, ig_str needle)
     return SIZE_MAX;
 }
 
+size_t ig_tt_line_break(ig_str s, size_t i)
+{
+    uint32_t cp;
+    size_t len = ig_tt_next(s.ptr + i, s.len - i, &cp);
+    if (cp == '\r' && i + 1 < s.len && s.ptr[i + 1] == '\n') return 2;
+    bool yes = (cp >= 10 && cp <= 13) || (cp >= 28 && cp <= 30) || cp == 0x85 || cp == 0x2028 || cp == 0x2029;
+    return yes ? len : 0;
+}
+
 typedef struct special {
     uint32_t cp;
     const char *upper, *title;
