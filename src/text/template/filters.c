@@ -141,12 +141,14 @@ static FILTER(x_truncate)
 {
     FILTER_UNUSED;
     int64_t length, leeway;
-    ig_tval s = ig_tr_to_text(r, v), end = a[2].kind == TV_STR ? a[2] : ig_tr_slice(r, "...", 3, false);
-    if (!s.kind || !end.kind || !ig_filter_int(r, a[0], 255, &length)) return (ig_tval){0};
+    ig_tval s = v, end = a[2].kind == TV_STR ? a[2] : ig_tr_slice(r, "...", 3, false);
+    size_t n;
+    if (!ig_tr_length(r, s, &n) || !end.kind || !ig_filter_int(r, a[0], 255, &length)) return (ig_tval){0};
     if (!ig_filter_int(r, a[3].kind == TV_NONE ? (ig_tval){0} : a[3], 5, &leeway)) return (ig_tval){0};
     if (length < (int64_t)tv_s(end)->chars) return TR_WRONG(r, "truncate needs a length of at least %zu", tv_s(end)->chars);
     if (leeway < 0) return TR_WRONG(r, "truncate needs a leeway of at least 0");
-    if ((int64_t)tv_s(s)->chars <= length + leeway) return s;
+    if ((int64_t)n <= length + leeway) return s;
+    if (s.kind != TV_STR) return TR_WRONG(r, "truncate needs a string, not %s", ig_tv_type(s));
     ig_str cut = head(s, length - (int64_t)tv_s(end)->chars);
     size_t space = ig_filter_flag(a[1], false) ? SIZE_MAX : ig_tt_rfind(cut, IG_STR(" "));
     if (space != SIZE_MAX) cut.len = space;
@@ -244,10 +246,12 @@ static bool wrap_line(wrap *w, ig_str line)
 static FILTER(x_wordwrap)
 {
     FILTER_UNUSED;
-    ig_tval s = ig_tr_to_text(r, v);
+    ig_tval s = v;
     wrap w = {.r = r, .between = IG_STR("\n"), .break_long = ig_filter_flag(a[1], true)};
     w.on_hyphens = ig_filter_flag(a[3], true);
-    if (!s.kind || !ig_filter_int(r, a[0], 79, &w.width)) return (ig_tval){0};
+    if (v.kind == TV_UNDEF) return ig_tr_undef_error(r, v);
+    if (v.kind != TV_STR) return TR_WRONG(r, "wordwrap needs a string, not %s", ig_tv_type(v));
+    if (!ig_filter_int(r, a[0], 79, &w.width)) return (ig_tval){0};
     if (w.width < 1) return TR_WRONG(r, "wordwrap needs a width of at least 1");
     if (a[2].kind == TV_STR) w.between = tv_str(a[2]);
     ig_str all = tv_str(s);

@@ -264,7 +264,8 @@ ig_tval ig_tr_percent(ig_tr *r, ig_tval format, ig_tval args)
         p.i += n + (at != NULL);
         if (ok && at) ok = add_percent_item(r, &p, tv_s(format)->markup);
     }
-    size_t n = args.kind == TV_TUPLE ? tv_l(args)->n : args.kind == TV_DICT ? 0 : 1;
+    bool any = args.kind == TV_DICT || args.kind == TV_LIST || args.kind == TV_RANGE || args.kind == TV_UNDEF;
+    size_t n = args.kind == TV_TUPLE ? tv_l(args)->n : any ? 0 : 1;
     if (ok && p.used < n) ok = TR_WRONG(r, "not all values were used by the format").kind;
     return ig_tr_take(r, mark, tv_s(format)->markup);
 }

@@ -436,7 +436,8 @@ ig_tval ig_tr_get_slice(ig_tr *r, ig_tval of, ig_tval start, ig_tval stop, ig_tv
     if (of.kind == TV_UNDEF) return ig_tr_undef_error(r, of);
     int64_t first, by;
     size_t count, n;
-    if (!tv_is_seq(of) && of.kind != TV_STR && of.kind != TV_RANGE) return no_item(r, of, ig_tv_none());
+    if (!tv_is_seq(of) && of.kind != TV_STR && of.kind != TV_RANGE)
+        return TR_WRONG(r, "%s cannot be sliced", ig_tv_type(of));
     if (!ig_tr_length(r, of, &n) || !bounds(r, start, stop, step, (int64_t)n, &first, &by, &count)) return (ig_tval){0};
     if (of.kind == TV_STR) return slice_text(r, tv_s(of), first, by, count);
     if (of.kind == TV_RANGE) {
