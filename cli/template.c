@@ -22,15 +22,16 @@ static ingle_status compile_file(const char *path, ingle_template **out, ingle_e
     ig_error e;
     ig_buf_init(&source, SOURCE_BYTES_MAX);
     ig_status st = ig_file_read(path, &source, &e);
-    ingle_status status = st == IG_OK ? ingle_template_compile(source.ptr ? source.ptr : "", source.len, out, err)
-                                      : input_error(&e, err);
+    ingle_status status =
+        st == IG_OK ? ingle_template_compile(source.ptr ? source.ptr : "", source.len, out, err) : input_error(&e, err);
     ig_buf_fini(&source);
     return status;
 }
 
 static ingle_status load(const char *path, ingle_template **out, ingle_error *err)
 {
-    if (ends_in(path, ".jinja") || ends_in(path, ".jinja2") || ends_in(path, ".j2")) return compile_file(path, out, err);
+    if (ends_in(path, ".jinja") || ends_in(path, ".jinja2") || ends_in(path, ".j2"))
+        return compile_file(path, out, err);
     ingle_model *model = NULL;
     bool standard;
     ingle_status st = input_model(path, true, &model, err);
@@ -55,8 +56,8 @@ static bool is_time(const char *text)
     char t;
     int end = 0;
     bool form = sscanf(text, "%4u-%2u-%2u%c%2u:%2u:%2u%n", &year, &month, &day, &t, &hour, &minute, &second, &end) == 7;
-    return form && end == 19 && text[19] == 0 && (t == 'T' || t == ' ') && !strpbrk(text, "+") && year > 0 && month >= 1 &&
-           month <= 12 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second < 61;
+    return form && end == 19 && text[19] == 0 && (t == 'T' || t == ' ') && !strpbrk(text, "+") && year > 0 &&
+           month >= 1 && month <= 12 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second < 61;
 }
 
 /* The template's own message goes out whole; on a terminal without control characters. */

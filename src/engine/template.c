@@ -1,6 +1,6 @@
 /* The public face of chat templates: JSON in, text out. */
-#include "engine/api.h"
 #include "text/template/template.h"
+#include "engine/api.h"
 
 struct ingle_template {
     ig_template *t;
@@ -76,9 +76,8 @@ static ig_status render(const ingle_template *t, ig_arena *arena, ig_str json, c
                         ig_template_result *result, ig_error *err)
 {
     ig_tval file, vars;
-    ig_template_options options = {.steps_max = o->steps_max,
-                                   .memory_max = (size_t)o->memory_max,
-                                   .output_max = (size_t)o->output_max};
+    ig_template_options options = {
+        .steps_max = o->steps_max, .memory_max = (size_t)o->memory_max, .output_max = (size_t)o->output_max};
     arena->max_bytes = (size_t)1 << 30;
     IG_TRY(ig_tv_from_json(arena, json.ptr, json.len, &file, err));
     IG_TRY(ig_template_variables(arena, file, &vars, &options.now, err));

@@ -107,7 +107,8 @@ static ig_tval arith_float(ig_tr *r, unsigned op, ig_tval a, ig_tval b)
 /* Steps for limbs times limbs. */
 static bool charge(ig_tr *r, ig_tval a, ig_tval b, uint64_t factor)
 {
-    uint64_t n = a.kind == TV_BIG ? ((const ig_tbig *)a.u.p)->n : 3, m = b.kind == TV_BIG ? ((const ig_tbig *)b.u.p)->n : 3;
+    uint64_t n = a.kind == TV_BIG ? ((const ig_tbig *)a.u.p)->n : 3,
+             m = b.kind == TV_BIG ? ((const ig_tbig *)b.u.p)->n : 3;
     return ig_tr_step(r, n * m * factor / 8);
 }
 

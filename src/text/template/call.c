@@ -91,7 +91,8 @@ static bool bind_special(ig_tr *r, const ig_tmacro_def *d, const ig_targs *args,
     ig_tval rest = rest_of_kwargs(r, d, args);
     if (!rest.kind) return false;
     if (args->n > d->n_params && !d->takes_varargs) {
-        TR_WRONG(r, "macro '%.*s' takes not more than %u arguments, got %zu", IG_STR_ARG(d->name), d->n_params, args->n);
+        TR_WRONG(r, "macro '%.*s' takes not more than %u arguments, got %zu", IG_STR_ARG(d->name), d->n_params,
+                 args->n);
         return false;
     }
     if ((caller || kw) && !d->takes_caller) {
@@ -107,8 +108,8 @@ static bool bind_special(ig_tr *r, const ig_tmacro_def *d, const ig_targs *args,
         if (!ig_tr_set(r, r->scope, r->t->sym_caller, v)) return false;
     }
     size_t extra = args->n > d->n_params ? args->n - d->n_params : 0;
-    if (d->takes_varargs &&
-        !ig_tr_set(r, r->scope, r->t->sym_varargs, ig_tr_list(r, TV_TUPLE, extra ? args->pos + d->n_params : NULL, extra)))
+    if (d->takes_varargs && !ig_tr_set(r, r->scope, r->t->sym_varargs,
+                                       ig_tr_list(r, TV_TUPLE, extra ? args->pos + d->n_params : NULL, extra)))
         return false;
     return !d->takes_kwargs || ig_tr_set(r, r->scope, r->t->sym_kwargs, rest);
 }
@@ -228,7 +229,7 @@ static ig_tval f_lipsum(ig_tr *r, const ig_targs *args)
 static const struct {
     const char *name;
     ig_tval (*call)(ig_tr *, const ig_targs *);
-} globals[] = {{"range", f_range},   {"dict", f_dict},     {"namespace", f_namespace},     {"cycler", f_cycler},
+} globals[] = {{"range", f_range},   {"dict", f_dict},     {"namespace", f_namespace},   {"cycler", f_cycler},
                {"joiner", f_joiner}, {"lipsum", f_lipsum}, {"raise_exception", f_raise}, {"strftime_now", f_strftime}};
 
 int ig_tr_global(ig_str name)

@@ -2,8 +2,9 @@
 #include "text/template/value.h"
 
 /* Entries of a file that say something about it and are no variables. */
-static const char *const reserved[] = {"id",     "kind",         "feature",    "template", "source",       "tier",        "now", "note",
-                                       "expect", "expect_error", "error_kind", "must",     "allow_output", "max_seconds", "max_mib"};
+static const char *const reserved[] = {"id",         "kind", "feature",      "template",    "source",
+                                       "tier",       "now",  "note",         "expect",      "expect_error",
+                                       "error_kind", "must", "allow_output", "max_seconds", "max_mib"};
 
 static bool is_reserved(ig_str key)
 {

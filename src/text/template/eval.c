@@ -255,11 +255,11 @@ static ig_tval eval_test(ig_tr *r, const ig_tnode *n)
 }
 
 static ig_tval (*const evals[N_TYPES])(ig_tr *, const ig_tnode *) = {
-    [N_CONST] = eval_const,   [N_NAME] = eval_name,   [N_LIST] = eval_list,       [N_TUPLE] = eval_list,
-    [N_DICT] = eval_dict,     [N_ARITH] = eval_arith, [N_CONCAT] = eval_concat,   [N_COMPARE] = eval_compare,
-    [N_AND] = eval_logic,     [N_OR] = eval_logic,    [N_NOT] = eval_not,         [N_NEG] = eval_sign,
-    [N_POS] = eval_sign,      [N_COND] = eval_cond,   [N_ATTR] = eval_attr,       [N_ITEM] = eval_item,
-    [N_SLICE] = eval_slice,   [N_CALL] = eval_call,   [N_FILTER] = eval_filter,   [N_TEST] = eval_test,
+    [N_CONST] = eval_const, [N_NAME] = eval_name,   [N_LIST] = eval_list,     [N_TUPLE] = eval_list,
+    [N_DICT] = eval_dict,   [N_ARITH] = eval_arith, [N_CONCAT] = eval_concat, [N_COMPARE] = eval_compare,
+    [N_AND] = eval_logic,   [N_OR] = eval_logic,    [N_NOT] = eval_not,       [N_NEG] = eval_sign,
+    [N_POS] = eval_sign,    [N_COND] = eval_cond,   [N_ATTR] = eval_attr,     [N_ITEM] = eval_item,
+    [N_SLICE] = eval_slice, [N_CALL] = eval_call,   [N_FILTER] = eval_filter, [N_TEST] = eval_test,
 };
 
 ig_tval ig_tr_eval(ig_tr *r, const ig_tnode *n)

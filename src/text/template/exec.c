@@ -317,10 +317,10 @@ static ig_tflow exec_refuse(ig_tr *r, const ig_tnode *n)
 }
 
 static ig_tflow (*const execs[N_TYPES])(ig_tr *, const ig_tnode *) = {
-    [S_DATA] = exec_data,     [S_PRINT] = exec_print,         [S_BODY] = exec_body,     [S_IF] = exec_if,
-    [S_FOR] = exec_for,       [S_SET] = exec_set,             [S_SET_BLOCK] = exec_set_block, [S_MACRO] = exec_macro,
-    [S_CALL] = exec_call,     [S_FILTER] = exec_filter,       [S_WITH] = exec_with,     [S_SCOPE] = exec_scope,
-    [S_BLOCK] = exec_block,   [S_BREAK] = exec_break,         [S_CONTINUE] = exec_continue, [S_REFUSE] = exec_refuse,
+    [S_DATA] = exec_data,   [S_PRINT] = exec_print,   [S_BODY] = exec_body,           [S_IF] = exec_if,
+    [S_FOR] = exec_for,     [S_SET] = exec_set,       [S_SET_BLOCK] = exec_set_block, [S_MACRO] = exec_macro,
+    [S_CALL] = exec_call,   [S_FILTER] = exec_filter, [S_WITH] = exec_with,           [S_SCOPE] = exec_scope,
+    [S_BLOCK] = exec_block, [S_BREAK] = exec_break,   [S_CONTINUE] = exec_continue,   [S_REFUSE] = exec_refuse,
 };
 
 ig_tflow ig_tr_exec(ig_tr *r, const ig_tnode *n)

@@ -13,8 +13,7 @@ typedef struct ig_filter {
     int flag; /* tells filters that share a function apart */
     ig_tval (*call)(ig_tr *r, const struct ig_filter *f, ig_tval v, const ig_tval *a, const ig_targs *args);
 } ig_filter;
-#define FILTER(name)                                                                                                   \
-    ig_tval name(ig_tr *r, const ig_filter *f, ig_tval v, const ig_tval *a, const ig_targs *args)
+#define FILTER(name)  ig_tval name(ig_tr *r, const ig_filter *f, ig_tval v, const ig_tval *a, const ig_targs *args)
 #define FILTER_UNUSED (void)r, (void)f, (void)v, (void)a, (void)args
 
 extern const ig_filter ig_filters_seq[];

@@ -105,7 +105,8 @@ static FILTER(x_indent)
     size_t mark = ig_tr_mark(r), i = 0;
     for (bool start = true;; start = false) {
         size_t end = i, len = 0; /* every kind of line break becomes a newline */
-        while (end < all.len && !(len = ig_tt_line_break(all, end))) end += ig_tt_next(all.ptr + end, all.len - end, NULL);
+        while (end < all.len && !(len = ig_tt_line_break(all, end)))
+            end += ig_tt_next(all.ptr + end, all.len - end, NULL);
         bool ok = true;
         if (start ? first : blank || end > i)
             ok = text ? ig_tr_add_str(r, tv_str(a[0])) : ig_tr_repeat(r, ' ', (size_t)width);
@@ -145,7 +146,8 @@ static FILTER(x_truncate)
     size_t n;
     if (!ig_tr_length(r, s, &n) || !end.kind || !ig_filter_int(r, a[0], 255, &length)) return (ig_tval){0};
     if (!ig_filter_int(r, a[3].kind == TV_NONE ? (ig_tval){0} : a[3], 5, &leeway)) return (ig_tval){0};
-    if (length < (int64_t)tv_s(end)->chars) return TR_WRONG(r, "truncate needs a length of at least %zu", tv_s(end)->chars);
+    if (length < (int64_t)tv_s(end)->chars)
+        return TR_WRONG(r, "truncate needs a length of at least %zu", tv_s(end)->chars);
     if (leeway < 0) return TR_WRONG(r, "truncate needs a leeway of at least 0");
     if ((int64_t)n <= length + leeway) return s;
     if (s.kind != TV_STR) return TR_WRONG(r, "truncate needs a string, not %s", ig_tv_type(s));
@@ -374,7 +376,9 @@ static bool add_quoted(ig_tr *r, ig_tval v, bool query)
         bool plain = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || (c && strchr("_.-~", c)) ||
                      (c == '/' && !query);
         char text[4];
-        int n = plain ? snprintf(text, 4, "%c", c) : query && c == ' ' ? snprintf(text, 4, "+") : snprintf(text, 4, "%%%02X", c);
+        int n = plain               ? snprintf(text, 4, "%c", c)
+                : query && c == ' ' ? snprintf(text, 4, "+")
+                                    : snprintf(text, 4, "%%%02X", c);
         if (!ig_tr_add(r, text, (size_t)n)) return false;
     }
     return true;
@@ -444,7 +448,9 @@ static ig_tval read_int(ig_tr *r, ig_str s, unsigned base)
     for (; i < s.len; i++) {
         char c = s.ptr[i];
         if (c == '_' && n && i + 1 < s.len && s.ptr[i + 1] != '_') continue;
-        unsigned d = c >= '0' && c <= '9' ? (unsigned)(c - '0') : (c | 32) >= 'a' && (c | 32) <= 'z' ? (unsigned)((c | 32) - 'a' + 10) : 99;
+        unsigned d = c >= '0' && c <= '9'                 ? (unsigned)(c - '0')
+                     : (c | 32) >= 'a' && (c | 32) <= 'z' ? (unsigned)((c | 32) - 'a' + 10)
+                                                          : 99;
         if (d >= base || n >= sizeof digits) return (ig_tval){0};
         digits[n++] = c;
     }
@@ -467,9 +473,10 @@ static bool read_float(ig_str s, double *out)
     ig_str word = {s.ptr, s.len};
     bool sign = word.len && (word.ptr[0] == '-' || word.ptr[0] == '+');
     if (sign) word.ptr++, word.len--;
-    double special = ig_str_is(word, "inf") || ig_str_is(word, "infinity") || ig_str_is(word, "Infinity") ? (double)INFINITY
-                     : ig_str_is(word, "nan") || ig_str_is(word, "NaN")                                   ? (double)NAN
-                                                                                                          : 0;
+    double special = ig_str_is(word, "inf") || ig_str_is(word, "infinity") || ig_str_is(word, "Infinity")
+                         ? (double)INFINITY
+                     : ig_str_is(word, "nan") || ig_str_is(word, "NaN") ? (double)NAN
+                                                                        : 0;
     if (special != 0) return *out = s.ptr[0] == '-' ? -special : special, true;
     if (!digits || i < s.len || n == 0) return false;
     /* one sign, one point, one exponent */

@@ -83,8 +83,7 @@ static FILTER(x_first)
     FILTER_UNUSED;
     const ig_tval *items;
     size_t n;
-    if (f->flag && v.kind == TV_GEN)
-        return TR_WRONG(r, "last needs a list, not %s", ig_tv_type(v));
+    if (f->flag && v.kind == TV_GEN) return TR_WRONG(r, "last needs a list, not %s", ig_tv_type(v));
     if (!ig_tr_items(r, v, &items, &n)) return (ig_tval){0};
     if (n == 0) return ig_tr_undef(r, UNDEF_TEXT, IG_STR("an empty list has no first or last item"), (ig_tval){0});
     return items[f->flag ? n - 1 : 0];
@@ -136,7 +135,8 @@ static FILTER(x_map)
     ig_targs rest = {.pos = args->pos + 1, .n = args->n - 1, .kw = args->kw, .n_kw = args->n_kw};
     if (!ig_tr_enter(r)) return (ig_tval){0}; /* map('map', ...) nests */
     bool ok = true;
-    for (size_t i = 0; ok && i < n; i++) ok = ig_tr_step(r, 1) && ig_tr_push(r, &out, ig_tr_filter(r, g, items[i], &rest));
+    for (size_t i = 0; ok && i < n; i++)
+        ok = ig_tr_step(r, 1) && ig_tr_push(r, &out, ig_tr_filter(r, g, items[i], &rest));
     r->depth--;
     return ok ? generator(r, &out) : (ig_tval){0};
 }
@@ -308,7 +308,8 @@ static FILTER(x_min)
     const ig_tval *items;
     size_t n, best = 0;
     if (!ig_tr_items(r, v, &items, &n)) return (ig_tval){0};
-    if (n == 0) return ig_tr_undef(r, UNDEF_TEXT, IG_STR("an empty list has no smallest or largest item"), (ig_tval){0});
+    if (n == 0)
+        return ig_tr_undef(r, UNDEF_TEXT, IG_STR("an empty list has no smallest or largest item"), (ig_tval){0});
     keyed *k = with_keys(r, items, n, a[1], !ig_filter_flag(a[0], false));
     for (size_t i = 1; k && i < n; i++) {
         int less = f->flag ? ig_tr_less(r, k[best].key, k[i].key) : ig_tr_less(r, k[i].key, k[best].key);

@@ -11,9 +11,9 @@ typedef struct spec {
     char align; /* < > ^ =, 0: the type's own */
     char sign;  /* - + space */
     bool alternate, zero;
-    char group; /* , or _ */
+    char group;               /* , or _ */
     int64_t width, precision; /* -1: not given */
-    char type;  /* 0: none */
+    char type;                /* 0: none */
 } spec;
 
 enum { WIDTH_MAX = 1 << 20, PRECISION_MAX = 1000 };
@@ -347,7 +347,8 @@ static ig_tval field_value(ig_tr *r, fields *fs, ig_str f, size_t *i)
     if (!name.len) index = fs->next++;
     fs->automatic |= !name.len;
     fs->numbered |= name.len && number;
-    if (fs->automatic && fs->numbered) return TR_WRONG(r, "the format mixes numbered fields with fields without numbers");
+    if (fs->automatic && fs->numbered)
+        return TR_WRONG(r, "the format mixes numbered fields with fields without numbers");
     if (number && index < fs->args->n) v = fs->args->pos[index];
     for (size_t k = 0; !number && k < fs->args->n_kw; k++)
         if (ig_str_eq(fs->args->kw[k].name, name)) v = fs->args->kw[k].value;
@@ -437,7 +438,8 @@ static int days_before(int year, int month)
 static bool parse_date(const char *now, date *d)
 {
     *d = (date){0};
-    if (sscanf(now, "%4d-%2d-%2d%*1[T ]%2d:%2d:%2d", &d->year, &d->month, &d->day, &d->hour, &d->minute, &d->second) < 3)
+    if (sscanf(now, "%4d-%2d-%2d%*1[T ]%2d:%2d:%2d", &d->year, &d->month, &d->day, &d->hour, &d->minute, &d->second) <
+        3)
         return false;
     if (d->month < 1 || d->month > 12 || d->day < 1 || d->day > 31 || d->year < 1 || d->hour < 0 || d->hour > 23 ||
         d->minute < 0 || d->minute > 59 || d->second < 0 || d->second > 60)
@@ -475,16 +477,26 @@ static bool number_of(char c, const date *d, int *value, int *width, char *pad)
     const struct {
         char c, pad;
         int value, width;
-    } table[] = {{'Y', '0', d->year, 4},        {'m', '0', d->month, 2},
-                 {'d', '0', d->day, 2},         {'e', ' ', d->day, 2},
-                 {'H', '0', d->hour, 2},        {'I', '0', hour12, 2},
-                 {'k', ' ', d->hour, 2},        {'l', ' ', hour12, 2},
-                 {'M', '0', d->minute, 2},      {'S', '0', d->second, 2},
-                 {'f', '0', 0, 6},              {'y', '0', d->year % 100, 2},
-                 {'C', '0', d->year / 100, 2},  {'j', '0', d->day_of_year, 3},
-                 {'w', '0', d->weekday, 1},     {'u', '0', d->weekday ? d->weekday : 7, 1},
-                 {'V', '0', week, 2},           {'G', '0', year, 4},
-                 {'g', '0', year % 100, 2},     {'U', '0', (d->day_of_year + 6 - d->weekday) / 7, 2},
+    } table[] = {{'Y', '0', d->year, 4},
+                 {'m', '0', d->month, 2},
+                 {'d', '0', d->day, 2},
+                 {'e', ' ', d->day, 2},
+                 {'H', '0', d->hour, 2},
+                 {'I', '0', hour12, 2},
+                 {'k', ' ', d->hour, 2},
+                 {'l', ' ', hour12, 2},
+                 {'M', '0', d->minute, 2},
+                 {'S', '0', d->second, 2},
+                 {'f', '0', 0, 6},
+                 {'y', '0', d->year % 100, 2},
+                 {'C', '0', d->year / 100, 2},
+                 {'j', '0', d->day_of_year, 3},
+                 {'w', '0', d->weekday, 1},
+                 {'u', '0', d->weekday ? d->weekday : 7, 1},
+                 {'V', '0', week, 2},
+                 {'G', '0', year, 4},
+                 {'g', '0', year % 100, 2},
+                 {'U', '0', (d->day_of_year + 6 - d->weekday) / 7, 2},
                  {'W', '0', (d->day_of_year + 6 - (d->weekday + 6) % 7) / 7, 2}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].c == c) {
@@ -504,8 +516,14 @@ static bool add_directive(ig_tr *r, char c, char flag, const date *d)
     static const struct {
         char c;
         const char *as;
-    } compound[] = {{'D', "%m/%d/%y"}, {'F', "%Y-%m-%d"}, {'T', "%H:%M:%S"},          {'R', "%H:%M"},
-                    {'x', "%m/%d/%y"}, {'X', "%H:%M:%S"}, {'c', "%a %b %e %H:%M:%S %Y"}, {'r', "%I:%M:%S %p"}};
+    } compound[] = {{'D', "%m/%d/%y"},
+                    {'F', "%Y-%m-%d"},
+                    {'T', "%H:%M:%S"},
+                    {'R', "%H:%M"},
+                    {'x', "%m/%d/%y"},
+                    {'X', "%H:%M:%S"},
+                    {'c', "%a %b %e %H:%M:%S %Y"},
+                    {'r', "%I:%M:%S %p"}};
     for (size_t i = 0; i < sizeof compound / sizeof *compound; i++)
         for (const char *p = compound[i].c == c ? compound[i].as : ""; *p; p++) {
             bool directive = *p == '%';

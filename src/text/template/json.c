@@ -136,9 +136,12 @@ static ig_status word(reader *j, ig_tval *out)
     const struct {
         const char *word;
         ig_tval value;
-    } words[] = {{"true", ig_tv_bool(true)},        {"false", ig_tv_bool(false)},
-                 {"null", ig_tv_none()},            {"NaN", ig_tv_float((double)NAN)},
-                 {"Infinity", ig_tv_float((double)INFINITY)}, {"-Infinity", ig_tv_float(-(double)INFINITY)}};
+    } words[] = {{"true", ig_tv_bool(true)},
+                 {"false", ig_tv_bool(false)},
+                 {"null", ig_tv_none()},
+                 {"NaN", ig_tv_float((double)NAN)},
+                 {"Infinity", ig_tv_float((double)INFINITY)},
+                 {"-Infinity", ig_tv_float(-(double)INFINITY)}};
     ig_str rest = {j->p + j->at, j->n - j->at};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (ig_str_starts(rest, ig_str_from(words[i].word))) {

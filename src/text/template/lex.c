@@ -35,8 +35,7 @@ static ig_status emit(lexer *l, ig_ttype type, unsigned op, const char *p, size_
         l->tokens = t;
         l->cap = cap;
     }
-    l->tokens[l->n_tokens++] =
-        (ig_ttoken){.type = (uint8_t)type, .op = (uint16_t)op, .line = l->line, .text = {p, n}};
+    l->tokens[l->n_tokens++] = (ig_ttoken){.type = (uint8_t)type, .op = (uint16_t)op, .line = l->line, .text = {p, n}};
     return IG_OK;
 }
 
@@ -88,10 +87,7 @@ static ig_str cut(const lexer *l, ig_str text, char sign, bool lstrip)
     return text;
 }
 
-static ig_status emit_text(lexer *l, ig_str text)
-{
-    return text.len ? emit(l, TK_DATA, 0, text.ptr, text.len) : IG_OK;
-}
+static ig_status emit_text(lexer *l, ig_str text) { return text.len ? emit(l, TK_DATA, 0, text.ptr, text.len) : IG_OK; }
 
 /* "{%" sign " raw " end at `at`: the length, or 0; the sign. */
 static size_t raw_tag(const lexer *l, size_t at, const char *word, char *sign)

@@ -15,7 +15,8 @@ typedef struct ig_method {
     int flag; /* tells functions that serve several methods apart */
     ig_tval (*call)(ig_tr *r, const struct ig_method *m, ig_tval of, const ig_tval *a, const ig_targs *args);
 } ig_method;
-#define METHOD(name) static ig_tval name(ig_tr *r, const ig_method *m, ig_tval of, const ig_tval *a, const ig_targs *args)
+#define METHOD(name)                                                                                                   \
+    static ig_tval name(ig_tr *r, const ig_method *m, ig_tval of, const ig_tval *a, const ig_targs *args)
 #define UNUSED (void)r, (void)m, (void)of, (void)a, (void)args
 
 static bool need_text(ig_tr *r, const ig_method *m, ig_tval v)
@@ -564,8 +565,8 @@ static const ig_method methods[] = {
 const ig_method *ig_method_find(ig_tval object, ig_str name)
 {
     static const unsigned kinds[TV_KINDS] = {
-        [TV_STR] = ON_STR, [TV_DICT] = ON_DICT, [TV_LIST] = ON_LIST | ON_SEQ, [TV_TUPLE] = ON_SEQ,
-        [TV_INT] = ON_INT, [TV_BIG] = ON_INT,   [TV_BOOL] = ON_INT,           [TV_FLOAT] = ON_FLOAT,
+        [TV_STR] = ON_STR,   [TV_DICT] = ON_DICT,     [TV_LIST] = ON_LIST | ON_SEQ, [TV_TUPLE] = ON_SEQ,
+        [TV_INT] = ON_INT,   [TV_BIG] = ON_INT,       [TV_BOOL] = ON_INT,           [TV_FLOAT] = ON_FLOAT,
         [TV_LOOP] = ON_LOOP, [TV_CYCLER] = ON_CYCLER,
     };
     unsigned on = kinds[object.kind];

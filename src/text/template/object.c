@@ -112,7 +112,8 @@ int ig_tr_less(ig_tr *r, ig_tval a, ig_tval b)
 
 static int range_contains(const ig_trange *g, ig_tval item)
 {
-    if (item.kind == TV_FLOAT && item.u.f == floor(item.u.f) && fabs(item.u.f) < 1e15) item = ig_tv_int((int64_t)item.u.f);
+    if (item.kind == TV_FLOAT && item.u.f == floor(item.u.f) && fabs(item.u.f) < 1e15)
+        item = ig_tv_int((int64_t)item.u.f);
     if (item.kind == TV_BOOL) item = ig_tv_int(item.u.b);
     if (item.kind != TV_INT || g->n == 0) return 0;
     int64_t last = g->start + (int64_t)(g->n - 1) * g->step;
@@ -239,17 +240,19 @@ static ig_tval loop_attr(ig_tr *r, const ig_tloop *l, ig_str name)
     const struct {
         const char *name;
         ig_tval value;
-    } table[] = {{"index", ig_tv_int(at + 1)},     {"index0", ig_tv_int(at)},
-                 {"revindex", ig_tv_int(n - at)},  {"revindex0", ig_tv_int(n - at - 1)},
-                 {"first", ig_tv_bool(at == 0)},   {"last", ig_tv_bool(at + 1 == n)},
-                 {"length", ig_tv_int(n)},         {"depth", ig_tv_int(l->depth0 + 1)},
+    } table[] = {{"index", ig_tv_int(at + 1)},    {"index0", ig_tv_int(at)},
+                 {"revindex", ig_tv_int(n - at)}, {"revindex0", ig_tv_int(n - at - 1)},
+                 {"first", ig_tv_bool(at == 0)},  {"last", ig_tv_bool(at + 1 == n)},
+                 {"length", ig_tv_int(n)},        {"depth", ig_tv_int(l->depth0 + 1)},
                  {"depth0", ig_tv_int(l->depth0)}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (ig_str_is(name, table[i].name)) return table[i].value;
     if (ig_str_is(name, "previtem"))
-        return at > 0 ? l->items[at - 1] : ig_tr_undef(r, UNDEF_TEXT, IG_STR("there is no previous item"), (ig_tval){0});
+        return at > 0 ? l->items[at - 1]
+                      : ig_tr_undef(r, UNDEF_TEXT, IG_STR("there is no previous item"), (ig_tval){0});
     if (ig_str_is(name, "nextitem"))
-        return at + 1 < n ? l->items[at + 1] : ig_tr_undef(r, UNDEF_TEXT, IG_STR("there is no next item"), (ig_tval){0});
+        return at + 1 < n ? l->items[at + 1]
+                          : ig_tr_undef(r, UNDEF_TEXT, IG_STR("there is no next item"), (ig_tval){0});
     return (ig_tval){0};
 }
 
@@ -288,8 +291,7 @@ static ig_tval special_attr(ig_tr *r, ig_tval of, ig_str name)
         for (uint32_t i = 0; i < r->t->n_blocks; i++)
             if (ig_str_eq(r->t->blocks[i]->name, name)) return tv_ptr(TV_BLOCKS, r->t->blocks[i]);
         return (ig_tval){0};
-    case TV_FLOAT:
-        return ig_str_is(name, "real") ? of : ig_str_is(name, "imag") ? ig_tv_float(0) : (ig_tval){0};
+    case TV_FLOAT: return ig_str_is(name, "real") ? of : ig_str_is(name, "imag") ? ig_tv_float(0) : (ig_tval){0};
     case TV_BOOL:
     case TV_INT:
     case TV_BIG:
@@ -340,7 +342,8 @@ static ig_tval element(ig_tr *r, ig_tval of, int64_t i, ig_tval index)
     (void)ig_tr_length(r, of, &n);
     if (i < 0) i += (int64_t)n;
     if (i < 0 || i >= (int64_t)n) return no_item(r, of, index);
-    if (of.kind == TV_RANGE) return ig_tv_int(((const ig_trange *)of.u.p)->start + i * ((const ig_trange *)of.u.p)->step);
+    if (of.kind == TV_RANGE)
+        return ig_tv_int(((const ig_trange *)of.u.p)->start + i * ((const ig_trange *)of.u.p)->step);
     if (of.kind != TV_STR) return tv_l(of)->items[i];
     const ig_tstr *s = tv_s(of);
     size_t at = ig_tt_offset(tv_str(of), s->chars, (size_t)i);

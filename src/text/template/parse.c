@@ -21,9 +21,9 @@ void *ig_tp_fail(ig_tparser *p, ig_status status, uint32_t line, const char *for
 
 static const char *token_name(const ig_ttoken *t, char room[80])
 {
-    static const char *const names[] = {[TK_EOF] = "the end of the template", [TK_DATA] = "text",
-                                        [TK_PRINT] = "{{",                    [TK_PRINT_END] = "the end of the tag",
-                                        [TK_BLOCK] = "{%",                    [TK_BLOCK_END] = "the end of the tag"};
+    static const char *const names[] = {
+        [TK_EOF] = "the end of the template",  [TK_DATA] = "text", [TK_PRINT] = "{{",
+        [TK_PRINT_END] = "the end of the tag", [TK_BLOCK] = "{%",  [TK_BLOCK_END] = "the end of the tag"};
     if (t->type < TK_NAME) return names[t->type];
     (void)snprintf(room, 80, "\"%.*s\"", t->text.len < 60 ? (int)t->text.len : 60, t->text.ptr);
     return room;
@@ -441,12 +441,23 @@ static ig_tnode *parse_refused(ig_tparser *p, uint32_t line)
 static const struct {
     const char *word;
     ig_tnode *(*parse)(ig_tparser *p, uint32_t line);
-} tags[] = {{"if", parse_if},           {"for", parse_for},         {"set", parse_set},
-            {"macro", parse_macro},     {"call", parse_call},       {"filter", parse_filter},
-            {"with", parse_with},       {"block", parse_block},     {"generation", parse_generation},
-            {"break", parse_break},     {"continue", parse_continue}, {"print", parse_print},
-            {"autoescape", parse_autoescape}, {"include", parse_refused}, {"import", parse_refused},
-            {"from", parse_refused},    {"extends", parse_refused}};
+} tags[] = {{"if", parse_if},
+            {"for", parse_for},
+            {"set", parse_set},
+            {"macro", parse_macro},
+            {"call", parse_call},
+            {"filter", parse_filter},
+            {"with", parse_with},
+            {"block", parse_block},
+            {"generation", parse_generation},
+            {"break", parse_break},
+            {"continue", parse_continue},
+            {"print", parse_print},
+            {"autoescape", parse_autoescape},
+            {"include", parse_refused},
+            {"import", parse_refused},
+            {"from", parse_refused},
+            {"extends", parse_refused}};
 
 static ig_tnode *statement(ig_tparser *p)
 {

@@ -459,11 +459,20 @@ static unsigned operator_at(const ig_ttoken *t, int *level, unsigned *tokens)
     static const struct {
         int level;
         unsigned op;
-    } table[] = {{LEVEL_COMPARE, OP2('=', '=')}, {LEVEL_COMPARE, OP2('!', '=')}, {LEVEL_COMPARE, '<'},
-                 {LEVEL_COMPARE, OP2('<', '=')}, {LEVEL_COMPARE, '>'},           {LEVEL_COMPARE, OP2('>', '=')},
-                 {LEVEL_ADD, '+'},               {LEVEL_ADD, '-'},               {LEVEL_CONCAT, '~'},
-                 {LEVEL_MUL, '*'},               {LEVEL_MUL, '/'},               {LEVEL_MUL, OP2('/', '/')},
-                 {LEVEL_MUL, '%'},               {LEVEL_POW, OP2('*', '*')}};
+    } table[] = {{LEVEL_COMPARE, OP2('=', '=')},
+                 {LEVEL_COMPARE, OP2('!', '=')},
+                 {LEVEL_COMPARE, '<'},
+                 {LEVEL_COMPARE, OP2('<', '=')},
+                 {LEVEL_COMPARE, '>'},
+                 {LEVEL_COMPARE, OP2('>', '=')},
+                 {LEVEL_ADD, '+'},
+                 {LEVEL_ADD, '-'},
+                 {LEVEL_CONCAT, '~'},
+                 {LEVEL_MUL, '*'},
+                 {LEVEL_MUL, '/'},
+                 {LEVEL_MUL, OP2('/', '/')},
+                 {LEVEL_MUL, '%'},
+                 {LEVEL_POW, OP2('*', '*')}};
     static const struct {
         int level;
         unsigned op;
@@ -498,9 +507,9 @@ static ig_tnode *negation(ig_tparser *p)
 /* first op b op c of one level becomes one node with all operands. */
 static ig_tnode *operation(ig_tparser *p, ig_tnode *first, int level)
 {
-    static const ig_ntype types[] = {[LEVEL_OR] = N_OR,     [LEVEL_AND] = N_AND,       [LEVEL_COMPARE] = N_COMPARE,
-                                     [LEVEL_ADD] = N_ARITH, [LEVEL_CONCAT] = N_CONCAT, [LEVEL_MUL] = N_ARITH,
-                                     [LEVEL_POW] = N_ARITH};
+    static const ig_ntype types[] = {
+        [LEVEL_OR] = N_OR,         [LEVEL_AND] = N_AND,   [LEVEL_COMPARE] = N_COMPARE, [LEVEL_ADD] = N_ARITH,
+        [LEVEL_CONCAT] = N_CONCAT, [LEVEL_MUL] = N_ARITH, [LEVEL_POW] = N_ARITH};
     ig_tkids kids = {0};
     uint32_t line = p->at->line, n_ops = 0, cap = 0;
     uint16_t *ops = NULL;

@@ -76,7 +76,9 @@ static bool add_view(ig_tr *r, ig_tval v, unsigned depth)
     const ig_tval *items;
     size_t n;
     return ig_tr_items(r, v, &items, &n) &&
-           add_z(r, what == 'k' ? "dict_keys([" : what == 'v' ? "dict_values([" : "dict_items([") &&
+           add_z(r, what == 'k'   ? "dict_keys(["
+                    : what == 'v' ? "dict_values(["
+                                  : "dict_items([") &&
            add_items(r, items, n, depth) && add_z(r, "])");
 }
 

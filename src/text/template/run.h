@@ -74,13 +74,13 @@ ig_tval ig_tr_fail(ig_tr *r, ig_status status, const char *format, ...) __attrib
 ig_tval ig_tr_no_memory(ig_tr *r);
 /* Uses up n steps; false when none are left. */
 bool ig_tr_step(ig_tr *r, uint64_t n);
-bool ig_tr_enter(ig_tr *r); /* one evaluation deeper; leave with r->depth-- when it was true */
+bool ig_tr_enter(ig_tr *r);                         /* one evaluation deeper; leave with r->depth-- when it was true */
 void *ig_tr_alloc(ig_tr *r, size_t n, size_t size); /* NULL records the error; charges steps */
 
 /* Values with the error recorded where memory is short. */
 ig_tval ig_tr_ok(ig_tr *r, ig_tval v);
-ig_tval ig_tr_text(ig_tr *r, const char *p, size_t n, bool markup);  /* copies */
-ig_tval ig_tr_slice(ig_tr *r, const char *p, size_t n, bool markup); /* borrows */
+ig_tval ig_tr_text(ig_tr *r, const char *p, size_t n, bool markup);          /* copies */
+ig_tval ig_tr_slice(ig_tr *r, const char *p, size_t n, bool markup);         /* borrows */
 ig_tval ig_tr_list(ig_tr *r, ig_tkind kind, const ig_tval *items, size_t n); /* borrows */
 ig_tval ig_tr_undef(ig_tr *r, int why, ig_str name, ig_tval of);
 ig_tval ig_tr_undef_error(ig_tr *r, ig_tval v); /* records why v is undefined */
@@ -112,7 +112,7 @@ int ig_tr_contains(ig_tr *r, ig_tval item, ig_tval container);
 bool ig_tr_items(ig_tr *r, ig_tval v, const ig_tval **items, size_t *n);
 /* len(v); false records the error. */
 bool ig_tr_length(ig_tr *r, ig_tval v, size_t *n);
-ig_tval ig_tr_get_attr(ig_tr *r, ig_tval object, ig_tval name);  /* object.name; name a string */
+ig_tval ig_tr_get_attr(ig_tr *r, ig_tval object, ig_tval name); /* object.name; name a string */
 /* A method or special attribute, no key; TV_FAIL without an error where there is none. */
 ig_tval ig_tr_real_attr(ig_tr *r, ig_tval object, ig_tval name);
 ig_tval ig_tr_get_item(ig_tr *r, ig_tval object, ig_tval index); /* object[index] */
@@ -147,7 +147,7 @@ ig_tval ig_tr_replace(ig_tr *r, ig_tval of, ig_tval old, ig_tval new, int64_t ma
 ig_tval ig_tr_call_method(ig_tr *r, const ig_tmethod *m, const ig_targs *args);
 const struct ig_method *ig_method_find(ig_tval object, ig_str name); /* NULL: no such method */
 bool ig_method_unsafe(const struct ig_method *m);                    /* it would change its object */
-int ig_tr_global(ig_str name); /* index of a global function, -1 */
+int ig_tr_global(ig_str name);                                       /* index of a global function, -1 */
 const char *ig_tr_global_name(int index);
 bool ig_tr_global_defined(const ig_tr *r, int index);
 ig_tval ig_tr_filter(ig_tr *r, const struct ig_filter *f, ig_tval v, const ig_targs *args);

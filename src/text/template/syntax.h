@@ -91,7 +91,7 @@ typedef struct ig_targ {
 
 typedef struct ig_tmacro_def {
     struct ig_tmacro_def *outer; /* the macro around it */
-    ig_str name; /* empty for a caller */
+    ig_str name;                 /* empty for a caller */
     uint32_t sym;
     uint32_t n_params;
     uint32_t *params;    /* [n_params] symbols */

@@ -71,14 +71,15 @@ extern const char ig_template_default[];
  * what Jinja has and this has not, TOO_LARGE, NO_MEMORY. The result is immutable; any number of threads may render. */
 ig_status ig_template_compile(const char *source, size_t n, ig_template **out, ig_error *err);
 void ig_template_free(ig_template *t);
-/* True when the template names the variable or attribute, written as a name or as a string: whether it knows "tools". */
+/* True when the template names the variable or attribute, written as a name or as a string: whether it knows "tools".
+ */
 bool ig_template_mentions(const ig_template *t, const char *name);
 
 typedef struct ig_template_options {
-    const char *now;     /* local time for strftime_now, "2026-03-07T15:04:05"; NULL: the function is not defined */
-    uint64_t steps_max;  /* 0: 20 million */
-    size_t memory_max;   /* 0: 256 MiB of values */
-    size_t output_max;   /* 0: 32 MiB of text */
+    const char *now;    /* local time for strftime_now, "2026-03-07T15:04:05"; NULL: the function is not defined */
+    uint64_t steps_max; /* 0: 20 million */
+    size_t memory_max;  /* 0: 256 MiB of values */
+    size_t output_max;  /* 0: 32 MiB of text */
 } ig_template_options;
 
 typedef struct ig_template_result {

@@ -11,7 +11,10 @@ typedef struct ig_test {
 } ig_test;
 
 /* flag: one bit for each kind for which the test holds */
-static int is_kind(ig_tr *r, unsigned flag, ig_tval v, const ig_tval *a) { return (void)r, (void)a, flag >> v.kind & 1; }
+static int is_kind(ig_tr *r, unsigned flag, ig_tval v, const ig_tval *a)
+{
+    return (void)r, (void)a, flag >> v.kind & 1;
+}
 static int is_not_kind(ig_tr *r, unsigned flag, ig_tval v, const ig_tval *a)
 {
     return (void)r, (void)a, !(flag >> v.kind & 1);
@@ -22,7 +25,9 @@ static int is_bool(ig_tr *r, unsigned flag, ig_tval v, const ig_tval *a)
 }
 static int is_macro_like(ig_tr *r, unsigned flag, ig_tval v, const ig_tval *a)
 {
-    return (void)r, (void)a, (void)flag, v.kind == TV_UNDEF || v.kind == TV_LOOP || (v.kind >= TV_MACRO && v.kind <= TV_METHOD) || v.kind == TV_JOINER;
+    return (void)r, (void)a, (void)flag,
+           v.kind == TV_UNDEF || v.kind == TV_LOOP || (v.kind >= TV_MACRO && v.kind <= TV_METHOD) ||
+               v.kind == TV_JOINER;
 }
 
 /* flag: the operator as in the syntax tree; 's' same as */
@@ -40,7 +45,8 @@ static int is_compared(ig_tr *r, unsigned flag, ig_tval v, const ig_tval *a)
     default: break;
     }
     if (v.kind != a[0].kind) return 0;
-    if (v.kind == TV_NONE || v.kind <= TV_FLOAT) return v.kind == TV_UNDEF ? v.u.p == a[0].u.p : ig_tr_equal(r, v, a[0]);
+    if (v.kind == TV_NONE || v.kind <= TV_FLOAT)
+        return v.kind == TV_UNDEF ? v.u.p == a[0].u.p : ig_tr_equal(r, v, a[0]);
     return v.kind == TV_STR ? ig_str_eq(tv_str(v), tv_str(a[0])) : v.u.p == a[0].u.p;
 }
 
@@ -55,7 +61,8 @@ static int is_case(ig_tr *r, unsigned flag, ig_tval v, const ig_tval *a)
 {
     (void)a;
     ig_tval s = ig_tr_to_text(r, v);
-    const ig_tmethod m = {.object = s, .method = s.kind ? ig_method_find(s, flag ? IG_STR("isupper") : IG_STR("islower")) : NULL};
+    const ig_tmethod m = {.object = s,
+                          .method = s.kind ? ig_method_find(s, flag ? IG_STR("isupper") : IG_STR("islower")) : NULL};
     if (!s.kind) return -1;
     ig_tval yes = ig_tr_call_method(r, &m, &(ig_targs){0});
     return yes.kind ? yes.u.b : -1;

@@ -53,8 +53,8 @@ bool ig_tt_alpha(uint32_t cp)
 bool ig_tt_decimal(uint32_t cp) { return category(cp) == UTF8PROC_CATEGORY_ND; }
 bool ig_tt_digit(uint32_t cp)
 {
-    return ig_tt_decimal(cp) || cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || cp == 0x2070 || (cp >= 0x2074 && cp <= 0x2079) ||
-           (cp >= 0x2080 && cp <= 0x2089) || (cp >= 0x2460 && cp <= 0x2468);
+    return ig_tt_decimal(cp) || cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || cp == 0x2070 ||
+           (cp >= 0x2074 && cp <= 0x2079) || (cp >= 0x2080 && cp <= 0x2089) || (cp >= 0x2460 && cp <= 0x2468);
 }
 bool ig_tt_numeric(uint32_t cp)
 {

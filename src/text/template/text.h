@@ -25,7 +25,7 @@ bool ig_tt_lower(uint32_t cp);
 bool ig_tt_title(uint32_t cp);
 bool ig_tt_word(uint32_t cp); /* what \w matches */
 
-ig_str ig_tt_strip(ig_str s, bool left, bool right);                  /* white space */
+ig_str ig_tt_strip(ig_str s, bool left, bool right);                   /* white space */
 ig_str ig_tt_strip_chars(ig_str s, ig_str set, bool left, bool right); /* characters of set */
 /* Length of the line break at s[i], 0 when there is none (what str.splitlines splits at). */
 size_t ig_tt_line_break(ig_str s, size_t i);

@@ -73,12 +73,17 @@ bool ig_tv_at(ig_tval list, size_t i, ig_tval *out)
 const char *ig_tv_type(ig_tval v)
 {
     static const char *const names[TV_KINDS] = {
-        [TV_FAIL] = "error",      [TV_UNDEF] = "Undefined",   [TV_NONE] = "NoneType",         [TV_BOOL] = "bool",
-        [TV_INT] = "int",         [TV_BIG] = "int",           [TV_FLOAT] = "float",           [TV_STR] = "str",
-        [TV_LIST] = "list",       [TV_TUPLE] = "tuple",       [TV_GEN] = "generator",         [TV_DICT] = "dict",
-        [TV_VIEW] = "dict view",  [TV_RANGE] = "range",       [TV_NS] = "Namespace",          [TV_LOOP] = "LoopContext",
-        [TV_MACRO] = "Macro",     [TV_FUNC] = "function",     [TV_METHOD] = "method",         [TV_CYCLER] = "Cycler",
-        [TV_JOINER] = "Joiner",   [TV_BLOCKS] = "TemplateReference",
+        [TV_FAIL] = "error",     [TV_UNDEF] = "Undefined",
+        [TV_NONE] = "NoneType",  [TV_BOOL] = "bool",
+        [TV_INT] = "int",        [TV_BIG] = "int",
+        [TV_FLOAT] = "float",    [TV_STR] = "str",
+        [TV_LIST] = "list",      [TV_TUPLE] = "tuple",
+        [TV_GEN] = "generator",  [TV_DICT] = "dict",
+        [TV_VIEW] = "dict view", [TV_RANGE] = "range",
+        [TV_NS] = "Namespace",   [TV_LOOP] = "LoopContext",
+        [TV_MACRO] = "Macro",    [TV_FUNC] = "function",
+        [TV_METHOD] = "method",  [TV_CYCLER] = "Cycler",
+        [TV_JOINER] = "Joiner",  [TV_BLOCKS] = "TemplateReference",
     };
     return v.kind < TV_KINDS ? names[v.kind] : "unknown";
 }

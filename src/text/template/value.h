@@ -127,7 +127,7 @@ bool ig_tv_key_equal(ig_tval a, ig_tval b);
 /* Whole numbers (number.c). */
 ig_tval ig_tn_parse(ig_arena *arena, const char *digits, size_t n, unsigned base, bool negative); /* digits only */
 ig_tval ig_tn_from_double(ig_arena *arena, double f); /* truncates; finite */
-double ig_tn_double(ig_tval v); /* of a number; a big one may be infinite */
+double ig_tn_double(ig_tval v);                       /* of a number; a big one may be infinite */
 /* <0, 0, >0; both numbers, not NaN */
 int ig_tn_compare(ig_tval a, ig_tval b);
 /* Digits of a big number into a buffer of at least 9 * n + 2; returns the length. */
