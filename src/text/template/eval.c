@@ -220,7 +220,8 @@ bool ig_tr_eval_args(ig_tr *r, const ig_tnode *n, ig_targs *out)
             ok = spread(r, &pos, &kw, a, v);
         if (!ok) return false;
     }
-    *out = (ig_targs){.pos = pos.v, .n = pos.n, .kw = kw.kw, .n_kw = kw.n};
+    static const ig_tval none[1];
+    *out = (ig_targs){.pos = pos.v ? pos.v : none, .n = pos.n, .kw = kw.kw, .n_kw = kw.n};
     return true;
 }
 

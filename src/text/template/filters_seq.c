@@ -23,7 +23,8 @@ static FILTER(x_length)
 static FILTER(x_items)
 {
     FILTER_UNUSED;
-    const ig_tval *items = NULL;
+    static const ig_tval none[1];
+    const ig_tval *items = none;
     size_t n = 0;
     if (v.kind != TV_UNDEF && v.kind != TV_DICT) return TR_WRONG(r, "items needs a mapping, not %s", ig_tv_type(v));
     ig_tview view = {.what = 'i', .dict = v.kind == TV_DICT ? tv_d(v) : NULL};

@@ -28,25 +28,32 @@ static ig_tval normal(ig_tbig *b)
     return b->n > BIG_LIMBS_MAX ? (ig_tval){0} : tv_ptr(TV_BIG, b);
 }
 
-/* A view of any whole number as limbs; `room` holds those of a small one. */
-typedef struct small {
-    ig_tbig head;
-    uint32_t d[3];
-} small;
+/* Any whole number as limbs; `room` holds those of a small one. */
+typedef struct view {
+    bool negative;
+    uint32_t n;
+    const uint32_t *d;
+    uint32_t room[3];
+} view;
 
-static const ig_tbig *limbs(ig_tval v, small *room)
+static void look(ig_tval v, view *out)
 {
-    if (v.kind == TV_BIG) return v.u.p;
+    if (v.kind == TV_BIG) {
+        const ig_tbig *b = v.u.p;
+        out->negative = b->negative;
+        out->n = b->n;
+        out->d = b->d;
+        return;
+    }
     int64_t i = v.kind == TV_BOOL ? v.u.b : v.u.i;
-    uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
-    room->head.negative = i < 0;
-    room->head.n = 0;
-    uint32_t *d = room->head.d;
-    for (; u; u /= BIG_BASE) d[room->head.n++] = (uint32_t)(u % BIG_BASE);
-    return &room->head;
+    out->negative = i < 0;
+    out->n = 0;
+    out->d = out->room;
+    for (uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i; u; u /= BIG_BASE)
+        out->room[out->n++] = (uint32_t)(u % BIG_BASE);
 }
 
-static int compare_size(const ig_tbig *a, const ig_tbig *b)
+static int compare_size(const view *a, const view *b)
 {
     if (a->n != b->n) return a->n < b->n ? -1 : 1;
     for (uint32_t i = a->n; i-- > 0;)
@@ -54,7 +61,7 @@ static int compare_size(const ig_tbig *a, const ig_tbig *b)
     return 0;
 }
 
-static ig_tbig *add_size(ig_arena *arena, const ig_tbig *a, const ig_tbig *b)
+static ig_tbig *add_size(ig_arena *arena, const view *a, const view *b)
 {
     uint32_t n = (a->n > b->n ? a->n : b->n) + 1;
     ig_tbig *c = big_new(arena, n);
@@ -68,7 +75,7 @@ static ig_tbig *add_size(ig_arena *arena, const ig_tbig *a, const ig_tbig *b)
 }
 
 /* |a| - |b|, |a| >= |b| */
-static ig_tbig *sub_size(ig_arena *arena, const ig_tbig *a, const ig_tbig *b)
+static ig_tbig *sub_size(ig_arena *arena, const view *a, const view *b)
 {
     ig_tbig *c = big_new(arena, a->n);
     uint32_t borrow = 0;
@@ -80,7 +87,7 @@ static ig_tbig *sub_size(ig_arena *arena, const ig_tbig *a, const ig_tbig *b)
     return c;
 }
 
-static ig_tval add_signed(ig_arena *arena, const ig_tbig *a, const ig_tbig *b, bool b_negative)
+static ig_tval add_signed(ig_arena *arena, const view *a, const view *b, bool b_negative)
 {
     ig_tbig *c;
     if (a->negative == b_negative) {
@@ -98,22 +105,28 @@ static ig_tval add_signed(ig_arena *arena, const ig_tbig *a, const ig_tbig *b, b
 
 ig_tval ig_tn_add(ig_arena *arena, ig_tval a, ig_tval b)
 {
-    small x = {0}, y = {0};
-    const ig_tbig *p = limbs(a, &x), *q = limbs(b, &y);
+    view x, y;
+    const view *p = &x, *q = &y;
+    look(a, &x);
+    look(b, &y);
     return add_signed(arena, p, q, q->negative);
 }
 
 ig_tval ig_tn_sub(ig_arena *arena, ig_tval a, ig_tval b)
 {
-    small x = {0}, y = {0};
-    const ig_tbig *p = limbs(a, &x), *q = limbs(b, &y);
+    view x, y;
+    const view *p = &x, *q = &y;
+    look(a, &x);
+    look(b, &y);
     return add_signed(arena, p, q, !q->negative);
 }
 
 ig_tval ig_tn_mul(ig_arena *arena, ig_tval a, ig_tval b)
 {
-    small x = {0}, y = {0};
-    const ig_tbig *p = limbs(a, &x), *q = limbs(b, &y);
+    view x, y;
+    const view *p = &x, *q = &y;
+    look(a, &x);
+    look(b, &y);
     if (p->n + q->n > BIG_LIMBS_MAX + 1) return (ig_tval){0};
     ig_tbig *c = big_new(arena, p->n + q->n);
     for (uint32_t i = 0; c && i < p->n; i++) {
@@ -129,7 +142,7 @@ ig_tval ig_tn_mul(ig_arena *arena, ig_tval a, ig_tval b)
 }
 
 /* rest -= q * m, where rest is as long as or longer than m; false when that were negative (rest unchanged). */
-static bool take_multiple(ig_tbig *rest, const ig_tbig *m, uint32_t q, uint32_t *scratch)
+static bool take_multiple(ig_tbig *rest, const view *m, uint32_t q, uint32_t *scratch)
 {
     uint64_t carry = 0;
     uint32_t borrow = 0, n = rest->n;
@@ -146,7 +159,7 @@ static bool take_multiple(ig_tbig *rest, const ig_tbig *m, uint32_t q, uint32_t 
 }
 
 /* Schoolbook division of sizes, one limb of the quotient at a time, each found by bisection. */
-static bool divide_size(ig_arena *arena, const ig_tbig *a, const ig_tbig *b, ig_tbig **quotient, ig_tbig **rest)
+static bool divide_size(ig_arena *arena, const view *a, const view *b, ig_tbig **quotient, ig_tbig **rest)
 {
     ig_tbig *q = big_new(arena, a->n + 1), *r = big_new(arena, b->n + 1), *t = big_new(arena, b->n + 1);
     if (!q || !r || !t) return false;
@@ -164,8 +177,10 @@ static bool divide_size(ig_arena *arena, const ig_tbig *a, const ig_tbig *b, ig_
 
 bool ig_tn_divmod(ig_arena *arena, ig_tval a, ig_tval b, ig_tval *quotient, ig_tval *rest)
 {
-    small x = {0}, y = {0};
-    const ig_tbig *p = limbs(a, &x), *m = limbs(b, &y);
+    view x, y;
+    const view *p = &x, *m = &y;
+    look(a, &x);
+    look(b, &y);
     ig_tbig *q, *r;
     if (!divide_size(arena, p, m, &q, &r)) return false;
     q->negative = p->negative != m->negative;
@@ -233,18 +248,18 @@ double ig_tn_double(ig_tval v)
 int ig_tn_compare(ig_tval a, ig_tval b)
 {
     if (a.kind == TV_FLOAT || b.kind == TV_FLOAT) {
-        bool big = a.kind == TV_BIG || b.kind == TV_BIG;
         long double x = a.kind == TV_INT ? (long double)a.u.i : (long double)ig_tn_double(a);
         long double y = b.kind == TV_INT ? (long double)b.u.i : (long double)ig_tn_double(b);
-        (void)big;
         return (x > y) - (x < y);
     }
     if (a.kind != TV_BIG && b.kind != TV_BIG) {
         int64_t x = a.kind == TV_BOOL ? a.u.b : a.u.i, y = b.kind == TV_BOOL ? b.u.b : b.u.i;
         return (x > y) - (x < y);
     }
-    small s = {0}, t = {0};
-    const ig_tbig *p = limbs(a, &s), *q = limbs(b, &t);
+    view s, t;
+    const view *p = &s, *q = &t;
+    look(a, &s);
+    look(b, &t);
     if (p->negative != q->negative) return p->negative ? -1 : 1;
     return p->negative ? compare_size(q, p) : compare_size(p, q);
 }

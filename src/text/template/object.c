@@ -192,7 +192,8 @@ static bool numbers(ig_tr *r, const ig_trange *g, const ig_tval **items, size_t 
 
 bool ig_tr_items(ig_tr *r, ig_tval v, const ig_tval **items, size_t *n)
 {
-    *items = NULL;
+    static const ig_tval none[1];
+    *items = none;
     *n = 0;
     switch (v.kind) {
     case TV_UNDEF: return true;

@@ -138,7 +138,7 @@ ig_tval ig_tr_list(ig_tr *r, ig_tkind kind, const ig_tval *items, size_t n)
     return ig_tr_ok(r, ig_tv_seq(&r->arena, kind, items, n));
 }
 
-ig_tval ig_tr_undef(ig_tr *r, int why, ig_str name, ig_tval of)
+ig_tval ig_tr_undef(ig_tr *r, ig_twhy why, ig_str name, ig_tval of)
 {
     ig_tundef *u = ig_tr_alloc(r, 1, sizeof *u);
     if (u) *u = (ig_tundef){.why = why, .name = name, .type = of.kind ? ig_tv_type(of) : ""};

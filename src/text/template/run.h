@@ -82,7 +82,7 @@ ig_tval ig_tr_ok(ig_tr *r, ig_tval v);
 ig_tval ig_tr_text(ig_tr *r, const char *p, size_t n, bool markup);          /* copies */
 ig_tval ig_tr_slice(ig_tr *r, const char *p, size_t n, bool markup);         /* borrows */
 ig_tval ig_tr_list(ig_tr *r, ig_tkind kind, const ig_tval *items, size_t n); /* borrows */
-ig_tval ig_tr_undef(ig_tr *r, int why, ig_str name, ig_tval of);
+ig_tval ig_tr_undef(ig_tr *r, ig_twhy why, ig_str name, ig_tval of);
 ig_tval ig_tr_undef_error(ig_tr *r, ig_tval v); /* records why v is undefined */
 
 /* Text under construction: mark, add, take. Uses nest like a stack. */

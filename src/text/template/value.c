@@ -30,7 +30,8 @@ ig_tval ig_tv_text(ig_arena *arena, ig_str text) { return ig_tv_copy(arena, text
 ig_tval ig_tv_seq(ig_arena *arena, ig_tkind kind, const ig_tval *items, size_t n)
 {
     ig_tlist *l = ig_arena_alloc(arena, 1, sizeof *l);
-    if (l) *l = (ig_tlist){.items = items, .n = n};
+    static const ig_tval none[1]; /* so that an empty list has an address, too */
+    if (l) *l = (ig_tlist){.items = items ? items : none, .n = n};
     return tv_ptr(kind, l);
 }
 

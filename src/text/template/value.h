@@ -66,8 +66,9 @@ typedef struct ig_trange {
 } ig_trange;
 
 /* Why a value is undefined. */
+typedef enum ig_twhy { UNDEF_NAME, UNDEF_ATTR, UNDEF_ITEM, UNDEF_UNSAFE, UNDEF_TEXT } ig_twhy;
 typedef struct ig_tundef {
-    enum { UNDEF_NAME, UNDEF_ATTR, UNDEF_ITEM, UNDEF_UNSAFE, UNDEF_TEXT } why;
+    ig_twhy why;
     ig_str name;
     const char *type; /* of the object asked */
 } ig_tundef;
