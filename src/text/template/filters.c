@@ -591,7 +591,7 @@ static FILTER(x_filesizeformat)
     static const char *const binary[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
     bool two = ig_filter_flag(a[0], false);
     double d, base = two ? 1024 : 1000, unit = base;
-    char text[64];
+    char text[400]; /* the largest double has 309 digits */
     int n;
     if (tv_is_number(v))
         d = ig_tn_double(v);
