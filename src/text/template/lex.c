@@ -106,6 +106,7 @@ static size_t raw_tag(const lexer *l, size_t at, const char *word, char *sign)
 
 static ig_status lex_raw(lexer *l)
 {
+    if (l->at == l->n) return IG_OK; /* the reference forgives it when nothing follows */
     for (size_t i = l->at; i + 1 < l->n; i++) {
         char sign;
         size_t len = l->p[i] == '{' && l->p[i + 1] == '%' ? raw_tag(l, i, "endraw", &sign) : 0;
@@ -119,6 +120,7 @@ static ig_status lex_raw(lexer *l)
 
 static ig_status lex_comment(lexer *l)
 {
+    if (l->at == l->n) return IG_OK; /* as above */
     for (size_t i = l->at; i < l->n; i++) {
         size_t len = tag_end(l, i, "#}", true, true);
         if (!len) continue;

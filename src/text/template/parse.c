@@ -122,6 +122,13 @@ static bool tag_end(ig_tparser *p)
     return true;
 }
 
+/* The end of a tag that a body follows; it may have a colon, as in Python. */
+static bool tag_open(ig_tparser *p)
+{
+    (void)ig_tp_skip(p, ':');
+    return tag_end(p);
+}
+
 static ig_tnode *statement(ig_tparser *p);
 
 static ig_tnode *print(ig_tparser *p)
@@ -181,7 +188,7 @@ static ig_tnode *whole_body(ig_tparser *p, const char *end, uint32_t line)
 
 static ig_tnode *closed_body(ig_tparser *p, const char *end, uint32_t line)
 {
-    if (!tag_end(p)) return NULL;
+    if (!tag_open(p)) return NULL;
     ig_tnode *n = whole_body(p, end, line);
     return n && tag_end(p) ? n : NULL;
 }
@@ -192,11 +199,11 @@ static ig_tnode *parse_if(ig_tparser *p, uint32_t line)
     ig_tkids kids = {0};
     p->soft++;
     for (;;) {
-        if (!ig_tp_push(p, &kids, ig_tp_tuple(p, false, NULL, false)) || !tag_end(p)) return NULL;
+        if (!ig_tp_push(p, &kids, ig_tp_tuple(p, false, NULL, false)) || !tag_open(p)) return NULL;
         if (!ig_tp_push(p, &kids, body(p, ends, "if", line))) return NULL;
         if (ig_tp_skip_name(p, "elif")) continue;
         if (!ig_tp_skip_name(p, "else")) break;
-        if (!tag_end(p) || !ig_tp_push(p, &kids, body(p, last, "if", line))) return NULL;
+        if (!tag_open(p) || !ig_tp_push(p, &kids, body(p, last, "if", line))) return NULL;
         break;
     }
     p->at++;
@@ -217,9 +224,9 @@ static ig_tnode *parse_for(ig_tparser *p, uint32_t line)
     n->flag = ig_tp_skip_name(p, "recursive");
     unsigned closures = p->closures;
     p->loops++;
-    if (!tag_end(p) || !(n->k[3] = body(p, ends, "for", line))) return NULL;
+    if (!tag_open(p) || !(n->k[3] = body(p, ends, "for", line))) return NULL;
     p->loops--;
-    if (ig_tp_skip_name(p, "else") && (!tag_end(p) || !(n->k[4] = body(p, last, "for", line)))) return NULL;
+    if (ig_tp_skip_name(p, "else") && (!tag_open(p) || !(n->k[4] = body(p, last, "for", line)))) return NULL;
     p->at++;
     n->op = p->closures != closures;
     return tag_end(p) ? n : NULL;
@@ -398,7 +405,7 @@ static ig_tnode *parse_block(ig_tparser *p, uint32_t line)
     unsigned loops = p->loops;
     p->loops = 0;
     p->closures++;
-    if (!add_block(p, n) || !tag_end(p) || !(n->k[0] = whole_body(p, "endblock", line))) return NULL;
+    if (!add_block(p, n) || !tag_open(p) || !(n->k[0] = whole_body(p, "endblock", line))) return NULL;
     p->loops = loops;
     if (p->at->type == TK_NAME && ig_str_eq(p->at->text, n->name)) p->at++;
     return tag_end(p) ? n : NULL;

@@ -205,7 +205,7 @@ ig_tnode *ig_tp_tuple(ig_tparser *p, bool condition, const char *ends_at, bool p
     uint32_t line = p->at->line;
     bool is_tuple = false;
     for (;;) {
-        if (tuple_ends(p, ends_at)) break;
+        if (tuple_ends(p, kids.n ? ends_at : NULL)) break;
         if (!ig_tp_push(p, &kids, ig_tp_expression(p, condition))) return NULL;
         if (!ig_tp_skip(p, ',')) break;
         is_tuple = true;
