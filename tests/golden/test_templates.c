@@ -407,6 +407,7 @@ static void check_default(void)
     tap_ok(ok && same_text(&result.text, (ig_str){want, sizeof want - 1}), "the default template is ChatML %s",
            err.text);
     tap_ok(t && ig_template_mentions(t, "messages") && ig_template_mentions(t, "add_generation_prompt") &&
+               ig_template_mentions(t, "content") && ig_template_mentions(t, "text") &&
                !ig_template_mentions(t, "tools"),
            "what a template mentions can be asked");
     ig_template_result_fini(&result);

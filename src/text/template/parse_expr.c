@@ -95,6 +95,8 @@ static ig_tnode *string(ig_tparser *p)
     for (; text && p->at->type == TK_STR; p->at++)
         if (!unescape(p->at->text, text, &n))
             return ig_tp_fail(p, IG_BAD_INPUT, p->at->line, "the string has a wrong escape");
+    /* short strings may be keys: ig_template_mentions knows them */
+    if (text && n && n <= 32 && ig_tp_symbol(p, (ig_str){text, n}) == UINT32_MAX) return NULL;
     return constant(p, line, text ? ig_tv_borrow(&p->t->arena, text, n, false) : (ig_tval){0});
 }
 

@@ -22,7 +22,7 @@ const char ig_template_default[] =
 static ig_status prepare(ig_template *t, const ig_ttoken *tokens, ig_error *err)
 {
     uint32_t n = 8;
-    for (const ig_ttoken *k = tokens; k->type != TK_EOF; k++) n += k->type == TK_NAME;
+    for (const ig_ttoken *k = tokens; k->type != TK_EOF; k++) n += k->type == TK_NAME || k->type == TK_STR;
     t->cap_symbols = n;
     t->names = ig_arena_alloc(&t->arena, n, sizeof *t->names);
     t->globals = ig_arena_alloc(&t->arena, n, sizeof *t->globals);

@@ -71,8 +71,7 @@ extern const char ig_template_default[];
  * what Jinja has and this has not, TOO_LARGE, NO_MEMORY. The result is immutable; any number of threads may render. */
 ig_status ig_template_compile(const char *source, size_t n, ig_template **out, ig_error *err);
 void ig_template_free(ig_template *t);
-/* True when the template names the variable or attribute, written as a name or as a string: whether it knows "tools".
- */
+/* True when the template has the word as a name, as an attribute or as a string: whether it knows "tools". */
 bool ig_template_mentions(const ig_template *t, const char *name);
 
 typedef struct ig_template_options {
