@@ -76,6 +76,16 @@ static const cli_flag tokenize_flags[] = {
     {"decode", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the input is ids, print their text"},
 };
 
+static const cli_flag template_flags[] = {
+    {"messages", 0, CLI_FILE, "FILE", 0, 0, NULL, "the conversation as JSON (default: standard input)"},
+    {"bos", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "value of bos_token (default: what FILE says, else the model's)"},
+    {"eos", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "value of eos_token (default: what FILE says, else the model's)"},
+    {"now", 0, CLI_TEXT, "TIME", 0, 0, NULL,
+     "local time that strftime_now() tells, as 2026-03-07T15:04:05 (default: the entry \"now\" of FILE; without either "
+     "the "
+     "function is not defined)"},
+};
+
 static const cli_flag eval_flags[] = {
     {"tokens", 0, CLI_TEXT, "IDS", 0, 0, NULL, "token ids separated by commas"},
     {"logits", 0, CLI_FILE, "FILE", 0, 0, NULL,
@@ -172,6 +182,25 @@ const cli_verb cli_verbs[] = {
      "ingle tokenize folder-with-tokenizer-json \"Hello world\"\n"
      "ingle tokenize model.gguf --decode \"403 407 261\"",
      tokenize_flags, LEN(tokenize_flags), 1, 2, "@file", cli_tokenize},
+    {"template", "MODEL|FILE.jinja", "turn a conversation into a prompt",
+     "Renders the chat template of a model file, or the one in FILE.jinja, with the conversation of --messages, and "
+     "prints "
+     "exactly the text that a model would be fed. Templates are understood as Hugging Face transformers runs them. A "
+     "model "
+     "without a template gets ChatML: <|im_start|>, role, newline, content, <|im_end|>, newline.\n\n"
+     "The conversation is a JSON object whose entries are the variables of the template: messages, tools, documents, "
+     "add_generation_prompt, enable_thinking and so on; or only the list of messages, then with add_generation_prompt. "
+     "tools and documents are none where they are absent, nothing else is defined that is not given. The entries id, "
+     "kind, "
+     "feature, template, source, tier, note, expect, expect_error, error_kind, must, allow_output, max_seconds and "
+     "max_mib "
+     "are left out.\n\n"
+     "When the template refuses the conversation its message goes to standard error; an error of another kind names "
+     "the "
+     "line of the template. Nothing is printed then.",
+     "ingle template model.gguf --messages chat.json\n"
+     "ingle template chat.jinja --messages chat.json --bos \"<s>\" --now 2026-03-07T15:04:05",
+     template_flags, LEN(template_flags), 1, 1, "@file", cli_template},
     {"eval", "MODEL", "compute logits or perplexity",
      "With --tokens: runs the ids through the model and writes the logits (--logits), prints the greedy continuation "
      "(--greedy), or else prints the most probable next id of every position. Works for files without a vocabulary.\n\n"

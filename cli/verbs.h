@@ -9,6 +9,7 @@ int cli_show(const cli_call *call);
 int cli_embed(const cli_call *call);
 int cli_imatrix(const cli_call *call);
 int cli_tokenize(const cli_call *call);
+int cli_template(const cli_call *call);
 int cli_eval(const cli_call *call);
 int cli_bench(const cli_call *call);
 int cli_quantize(const cli_call *call);

@@ -175,6 +175,50 @@ INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t 
 /* True if `id` ends a generation (EOS, EOT, EOM and the like). */
 INGLE_API bool ingle_token_is_end(const ingle_model *model, int32_t id);
 
+/* ------------------------------------------------------------------------------------------------ chat templates */
+
+/* A compiled chat template: the Jinja2 that models ship, as Hugging Face transformers runs it. Immutable; any number of
+ * threads may use one. A template sees nothing but the conversation that it is given; steps, depth, memory and output of
+ * a rendering are limited, and 256 KiB of stack are enough. */
+typedef struct ingle_template ingle_template;
+
+/* Compiles source (UTF-8, n bytes, at most 1 MiB; nothing of it is kept). Errors: BAD_INPUT (syntax), UNSUPPORTED
+ * (import, include, unknown tags, filters and tests), each with line and construct; TOO_LARGE, NO_MEMORY. */
+INGLE_API ingle_status ingle_template_compile(const char *source, size_t n, ingle_template **out, ingle_error *err);
+/* The template of a model (metadata key tokenizer.chat_template), with bos_token and eos_token from its vocabulary. A
+ * model without one gets ChatML: <|im_start|>ROLE newline CONTENT<|im_end|> newline for each message, then
+ * <|im_start|>assistant newline. *is_default (may be NULL) tells. The model may be closed afterwards. */
+INGLE_API ingle_status ingle_template_of_model(const ingle_model *model, ingle_template **out, bool *is_default,
+                                               ingle_error *err);
+INGLE_API void ingle_template_free(ingle_template *t);
+
+typedef struct ingle_template_options {
+    size_t size;
+    const char *bos, *eos; /* bos_token and eos_token; NULL: what the conversation says, else the model's */
+    const char *now;       /* local time for strftime_now, "2026-03-07T15:04:05"; NULL: the conversation's entry "now";
+                            * without either the function is not defined */
+    uint64_t steps_max;    /* 0: 20 million */
+    uint64_t memory_max;   /* bytes of values, 0: 256 MiB */
+    uint64_t output_max;   /* bytes, 0: 32 MiB */
+} ingle_template_options;
+
+typedef struct ingle_template_text {
+    char *text; /* n bytes of UTF-8, NUL-terminated; freed by ingle_template_text_free */
+    size_t n;
+    bool raised; /* the call failed because the template refused: text is the template's message, whole */
+} ingle_template_text;
+
+/* Renders a conversation: JSON, an object whose entries are the template's variables (messages, tools, documents,
+ * add_generation_prompt, enable_thinking, ...), or only the list of messages (then with add_generation_prompt). tools
+ * and documents are none where they are absent. The entries id, kind, feature, template, source, tier, note, now,
+ * expect, expect_error, error_kind, must, allow_output, max_seconds and max_mib are no variables. options may be NULL.
+ * Errors: BAD_INPUT (JSON; the template refuses: err has its message; a value is undefined or has a wrong type: the line
+ * is named), UNSUPPORTED, TOO_LARGE (a limit), NO_MEMORY. *out must be freed in any case. */
+INGLE_API ingle_status ingle_template_render(const ingle_template *t, const char *json, size_t n_json,
+                                             const ingle_template_options *options, ingle_template_text *out,
+                                             ingle_error *err);
+INGLE_API void ingle_template_text_free(ingle_template_text *text);
+
 /* ------------------------------------------------------------------------------------------------ engine, sessions */
 
 typedef struct ingle_engine ingle_engine;
