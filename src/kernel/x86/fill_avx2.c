@@ -8,7 +8,15 @@ void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu)
     k->type[IG_F16].mul = ig_mul_f16_avx2;
     k->type[IG_BF16].mul = ig_mul_bf16_avx2;
     k->type[IG_Q4_0].mul = ig_mul_q4_0_avx2;
+    k->type[IG_Q4_1].mul = ig_mul_q4_1_avx2;
+    k->type[IG_Q5_0].mul = ig_mul_q5_0_avx2;
+    k->type[IG_Q5_1].mul = ig_mul_q5_1_avx2;
     k->type[IG_Q8_0].mul = ig_mul_q8_0_avx2;
+    k->type[IG_IQ4_NL].mul = ig_mul_iq4_nl_avx2;
+    k->type[IG_MXFP4].mul = ig_mul_mxfp4_avx2;
+    k->type[IG_NVFP4].mul = ig_mul_nvfp4_avx2;
+    k->type[IG_Q1_0].mul = ig_mul_q1_0_avx2;
+    k->type[IG_Q2_0].mul = ig_mul_q2_0_avx2;
     k->type[IG_Q4_K].mul = ig_mul_q4_k_avx2;
     k->type[IG_Q6_K].mul = ig_mul_q6_k_avx2;
     ig_fill_other_avx2(k);
