@@ -74,6 +74,12 @@ INLINE vi vi_bits(rows r)
 /* What get makes of each row. */
 INLINE vi vi_each(rows r, int i, __m256i (*get)(const uint8_t *block, int i)) { return get(r.a, i); }
 INLINE vi vi_wide(rows r, __m128i (*get)(const uint8_t *block)) { return _mm256_cvtepi8_epi16(get(r.a)); }
+/* 16 numbers of 16 bits a row: even ones in the low lane, odd ones in the high lane. */
+INLINE vi vi_evens_odds(vi a)
+{
+    __m128i sort = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(sort)), 0xD8);
+}
 INLINE vf vf_each(rows r, float (*get)(const uint8_t *block)) { return _mm256_set1_ps(get(r.a)); }
 INLINE vf vf_halves(rows r)
 {
@@ -88,6 +94,8 @@ INLINE float vf_sum_row(vf a, size_t row)
     (void)row;
     return ig_sum8_lanes(a);
 }
+/* The same four values in both halves of every row. */
+INLINE vf vf_four(__m128 a) { return _mm256_broadcast_ps(&a); }
 /* The first four values of a row. */
 INLINE __m128 vf_first_four(vf a, size_t row)
 {

@@ -74,6 +74,12 @@ INLINE vi vi_wide(rows r, __m128i (*get)(const uint8_t *block))
 {
     return _mm512_cvtepi8_epi16(_mm256_set_m128i(get(r.b), get(r.a)));
 }
+INLINE vi vi_evens_odds(vi a)
+{
+    __m256i sort = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15, 16, 18, 20, 22, 24, 26, 28,
+                                    30, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutexvar_epi16(_mm512_cvtepi8_epi16(sort), a);
+}
 INLINE vf vf_each(rows r, float (*get)(const uint8_t *block))
 {
     return _mm512_insertf32x8(_mm512_set1_ps(get(r.a)), _mm256_set1_ps(get(r.b)), 1);
@@ -91,6 +97,7 @@ INLINE float vf_sum_row(vf a, size_t row)
 {
     return ig_sum8_lanes(row ? _mm512_extractf32x8_ps(a, 1) : _mm512_castps512_ps256(a));
 }
+INLINE vf vf_four(__m128 a) { return _mm512_broadcast_f32x4(a); }
 INLINE __m128 vf_first_four(vf a, size_t row) { return row ? _mm512_extractf32x4_ps(a, 2) : _mm512_castps512_ps128(a); }
 
 /* vpdpbusd wants one unsigned side: x + 128 is, and 128 * (sum of w) is taken off again through the accumulator's
