@@ -7,8 +7,8 @@
 #include "kernel/x86/vec_avx2.h"
 
 #define MUL(name) ig_mul_##name##_avx2
-/* T(type, columns, rows of the tall tile), widest first. */
-#define BLOCK_TILES(T, type) T(type, 4, 2) T(type, 2, 4) T(type, 1, 4)
+/* T(type, columns, rows) of the tiles, as ig_tiles_run wants them. */
+#define BLOCK_TILES(T, type) T(type, 4, 2) T(type, 2, 4) T(type, 1, 4) T(type, 1, 1)
 #define SUPER_TILES(T, type) T(type, 8, 1) T(type, 4, 1) T(type, 2, 1) T(type, 1, 1)
 
 enum { PER = 1 }; /* rows in a register */

@@ -7,8 +7,8 @@
 #include "kernel/x86/vec_avx512.h"
 
 #define MUL(name)            ig_mul_##name##_avx512
-#define BLOCK_TILES(T, type) T(type, 8, 4) T(type, 4, 4) T(type, 2, 4) T(type, 1, 4)
-#define SUPER_TILES(T, type) T(type, 8, 2) T(type, 4, 2) T(type, 2, 2) T(type, 1, 2)
+#define BLOCK_TILES(T, type) T(type, 8, 4) T(type, 4, 4) T(type, 2, 4) T(type, 1, 4) T(type, 1, 1)
+#define SUPER_TILES(T, type) T(type, 8, 2) T(type, 4, 2) T(type, 2, 2) T(type, 1, 2) T(type, 1, 1)
 
 enum { PER = 2 };
 
