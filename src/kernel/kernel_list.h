@@ -1,6 +1,6 @@
 /* The list of types that can be computed with: dispatch, harness and benchmark read it. A new type is a row here, a row
- * in src/tensor/tensor.c and its functions in ref/ (to_f32 and mul named after it); faster levels may add their own
- * mul. */
+ * in src/tensor/tensor.c and a function in ref/ that opens a block (to_f32 and mul are named after the type); faster
+ * levels may add their own mul, again by a function that unpacks. */
 #ifndef IG_KERNEL_LIST_H
 #define IG_KERNEL_LIST_H
 
