@@ -120,6 +120,12 @@ INLINE vi block_dot(codes w, vi x, bool is_signed)
 
 /* As these, for sums of pairs that meet 16-bit scales. */
 INLINE super_code super_codes(vi q, bool is_signed) { return is_signed ? codes_signed(q) : codes_unsigned(q); }
+/* Magnitudes and bits of signs that these make of each row. */
+INLINE super_code super_pair(rows r, int i, __m256i (*get)(const uint8_t *, int),
+                             uint32_t (*signs)(const uint8_t *, int))
+{
+    return (super_code){_mm256_or_si256(bits32(signs(r.a, i)), _mm256_set1_epi8(1)), get(r.a, i)};
+}
 INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
 {
     vi pairs = _mm256_maddubs_epi16(w.magnitude, is_signed ? _mm256_sign_epi8(x, w.q) : x);

@@ -129,6 +129,11 @@ INLINE super_code super_codes(vi q, bool is_signed)
 {
     return is_signed ? (super_code){_mm512_abs_epi8(q), _mm512_movepi8_mask(q)} : (super_code){q, 0};
 }
+INLINE super_code super_pair(rows r, int i, __m256i (*get)(const uint8_t *, int),
+                             uint32_t (*signs)(const uint8_t *, int))
+{
+    return (super_code){join(get(r.a, i), get(r.b, i)), (uint64_t)signs(r.b, i) << 32 | signs(r.a, i)};
+}
 INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
 {
     vi all = _mm512_broadcast_i64x4(x);
