@@ -120,11 +120,20 @@ INLINE vi block_dot(codes w, vi x, bool is_signed)
 
 /* As these, for sums of pairs that meet 16-bit scales. */
 INLINE super_code super_codes(vi q, bool is_signed) { return is_signed ? codes_signed(q) : codes_unsigned(q); }
-/* Magnitudes and bits of signs that these make of each row. */
-INLINE super_code super_pair(rows r, int i, __m256i (*get)(const uint8_t *, int),
-                             uint32_t (*signs)(const uint8_t *, int))
+/* Bits of signs of the groups of each row: eight numbers of 32 bits a row. */
+typedef struct group_signs {
+    uint32_t of[8];
+} group_signs;
+INLINE group_signs signs_of(rows r, __m256i (*get)(const uint8_t *block))
 {
-    return (super_code){_mm256_or_si256(bits32(signs(r.a, i)), _mm256_set1_epi8(1)), get(r.a, i)};
+    group_signs s;
+    _mm256_storeu_si256((__m256i *)s.of, get(r.a));
+    return s;
+}
+/* From what get makes of each row for group g, and the signs. */
+INLINE super_code super_pair(rows r, int g, __m256i (*get)(const uint8_t *block, int g), const group_signs *s)
+{
+    return (super_code){_mm256_or_si256(bits32(s->of[g]), _mm256_set1_epi8(1)), get(r.a, g)};
 }
 INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
 {

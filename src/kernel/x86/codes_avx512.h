@@ -129,10 +129,19 @@ INLINE super_code super_codes(vi q, bool is_signed)
 {
     return is_signed ? (super_code){_mm512_abs_epi8(q), _mm512_movepi8_mask(q)} : (super_code){q, 0};
 }
-INLINE super_code super_pair(rows r, int i, __m256i (*get)(const uint8_t *, int),
-                             uint32_t (*signs)(const uint8_t *, int))
+typedef struct group_signs {
+    uint64_t of[8]; /* low half: first row */
+} group_signs;
+INLINE group_signs signs_of(rows r, __m256i (*get)(const uint8_t *block))
 {
-    return (super_code){join(get(r.a, i), get(r.b, i)), (uint64_t)signs(r.b, i) << 32 | signs(r.a, i)};
+    group_signs s;
+    vi a = _mm512_cvtepu32_epi64(get(r.a)), b = _mm512_cvtepu32_epi64(get(r.b));
+    _mm512_storeu_si512(s.of, _mm512_or_si512(a, _mm512_slli_epi64(b, 32)));
+    return s;
+}
+INLINE super_code super_pair(rows r, int g, __m256i (*get)(const uint8_t *block, int g), const group_signs *s)
+{
+    return (super_code){join(get(r.a, g), get(r.b, g)), s->of[g]};
 }
 INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
 {
