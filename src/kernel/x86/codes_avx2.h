@@ -73,6 +73,9 @@ INLINE vi vi_bits(rows r)
 }
 /* What get makes of each row. */
 INLINE vi vi_each(rows r, int i, __m256i (*get)(const uint8_t *block, int i)) { return get(r.a, i); }
+/* 16 bytes a row, in both lanes. */
+INLINE vi vi_twice_of(rows r, __m128i (*get)(const uint8_t *block)) { return _mm256_broadcastsi128_si256(get(r.a)); }
+/* 16 signed bytes a row, as 16 bits each. */
 INLINE vi vi_wide(rows r, __m128i (*get)(const uint8_t *block)) { return _mm256_cvtepi8_epi16(get(r.a)); }
 /* 16 numbers of 16 bits a row: even ones in the low lane, odd ones in the high lane. */
 INLINE vi vi_evens_odds(vi a)

@@ -70,6 +70,10 @@ INLINE vi vi_bits(rows r)
     return _mm512_movm_epi8((uint64_t)b << 32 | a);
 }
 INLINE vi vi_each(rows r, int i, __m256i (*get)(const uint8_t *block, int i)) { return join(get(r.a, i), get(r.b, i)); }
+INLINE vi vi_twice_of(rows r, __m128i (*get)(const uint8_t *block))
+{
+    return join(_mm256_broadcastsi128_si256(get(r.a)), _mm256_broadcastsi128_si256(get(r.b)));
+}
 INLINE vi vi_wide(rows r, __m128i (*get)(const uint8_t *block))
 {
     return _mm512_cvtepi8_epi16(_mm256_set_m128i(get(r.b), get(r.a)));

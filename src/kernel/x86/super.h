@@ -13,7 +13,7 @@ static inline __attribute__((always_inline, target("avx2,f16c"))) float ig_super
     return _cvtsh_ss(h);
 }
 
-#define IG_INLINE_AVX2 static inline __attribute__((always_inline, target("avx2,bmi2")))
+#define IG_INLINE_AVX2 static inline __attribute__((always_inline, target("avx2")))
 
 /* What nibbles mean: ig_values_iq4 and ig_values_fp4 of ref/blocks.c. */
 IG_INLINE_AVX2 __m128i ig_iq4_values(void)
@@ -23,14 +23,6 @@ IG_INLINE_AVX2 __m128i ig_iq4_values(void)
 IG_INLINE_AVX2 __m128i ig_fp4_values(void)
 {
     return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-}
-
-/* Four times eight pairs of bits, a byte each. */
-IG_INLINE_AVX2 __m256i ig_pairs_of_bits(uint16_t a, uint16_t b, uint16_t c, uint16_t d)
-{
-    const uint64_t mask = 0x0303030303030303;
-    return _mm256_setr_epi64x((long long)_pdep_u64(a, mask), (long long)_pdep_u64(b, mask),
-                              (long long)_pdep_u64(c, mask), (long long)_pdep_u64(d, mask));
 }
 
 /* Per 128-bit lane the first 16 bytes of a Q4_K block (d, dmin, 12 bytes of six-bit fields) become the eight scales and
