@@ -33,10 +33,13 @@ bool gr_grow(gr_cc *cc, void **ptr, uint32_t n, uint32_t *cap, size_t size)
     if (cc->st != IG_OK) return false;
     if (n < *cap) return true;
     uint32_t more = *cap ? *cap * 2 : 8;
-    if (more <= n) return false;
+    while (more <= n) {
+        if (more > UINT32_MAX / 2) return false;
+        more *= 2;
+    }
     void *p = gr_new(cc, more, size);
     if (!p) return false;
-    if (n) memcpy(p, *ptr, n * size);
+    if (*cap) memcpy(p, *ptr, (n < *cap ? n : *cap) * size);
     *ptr = p;
     *cap = more;
     return true;
