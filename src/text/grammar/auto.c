@@ -158,33 +158,106 @@ static uint8_t *mark_live(gr_cc *cc, const gr_dfa *d)
     return live;
 }
 
-/* Groups states that accept the same texts with the same labels: refines until nothing splits. group [n_states]; false
- * when that takes too long, or on failure. */
-static bool group_states(gr_cc *cc, const gr_dfa *d, uint32_t *group, uint32_t *n_groups)
+/* Minimising after Hopcroft: blocks of states that no text has told apart yet. The states of block i stand in
+ * order[first[i] .. first[i] + size[i]), those that the splitter leads to at its front (touched[i] of them). */
+typedef struct blocks {
+    const gr_dfa *d;
+    uint32_t *order, *place, *of;                /* [n_states] */
+    uint32_t *first, *size, *touched, *list, *todo; /* [n_states]; list: touched blocks; todo: splitters */
+    uint8_t *waits;                              /* [n_states] block is in todo */
+    uint32_t *preds, *pred_at;                   /* sources by (class, target) */
+    uint32_t n, n_list, n_todo;
+} blocks;
+
+static bool blocks_make(gr_cc *cc, blocks *b, const gr_dfa *d)
 {
-    uint32_t *key = gr_new(cc, d->n_cls + 1, sizeof *key), *fresh = gr_new(cc, d->n_states, sizeof *fresh), n = 0;
-    uint64_t budget = 20000000, round = (uint64_t)d->n_states * (d->n_cls + 2);
-    if (!fresh) return false;
-    for (uint32_t s = 0; s < d->n_states; s++) group[s] = d->label[s];
-    for (;;) {
-        gr_cc inner = {.mem = {.max_bytes = GR_WORK_BYTES}, .st = IG_OK};
-        gr_intern in = {0};
-        if (budget < round) return false;
-        budget -= round;
-        for (uint32_t s = 0; s < d->n_states && inner.st == IG_OK; s++) {
-            key[0] = group[s];
-            for (uint32_t c = 0; c < d->n_cls; c++) key[c + 1] = group[d->next[(size_t)s * d->n_cls + c]];
-            fresh[s] = gr_intern_add(&inner, &in, key, d->n_cls + 1, NULL);
-        }
-        uint32_t got = in.n;
-        ig_arena_fini(&inner.mem);
-        if (inner.st != IG_OK) return false;
-        memcpy(group, fresh, d->n_states * sizeof *group);
-        if (got == n) break;
-        n = got;
-    }
-    *n_groups = n;
+    size_t n = d->n_states, cells = n * d->n_cls;
+    uint32_t **arrays[] = {&b->order, &b->place, &b->of, &b->first, &b->size, &b->touched, &b->list, &b->todo};
+    b->d = d;
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) *arrays[i] = gr_new(cc, n, 4);
+    b->waits = gr_new(cc, n, 1);
+    b->preds = gr_new(cc, cells, 4);
+    b->pred_at = gr_new(cc, cells + 2, 4);
+    if (!b->pred_at) return false;
+    for (size_t s = 0; s < n; s++)
+        for (size_t c = 0; c < d->n_cls; c++) b->pred_at[c * n + d->next[s * d->n_cls + c] + 2]++;
+    for (size_t i = 2; i < cells + 2; i++) b->pred_at[i] += b->pred_at[i - 1];
+    for (size_t s = 0; s < n; s++)
+        for (size_t c = 0; c < d->n_cls; c++)
+            b->preds[b->pred_at[c * n + d->next[s * d->n_cls + c] + 1]++] = (uint32_t)s;
     return true;
+}
+
+/* One block for each label. */
+static bool blocks_begin(gr_cc *cc, blocks *b)
+{
+    gr_intern labels = {0};
+    uint32_t at = 0;
+    for (uint32_t s = 0; s < b->d->n_states; s++) {
+        b->of[s] = gr_intern_add(cc, &labels, &b->d->label[s], 1, NULL);
+        if (b->of[s] == GR_NONE) return false;
+        b->size[b->of[s]]++;
+    }
+    b->n = labels.n;
+    for (uint32_t i = 0; i < b->n; i++) b->first[i] = at, at += b->size[i], b->todo[b->n_todo++] = i, b->waits[i] = 1;
+    for (uint32_t s = 0; s < b->d->n_states; s++) {
+        uint32_t i = b->of[s];
+        b->place[s] = b->first[i] + b->touched[i]++;
+        b->order[b->place[s]] = s;
+    }
+    memset(b->touched, 0, b->n * sizeof *b->touched);
+    return true;
+}
+
+static void touch(blocks *b, uint32_t s)
+{
+    uint32_t i = b->of[s], to = b->first[i] + b->touched[i], other = b->order[to];
+    if (b->place[s] < to) return;
+    if (!b->touched[i]++) b->list[b->n_list++] = i;
+    b->order[b->place[s]] = other, b->place[other] = b->place[s];
+    b->order[to] = s, b->place[s] = to;
+}
+
+/* Divides every touched block into its touched states and the rest. */
+static void split_touched(blocks *b)
+{
+    for (; b->n_list; b->n_list--) {
+        uint32_t i = b->list[b->n_list - 1], n = b->touched[i], fresh = b->n;
+        b->touched[i] = 0;
+        if (n == b->size[i]) continue;
+        bool front = n <= b->size[i] - n; /* the smaller part becomes the new block */
+        uint32_t from = front ? b->first[i] : b->first[i] + n, count = front ? n : b->size[i] - n;
+        if (front) b->first[i] += n;
+        b->size[i] -= count;
+        b->first[fresh] = from, b->size[fresh] = count, b->touched[fresh] = 0;
+        for (uint32_t k = from; k < from + count; k++) b->of[b->order[k]] = fresh;
+        b->waits[fresh] = 1, b->todo[b->n_todo++] = fresh;
+        b->n++;
+    }
+}
+
+/* Groups states that accept the same texts with the same labels. group [n_states]. */
+static bool group_states(const gr_dfa *d, uint32_t *group, uint32_t *n_groups)
+{
+    gr_cc inner = {.mem = {.max_bytes = GR_WORK_BYTES}, .st = IG_OK};
+    blocks b = {0};
+    uint32_t *members = gr_new(&inner, d->n_states, 4);
+    bool ok = members && blocks_make(&inner, &b, d) && blocks_begin(&inner, &b);
+    while (ok && b.n_todo) {
+        uint32_t at = b.todo[--b.n_todo], n = b.size[at];
+        b.waits[at] = 0;
+        memcpy(members, b.order + b.first[at], n * sizeof *members);
+        for (size_t c = 0; c < d->n_cls; c++) {
+            for (uint32_t m = 0; m < n; m++) {
+                size_t cell = c * d->n_states + members[m];
+                for (uint32_t k = b.pred_at[cell]; k < b.pred_at[cell + 1]; k++) touch(&b, b.preds[k]);
+            }
+            split_touched(&b);
+        }
+    }
+    if (ok) memcpy(group, b.of, d->n_states * sizeof *group), *n_groups = b.n;
+    ig_arena_fini(&inner.mem);
+    return ok;
 }
 
 /* Replaces states by their groups, in order of first visit from the start; the dead group becomes 0. */
@@ -249,7 +322,7 @@ const gr_dfa *gr_dfa_make(gr_cc *cc, gr_dfa raw)
     for (size_t i = 0; i < (size_t)raw.n_states * raw.n_cls; i++)
         if (!live[raw.next[i]]) raw.next[i] = 0;
     for (uint32_t c = 0; c < raw.n_cls; c++) raw.next[c] = 0;
-    if (!group_states(cc, &raw, group, &n_groups)) {
+    if (!group_states(&raw, group, &n_groups)) {
         for (uint32_t s = 0; s < raw.n_states; s++) group[s] = s;
         n_groups = raw.n_states;
     }

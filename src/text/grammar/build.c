@@ -297,7 +297,8 @@ static void draft_array(builder *b, draft *d, const gathered *g)
     gr_leaf *leaf = &d->leaf;
     uint32_t n = 0;
     if (g->not_unique || (g->unique != GR_NONE && g->max > 1)) {
-        gr_fail(b->cc, IG_UNSUPPORTED, "uniqueItems cannot be enforced; leave it out, or list the values as properties");
+        const char *at = g->unique == GR_NONE ? "" : b->doc->schemas[g->unique].pointer;
+        gr_fail(b->cc, IG_UNSUPPORTED, "#%s/uniqueItems: cannot be enforced; leave it out", at);
         return;
     }
     for (uint32_t i = 0; i < g->n_rules; i++) {
