@@ -68,7 +68,7 @@ bool gr_exec_copy(gr_exec *x, const gr_exec *from)
     if (!room(x, (void **)&x->slots, &x->cap_slots, from->n_slots, sizeof *x->slots)) return false;
     memcpy(x->th, from->th, from->n_th * sizeof *x->th);
     memcpy(x->slots, from->slots, from->n_slots * sizeof *x->slots);
-    x->n_th = from->n_th, x->n_slots = from->n_slots, x->live_slots = from->live_slots;
+    x->n_th = from->n_th, x->n_slots = from->n_slots, x->live_slots = from->live_slots, x->n_fed = from->n_fed;
     return true;
 }
 
@@ -692,12 +692,15 @@ static size_t feed_plain(gr_exec *x, const uint8_t *p, size_t n)
 void gr_exec_feed(gr_exec *x, const uint8_t *p, size_t n)
 {
     for (size_t i = 0; i < n && x->n_th && x->st == IG_OK; i++) {
-        i += feed_plain(x, p + i, n - i);
+        size_t plain = feed_plain(x, p + i, n - i);
+        i += plain;
+        x->n_fed += plain;
         if (i == n) break;
         uint32_t was = x->n_th;
         gr_exec_step(x, 0, was, p[i]);
         memmove(x->th, x->th + was, (x->n_th - was) * sizeof *x->th);
         x->n_th -= was;
+        x->n_fed += x->n_th > 0;
         if (x->n_slots > 2 * x->live_slots + 256) compact(x);
     }
     if (x->st != IG_OK) x->n_th = 0;
@@ -706,6 +709,7 @@ void gr_exec_feed(gr_exec *x, const uint8_t *p, size_t n)
 void gr_exec_start(gr_exec *x)
 {
     x->n_th = x->out = 0;
+    x->n_fed = 0;
     x->n_slots = x->live_slots = 1;
     if (!x->g->live) return;
     if (x->g->json)

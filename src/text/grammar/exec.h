@@ -51,7 +51,7 @@ typedef struct gr_exec {
     uint32_t *cons, n_cons;         /* owned: slots by content, may forget */
     uint32_t *seen, n_seen, epoch;  /* owned: pairs of epoch and number, for large sets */
     uint32_t (*work)[2], cap_work;  /* owned: closure of a rule */
-    bool exited;
+    uint64_t n_fed; /* bytes that fitted */
     gr_thread exit[8]; /* where threads left through GR_EXIT in the last step */
     uint32_t n_exit;
 } gr_exec;

@@ -15,7 +15,7 @@ static ig_status compile(void (*build)(gr_cc *, ig_grammar *, const char *, size
     ig_grammar *g = ig_calloc(1, sizeof *g);
     if (!g) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
     g->mem.max_bytes = GRAMMAR_BYTES;
-    build(&cc, g, text, n);
+    build(&cc, g, n ? text : "", n);
     ig_arena_fini(&cc.mem);
     if (cc.st != IG_OK) {
         ig_grammar_free(g);
@@ -80,3 +80,4 @@ ig_status ig_grammar_feed(ig_grammar_state *s, const char *p, size_t n, ig_error
 
 bool ig_grammar_alive(const ig_grammar_state *s) { return s->x.n_th > 0; }
 bool ig_grammar_accepts(ig_grammar_state *s) { return gr_exec_accepts(&s->x); }
+uint64_t ig_grammar_fits(const ig_grammar_state *s) { return s->x.n_fed; }

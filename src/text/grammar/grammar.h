@@ -42,6 +42,8 @@ void ig_grammar_end(ig_grammar_state *s);
 ig_status ig_grammar_feed(ig_grammar_state *s, const char *p, size_t n, ig_error *err);
 /* The text so far can be continued to a match (or is one). */
 bool ig_grammar_alive(const ig_grammar_state *s);
+/* Bytes fed so far that can be continued to a match. */
+uint64_t ig_grammar_fits(const ig_grammar_state *s);
 /* The text so far matches. */
 bool ig_grammar_accepts(ig_grammar_state *s);
 
