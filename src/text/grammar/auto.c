@@ -109,9 +109,9 @@ uint32_t gr_intern_add(gr_cc *cc, gr_intern *in, const uint32_t *key, uint32_t n
 }
 
 static uint32_t all_bound[1] = {0}, all_next[2] = {0, 1}, all_label[2] = {0, 1}, none_next[1] = {0}, none_label[1] = {0};
-static uint16_t all_cls[1] = {0};
-const gr_dfa gr_dfa_all = {2, 1, 1, 1, all_bound, all_cls, {0}, all_next, all_label};
-const gr_dfa gr_dfa_none = {1, 1, 1, 0, all_bound, all_cls, {0}, none_next, none_label};
+static uint16_t all_cls[1] = {0}, all_run[2] = {0, GR_RUN_MAX};
+const gr_dfa gr_dfa_all = {2, 1, 1, 1, all_bound, all_cls, {0}, all_next, all_label, all_run};
+const gr_dfa gr_dfa_none = {1, 1, 1, 0, all_bound, all_cls, {0}, none_next, none_label, all_run};
 
 uint16_t gr_dfa_class(const gr_dfa *d, uint32_t cp)
 {
@@ -526,6 +526,19 @@ static void *copy_array(ig_arena *mem, const void *p, size_t n, size_t size)
     return q;
 }
 
+/* Follows states whose edges all lead to one live state, until that ends or comes back to where it was. */
+static void find_runs(gr_dfa *d)
+{
+    for (uint32_t pass = 0; pass < 2; pass++)
+        for (uint32_t q = d->n_states; q-- > 1;) {
+            const uint32_t *row = d->next + (size_t)q * d->n_cls;
+            bool same = row[0] != 0;
+            for (uint32_t c = 1; c < d->n_cls; c++) same = same && row[c] == row[0];
+            uint32_t n = !same ? 0 : row[0] == q ? GR_RUN_MAX : d->run[row[0]] == GR_RUN_MAX ? GR_RUN_MAX : d->run[row[0]] + 1u;
+            d->run[q] = (uint16_t)(n < GR_RUN_MAX || row[0] == q || d->run[row[0]] == GR_RUN_MAX ? n : GR_RUN_MAX - 1);
+        }
+}
+
 const gr_dfa *gr_dfa_copy(ig_arena *mem, const gr_dfa *d)
 {
     if (d == &gr_dfa_all || d == &gr_dfa_none) return d;
@@ -535,7 +548,10 @@ const gr_dfa *gr_dfa_copy(ig_arena *mem, const gr_dfa *d)
     c->cls_of = copy_array(mem, d->cls_of, d->n_bounds, sizeof *d->cls_of);
     c->next = copy_array(mem, d->next, (size_t)d->n_states * d->n_cls, sizeof *d->next);
     c->label = copy_array(mem, d->label, d->n_states, sizeof *d->label);
-    return c->bound && c->cls_of && c->next && c->label ? c : NULL;
+    c->run = ig_arena_alloc(mem, d->n_states, sizeof *c->run);
+    if (!c->bound || !c->cls_of || !c->next || !c->label || !c->run) return NULL;
+    find_runs(c);
+    return c;
 }
 
 const gr_dfa *gr_dfa_plain(gr_cc *cc, const gr_dfa *d)

@@ -59,7 +59,9 @@ typedef struct gr_dfa {
     uint16_t ascii[128]; /* class of a code point below 128 */
     uint32_t *next;      /* [n_states, n_cls] */
     uint32_t *label;     /* [n_states] */
+    uint16_t *run;       /* [n_states] of a kept copy: how many characters may follow whatever they are; GR_RUN_MAX: any number */
 } gr_dfa;
+enum { GR_RUN_MAX = UINT16_MAX };
 
 extern const gr_dfa gr_dfa_all, gr_dfa_none;
 

@@ -313,7 +313,7 @@ static void pop(gr_exec *x, uint32_t frame) { go(x, GR_P_AFTER, x->slots[frame].
 static void step_after(gr_exec *x, const gr_thread *t, uint8_t b)
 {
     if (t->frame == GR_EXIT) {
-        leave_part(x, t);
+        if (b == ',' || b == '}' || b == ']' || (!x->strict && white(b))) leave_part(x, t);
         return;
     }
     if (skip_space(x, t, b) || t->frame == GR_ROOT) return;
@@ -593,8 +593,8 @@ static void work_add(gr_exec *x, uint32_t *n, uint32_t q, uint32_t frame)
 static bool bare(const gr_rtn_state *s) { return s->accept && !s->n_arcs && !s->n_calls; }
 
 /* All arcs that are reached from (q, frame) without a character and meet [lo, hi]: their ends are added (emit), or it is told
- * whether there is one. first: the character begins here, so an exit counts. */
-static bool closure(gr_exec *x, const gr_thread *t, gr_range r, bool emit, bool first)
+ * whether there is one. exits: the character begins here and can follow a call, so an exit counts. */
+static bool closure(gr_exec *x, const gr_thread *t, gr_range r, bool emit, bool exits)
 {
     uint32_t n = 0;
     bool found = false;
@@ -616,7 +616,7 @@ static bool closure(gr_exec *x, const gr_thread *t, gr_range r, bool emit, bool 
         if (!s->accept || frame == GR_ROOT) continue;
         if (frame != GR_EXIT)
             work_add(x, &n, x->slots[frame].leaf, x->slots[frame].parent);
-        else if (first)
+        else if (exits)
             leave_part(x, &(gr_thread){.frame = GR_EXIT, .phase = GR_P_AFTER});
     }
     return found;
@@ -629,7 +629,7 @@ static void step_rule(gr_exec *x, const gr_thread *t, uint8_t b)
     int got = decode_byte(&to, b, &cp);
     if (got < 0) return;
     gr_range r = got ? (gr_range){cp, cp} : pending(&to);
-    bool leads = closure(x, t, r, got == 1, t->dec == D_NONE);
+    bool leads = closure(x, t, r, got == 1, t->dec == D_NONE && x->g->follow[b]);
     if (!got && leads) gr_exec_emit(x, to);
 }
 

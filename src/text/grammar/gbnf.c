@@ -601,6 +601,31 @@ static void *keep(net *t, const void *p, uint32_t n, size_t size)
     return q;
 }
 
+/* Bytes that begin an arc which is reached from the state after some call without a character. */
+static void find_follow(net *t)
+{
+    uint8_t *seen = gr_new(t->cc, t->n_states, 1);
+    uint32_t *todo = gr_new(t->cc, t->n_states, 4), n = 0;
+    if (!todo) return;
+    for (uint32_t k = 0; k < t->n_calls; k++)
+        if (!seen[t->calls[k].back]) seen[t->calls[k].back] = 1, todo[n++] = t->calls[k].back;
+    while (n) {
+        const gr_rtn_state *s = &t->states[todo[--n]];
+        for (uint32_t i = s->arcs; i < s->arcs + s->n_arcs; i++) {
+            uint32_t lo = t->arcs[i].lo, hi = t->arcs[i].hi;
+            for (uint32_t b = 0; b < 256; b++) {
+                /* Leading bytes above 0xBF are taken as possible for every character above 127. */
+                bool in = b < 128 ? b >= lo && b <= hi : b >= 0xC2 && hi >= 128;
+                t->out->follow[b] = t->out->follow[b] || in;
+            }
+        }
+        for (uint32_t i = s->calls; i < s->calls + s->n_calls; i++) {
+            uint32_t to = t->calls[i].start;
+            if (!seen[to]) seen[to] = 1, todo[n++] = to;
+        }
+    }
+}
+
 static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
 {
     net t = {.cc = g->cc, .out = out};
@@ -627,6 +652,7 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
     for (uint32_t k = 0; k < t.n_calls; k++) t.calls[k].start = g->rules[t.calls[k].start].state - 1;
     out->root = g->rules[root].state - 1;
     prune(&t);
+    find_follow(&t);
     out->states = keep(&t, t.states, t.n_states, sizeof *t.states);
     out->arcs = keep(&t, t.arcs, t.n_arcs, sizeof *t.arcs);
     out->calls = keep(&t, t.calls, t.n_calls, sizeof *t.calls);

@@ -67,6 +67,7 @@ struct ig_grammar {
     gr_arc *arcs;
     gr_call *calls;
     uint32_t n_states;
+    bool follow[256]; /* bytes that can come after some call */
 };
 
 /* Fill in g; failures stay in cc. */

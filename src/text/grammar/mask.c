@@ -1,11 +1,14 @@
 /* Masks over a vocabulary.
  *
- * The tokens stand in a trie, in preorder, so that walking it with the machine tries every common beginning once. What a
+ * The tokens stand in a trie, in preorder, so that walking it with the machine tries every common beginning once. Tokens that are
+ * nothing but characters a JSON string may hold come first: where a string may go on with anything, whole branches of them are
+ * allowed at once. What a
  * thread allows is remembered by what it stands on, without the stack below: tokens that fit wholly inside the current value
  * (or frame), and tokens that leave it, with the bytes that are left over. Only those are tried on the real stack; tokens with
  * the same rest share one try. */
 #include "base/hash.h"
 #include "base/sort.h"
+#include "base/utf8.h"
 #include "exec.h"
 
 enum { TOKEN_BYTES_MAX = 4096, ENTRIES_MAX = 1 << 16, SPARSE_MAX = 1024 };
@@ -14,27 +17,44 @@ typedef struct trie_node {
     uint32_t end;   /* node after the last one below */
     uint32_t token; /* first of the sorted tokens that pass through here; those that end here come first */
     uint16_t depth; /* bytes, 1.. */
+    uint16_t rest;  /* most characters that follow in a token below */
     uint8_t byte;
     uint8_t ends; /* some token ends here */
 } trie_node;
 
 struct ig_token_index {
-    size_t n_tokens, n_words, n_sorted;
-    uint32_t *sorted; /* [n_sorted] token ids by their bytes */
+    size_t n_tokens, n_words, n_sorted, n_plain;
+    uint32_t *sorted; /* [n_sorted] token ids by their bytes, the n_plain plain ones first */
     ig_str *bytes;    /* [n_sorted] in the same order, into text */
     char *text;
     trie_node *nodes; /* [n_nodes + 1], the last one is the end */
-    uint32_t n_nodes, depth_max;
-    uint64_t *end_mask; /* [n_words] */
+    uint32_t n_nodes, n_plain_nodes, depth_max, rest_max;
+    uint64_t *end_mask, *plain_mask; /* [n_words] */
 };
+
+/* Whole characters that stand in a JSON string as they are. */
+static bool is_plain(ig_str t)
+{
+    for (size_t i = 0; i < t.len; i++)
+        if ((uint8_t)t.ptr[i] < 32 || t.ptr[i] == '"' || t.ptr[i] == '\\') return false;
+    return ig_utf8_valid(t.ptr, t.len);
+}
+
+typedef struct order {
+    const ig_str *tokens;
+    const uint64_t *plain_mask;
+} order;
 
 static bool token_before(const void *a, const void *b, const void *ctx)
 {
-    const ig_str *list = ctx;
+    const order *by = ctx;
+    const ig_str *list = by->tokens;
     uint32_t i = *(const uint32_t *)a, k = *(const uint32_t *)b;
+    bool p = by->plain_mask[i / 64] >> (i % 64) & 1, q = by->plain_mask[k / 64] >> (k % 64) & 1;
+    if (p != q) return p;
     size_t n = list[i].len < list[k].len ? list[i].len : list[k].len;
-    int order = n ? memcmp(list[i].ptr, list[k].ptr, n) : 0;
-    if (order) return order < 0;
+    int sign = n ? memcmp(list[i].ptr, list[k].ptr, n) : 0;
+    if (sign) return sign < 0;
     return list[i].len != list[k].len ? list[i].len < list[k].len : i < k;
 }
 
@@ -46,6 +66,7 @@ void ig_token_index_free(ig_token_index *x)
     ig_free(x->text);
     ig_free(x->nodes);
     ig_free(x->end_mask);
+    ig_free(x->plain_mask);
     ig_free(x);
 }
 
@@ -61,7 +82,7 @@ static bool copy_tokens(ig_token_index *x, const ig_str *tokens, size_t *n_nodes
     if (!x->bytes || !x->text) return false;
     *n_nodes = 0;
     for (size_t i = 0; i < x->n_sorted; i++) {
-        ig_str t = tokens[x->sorted[i]], last = i ? x->bytes[i - 1] : (ig_str){NULL, 0};
+        ig_str t = tokens[x->sorted[i]], last = i && i != x->n_plain ? x->bytes[i - 1] : (ig_str){NULL, 0};
         size_t same = 0;
         memcpy(x->text + at, t.ptr, t.len);
         x->bytes[i] = (ig_str){x->text + at, t.len};
@@ -73,14 +94,29 @@ static bool copy_tokens(ig_token_index *x, const ig_str *tokens, size_t *n_nodes
     return *n_nodes < UINT32_MAX;
 }
 
+/* rest of every plain node: from the last to the first, a child counts itself when it begins a character. */
+static void find_rests(ig_token_index *x)
+{
+    for (uint32_t i = x->n_plain_nodes; i-- > 0;) {
+        uint32_t most = 0;
+        for (uint32_t c = i + 1; c < x->nodes[i].end; c = x->nodes[c].end) {
+            uint32_t n = x->nodes[c].rest + ((x->nodes[c].byte & 0xC0) != 0x80 ? 1u : 0u);
+            most = n > most ? n : most;
+        }
+        x->nodes[i].rest = (uint16_t)most;
+        if (x->nodes[i].depth == 1 && most + 1 > x->rest_max) x->rest_max = most + 1;
+    }
+}
+
 static bool make_trie(ig_token_index *x, size_t n_nodes)
 {
     uint32_t open[TOKEN_BYTES_MAX + 1], n = 0, depth = 0; /* open: nodes of the current token */
     x->nodes = ig_calloc(n_nodes + 1, sizeof *x->nodes);
     if (!x->nodes) return false;
     for (uint32_t i = 0; i < x->n_sorted; i++) {
-        ig_str t = x->bytes[i], last = i ? x->bytes[i - 1] : (ig_str){NULL, 0};
+        ig_str t = x->bytes[i], last = i && i != x->n_plain ? x->bytes[i - 1] : (ig_str){NULL, 0};
         uint32_t same = 0;
+        if (i == x->n_plain) x->n_plain_nodes = n;
         while (same < t.len && same < last.len && last.ptr[same] == t.ptr[same]) same++;
         for (; depth > same; depth--) x->nodes[open[depth]].end = n;
         for (; depth < t.len; depth++) {
@@ -91,6 +127,8 @@ static bool make_trie(ig_token_index *x, size_t n_nodes)
     }
     for (; depth > 0; depth--) x->nodes[open[depth]].end = n;
     x->n_nodes = n;
+    if (x->n_plain == x->n_sorted) x->n_plain_nodes = n;
+    find_rests(x);
     x->nodes[n] = (trie_node){.end = n, .token = (uint32_t)x->n_sorted};
     return true;
 }
@@ -106,14 +144,21 @@ ig_status ig_token_index_new(const ig_str *tokens, const bool *end, const bool *
     x->n_tokens = n, x->n_words = (n + 63) / 64;
     x->sorted = ig_calloc(n, sizeof *x->sorted);
     x->end_mask = ig_calloc(x->n_words, sizeof *x->end_mask);
-    bool ok = x->sorted && x->end_mask;
+    x->plain_mask = ig_calloc(x->n_words, sizeof *x->plain_mask);
+    bool ok = x->sorted && x->end_mask && x->plain_mask;
     for (size_t i = 0; ok && i < n; i++) {
         if (end && end[i])
             x->end_mask[i / 64] |= 1ull << (i % 64);
         else if (tokens[i].len && tokens[i].len <= TOKEN_BYTES_MAX && !(special && special[i]))
             x->sorted[x->n_sorted++] = (uint32_t)i;
+        else
+            continue;
+        if (end && end[i]) continue;
+        bool plain = is_plain(tokens[i]);
+        if (plain) x->plain_mask[i / 64] |= 1ull << (i % 64);
+        x->n_plain += plain;
     }
-    if (ok) ig_sort(x->sorted, x->n_sorted, sizeof *x->sorted, token_before, tokens);
+    if (ok) ig_sort(x->sorted, x->n_sorted, sizeof *x->sorted, token_before, &(order){tokens, x->plain_mask});
     ok = ok && copy_tokens(x, tokens, &n_nodes) && make_trie(x, n_nodes);
     if (!ok) {
         ig_token_index_free(x);
@@ -243,11 +288,28 @@ static void allow(ig_masker *m, uint64_t *bits, uint32_t sorted)
     bits[id / 64] |= 1ull << (id % 64);
 }
 
+/* The automaton of a string, or of a key that is looked at alone, between two characters; NULL elsewhere. */
+static const gr_dfa *text_dfa(const gr_exec *x, const gr_thread *t)
+{
+    if (t->dec) return NULL;
+    if (t->phase == GR_P_STRING) return x->g->nodes[t->id].str;
+    return t->phase == GR_P_KEY && t->frame == GR_EXIT ? x->g->leaves[t->id].key : NULL;
+}
+
+/* Whether the set is one string that can go on with any n characters. */
+static bool any_text(const gr_exec *x, uint32_t from, uint32_t to, uint32_t n)
+{
+    if (to - from != 1) return false;
+    const gr_dfa *d = text_dfa(x, &x->th[from]);
+    uint32_t run = d ? d->run[x->th[from].q] : 0;
+    return d && (run == GR_RUN_MAX || run >= n);
+}
+
 /* A string with one reading, the usual case: true and *t stepped when the byte is plain text in it. */
 static bool plain_step(const gr_exec *x, gr_thread *t, uint8_t b)
 {
-    if (t->phase != GR_P_STRING || t->dec || b < 32 || b >= 127 || b == '"' || b == '\\') return false;
-    const gr_dfa *d = x->g->nodes[t->id].str;
+    const gr_dfa *d = text_dfa(x, t);
+    if (!d || b < 32 || b >= 127 || b == '"' || b == '\\') return false;
     t->q = d->next[(size_t)t->q * d->n_cls + d->ascii[b]];
     return true;
 }
@@ -259,7 +321,12 @@ static void walk(ig_masker *m, gr_exec *x, uint64_t *bits)
     m->bound[0] = 0;
     m->bound[1] = x->n_th;
     m->slots_at[0] = x->n_slots;
-    for (uint32_t i = 0; i < m->index->n_nodes && x->st == IG_OK;) {
+    uint32_t i = 0;
+    if (any_text(x, 0, x->n_th, m->index->rest_max)) {
+        memcpy(bits, m->index->plain_mask, m->index->n_words * sizeof *bits);
+        i = m->index->n_plain_nodes;
+    }
+    while (i < m->index->n_nodes && x->st == IG_OK) {
         const trie_node *node = &nodes[i];
         uint32_t d = node->depth, from = m->bound[d - 1], to = m->bound[d];
         gr_thread t = x->th[from];
@@ -277,6 +344,11 @@ static void walk(ig_masker *m, gr_exec *x, uint64_t *bits)
         }
         m->bound[d + 1] = x->n_th;
         m->slots_at[d] = x->n_slots;
+        if (i < m->index->n_plain_nodes && any_text(x, to, x->n_th, node->rest)) {
+            for (uint32_t k = node->token; k < nodes[node->end].token; k++) allow(m, bits, k);
+            i = node->end;
+            continue;
+        }
         if (node->ends)
             for (uint32_t k = node->token; k < nodes[node->end].token && m->index->bytes[k].len == d; k++)
                 allow(m, bits, k);
@@ -288,12 +360,12 @@ static bool exit_before(const void *a, const void *b, const void *ctx)
 {
     const ig_token_index *index = ctx;
     const struct raw_exit *x = a, *y = b;
-    int order = memcmp(&x->from, &y->from, sizeof x->from);
-    if (order) return order < 0;
+    int sign = memcmp(&x->from, &y->from, sizeof x->from);
+    if (sign) return sign < 0;
     ig_str p = index->bytes[x->token], q = index->bytes[y->token];
     size_t n = p.len - x->offset, k = q.len - y->offset;
-    order = memcmp(p.ptr + x->offset, q.ptr + y->offset, n < k ? n : k);
-    return order ? order < 0 : n != k ? n < k : x->token < y->token;
+    sign = memcmp(p.ptr + x->offset, q.ptr + y->offset, n < k ? n : k);
+    return sign ? sign < 0 : n != k ? n < k : x->token < y->token;
 }
 
 static ig_str rest_of(const ig_token_index *index, const struct raw_exit *r)
