@@ -562,8 +562,12 @@ static gr_alts expand_atom(expander *x, uint32_t f, gr_fkind kind, const uint32_
         return expand(x, gr_const_formula(x->doc, v), flags | GR_SILENT, PLAIN);
     if (kind == GR_F_TYPE || v || holds) return holds == yes ? alts_of(x, NULL, 0) : none;
     /* What says nothing is dropped unless its annotation matters. */
-    if (mode == PLAIN && (kind == GR_F_PROP || kind == GR_F_ITEM || kind == GR_F_ITEMS) && a[1] == GR_F_TRUE)
-        return yes ? alts_of(x, NULL, 0) : none;
+    bool silent = (kind == GR_F_PROP || kind == GR_F_ITEM || kind == GR_F_ITEMS) && a[1] == GR_F_TRUE;
+    if (silent && !yes) return none;
+    /* A declared name is kept all the same: it must not come twice. */
+    uint32_t n;
+    if (silent && mode == PLAIN && !(kind == GR_F_PROP && *gr_intern_key(&x->doc->names, a[0], &n) == GR_N_NAME))
+        return alts_of(x, NULL, 0);
     uint32_t literal = f * 4 + flags;
     return alts_of(x, &literal, 1);
 }
