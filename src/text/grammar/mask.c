@@ -433,7 +433,7 @@ static uint32_t make_key(ig_masker *m, const gr_thread *t, uint32_t *key)
 {
     const gr_exec *x = &m->x;
     bool alone = without_frame(m, t);
-    key[1] = (uint32_t)t->phase << 24 | (uint32_t)t->dec << 16 | (uint32_t)t->space << 8 | alone;
+    key[1] = (uint32_t)t->phase << 24 | (uint32_t)t->dec << 16 | (uint32_t)t->space << 8 | (x->strict ? 2u : 0u) | alone;
     key[2] = t->id, key[3] = t->q, key[4] = t->val;
     key[0] = 4;
     if (alone || t->frame == GR_ROOT) return key[0];
