@@ -1,11 +1,12 @@
-/* Speed of structured output: how long a schema takes to compile, and how long the mask of the next token takes over a real
- * vocabulary.
+/* Speed of structured output: how long a schema takes to compile, and how long the mask of the next token takes over a
+ * real vocabulary.
  *
  *   bench_grammar VOCABULARY.gguf SCHEMAS.jsonl [N_SCHEMAS [SAMPLES [print]]]
  *
- * SCHEMAS.jsonl: one JSON object a line with the key "schema" (the form of golden/grammars). Texts are sampled at random, half of
- * the time among the tokens that end something, so that they come to an end; the first quarter of the samples warms up and is
- * not counted. With `print` every finished text is printed as {"schema": ..., "text": ...} for a validator elsewhere. */
+ * SCHEMAS.jsonl: one JSON object a line with the key "schema" (the form of golden/grammars). Texts are sampled at
+ * random, half of the time among the tokens that end something, so that they come to an end; the first quarter of the
+ * samples warms up and is not counted. With `print` every finished text is printed as {"schema": ..., "text": ...} for
+ * a validator elsewhere. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,8 +130,8 @@ static void summary(const char *name, double *us, size_t n)
 {
     if (!n) return;
     ig_sort(us, n, sizeof *us, less, NULL);
-    fprintf(stderr, "%s: %zu masks, median %.1f us, p90 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", name, n, us[n / 2], us[n * 9 / 10],
-            us[n * 99 / 100], us[n * 999 / 1000], us[n - 1]);
+    fprintf(stderr, "%s: %zu masks, median %.1f us, p90 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", name, n, us[n / 2],
+            us[n * 9 / 10], us[n * 99 / 100], us[n * 999 / 1000], us[n - 1]);
 }
 
 static void run_schema(bench *b, const json_t *schema, unsigned n_samples, double *compile_max)
@@ -150,7 +151,8 @@ static void run_schema(bench *b, const json_t *schema, unsigned n_samples, doubl
         }
         double worst = 0;
         for (size_t i = first; i < b->n_warm; i++) worst = b->warm[i] > worst ? b->warm[i] : worst;
-        if (getenv("INGLE_BENCH_EACH")) fprintf(stderr, "%8.1f us max, compiled in %.2f ms: %.100s\n", worst, ms, source);
+        if (getenv("INGLE_BENCH_EACH"))
+            fprintf(stderr, "%8.1f us max, compiled in %.2f ms: %.100s\n", worst, ms, source);
         ig_grammar_free(g);
     }
     free(source);
@@ -164,7 +166,8 @@ int main(int argc, char **argv)
     size_t cap = 0, n_schemas = 0, wanted = argc > 3 ? strtoul(argv[3], NULL, 10) : 50;
     unsigned n_samples = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 20;
     double compile_max = 0;
-    if (argc < 3) return fprintf(stderr, "usage: bench_grammar VOCABULARY.gguf SCHEMAS.jsonl [N_SCHEMAS [SAMPLES [print]]]\n"), 2;
+    if (argc < 3)
+        return fprintf(stderr, "usage: bench_grammar VOCABULARY.gguf SCHEMAS.jsonl [N_SCHEMAS [SAMPLES [print]]]\n"), 2;
     FILE *f = fopen(argv[2], "r");
     if (!f || !load_tokens(&b, argv[1])) return 1;
     uint64_t from = ig_now_ns();
@@ -180,8 +183,9 @@ int main(int argc, char **argv)
         if (json_is_object(schema)) run_schema(&b, schema, n_samples, &compile_max), n_schemas++;
         json_decref(row);
     }
-    fprintf(stderr, "%zu schemas, slowest compiled in %.2f ms; %zu texts finished, %zu cut, %zu dead ends, %zu tokens\n", n_schemas,
-            compile_max, b.n_finished, b.n_cut, b.n_dead, b.n_tokens_out);
+    fprintf(stderr,
+            "%zu schemas, slowest compiled in %.2f ms; %zu texts finished, %zu cut, %zu dead ends, %zu tokens\n",
+            n_schemas, compile_max, b.n_finished, b.n_cut, b.n_dead, b.n_tokens_out);
     summary("first quarter", b.cold, b.n_cold);
     summary("after it", b.warm, b.n_warm);
     return 0;

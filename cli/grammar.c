@@ -12,7 +12,8 @@ static ingle_status open_grammar(const cli_call *call, ingle_grammar **out, ingl
     *out = NULL;
     ingle_status st = input_text(NULL, file, &source, err);
     if (st == INGLE_OK)
-        st = ingle_grammar_open(schema ? INGLE_GRAMMAR_JSON_SCHEMA : INGLE_GRAMMAR_GBNF, source.ptr, source.len, out, err);
+        st = ingle_grammar_open(schema ? INGLE_GRAMMAR_JSON_SCHEMA : INGLE_GRAMMAR_GBNF, source.ptr, source.len, out,
+                                err);
     ig_buf_fini(&source);
     return st;
 }
@@ -25,9 +26,11 @@ int cli_grammar(const cli_call *call)
     bool match = false;
     size_t n_fits = 0;
     if (strcmp(call->args[0], "check") != 0)
-        return cli_usage("grammar knows only \"check\". Type: ingle grammar check --json-schema FILE | --grammar FILE [--file F]");
+        return cli_usage(
+            "grammar knows only \"check\". Type: ingle grammar check --json-schema FILE | --grammar FILE [--file F]");
     if (cli_set(call, "json-schema") == cli_set(call, "grammar"))
-        return cli_usage("grammar check wants one of --json-schema FILE and --grammar FILE. Type: ingle grammar --help");
+        return cli_usage(
+            "grammar check wants one of --json-schema FILE and --grammar FILE. Type: ingle grammar --help");
     ig_buf_init(&text, 0);
     ingle_status st = open_grammar(call, &grammar, &err);
     if (st == INGLE_OK) st = input_text(NULL, cli_text(call, "file"), &text, &err);

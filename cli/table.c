@@ -162,8 +162,10 @@ const cli_verb cli_verbs[] = {
      "ingle bench model.gguf --threads 4 --streams 8 --json",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
     {"grammar", "check", "check a text against a grammar or a JSON schema",
-     "Compiles the grammar or the schema and matches the text with it as a constrained decoder would. The exit code is 0 when the "
-     "whole text matches, 3 when it does not, and 1 when the grammar is wrong or cannot be enforced, with the reason: for a "
+     "Compiles the grammar or the schema and matches the text with it as a constrained decoder would. The exit code is "
+     "0 when the "
+     "whole text matches, 3 when it does not, and 1 when the grammar is wrong or cannot be enforced, with the reason: "
+     "for a "
      "schema the JSON pointer of the keyword.\n\n"
      "A schema accepts every notation of a valid value, with free white space; what a model generates is narrower.",
      "ingle grammar check --json-schema answer.schema.json --file answer.json\n"

@@ -1,5 +1,5 @@
-/* Schemas, and GBNF when byte 0 is odd: the source is what follows, up to a byte 0xFF; the rest is a text to match. What compiles
- * must give the same answer however the text is cut, and canonical texts must match in any notation. */
+/* Schemas, and GBNF when byte 0 is odd: the source is what follows, up to a byte 0xFF; the rest is a text to match.
+ * What compiles must give the same answer however the text is cut, and canonical texts must match in any notation. */
 #include <stdlib.h>
 #include <string.h>
 

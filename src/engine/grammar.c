@@ -1,18 +1,20 @@
 /* Grammars of the public header: a thin face of text/grammar. */
-#include "api.h"
 #include "text/grammar/grammar.h"
+#include "api.h"
 
 struct ingle_grammar {
     ig_grammar *g;
 };
 
-ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out, ingle_error *err)
+ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out,
+                                ingle_error *err)
 {
     ig_error e;
     ingle_grammar *g = ig_calloc(1, sizeof *g);
     *out = NULL;
     if (!g) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a grammar"), &e, err);
-    ig_status st = (kind == INGLE_GRAMMAR_JSON_SCHEMA ? ig_grammar_from_schema : ig_grammar_from_gbnf)(text, n, &g->g, &e);
+    ig_status st =
+        (kind == INGLE_GRAMMAR_JSON_SCHEMA ? ig_grammar_from_schema : ig_grammar_from_gbnf)(text, n, &g->g, &e);
     if (st != IG_OK) {
         ig_free(g);
         return ig_pass(st, &e, err);

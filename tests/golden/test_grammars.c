@@ -1,5 +1,5 @@
-/* Grammars against reference data (golden/grammars): schemas, GBNF, the JSON Schema Test Suite, hostile input. A wrong verdict is
- * always a failure; what is refused as not enforceable is counted, and named as a comment. */
+/* Grammars against reference data (golden/grammars): schemas, GBNF, the JSON Schema Test Suite, hostile input. A wrong
+ * verdict is always a failure; what is refused as not enforceable is counted, and named as a comment. */
 #include <jansson.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -11,7 +11,7 @@ enum { REFUSED_SHOWN = 60 };
 
 typedef struct tally {
     size_t cases, refused, texts, right, wrong, choice; /* choice: valid, refused for its notation only */
-    size_t shy; /* plain texts that the canonical way refuses */
+    size_t shy;                                         /* plain texts that the canonical way refuses */
 } tally;
 
 static unsigned char *from_base64(const char *s, size_t *n)
@@ -86,7 +86,8 @@ static void check_text(const char *id, const ig_grammar *g, const json_t *test, 
     } else {
         ok = ok && splits_agree(g, text, n, match);
         t->right += ok, t->wrong += !ok;
-        if (!ok) printf("# wrong: %s: %.120s: %d, alive %d, expected %d\n", id, n < 200 ? text : "...", v, alive, match);
+        if (!ok)
+            printf("# wrong: %s: %.120s: %d, alive %d, expected %d\n", id, n < 200 ? text : "...", v, alive, match);
     }
     int strict = verdict(g, IG_GRAMMAR_CANONICAL, text, n, &alive);
     if (strict == 1 && !match) t->wrong++, printf("# wrong: %s: canonical accepts %.120s\n", id, text);
@@ -97,8 +98,8 @@ static void check_text(const char *id, const ig_grammar *g, const json_t *test, 
     free(text);
 }
 
-/* Whether an A-label (xn--...) is a right one is a matter of Unicode tables, not of a grammar: its letters alone are checked,
- * so these texts match although they should not. docs/grammar.md says so. */
+/* Whether an A-label (xn--...) is a right one is a matter of Unicode tables, not of a grammar: its letters alone are
+ * checked, so these texts match although they should not. docs/grammar.md says so. */
 static const char idn_case[] = "suite/format-hostname/02";
 
 static void check_case(const json_t *c, tally *t)
@@ -111,7 +112,8 @@ static void check_case(const json_t *c, tally *t)
     ig_error err;
     size_t i;
     json_t *test;
-    ig_status st = source ? ig_grammar_from_schema(source, strlen(source), &g, &err) : ig_grammar_from_gbnf(gbnf, strlen(gbnf), &g, &err);
+    ig_status st = source ? ig_grammar_from_schema(source, strlen(source), &g, &err)
+                          : ig_grammar_from_gbnf(gbnf, strlen(gbnf), &g, &err);
     t->cases++;
     if (st != IG_OK) {
         t->refused++;
@@ -155,9 +157,10 @@ static bool each_case(const char *file, void (*fn)(const json_t *, tally *), tal
 
 static void report(const char *file, const tally *t, size_t refused_max)
 {
-    tap_ok(t->wrong == 0 && t->texts > 0, "%s: %zu texts right, %zu wrong, %zu refused for their notation", file, t->right, t->wrong,
-           t->choice);
-    tap_ok(t->refused <= refused_max, "%s: %zu of %zu cases refused, at most %zu expected; %zu plain texts not canonical", file, t->refused,
+    tap_ok(t->wrong == 0 && t->texts > 0, "%s: %zu texts right, %zu wrong, %zu refused for their notation", file,
+           t->right, t->wrong, t->choice);
+    tap_ok(t->refused <= refused_max,
+           "%s: %zu of %zu cases refused, at most %zu expected; %zu plain texts not canonical", file, t->refused,
            t->cases, refused_max, t->shy);
 }
 
@@ -165,9 +168,11 @@ static char *join_parts(const json_t *parts, size_t *n_out)
 {
     size_t n = 0, i;
     json_t *part;
-    json_array_foreach(parts, i, part) n += json_string_length(json_array_get(part, 0)) * (size_t)json_number_value(json_array_get(part, 1));
+    json_array_foreach(parts, i, part) n +=
+        json_string_length(json_array_get(part, 0)) * (size_t)json_number_value(json_array_get(part, 1));
     char *text = malloc(n + 1), *w = text;
-    json_array_foreach(parts, i, part) {
+    json_array_foreach(parts, i, part)
+    {
         const json_t *s = json_array_get(part, 0);
         for (double k = json_number_value(json_array_get(part, 1)); k > 0; k--) {
             memcpy(w, json_string_value(s), json_string_length(s));
@@ -181,7 +186,8 @@ static char *join_parts(const json_t *parts, size_t *n_out)
 static void check_hostile(const json_t *c, tally *t)
 {
     const json_t *schema = json_object_get(c, "schema"), *exits = json_object_get(c, "accept_exit");
-    char *source = schema ? json_dumps(schema, JSON_ENCODE_ANY) : strdup(json_string_value(json_object_get(c, "grammar")));
+    char *source =
+        schema ? json_dumps(schema, JSON_ENCODE_ANY) : strdup(json_string_value(json_object_get(c, "grammar")));
     struct timespec from, to;
     size_t n, i;
     bool alive, ok = false;
@@ -196,7 +202,8 @@ static void check_hostile(const json_t *c, tally *t)
     double s = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
     json_array_foreach(exits, i, one) ok = ok || (int)json_number_value(one) == code;
     double limit = json_number_value(json_object_get(c, "max_seconds")) * (tap_sanitized ? 10 : 1);
-    tap_ok(ok && s <= limit, "%s: exit %d after %.2f s%s%s", json_string_value(json_object_get(c, "id")), code, s, st == IG_OK ? "" : ": ", st == IG_OK ? "" : err.text);
+    tap_ok(ok && s <= limit, "%s: exit %d after %.2f s%s%s", json_string_value(json_object_get(c, "id")), code, s,
+           st == IG_OK ? "" : ": ", st == IG_OK ? "" : err.text);
     t->cases++;
     ig_grammar_free(g);
     free(source);
@@ -212,7 +219,8 @@ int main(void)
     if (each_case("suite.jsonl", check_case, &t)) report("suite.jsonl", &t, 27);
     if (each_case("hostile.jsonl", check_hostile, &t)) {
         getrusage(RUSAGE_SELF, &use);
-        if (!tap_sanitized) tap_ok(use.ru_maxrss < 512 * 1024, "hostile cases take %ld MiB at most", use.ru_maxrss / 1024);
+        if (!tap_sanitized)
+            tap_ok(use.ru_maxrss < 512 * 1024, "hostile cases take %ld MiB at most", use.ru_maxrss / 1024);
     }
     return tap_done();
 }

@@ -1,4 +1,5 @@
-/* Grammars: refusals and their sentences, hostile sources, masks against trying every token, the walk of failing allocations. */
+/* Grammars: refusals and their sentences, hostile sources, masks against trying every token, the walk of failing
+ * allocations. */
 #include <errno.h>
 
 #include "base/fault.h"
@@ -47,7 +48,8 @@ static const struct {
     {true, "{\"$ref\":\"#/nothing\"}", "#/$ref: refers to nothing"},
     {true, "{\"$ref\":\"other.json\"}", "another document"},
     {true, "{\"$ref\":\"#\"}", "refers to itself"},
-    {true, "{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"$defs\":{\"a\":{\"anyOf\":[{\"$ref\":\"#/$defs/a\"}]}}}", "refers to itself"},
+    {true, "{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"$defs\":{\"a\":{\"anyOf\":[{\"$ref\":\"#/$defs/a\"}]}}}",
+     "refers to itself"},
     {true, "{\"minLength\":-1}", "#/minLength"},
     {true, "{\"minimum\":\"1\"}", "#/minimum: expected a number"},
     {true, "{\"multipleOf\":0}", "#/multipleOf"},
@@ -74,7 +76,8 @@ static const char *shown(const char *text)
 {
     static char out[61];
     size_t i = 0;
-    for (; i < sizeof out - 1 && text[i]; i++) out[i] = (char)((uint8_t)text[i] < 32 ? ' ' : text[i] == '#' ? '@' : text[i]);
+    for (; i < sizeof out - 1 && text[i]; i++)
+        out[i] = (char)((uint8_t)text[i] < 32 ? ' ' : text[i] == '#' ? '@' : text[i]);
     out[i] = 0;
     return out;
 }
@@ -84,7 +87,8 @@ static void test_refusals(void)
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         ig_error err = {0};
         ig_grammar *g = compile(refusals[i].schema, refusals[i].text, &err);
-        tap_ok(!g && strstr(err.text, refusals[i].says), "refused: %s # %s", shown(refusals[i].text), g ? "compiled" : err.text);
+        tap_ok(!g && strstr(err.text, refusals[i].says), "refused: %s # %s", shown(refusals[i].text),
+               g ? "compiled" : err.text);
         ig_grammar_free(g);
     }
 }
@@ -116,7 +120,8 @@ static void test_hostile(void)
         {true, "{\"pattern\":\"", "(", 5000, "\"}"},
         {true, "{\"pattern\":\"", "a?", 3000, "\"}"},
         {true, "{\"enum\":[", "[[[[[[1]]]]]],", 3000, "1]}"},
-        {true, "{\"properties\":{\"a\":{\"items\":{\"not\":", "{\"anyOf\":[{\"maxItems\":2},{\"minItems\":5},", 30, "{}"},
+        {true, "{\"properties\":{\"a\":{\"items\":{\"not\":", "{\"anyOf\":[{\"maxItems\":2},{\"minItems\":5},", 30,
+         "{}"},
         {false, "root ::= ", "(", 50000, "\"a\""},
         {false, "root ::= \"a\"", "*", 5000, ""},
         {false, "root ::= \"a\"", "{9}", 9, ""},
@@ -129,7 +134,8 @@ static void test_hostile(void)
         ig_error err = {0};
         ig_grammar *g = compile(rows[i].schema, text, &err);
         bool match = g && matches(g, IG_GRAMMAR_ANY, "aaaaaaaabaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
-        tap_ok(g || err.text[0], "hostile %zu: %.40s... # %s%d", i, shown(text), g ? "compiles, matches " : err.text, match);
+        tap_ok(g || err.text[0], "hostile %zu: %.40s... # %s%d", i, shown(text), g ? "compiles, matches " : err.text,
+               match);
         ig_grammar_free(g);
         free(text);
     }
@@ -174,14 +180,26 @@ static void test_notations(void)
     for (size_t i = 0; i < sizeof notations / sizeof *notations; i++) {
         ig_error err = {0};
         ig_grammar *g = compile(true, notations[i].schema, &err);
-        bool any = g && matches(g, IG_GRAMMAR_ANY, notations[i].text), strict = g && matches(g, IG_GRAMMAR_CANONICAL, notations[i].text);
-        tap_ok(g && any == notations[i].any && strict == notations[i].canonical, "%s against %s: %d %d %s", notations[i].text, notations[i].schema, any, strict, err.text);
+        bool any = g && matches(g, IG_GRAMMAR_ANY, notations[i].text),
+             strict = g && matches(g, IG_GRAMMAR_CANONICAL, notations[i].text);
+        tap_ok(g && any == notations[i].any && strict == notations[i].canonical, "%s against %s: %d %d %s",
+               notations[i].text, notations[i].schema, any, strict, err.text);
         ig_grammar_free(g);
     }
 }
 
 /* A vocabulary of every byte and of pieces that cross every border of JSON. */
-static const char *const pieces[] = {"\",", "\":", "\": ", "\"}", "\"]", "\"}]", "{\"", "[\"", ",\"", ", \"", ": \"", ":\"", "abc", "a", "name", "\"name\"", "nam", "\"na", "null", "true", "fal", "se", "12", "123", "1.5", "-1", "0.", "e5", "}}", "]}", "],", "},", "}, {\"", "\\n", "\\\"", "\\u", "\\u00", "\\u0061", "\xC3\xA9", "\xE2\x82", "\xAC", "\xF0\x9F\x98\x80", "\xF0\x9F", " a", "a b", "[]", "{}", "[[", "]]", ",1", "1,2", "1]", "kind", "circle", "\"kind\":\"", "aaaa", "bbb", "ab", "(", ")", "((", "))", "a)", "\n", "\n\n", " ", "  ", "x\"", "xyz\":1}"};
+static const char *const pieces[] = {
+    "\",",      "\":",      "\": ",    "\"}",      "\"]",      "\"}]",        "{\"",
+    "[\"",      ",\"",      ", \"",    ": \"",     ":\"",      "abc",         "a",
+    "name",     "\"name\"", "nam",     "\"na",     "null",     "true",        "fal",
+    "se",       "12",       "123",     "1.5",      "-1",       "0.",          "e5",
+    "}}",       "]}",       "],",      "},",       "}, {\"",   "\\n",         "\\\"",
+    "\\u",      "\\u00",    "\\u0061", "\xC3\xA9", "\xE2\x82", "\xAC",        "\xF0\x9F\x98\x80",
+    "\xF0\x9F", " a",       "a b",     "[]",       "{}",       "[[",          "]]",
+    ",1",       "1,2",      "1]",      "kind",     "circle",   "\"kind\":\"", "aaaa",
+    "bbb",      "ab",       "(",       ")",        "((",       "))",          "a)",
+    "\n",       "\n\n",     " ",       "  ",       "x\"",      "xyz\":1}"};
 enum { N_PIECES = sizeof pieces / sizeof *pieces, N_TOKENS = 256 + N_PIECES + 3 };
 
 static void make_vocabulary(ig_str *tokens, bool *end, bool *special)
@@ -196,7 +214,8 @@ static void make_vocabulary(ig_str *tokens, bool *end, bool *special)
     tokens[N_TOKENS - 1] = IG_STR("");
 }
 
-static bool same_as_trying(const ig_grammar_state *s, const uint64_t *mask, const ig_str *tokens, const bool *end, const bool *special, int *bad)
+static bool same_as_trying(const ig_grammar_state *s, const uint64_t *mask, const ig_str *tokens, const bool *end,
+                           const bool *special, int *bad)
 {
     ig_error err;
     for (int i = 0; i < N_TOKENS; i++) {
@@ -219,15 +238,20 @@ static const struct {
     const char *text;
 } walked[] = {
     {true, "true"},
-    {true, "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"names\":{\"type\":\"integer\"}},\"required\":[\"name\"],\"additionalProperties\":false}"},
-    {true, "{\"type\":\"object\",\"properties\":{\"name\":{\"maxLength\":3}},\"additionalProperties\":{\"type\":[\"number\",\"null\"]}}"},
+    {true, "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"names\":{\"type\":\"integer\"}},"
+           "\"required\":[\"name\"],\"additionalProperties\":false}"},
+    {true, "{\"type\":\"object\",\"properties\":{\"name\":{\"maxLength\":3}},\"additionalProperties\":{\"type\":["
+           "\"number\",\"null\"]}}"},
     {true, "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":2,\"maxLength\":5},\"maxItems\":3}"},
     {true, "{\"type\":\"string\",\"pattern\":\"^[a-c\\u00e9]+ ?b*$\"}"},
-    {true, "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"kind\":{\"const\":\"circle\"},\"a\":{\"type\":\"integer\"}},\"required\":[\"kind\"]},"
-           "{\"type\":\"object\",\"properties\":{\"kind\":{\"const\":\"abc\"},\"a\":{\"type\":\"boolean\"}},\"required\":[\"kind\"]}]}"},
+    {true, "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"kind\":{\"const\":\"circle\"},\"a\":{\"type\":"
+           "\"integer\"}},\"required\":[\"kind\"]},"
+           "{\"type\":\"object\",\"properties\":{\"kind\":{\"const\":\"abc\"},\"a\":{\"type\":\"boolean\"}},"
+           "\"required\":[\"kind\"]}]}"},
     {true, "{\"type\":\"array\",\"contains\":{\"type\":\"integer\",\"minimum\":10},\"maxContains\":2}"},
     {true, "{\"type\":\"object\",\"minProperties\":1,\"maxProperties\":2,\"propertyNames\":{\"maxLength\":3}}"},
-    {true, "{\"$defs\":{\"n\":{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/n\"}}]}},\"$ref\":\"#/$defs/n\"}"},
+    {true, "{\"$defs\":{\"n\":{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/"
+           "n\"}}]}},\"$ref\":\"#/$defs/n\"}"},
     {false, "root ::= \"(\" root \")\" | [a-c\\u00E9]+ | \"\""},
     {false, "root ::= s\ns ::= \"a\" s \"b\" s | \"a\" s | \"\""},
     {false, "root ::= item (\",\" \" \"? item)* \"\\n\"\nitem ::= [0-9]+ | \"[\" root \"]\" | .{3}"},
@@ -256,7 +280,8 @@ static void test_masks(void)
                 ig_grammar_state *s;
                 ok = ig_grammar_start(g, way ? IG_GRAMMAR_CANONICAL : IG_GRAMMAR_ANY, &s, &err) == IG_OK;
                 for (int step = 0; step < 25 && ok; step++) {
-                    ok = ig_masker_mask(m, s, mask, &err) == IG_OK && same_as_trying(s, mask, tokens, end, special, &bad);
+                    ok = ig_masker_mask(m, s, mask, &err) == IG_OK &&
+                         same_as_trying(s, mask, tokens, end, special, &bad);
                     int n = 0, pick = -1;
                     for (int k = 0; k < N_TOKENS; k++) {
                         if (!(mask[k / 64] >> (k % 64) & 1)) continue;
@@ -272,7 +297,8 @@ static void test_masks(void)
             }
             ig_masker_free(m);
         }
-        tap_ok(ok && n_dead == 0 && n_steps > 24, "mask of %s is right in %zu steps, %zu dead ends # token %d", shown(walked[i].text), n_steps, n_dead, bad);
+        tap_ok(ok && n_dead == 0 && n_steps > 24, "mask of %s is right in %zu steps, %zu dead ends # token %d",
+               shown(walked[i].text), n_steps, n_dead, bad);
         ig_grammar_free(g);
     }
     ig_token_index_free(index);

@@ -24,7 +24,8 @@ void *gr_new(gr_cc *cc, size_t n, size_t size)
     if (cc->st != IG_OK) return NULL;
     void *p = ig_arena_alloc(&cc->mem, n ? n : 1, size);
     if (!p)
-        gr_fail(cc, IG_TOO_LARGE, "the grammar needs more than %zu MiB to compile; make it smaller", GR_WORK_BYTES >> 20);
+        gr_fail(cc, IG_TOO_LARGE, "the grammar needs more than %zu MiB to compile; make it smaller",
+                GR_WORK_BYTES >> 20);
     return p;
 }
 
@@ -76,7 +77,7 @@ static bool intern_room(gr_cc *cc, gr_intern *in, uint32_t n)
         for (uint32_t i = 0; i < in->n; i++) intern_place(in, i);
     }
     if (!gr_grow(cc, (void **)&in->off, in->n + 1, &in->cap, sizeof *in->off)) return false;
-    while (in->cap_pool < in->n_pool + n)
+    while (in->cap_pool < in->n_pool + n + 1)
         if (!gr_grow(cc, (void **)&in->pool, in->cap_pool, &in->cap_pool, sizeof *in->pool)) return false;
     return true;
 }
@@ -95,7 +96,7 @@ uint32_t gr_intern_add(gr_cc *cc, gr_intern *in, const uint32_t *key, uint32_t n
         uint32_t i = (uint32_t)ig_hash(key, n * sizeof *key, in->seed) & (in->n_slots - 1), len;
         for (; in->slots[i]; i = (i + 1) & (in->n_slots - 1)) {
             const uint32_t *old = gr_intern_key(in, in->slots[i] - 1, &len);
-            if (len == n && !memcmp(old, key, n * sizeof *key)) return in->slots[i] - 1;
+            if (len == n && (!n || !memcmp(old, key, n * sizeof *key))) return in->slots[i] - 1;
         }
     }
     if (!intern_room(cc, in, n)) return GR_NONE;
@@ -108,7 +109,8 @@ uint32_t gr_intern_add(gr_cc *cc, gr_intern *in, const uint32_t *key, uint32_t n
     return in->n - 1;
 }
 
-static uint32_t all_bound[1] = {0}, all_next[2] = {0, 1}, all_label[2] = {0, 1}, none_next[1] = {0}, none_label[1] = {0};
+static uint32_t all_bound[1] = {0}, all_next[2] = {0, 1}, all_label[2] = {0, 1}, none_next[1] = {0},
+                none_label[1] = {0};
 static uint16_t all_cls[1] = {0}, all_run[2] = {0, GR_RUN_MAX};
 const gr_dfa gr_dfa_all = {2, 1, 1, 1, all_bound, all_cls, {0}, all_next, all_label, all_run};
 const gr_dfa gr_dfa_none = {1, 1, 1, 0, all_bound, all_cls, {0}, none_next, none_label, all_run};
@@ -162,10 +164,10 @@ static uint8_t *mark_live(gr_cc *cc, const gr_dfa *d)
  * order[first[i] .. first[i] + size[i]), those that the splitter leads to at its front (touched[i] of them). */
 typedef struct blocks {
     const gr_dfa *d;
-    uint32_t *order, *place, *of;                /* [n_states] */
+    uint32_t *order, *place, *of;                   /* [n_states] */
     uint32_t *first, *size, *touched, *list, *todo; /* [n_states]; list: touched blocks; todo: splitters */
-    uint8_t *waits;                              /* [n_states] block is in todo */
-    uint32_t *preds, *pred_at;                   /* sources by (class, target) */
+    uint8_t *waits;                                 /* [n_states] block is in todo */
+    uint32_t *preds, *pred_at;                      /* sources by (class, target) */
     uint32_t n, n_list, n_todo;
 } blocks;
 
@@ -264,7 +266,8 @@ static bool group_states(const gr_dfa *d, uint32_t *group, uint32_t *n_groups)
 static bool renumber(gr_cc *cc, gr_dfa *d, const uint32_t *group, uint32_t n_groups)
 {
     uint32_t *id = gr_new(cc, n_groups, sizeof *id), *todo = gr_new(cc, n_groups + 1, sizeof *todo), n = 1;
-    uint32_t *next = gr_new(cc, (size_t)n_groups * d->n_cls, sizeof *next), *label = gr_new(cc, n_groups, sizeof *label);
+    uint32_t *next = gr_new(cc, (size_t)n_groups * d->n_cls, sizeof *next),
+             *label = gr_new(cc, n_groups, sizeof *label);
     if (!label) return false;
     for (uint32_t g = 0; g < n_groups; g++) id[g] = GR_NONE;
     id[group[0]] = 0;
@@ -301,8 +304,7 @@ static void join_classes(gr_cc *cc, gr_dfa *d)
     uint16_t *cls_of = gr_new(cc, d->n_bounds, sizeof *cls_of);
     if (!cls_of) return;
     for (uint32_t s = 0; s < d->n_states; s++)
-        for (uint32_t c = 0; c < d->n_cls; c++)
-            next[(size_t)s * in.n + to[c]] = d->next[(size_t)s * d->n_cls + c];
+        for (uint32_t c = 0; c < d->n_cls; c++) next[(size_t)s * in.n + to[c]] = d->next[(size_t)s * d->n_cls + c];
     for (uint32_t i = 0; i < d->n_bounds; i++) {
         uint16_t cls = (uint16_t)to[d->cls_of[i]];
         if (n && cls_of[n - 1] == cls) continue;
@@ -371,7 +373,8 @@ static uint32_t op_label(gr_dfa_op op, uint32_t a, uint32_t b, uint32_t bit)
 static bool too_big(gr_cc *cc, uint64_t n_states, uint64_t n_cls)
 {
     if (n_states <= GR_DFA_MAX && n_states * n_cls <= GR_CELLS_MAX) return false;
-    gr_fail(cc, IG_TOO_LARGE, "the automaton would have more than %u states", n_states > GR_DFA_MAX ? (unsigned)GR_DFA_MAX : (unsigned)n_states);
+    gr_fail(cc, IG_TOO_LARGE, "the automaton would have more than %u states",
+            n_states > GR_DFA_MAX ? (unsigned)GR_DFA_MAX : (unsigned)n_states);
     return true;
 }
 
@@ -534,7 +537,10 @@ static void find_runs(gr_dfa *d)
             const uint32_t *row = d->next + (size_t)q * d->n_cls;
             bool same = row[0] != 0;
             for (uint32_t c = 1; c < d->n_cls; c++) same = same && row[c] == row[0];
-            uint32_t n = !same ? 0 : row[0] == q ? GR_RUN_MAX : d->run[row[0]] == GR_RUN_MAX ? GR_RUN_MAX : d->run[row[0]] + 1u;
+            uint32_t n = !same                          ? 0
+                         : row[0] == q                  ? GR_RUN_MAX
+                         : d->run[row[0]] == GR_RUN_MAX ? GR_RUN_MAX
+                                                        : d->run[row[0]] + 1u;
             d->run[q] = (uint16_t)(n < GR_RUN_MAX || row[0] == q || d->run[row[0]] == GR_RUN_MAX ? n : GR_RUN_MAX - 1);
         }
 }

@@ -19,7 +19,7 @@ enum {
     GR_CELLS_MAX = 8 * 1000000, /* states times classes of one automaton */
 };
 #define GR_WORK_BYTES ((size_t)256 << 20) /* memory of one compilation */
-#define GR_NONE UINT32_MAX
+#define GR_NONE       UINT32_MAX
 
 /* Compile context: memory that lives as long as the compilation, and the first failure. After a failure every function
  * returns at once with NULL or 0, so that callers check where they need a value. */
@@ -59,7 +59,8 @@ typedef struct gr_dfa {
     uint16_t ascii[128]; /* class of a code point below 128 */
     uint32_t *next;      /* [n_states, n_cls] */
     uint32_t *label;     /* [n_states] */
-    uint16_t *run;       /* [n_states] of a kept copy: how many characters may follow whatever they are; GR_RUN_MAX: any number */
+    uint16_t
+        *run; /* [n_states] of a kept copy: how many characters may follow whatever they are; GR_RUN_MAX: any number */
 } gr_dfa;
 enum { GR_RUN_MAX = UINT16_MAX };
 
@@ -72,8 +73,8 @@ static inline uint32_t gr_dfa_next(const gr_dfa *d, uint32_t q, uint32_t cp)
 }
 static inline bool gr_dfa_empty(const gr_dfa *d) { return d->start == 0; }
 
-/* Makes a trimmed, minimal automaton of the parts; all arrays are in cc's memory and may be kept. States are 1..n_states-1,
- * next [n_states, n_cls]. */
+/* Makes a trimmed, minimal automaton of the parts; all arrays are in cc's memory and may be kept. States
+ * are 1..n_states-1, next [n_states, n_cls]. */
 const gr_dfa *gr_dfa_make(gr_cc *cc, gr_dfa raw);
 typedef enum gr_dfa_op { GR_AND, GR_OR, GR_DIFF, GR_LABEL } gr_dfa_op;
 /* GR_LABEL: texts of a; a label of a that is above GR_CLASS gets bit `bit` where b accepts. */
@@ -91,7 +92,15 @@ uint32_t gr_dfa_match(const gr_dfa *d, ig_str text);
 const gr_dfa *gr_dfa_copy(ig_arena *mem, const gr_dfa *d);
 
 /* Syntax tree of a pattern or a GBNF rule: first child and next sibling. */
-typedef enum gr_ast_kind { GR_AST_CAT, GR_AST_ALT, GR_AST_REPEAT, GR_AST_SET, GR_AST_BEGIN, GR_AST_END, GR_AST_CALL } gr_ast_kind;
+typedef enum gr_ast_kind {
+    GR_AST_CAT,
+    GR_AST_ALT,
+    GR_AST_REPEAT,
+    GR_AST_SET,
+    GR_AST_BEGIN,
+    GR_AST_END,
+    GR_AST_CALL
+} gr_ast_kind;
 typedef struct gr_ast {
     gr_ast_kind kind;
     uint32_t min, max; /* REPEAT; max UINT32_MAX is no limit */
@@ -123,8 +132,8 @@ uint32_t gr_sets_add(gr_cc *cc, gr_sets *sets, gr_set set);
 typedef enum gr_edge { GR_EDGE_EPS, GR_EDGE_BEGIN, GR_EDGE_END, GR_EDGE_SET, GR_EDGE_CALL, GR_EDGE_NONE } gr_edge;
 typedef struct gr_nfa_state {
     gr_edge kind;
-    uint32_t set;    /* SET: set; CALL: rule */
-    uint32_t to, or; /* or: second target of EPS, GR_NONE when there is none */
+    uint32_t set;     /* SET: set; CALL: rule */
+    uint32_t to, or ; /* or: second target of EPS, GR_NONE when there is none */
 } gr_nfa_state;
 typedef struct gr_nfa {
     gr_nfa_state *states;

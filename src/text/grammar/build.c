@@ -1,10 +1,18 @@
-/* From formulas to the machine: one node a formula, one leaf a way of being an object or an array; then what no text fits is
- * taken out, so that a state never leads into a dead end that could have been seen. */
+/* From formulas to the machine: one node a formula, one leaf a way of being an object or an array; then what no text
+ * fits is taken out, so that a state never leads into a dead end that could have been seen. */
 #include "base/utf8.h"
 #include "formula.h"
 #include "machine.h"
 
-enum { NODES_MAX = 20000, LEAVES_MAX = 20000, NAMES_MAX = 4096, LABELS_MAX = NAMES_MAX + 60, CLASS_BITS = 16, CONTAINS_COUNT_MAX = 1 << 20, ITEMS_MAX = 65536 };
+enum {
+    NODES_MAX = 20000,
+    LEAVES_MAX = 20000,
+    NAMES_MAX = 4096,
+    LABELS_MAX = NAMES_MAX + 60,
+    CLASS_BITS = 16,
+    CONTAINS_COUNT_MAX = 1 << 20,
+    ITEMS_MAX = 65536
+};
 
 /* A leaf before the nodes are known to be live. */
 typedef struct draft {
@@ -29,7 +37,8 @@ typedef struct builder {
 static uint32_t node_of(builder *b, uint32_t f)
 {
     uint32_t at = gr_intern_add(b->cc, &b->nodes, &f, 1, NULL);
-    if (b->nodes.n > NODES_MAX) gr_fail(b->cc, IG_TOO_LARGE, "the schema needs more than %d kinds of values", NODES_MAX);
+    if (b->nodes.n > NODES_MAX)
+        gr_fail(b->cc, IG_TOO_LARGE, "the schema needs more than %d kinds of values", NODES_MAX);
     return at == GR_NONE ? 0 : at;
 }
 
@@ -62,7 +71,9 @@ static void add_contains(builder *b, gathered *g, uint32_t f, uint32_t from, uin
         gr_fail(b->cc, IG_UNSUPPORTED, "more than %d contains together cannot be enforced", GR_CONTAINS_MAX);
         return;
     }
-    if (i == g->n_contains) g->contains[i] = f, g->contains_from[i] = from, g->contains_min[i] = 0, g->contains_max[i] = GR_NONE, g->n_contains++;
+    if (i == g->n_contains)
+        g->contains[i] = f, g->contains_from[i] = from, g->contains_min[i] = 0, g->contains_max[i] = GR_NONE,
+        g->n_contains++;
     if (min > CONTAINS_COUNT_MAX || (max > CONTAINS_COUNT_MAX && max != GR_NONE)) {
         gr_fail(b->cc, IG_TOO_LARGE, "minContains and maxContains above %d cannot be enforced", CONTAINS_COUNT_MAX);
         return;
@@ -186,7 +197,8 @@ static uint32_t collect_names(builder *b, const gathered *g, uint32_t *texts)
 }
 
 /* Rules that speak of more than one name, and obligations, get a bit each in the class labels of the key automaton. */
-static const gr_dfa *key_automaton(builder *b, const gathered *g, const ig_str *names, uint32_t n_names, uint32_t *bit_of, uint32_t *n_bits)
+static const gr_dfa *key_automaton(builder *b, const gathered *g, const ig_str *names, uint32_t n_names,
+                                   uint32_t *bit_of, uint32_t *n_bits)
 {
     const gr_dfa *d = gr_dfa_words(b->cc, names, n_names, true);
     *n_bits = 0;
@@ -195,10 +207,12 @@ static const gr_dfa *key_automaton(builder *b, const gathered *g, const ig_str *
         bit_of[i] = GR_NONE;
         if (gr_intern_key(&b->doc->names, set, &len)[0] == GR_N_NAME) continue;
         for (uint32_t k = 0; k < i; k++)
-            if (bit_of[k] != GR_NONE && (k < g->n_rules ? g->names[k] : g->exist_names[k - g->n_rules]) == set) bit_of[i] = bit_of[k];
+            if (bit_of[k] != GR_NONE && (k < g->n_rules ? g->names[k] : g->exist_names[k - g->n_rules]) == set)
+                bit_of[i] = bit_of[k];
         if (bit_of[i] != GR_NONE) continue;
         if (*n_bits == CLASS_BITS) {
-            gr_fail(b->cc, IG_UNSUPPORTED, "more than %d patterns of property names together cannot be enforced", CLASS_BITS);
+            gr_fail(b->cc, IG_UNSUPPORTED, "more than %d patterns of property names together cannot be enforced",
+                    CLASS_BITS);
             return NULL;
         }
         bit_of[i] = (*n_bits)++;
@@ -232,12 +246,14 @@ static uint32_t name_rules(builder *b, const gathered *g, ig_str name, uint32_t 
 
 static void draft_object(builder *b, draft *d, const gathered *g)
 {
-    uint32_t *texts = gr_new(b->cc, g->n_required + g->n_rules, 4), *bit_of = gr_new(b->cc, g->n_rules + g->n_exists, 4), n_bits, can;
+    uint32_t *texts = gr_new(b->cc, g->n_required + g->n_rules, 4),
+             *bit_of = gr_new(b->cc, g->n_rules + g->n_exists, 4), n_bits, can;
     gr_intern classes = {0};
     gr_leaf *leaf = &d->leaf;
     if (!bit_of) return;
     if (g->n_exists > GR_EXISTS_MAX) {
-        gr_fail(b->cc, IG_UNSUPPORTED, "not combines with more than %d rules for unnamed properties; this cannot be enforced", GR_EXISTS_MAX);
+        gr_fail(b->cc, IG_UNSUPPORTED,
+                "not combines with more than %d rules for unnamed properties; this cannot be enforced", GR_EXISTS_MAX);
         return;
     }
     uint32_t n = collect_names(b, g, texts);
@@ -253,13 +269,16 @@ static void draft_object(builder *b, draft *d, const gathered *g)
     if (!leaf->label_of) return;
     for (uint32_t q = 0; q < key->n_states; q++) {
         uint32_t label = key->label[q], bits = label - GR_CLASS;
-        leaf->label_of[q] = !label ? GR_NONE : label < GR_CLASS ? label - 1 : n + gr_intern_add(b->cc, &classes, &bits, 1, NULL);
+        leaf->label_of[q] = !label             ? GR_NONE
+                            : label < GR_CLASS ? label - 1
+                                               : n + gr_intern_add(b->cc, &classes, &bits, 1, NULL);
     }
     leaf->object = true, leaf->key = key, leaf->min = g->min, leaf->max = g->max;
     leaf->n_names = n, leaf->n_labels = n + classes.n, leaf->n_exists = g->n_exists;
     leaf->n_words = (leaf->n_labels + leaf->n_exists + 63) / 64;
     if (leaf->n_words == 0) leaf->n_words = 1;
-    if (leaf->n_labels > LABELS_MAX) gr_fail(b->cc, IG_TOO_LARGE, "more than %d kinds of properties in one object", LABELS_MAX);
+    if (leaf->n_labels > LABELS_MAX)
+        gr_fail(b->cc, IG_TOO_LARGE, "more than %d kinds of properties in one object", LABELS_MAX);
     leaf->need = gr_new(b->cc, leaf->n_words, sizeof *leaf->need);
     if (!leaf->need || !make_groups(b, d, leaf->n_labels)) return;
     for (uint32_t i = 0; i < g->n_required; i++)
@@ -267,12 +286,14 @@ static void draft_object(builder *b, draft *d, const gathered *g)
             if (ig_str_eq(names[k], b->doc->texts[g->required[i]])) leaf->need[k / 64] |= 1ull << (k % 64);
     for (uint32_t i = leaf->n_labels; i < leaf->n_labels + g->n_exists; i++) leaf->need[i / 64] |= 1ull << (i % 64);
     for (uint32_t i = 0; i < leaf->n_labels && b->cc->st == IG_OK; i++) {
-        uint32_t len, f = i < n ? name_rules(b, g, names[i], &can) : class_rules(b, g, bit_of, *gr_intern_key(&classes, i - n, &len), &can);
+        uint32_t len, f = i < n ? name_rules(b, g, names[i], &can)
+                                : class_rules(b, g, bit_of, *gr_intern_key(&classes, i - n, &len), &can);
         fork_exists(b, d, g, i, f, can);
     }
 }
 
-/* The ways to read an item: for each contains it either fulfils it or not; where there is a maximum, "not" must be true. */
+/* The ways to read an item: for each contains it either fulfils it or not; where there is a maximum, "not" must be
+ * true. */
 static void fork_items(builder *b, draft *d, const gathered *g, uint32_t group, uint32_t base, uint32_t index)
 {
     uint32_t pairs[2 << GR_CONTAINS_MAX], n = 0;
@@ -311,7 +332,8 @@ static void draft_array(builder *b, draft *d, const gathered *g)
         return;
     }
     leaf->min = g->min, leaf->max = g->max, leaf->n_prefix = n, leaf->n_contains = g->n_contains;
-    for (uint32_t i = 0; i < g->n_contains; i++) leaf->contains[i].min = g->contains_min[i], leaf->contains[i].max = g->contains_max[i];
+    for (uint32_t i = 0; i < g->n_contains; i++)
+        leaf->contains[i].min = g->contains_min[i], leaf->contains[i].max = g->contains_max[i];
     if (!make_groups(b, d, n + 1)) return;
     for (uint32_t k = 0; k <= n && b->cc->st == IG_OK; k++) {
         uint32_t f = GR_F_TRUE;
@@ -327,7 +349,8 @@ static uint32_t leaf_of(builder *b, uint32_t set, bool object)
     uint32_t at = gr_intern_add(b->cc, &b->kinds, (uint32_t[]){object, set}, 2, &is_new);
     gathered g;
     if (at == GR_NONE || !is_new) return at;
-    if (b->kinds.n > LEAVES_MAX) gr_fail(b->cc, IG_TOO_LARGE, "the schema needs more than %d kinds of objects", LEAVES_MAX);
+    if (b->kinds.n > LEAVES_MAX)
+        gr_fail(b->cc, IG_TOO_LARGE, "the schema needs more than %d kinds of objects", LEAVES_MAX);
     if (!gr_grow(b->cc, (void **)&b->draft, at, &b->cap_draft, sizeof *b->draft)) return GR_NONE;
     draft *d = &b->draft[at];
     *d = (draft){.leaf = {.object = object, .max = GR_NONE}};
@@ -481,14 +504,16 @@ static void find_reach(gr_cc *cc, gr_leaf *l)
 {
     const gr_dfa *d = l->key;
     for (uint32_t q = 0; q < d->n_states; q++)
-        if (l->label_of[q] != GR_NONE) l->reach[(size_t)q * l->n_words + l->label_of[q] / 64] |= 1ull << (l->label_of[q] % 64);
+        if (l->label_of[q] != GR_NONE)
+            l->reach[(size_t)q * l->n_words + l->label_of[q] / 64] |= 1ull << (l->label_of[q] % 64);
     for (bool more = true; more && gr_pay(cc, (uint64_t)d->n_states * d->n_cls * l->n_words);) {
         more = false;
         for (uint32_t q = d->n_states - 1; q > 0; q--)
             for (uint32_t c = 0; c < d->n_cls; c++) {
                 uint32_t t = d->next[(size_t)q * d->n_cls + c];
                 for (uint32_t w = 0; t && w < l->n_words; w++) {
-                    uint64_t was = l->reach[(size_t)q * l->n_words + w], now = was | l->reach[(size_t)t * l->n_words + w];
+                    uint64_t was = l->reach[(size_t)q * l->n_words + w],
+                             now = was | l->reach[(size_t)t * l->n_words + w];
                     more = more || now != was;
                     l->reach[(size_t)q * l->n_words + w] = now;
                 }

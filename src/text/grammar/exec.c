@@ -216,7 +216,10 @@ static bool object_ends(gr_exec *x, const gr_leaf *l, uint32_t frame)
 }
 
 enum { COUNT_BITS = 21 };
-static uint32_t contains_count(uint64_t bits, uint32_t c) { return (uint32_t)(bits >> (c * COUNT_BITS)) & ((1u << COUNT_BITS) - 1); }
+static uint32_t contains_count(uint64_t bits, uint32_t c)
+{
+    return (uint32_t)(bits >> (c * COUNT_BITS)) & ((1u << COUNT_BITS) - 1);
+}
 
 /* Whether items from index `count` on can still fulfil what contains wants. */
 static bool items_can(const gr_leaf *l, uint32_t count, uint64_t bits)
@@ -233,7 +236,8 @@ static bool items_can(const gr_leaf *l, uint32_t count, uint64_t bits)
         if (count > l->n_prefix && can < l->contains[c].min) {
             const gr_forks *f = &l->forks[l->n_prefix];
             for (uint32_t k = 0; k < f->n; k++)
-                if (f->list[k].claim >> c & 1) can = l->max == GR_NONE ? GR_NONE : have + (l->max > count ? l->max - count : 0);
+                if (f->list[k].claim >> c & 1)
+                    can = l->max == GR_NONE ? GR_NONE : have + (l->max > count ? l->max - count : 0);
         }
         if (can < l->contains[c].min) return false;
     }
@@ -247,7 +251,8 @@ static uint32_t item_frame(gr_exec *x, uint32_t frame, const gr_fork *fork)
     gr_slot s = x->slots[frame];
     if (s.count < UINT32_MAX - 1) s.count++;
     /* Beyond all bounds the count no longer matters. */
-    if (l->max == GR_NONE && s.count > l->min && s.count > l->n_prefix) s.count = (l->min > l->n_prefix ? l->min : l->n_prefix) + 1;
+    if (l->max == GR_NONE && s.count > l->min && s.count > l->n_prefix)
+        s.count = (l->min > l->n_prefix ? l->min : l->n_prefix) + 1;
     for (uint32_t c = 0; c < l->n_contains; c++) {
         uint32_t have = contains_count(s.bits, c);
         if (!(fork->claim >> c & 1)) continue;
@@ -258,7 +263,10 @@ static uint32_t item_frame(gr_exec *x, uint32_t frame, const gr_fork *fork)
     return items_can(l, s.count, s.bits) ? push(x, &s, 1) : 0;
 }
 
-static const gr_forks *item_forks(const gr_leaf *l, uint32_t count) { return &l->forks[count < l->n_prefix ? count : l->n_prefix]; }
+static const gr_forks *item_forks(const gr_leaf *l, uint32_t count)
+{
+    return &l->forks[count < l->n_prefix ? count : l->n_prefix];
+}
 
 static bool another_item(gr_exec *x, const gr_leaf *l, uint32_t frame)
 {
@@ -403,11 +411,19 @@ static int decode_byte(gr_thread *t, uint8_t b, uint32_t *cp)
 {
     static const struct {
         uint8_t lo, hi, then;
-    } rows[] = {[D_C1] = {0x80, 0xBF, D_NONE}, [D_C2] = {0x80, 0xBF, D_C1}, [D_C3] = {0x80, 0xBF, D_C2}, [D_E0] = {0xA0, 0xBF, D_C1}, [D_ED] = {0x80, 0x9F, D_C1}, [D_F0] = {0x90, 0xBF, D_C2}, [D_F4] = {0x80, 0x8F, D_C2}};
+    } rows[] = {[D_C1] = {0x80, 0xBF, D_NONE}, [D_C2] = {0x80, 0xBF, D_C1}, [D_C3] = {0x80, 0xBF, D_C2},
+                [D_E0] = {0xA0, 0xBF, D_C1},   [D_ED] = {0x80, 0x9F, D_C1}, [D_F0] = {0x90, 0xBF, D_C2},
+                [D_F4] = {0x80, 0x8F, D_C2}};
     if (t->dec == D_NONE) {
         if (b < 0x80) return *cp = b, 1;
         if (b < 0xC2 || b > 0xF4) return -1;
-        t->dec = b < 0xE0 ? D_C1 : b == 0xE0 ? D_E0 : b == 0xED ? D_ED : b < 0xF0 ? D_C2 : b == 0xF0 ? D_F0 : b == 0xF4 ? D_F4 : D_C3;
+        t->dec = b < 0xE0    ? D_C1
+                 : b == 0xE0 ? D_E0
+                 : b == 0xED ? D_ED
+                 : b < 0xF0  ? D_C2
+                 : b == 0xF0 ? D_F0
+                 : b == 0xF4 ? D_F4
+                             : D_C3;
         t->val = b < 0xE0 ? b & 31u : b < 0xF0 ? b & 15u : b & 7u;
         return 0;
     }
@@ -423,13 +439,20 @@ static int decode_byte(gr_thread *t, uint8_t b, uint32_t *cp)
 /* Characters that the bytes read so far can still become. */
 static gr_range pending(const gr_thread *t)
 {
-    static const gr_range fixed[] = {[D_E0] = {0x800, 0xFFF}, [D_ED] = {0xD000, 0xD7FF}, [D_F0] = {0x10000, 0x3FFFF}, [D_F4] = {0x100000, 0x10FFFF}};
+    static const gr_range fixed[] = {
+        [D_E0] = {0x800, 0xFFF}, [D_ED] = {0xD000, 0xD7FF}, [D_F0] = {0x10000, 0x3FFFF}, [D_F4] = {0x100000, 0x10FFFF}};
     if (t->dec >= D_E0 && t->dec <= D_F4) return fixed[t->dec];
     unsigned shift = 6u * t->dec;
     return (gr_range){t->val << shift, (t->val << shift) | ((1u << shift) - 1)};
 }
 
-static int hex_value(uint8_t b) { return b >= '0' && b <= '9' ? b - '0' : b >= 'a' && b <= 'f' ? b - 'a' + 10 : b >= 'A' && b <= 'F' ? b - 'A' + 10 : -1; }
+static int hex_value(uint8_t b)
+{
+    return b >= '0' && b <= '9'   ? b - '0'
+           : b >= 'a' && b <= 'f' ? b - 'a' + 10
+           : b >= 'A' && b <= 'F' ? b - 'A' + 10
+                                  : -1;
+}
 
 static const char escape_letters[] = "\"\\/bfnrt", escape_values[] = "\"\\/\b\f\n\r\t";
 
@@ -592,8 +615,8 @@ static void work_add(gr_exec *x, uint32_t *n, uint32_t q, uint32_t frame)
 
 static bool bare(const gr_rtn_state *s) { return s->accept && !s->n_arcs && !s->n_calls; }
 
-/* All arcs that are reached from (q, frame) without a character and meet [lo, hi]: their ends are added (emit), or it is told
- * whether there is one. exits: the character begins here and can follow a call, so an exit counts. */
+/* All arcs that are reached from (q, frame) without a character and meet [lo, hi]: their ends are added (emit), or it
+ * is told whether there is one. exits: the character begins here and can follow a call, so an exit counts. */
 static bool closure(gr_exec *x, const gr_thread *t, gr_range r, bool emit, bool exits)
 {
     uint32_t n = 0;
@@ -634,9 +657,9 @@ static void step_rule(gr_exec *x, const gr_thread *t, uint8_t b)
 }
 
 static void (*const steps[GR_PHASES])(gr_exec *, const gr_thread *, uint8_t) = {
-    [GR_P_VALUE] = step_value,     [GR_P_STRING] = step_string, [GR_P_NUMBER] = step_number, [GR_P_LITERAL] = step_literal,
-    [GR_P_AFTER] = step_after,     [GR_P_OPEN] = step_open,     [GR_P_NEXT_KEY] = step_open, [GR_P_KEY] = step_string,
-    [GR_P_COLON] = step_colon,     [GR_P_MEMBER] = step_member, [GR_P_LIST] = step_item,     [GR_P_ITEM] = step_item,
+    [GR_P_VALUE] = step_value, [GR_P_STRING] = step_string, [GR_P_NUMBER] = step_number, [GR_P_LITERAL] = step_literal,
+    [GR_P_AFTER] = step_after, [GR_P_OPEN] = step_open,     [GR_P_NEXT_KEY] = step_open, [GR_P_KEY] = step_string,
+    [GR_P_COLON] = step_colon, [GR_P_MEMBER] = step_member, [GR_P_LIST] = step_item,     [GR_P_ITEM] = step_item,
     [GR_P_RULE] = step_rule,
 };
 
@@ -729,7 +752,8 @@ static bool rule_accepts(gr_exec *x, const gr_thread *t)
         uint32_t q = x->work[i][0], frame = x->work[i][1];
         const gr_rtn_state *s = &x->g->states[q];
         yes = s->accept && frame == GR_ROOT;
-        if (s->accept && frame != GR_ROOT && frame != GR_EXIT) work_add(x, &n, x->slots[frame].leaf, x->slots[frame].parent);
+        if (s->accept && frame != GR_ROOT && frame != GR_EXIT)
+            work_add(x, &n, x->slots[frame].leaf, x->slots[frame].parent);
         for (uint32_t k = s->calls; k < s->calls + s->n_calls; k++) {
             const gr_call *c = &x->g->calls[k];
             work_add(x, &n, c->start, bare(&x->g->states[c->back]) ? frame : new_frame(x, frame, c->back));

@@ -24,7 +24,7 @@ typedef enum gr_phase {
 
 typedef struct gr_thread {
     uint32_t frame, id, q;
-    uint32_t val;                  /* what the decoder has read */
+    uint32_t val;                   /* what the decoder has read */
     uint8_t phase, dec, space, pad; /* space: one space is still allowed (canonical) */
 } gr_thread;
 
@@ -48,11 +48,11 @@ typedef struct gr_exec {
     uint32_t n_th, cap_th, out;
     gr_slot *slots; /* owned */
     uint32_t n_slots, cap_slots, live_slots;
-    uint32_t *cons, n_cons;         /* owned: slots by content, may forget */
-    uint32_t *seen, n_seen, epoch;  /* owned: pairs of epoch and number, for large sets */
-    uint32_t (*work)[2], cap_work;  /* owned: closure of a rule */
-    uint64_t n_fed; /* bytes that fitted */
-    gr_thread exit[8]; /* where threads left through GR_EXIT in the last step */
+    uint32_t *cons, n_cons;        /* owned: slots by content, may forget */
+    uint32_t *seen, n_seen, epoch; /* owned: pairs of epoch and number, for large sets */
+    uint32_t (*work)[2], cap_work; /* owned: closure of a rule */
+    uint64_t n_fed;                /* bytes that fitted */
+    gr_thread exit[8];             /* where threads left through GR_EXIT in the last step */
     uint32_t n_exit;
 } gr_exec;
 

@@ -9,14 +9,21 @@ enum { ALTS_MAX = 1024, IN_PLACE_MAX = 200, SUBSETS_MAX = 6, CLASH_MAX = 3 };
 static const struct {
     unsigned types; /* of which values the atom speaks */
 } atoms[GR_F_KINDS] = {
-    [GR_F_LENGTH] = {GR_T_STRING},      [GR_F_PATTERN] = {GR_T_STRING},
-    [GR_F_FORMAT] = {GR_T_STRING},      [GR_F_COMPARE] = {GR_T_INTEGER | GR_T_FRACTION},
+    [GR_F_LENGTH] = {GR_T_STRING},
+    [GR_F_PATTERN] = {GR_T_STRING},
+    [GR_F_FORMAT] = {GR_T_STRING},
+    [GR_F_COMPARE] = {GR_T_INTEGER | GR_T_FRACTION},
     [GR_F_MULTIPLE] = {GR_T_INTEGER | GR_T_FRACTION},
-    [GR_F_PRESENT] = {GR_T_OBJECT},     [GR_F_PROP] = {GR_T_OBJECT},
-    [GR_F_PROPS_MIN] = {GR_T_OBJECT},   [GR_F_PROPS_MAX] = {GR_T_OBJECT},
-    [GR_F_ITEM] = {GR_T_ARRAY},         [GR_F_ITEMS] = {GR_T_ARRAY},
-    [GR_F_ITEMS_MIN] = {GR_T_ARRAY},    [GR_F_ITEMS_MAX] = {GR_T_ARRAY},
-    [GR_F_CONTAINS_MIN] = {GR_T_ARRAY}, [GR_F_CONTAINS_MAX] = {GR_T_ARRAY},
+    [GR_F_PRESENT] = {GR_T_OBJECT},
+    [GR_F_PROP] = {GR_T_OBJECT},
+    [GR_F_PROPS_MIN] = {GR_T_OBJECT},
+    [GR_F_PROPS_MAX] = {GR_T_OBJECT},
+    [GR_F_ITEM] = {GR_T_ARRAY},
+    [GR_F_ITEMS] = {GR_T_ARRAY},
+    [GR_F_ITEMS_MIN] = {GR_T_ARRAY},
+    [GR_F_ITEMS_MAX] = {GR_T_ARRAY},
+    [GR_F_CONTAINS_MIN] = {GR_T_ARRAY},
+    [GR_F_CONTAINS_MAX] = {GR_T_ARRAY},
     [GR_F_UNIQUE] = {GR_T_ARRAY},
 };
 
@@ -50,7 +57,8 @@ const gr_dfa *gr_names_dfa(gr_doc *doc, uint32_t names)
     gr_cc *cc = doc->cc;
     if (cc->st != IG_OK) return NULL;
     while (doc->cap_name_dfas <= names)
-        if (!gr_grow(cc, (void **)&doc->name_dfas, doc->cap_name_dfas, &doc->cap_name_dfas, sizeof *doc->name_dfas)) return NULL;
+        if (!gr_grow(cc, (void **)&doc->name_dfas, doc->cap_name_dfas, &doc->cap_name_dfas, sizeof *doc->name_dfas))
+            return NULL;
     if (doc->name_dfas[names]) return doc->name_dfas[names];
     uint32_t n;
     const uint32_t *key = gr_intern_key(&doc->names, names, &n);
@@ -196,7 +204,8 @@ static gr_scalar scalar_list(gr_doc *doc, uint32_t f, gr_fkind kind)
 
 static gr_scalar scalar_type(gr_doc *doc, unsigned mask)
 {
-    gr_scalar s = {mask & (GR_T_NULL | GR_T_TRUE | GR_T_FALSE), mask & GR_T_STRING ? &gr_dfa_all : &gr_dfa_none, &gr_dfa_none};
+    gr_scalar s = {mask & (GR_T_NULL | GR_T_TRUE | GR_T_FALSE), mask & GR_T_STRING ? &gr_dfa_all : &gr_dfa_none,
+                   &gr_dfa_none};
     if (mask & GR_T_FRACTION)
         s.num = mask & GR_T_INTEGER ? &gr_dfa_all : num_without(doc, &gr_dfa_all, integers(doc));
     else if (mask & GR_T_INTEGER)
@@ -228,7 +237,8 @@ static bool enter(gr_doc *doc, uint32_t f)
         uint32_t n;
         const uint32_t *a;
         bool schema = gr_f(doc, f, &a, &n) == GR_F_SCHEMA;
-        gr_fail(doc->cc, IG_UNSUPPORTED, "#%s: the schema refers to itself without anything between, or is nested too deeply",
+        gr_fail(doc->cc, IG_UNSUPPORTED,
+                "#%s: the schema refers to itself without anything between, or is nested too deeply",
                 schema ? doc->schemas[a[0]].pointer : "");
         return false;
     }
@@ -256,9 +266,7 @@ static gr_scalar scalar_new(gr_doc *doc, uint32_t f)
     case GR_F_SCHEMA: s = gr_scalar_of(doc, gr_schema_formula(doc, arg[0], arg[1])); break;
     case GR_F_UNEVAL_PROPS:
     case GR_F_UNEVAL_ITEMS: s = gr_scalar_of(doc, arg[0]); break;
-    case GR_F_NOT:
-        s = gr_scalar_of(doc, arg[0]);
-        return s ? scalar_op(doc, everything, *s, GR_DIFF) : none_scalar();
+    case GR_F_NOT: s = gr_scalar_of(doc, arg[0]); return s ? scalar_op(doc, everything, *s, GR_DIFF) : none_scalar();
     case GR_F_AND:
     case GR_F_ANY:
     case GR_F_FIRST:
@@ -274,7 +282,8 @@ const gr_scalar *gr_scalar_of(gr_doc *doc, uint32_t f)
 {
     gr_cc *cc = doc->cc;
     while (doc->cap_scalars <= f)
-        if (!gr_grow(cc, (void **)&doc->scalars, doc->cap_scalars, &doc->cap_scalars, sizeof *doc->scalars)) return NULL;
+        if (!gr_grow(cc, (void **)&doc->scalars, doc->cap_scalars, &doc->cap_scalars, sizeof *doc->scalars))
+            return NULL;
     if (doc->scalars[f]) return doc->scalars[f];
     gr_scalar *s = gr_new(cc, 1, sizeof *s);
     if (!s || !enter(doc, f)) return NULL;
@@ -372,13 +381,14 @@ static gr_alts expand_union(expander *x, const uint32_t *list, uint32_t n, unsig
     return out;
 }
 
-/* At least one of the list, with the annotations of all that hold: an alternative for each set of holding members. EXACT:
- * the members outside the set do not hold. */
+/* At least one of the list, with the annotations of all that hold: an alternative for each set of holding members.
+ * EXACT: the members outside the set do not hold. */
 static gr_alts expand_subsets(expander *x, const uint32_t *list, uint32_t n, unsigned flags, track mode)
 {
     gr_alts out = {0};
     if (n > SUBSETS_MAX) {
-        gr_fail(x->doc->cc, IG_UNSUPPORTED, "anyOf with more than %d schemas beside unevaluated... cannot be enforced", SUBSETS_MAX);
+        gr_fail(x->doc->cc, IG_UNSUPPORTED, "anyOf with more than %d schemas beside unevaluated... cannot be enforced",
+                SUBSETS_MAX);
         return out;
     }
     for (uint32_t mask = 1; mask < 1u << n && x->doc->cc->st == IG_OK; mask++) {
@@ -501,7 +511,8 @@ static gr_alts expand_not_one(expander *x, const uint32_t *list, uint32_t n, uns
     return out;
 }
 
-/* What a set of literals has evaluated: name sets, or items from 0 to *n_items and those that one of *list holds for. */
+/* What a set of literals has evaluated: name sets, or items from 0 to *n_items and those that one of *list holds for.
+ */
 static uint32_t evaluated(expander *x, uint32_t set, uint32_t *list, uint32_t *n_items)
 {
     gr_doc *doc = x->doc;
@@ -611,7 +622,8 @@ static gr_alts expand(expander *x, uint32_t f, unsigned flags, track mode)
     /* The same formula may stand inside itself with another sign only through a schema, so only those are marked. */
     if (schema && !enter(x->doc, f)) return none;
     if (schema) (void)enter_schema(x->doc, a[0], "");
-    if (!schema && ++x->doc->depth > IN_PLACE_MAX * 2) gr_fail(x->doc->cc, IG_TOO_LARGE, "the schema is nested too deeply");
+    if (!schema && ++x->doc->depth > IN_PLACE_MAX * 2)
+        gr_fail(x->doc->cc, IG_TOO_LARGE, "the schema is nested too deeply");
     gr_alts out = expand_kind(x, f, flags, mode);
     if (schema) leave(x->doc, f);
     if (!schema) x->doc->depth--;

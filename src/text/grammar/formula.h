@@ -1,9 +1,9 @@
 /* A schema as a boolean formula over atoms, and what the formula means for one instance type.
  *
- * Every schema location becomes a formula; keywords that apply in place (allOf, $ref, if, ...) disappear in it. An atom speaks
- * about values of one type and holds for all others. For strings, numbers and literals a formula is computed with automata
- * (gr_scalar); for objects and arrays it is brought into alternatives of literals (gr_alternatives), each of which the
- * machine can follow step by step. Formulas are interned: equal ones have one number. */
+ * Every schema location becomes a formula; keywords that apply in place (allOf, $ref, if, ...) disappear in it. An atom
+ * speaks about values of one type and holds for all others. For strings, numbers and literals a formula is computed
+ * with automata (gr_scalar); for objects and arrays it is brought into alternatives of literals (gr_alternatives), each
+ * of which the machine can follow step by step. Formulas are interned: equal ones have one number. */
 #ifndef IG_GRAMMAR_FORMULA_H
 #define IG_GRAMMAR_FORMULA_H
 
@@ -14,12 +14,12 @@
 typedef enum gr_fkind {
     GR_F_TRUE,
     GR_F_FALSE,
-    GR_F_SCHEMA, /* schema, scope */
-    GR_F_NOT,    /* formula */
-    GR_F_AND,    /* formulas */
-    GR_F_ANY,    /* formulas: at least one */
-    GR_F_FIRST,  /* formulas that exclude each other: one of them */
-    GR_F_ONE,    /* formulas: exactly one */
+    GR_F_SCHEMA,       /* schema, scope */
+    GR_F_NOT,          /* formula */
+    GR_F_AND,          /* formulas */
+    GR_F_ANY,          /* formulas: at least one */
+    GR_F_FIRST,        /* formulas that exclude each other: one of them */
+    GR_F_ONE,          /* formulas: exactly one */
     GR_F_UNEVAL_PROPS, /* base, formula for what base has not evaluated */
     GR_F_UNEVAL_ITEMS,
     /* atoms */
@@ -44,10 +44,25 @@ typedef enum gr_fkind {
     GR_F_KINDS
 } gr_fkind;
 
-enum { GR_T_NULL = 1, GR_T_TRUE = 2, GR_T_FALSE = 4, GR_T_INTEGER = 8, GR_T_FRACTION = 16, GR_T_STRING = 32, GR_T_ARRAY = 64, GR_T_OBJECT = 128, GR_T_ALL = 255 };
+enum {
+    GR_T_NULL = 1,
+    GR_T_TRUE = 2,
+    GR_T_FALSE = 4,
+    GR_T_INTEGER = 8,
+    GR_T_FRACTION = 16,
+    GR_T_STRING = 32,
+    GR_T_ARRAY = 64,
+    GR_T_OBJECT = 128,
+    GR_T_ALL = 255
+};
 
 /* Sets of property names. */
-typedef enum gr_nkind { GR_N_NAME, GR_N_PATTERN, GR_N_OTHERS, GR_N_STRINGS } gr_nkind; /* text; text, schema; names...; formula */
+typedef enum gr_nkind {
+    GR_N_NAME,
+    GR_N_PATTERN,
+    GR_N_OTHERS,
+    GR_N_STRINGS
+} gr_nkind; /* text; text, schema; names...; formula */
 
 typedef struct gr_schema_loc {
     json_t *json; /* borrowed from the document */
@@ -91,7 +106,8 @@ typedef struct gr_doc {
     gr_anchor *anchors;
     json_t **values; /* constants */
     ig_str *texts;
-    uint32_t n_schemas, cap_schemas, n_resources, cap_resources, n_anchors, cap_anchors, n_values, cap_values, n_texts, cap_texts;
+    uint32_t n_schemas, cap_schemas, n_resources, cap_resources, n_anchors, cap_anchors, n_values, cap_values, n_texts,
+        cap_texts;
     bool unevaluated, dynamic; /* the document has such keywords */
     uint32_t int_digits;       /* most digits before the point of a bound */
     unsigned depth, clashing;

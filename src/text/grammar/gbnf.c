@@ -1,5 +1,6 @@
-/* GBNF: parsing, checks (undefined names, left recursion, rules without end), and the transition network. Rules that do not
- * call themselves are put in place of their calls, and each network is made deterministic where that stays small. */
+/* GBNF: parsing, checks (undefined names, left recursion, rules without end), and the transition network. Rules that do
+ * not call themselves are put in place of their calls, and each network is made deterministic where that stays small.
+ */
 #include "base/utf8.h"
 #include "machine.h"
 
@@ -10,7 +11,7 @@ typedef struct rule {
     gr_ast *tree; /* NULL until defined */
     unsigned line;
     bool recursive, nullable, productive;
-    uint32_t size; /* characters and calls when everything is put in place, capped */
+    uint32_t size;  /* characters and calls when everything is put in place, capped */
     uint32_t state; /* first state of its network */
     bool wanted;
 } rule;
@@ -188,7 +189,8 @@ static uint32_t take_count(gbnf *g, uint32_t standard)
     for (; g->p < g->end && *g->p >= '0' && *g->p <= '9'; g->p++)
         if (v <= REPEAT_MAX) v = v * 10 + (uint64_t)(*g->p - '0');
     if (g->p == from) return standard;
-    if (v > REPEAT_MAX) gr_fail(g->cc, IG_TOO_LARGE, "line %u: a repetition is above the limit of %d", g->line, REPEAT_MAX);
+    if (v > REPEAT_MAX)
+        gr_fail(g->cc, IG_TOO_LARGE, "line %u: a repetition is above the limit of %d", g->line, REPEAT_MAX);
     return (uint32_t)v;
 }
 
@@ -225,10 +227,7 @@ static gr_ast *repeated(gbnf *g, gr_ast *a, bool nested)
     }
 }
 
-static bool item_follows(const gbnf *g)
-{
-    return g->p < g->end && (strchr("\"[(.<!", *g->p) || name_char(*g->p));
-}
+static bool item_follows(const gbnf *g) { return g->p < g->end && (strchr("\"[(.<!", *g->p) || name_char(*g->p)); }
 
 static gr_ast *alternatives(gbnf *g, bool nested)
 {
@@ -259,7 +258,8 @@ static void parse(gbnf *g)
         uint32_t at = rule_number(g, take_name(g));
         unsigned line = g->line;
         skip(g, false);
-        if (g->cc->st == IG_OK && (g->end - g->p < 3 || memcmp(g->p, "::=", 3) != 0)) fail_at(g, "expected ::= after the name of a rule");
+        if (g->cc->st == IG_OK && (g->end - g->p < 3 || memcmp(g->p, "::=", 3) != 0))
+            fail_at(g, "expected ::= after the name of a rule");
         if (g->cc->st != IG_OK) return;
         g->p += 3;
         skip(g, true);
@@ -274,7 +274,8 @@ static void parse(gbnf *g)
     for (uint32_t i = 0; i < g->n_rules; i++)
         if (!g->rules[i].tree) {
             g->line = g->rules[i].line;
-            gr_fail(g->cc, IG_BAD_INPUT, "line %u: the rule %.*s is not defined", g->line, IG_STR_ARG(g->rules[i].name));
+            gr_fail(g->cc, IG_BAD_INPUT, "line %u: the rule %.*s is not defined", g->line,
+                    IG_STR_ARG(g->rules[i].name));
         }
 }
 
@@ -346,12 +347,13 @@ static void fixed_points(gbnf *g)
     }
 }
 
-/* Finds rules on a cycle of calls: repeatedly takes away rules that call only what was taken away. left: only calls at the
- * left edge, and a cycle is an error. order (may be NULL) gets the rules taken, callees first. */
+/* Finds rules on a cycle of calls: repeatedly takes away rules that call only what was taken away. left: only calls at
+ * the left edge, and a cycle is an error. order (may be NULL) gets the rules taken, callees first. */
 static void find_cycles(gbnf *g, bool left, uint32_t *order, uint32_t *n_order)
 {
     uint8_t *mark = gr_new(g->cc, g->n_rules, 1), *taken = gr_new(g->cc, g->n_rules, 1);
-    uint32_t *first = gr_new(g->cc, g->n_rules + 2, 4), *open = gr_new(g->cc, g->n_rules, 4), n_calls = 0, cap = 0, n = 0;
+    uint32_t *first = gr_new(g->cc, g->n_rules + 2, 4), *open = gr_new(g->cc, g->n_rules, 4), n_calls = 0, cap = 0,
+             n = 0;
     uint32_t(*pairs)[2] = NULL; /* callee, caller */
     if (!open) return;
     for (uint32_t i = 0; i < g->n_rules; i++) {
@@ -380,7 +382,10 @@ static void find_cycles(gbnf *g, bool left, uint32_t *order, uint32_t *n_order)
     for (uint32_t i = 0; i < g->n_rules; i++) {
         if (taken[i]) continue;
         if (left) {
-            gr_fail(g->cc, IG_UNSUPPORTED, "line %u: the rule %.*s is, or leads to, a rule that calls itself before any character; write the recursion at the end", g->rules[i].line, IG_STR_ARG(g->rules[i].name));
+            gr_fail(g->cc, IG_UNSUPPORTED,
+                    "line %u: the rule %.*s is, or leads to, a rule that calls itself before any character; write the "
+                    "recursion at the end",
+                    g->rules[i].line, IG_STR_ARG(g->rules[i].name));
             return;
         }
         g->rules[i].recursive = true; /* or leads to a cycle: not put in place, either */
@@ -508,7 +513,8 @@ static bool add_sets(net *t, const gr_nfa *nfa, const gr_dfa *cls, const uint8_t
             if (done) continue;
             begin_set(s);
             for (uint32_t m = k; m < n; m++)
-                if (nfa->states[copy[m]].kind == GR_EDGE_CALL && nfa->states[copy[m]].set == st->set) close_over(s, nfa->states[copy[m]].to);
+                if (nfa->states[copy[m]].kind == GR_EDGE_CALL && nfa->states[copy[m]].set == st->set)
+                    close_over(s, nfa->states[copy[m]].to);
             uint32_t back = end_set(s, &in);
             if (back != GR_NONE) add_call(t, st->set, base + back);
         }
@@ -572,7 +578,8 @@ static void prune(net *t)
             const gr_rtn_state *s = &t->states[q];
             bool l = s->accept;
             for (uint32_t i = s->arcs; i < s->arcs + s->n_arcs && !l; i++) l = live[t->arcs[i].to];
-            for (uint32_t i = s->calls; i < s->calls + s->n_calls && !l; i++) l = live[t->calls[i].start] && live[t->calls[i].back];
+            for (uint32_t i = s->calls; i < s->calls + s->n_calls && !l; i++)
+                l = live[t->calls[i].start] && live[t->calls[i].back];
             more = more || (l && !live[q]);
             live[q] = live[q] || l;
         }
@@ -675,6 +682,7 @@ void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
     fixed_points(&g);
     find_cycles(&g, true, NULL, NULL);
     find_cycles(&g, false, order, &n_order);
-    for (uint32_t i = 0; i < n_order && cc->st == IG_OK; i++) g.rules[order[i]].size = tree_size(&g, g.rules[order[i]].tree);
+    for (uint32_t i = 0; i < n_order && cc->st == IG_OK; i++)
+        g.rules[order[i]].size = tree_size(&g, g.rules[order[i]].tree);
     if (cc->st == IG_OK) build_net(&g, out, root);
 }

@@ -7,11 +7,13 @@ enum { SOURCE_MAX = 1 << 20 };
 #define GRAMMAR_BYTES ((size_t)256 << 20)
 #define COMPILE_STEPS 400000000u
 
-static ig_status compile(void (*build)(gr_cc *, ig_grammar *, const char *, size_t), const char *text, size_t n, ig_grammar **out, ig_error *err)
+static ig_status compile(void (*build)(gr_cc *, ig_grammar *, const char *, size_t), const char *text, size_t n,
+                         ig_grammar **out, ig_error *err)
 {
     gr_cc cc = {.mem = {.max_bytes = GR_WORK_BYTES}, .st = IG_OK, .err = err, .steps = COMPILE_STEPS};
     *out = NULL;
-    if (n > SOURCE_MAX) return ig_fail(err, IG_TOO_LARGE, n, "the grammar has %zu bytes, expected at most %d", n, SOURCE_MAX);
+    if (n > SOURCE_MAX)
+        return ig_fail(err, IG_TOO_LARGE, n, "the grammar has %zu bytes, expected at most %d", n, SOURCE_MAX);
     ig_grammar *g = ig_calloc(1, sizeof *g);
     if (!g) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
     g->mem.max_bytes = GRAMMAR_BYTES;
@@ -25,9 +27,15 @@ static ig_status compile(void (*build)(gr_cc *, ig_grammar *, const char *, size
     return IG_OK;
 }
 
-ig_status ig_grammar_from_schema(const char *text, size_t n, ig_grammar **out, ig_error *err) { return compile(gr_build_schema, text, n, out, err); }
+ig_status ig_grammar_from_schema(const char *text, size_t n, ig_grammar **out, ig_error *err)
+{
+    return compile(gr_build_schema, text, n, out, err);
+}
 
-ig_status ig_grammar_from_gbnf(const char *text, size_t n, ig_grammar **out, ig_error *err) { return compile(gr_build_gbnf, text, n, out, err); }
+ig_status ig_grammar_from_gbnf(const char *text, size_t n, ig_grammar **out, ig_error *err)
+{
+    return compile(gr_build_gbnf, text, n, out, err);
+}
 
 void ig_grammar_free(ig_grammar *g)
 {
@@ -75,7 +83,8 @@ ig_status ig_grammar_feed(ig_grammar_state *s, const char *p, size_t n, ig_error
     ig_status st = s->x.st;
     s->x.st = IG_OK;
     if (st == IG_NO_MEMORY) return ig_fail(err, st, 0, "out of memory for the state of a grammar");
-    return ig_fail(err, st, 0, "the text is nested more than %d deep, or has more than %d readings under the grammar", GR_NESTED_MAX, GR_THREADS_MAX);
+    return ig_fail(err, st, 0, "the text is nested more than %d deep, or has more than %d readings under the grammar",
+                   GR_NESTED_MAX, GR_THREADS_MAX);
 }
 
 bool ig_grammar_alive(const ig_grammar_state *s) { return s->x.n_th > 0; }

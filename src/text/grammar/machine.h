@@ -23,11 +23,12 @@ typedef struct gr_leaf {
     /* object. Labels: declared names, then classes of other names. Bits of a frame: labels (seen), then obligations. */
     const gr_dfa *key;
     uint32_t n_names, n_labels, n_exists, n_words;
-    uint32_t *label_of;             /* [key->n_states] label of the name that ends there, GR_NONE when it is no name */
-    uint64_t *reach;                /* [key->n_states, n_words] labels that can still come */
-    uint64_t *usable, *need, *open; /* [n_words]: labels that some value fits; bits to set before }; labels of classes */
-    gr_forks *forks;                /* object: [n_labels]; array: [n_prefix + 1], the last for all further items */
-    bool all_open;                  /* from every state of key a usable class can be reached */
+    uint32_t *label_of; /* [key->n_states] label of the name that ends there, GR_NONE when it is no name */
+    uint64_t *reach;    /* [key->n_states, n_words] labels that can still come */
+    uint64_t *usable, *need,
+        *open;       /* [n_words]: labels that some value fits; bits to set before }; labels of classes */
+    gr_forks *forks; /* object: [n_labels]; array: [n_prefix + 1], the last for all further items */
+    bool all_open;   /* from every state of key a usable class can be reached */
     /* array */
     uint32_t n_prefix, n_contains;
     struct {

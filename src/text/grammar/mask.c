@@ -1,11 +1,10 @@
 /* Masks over a vocabulary.
  *
- * The tokens stand in a trie, in preorder, so that walking it with the machine tries every common beginning once. Tokens that are
- * nothing but characters a JSON string may hold come first: where a string may go on with anything, whole branches of them are
- * allowed at once. What a
- * thread allows is remembered by what it stands on, without the stack below: tokens that fit wholly inside the current value
- * (or frame), and tokens that leave it, with the bytes that are left over. Only those are tried on the real stack; tokens with
- * the same rest share one try. */
+ * The tokens stand in a trie, in preorder, so that walking it with the machine tries every common beginning once.
+ * Tokens that are nothing but characters a JSON string may hold come first: where a string may go on with anything,
+ * whole branches of them are allowed at once. What a thread allows is remembered by what it stands on, without the
+ * stack below: tokens that fit wholly inside the current value (or frame), and tokens that leave it, with the bytes
+ * that are left over. Only those are tried on the real stack; tokens with the same rest share one try. */
 #include "base/hash.h"
 #include "base/sort.h"
 #include "base/utf8.h"
@@ -138,7 +137,8 @@ ig_status ig_token_index_new(const ig_str *tokens, const bool *end, const bool *
 {
     size_t n_nodes;
     *out = NULL;
-    if (n == 0 || n > INT32_MAX) return ig_fail(err, IG_BAD_INPUT, 0, "a vocabulary of %zu tokens cannot be indexed", n);
+    if (n == 0 || n > INT32_MAX)
+        return ig_fail(err, IG_BAD_INPUT, 0, "a vocabulary of %zu tokens cannot be indexed", n);
     ig_token_index *x = ig_calloc(1, sizeof *x);
     if (!x) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the index of a vocabulary");
     x->n_tokens = n, x->n_words = (n + 63) / 64;
@@ -171,7 +171,7 @@ ig_status ig_token_index_new(const ig_str *tokens, const bool *end, const bool *
 /* Tokens that leave the part: all with the same rest, after which `from` goes on. */
 typedef struct exit_group {
     gr_thread from;
-    ig_str rest; /* into the index */
+    ig_str rest;       /* into the index */
     uint32_t first, n; /* of entry->exit_tokens */
 } exit_group;
 
@@ -192,8 +192,8 @@ typedef struct map_slot {
 struct ig_masker {
     const ig_grammar *g;
     const ig_token_index *index;
-    gr_exec x;    /* the state's threads and stacks */
-    gr_exec part; /* what is looked at alone */
+    gr_exec x;                  /* the state's threads and stacks */
+    gr_exec part;               /* what is looked at alone */
     uint32_t *bound, *slots_at; /* [depth_max + 2] */
     map_slot *map;
     uint32_t n_map, n_entries;
@@ -203,7 +203,7 @@ struct ig_masker {
     struct raw_exit {
         gr_thread from;
         uint32_t token, offset; /* sorted token, where its rest begins */
-    } *raw;
+    } * raw;
     uint32_t n_raw, cap_raw;
 };
 
@@ -240,7 +240,8 @@ void ig_masker_free(ig_masker *m)
     ig_free(m);
 }
 
-ig_status ig_masker_new(const ig_grammar *g, const ig_token_index *index, size_t cache_bytes, ig_masker **out, ig_error *err)
+ig_status ig_masker_new(const ig_grammar *g, const ig_token_index *index, size_t cache_bytes, ig_masker **out,
+                        ig_error *err)
 {
     ig_masker *m = ig_calloc(1, sizeof *m);
     *out = NULL;
@@ -433,7 +434,8 @@ static uint32_t make_key(ig_masker *m, const gr_thread *t, uint32_t *key)
 {
     const gr_exec *x = &m->x;
     bool alone = without_frame(m, t);
-    key[1] = (uint32_t)t->phase << 24 | (uint32_t)t->dec << 16 | (uint32_t)t->space << 8 | (x->strict ? 2u : 0u) | alone;
+    key[1] =
+        (uint32_t)t->phase << 24 | (uint32_t)t->dec << 16 | (uint32_t)t->space << 8 | (x->strict ? 2u : 0u) | alone;
     key[2] = t->id, key[3] = t->q, key[4] = t->val;
     key[0] = 4;
     if (alone || t->frame == GR_ROOT) return key[0];
@@ -529,7 +531,8 @@ static bool resume(const ig_masker *m, const gr_thread *t, const gr_thread *from
 static void try_exits(ig_masker *m, const gr_thread *t, const entry *e, uint64_t *mask)
 {
     gr_exec *x = &m->x;
-    uint32_t base = x->n_th, n_slots = x->n_slots, good = 0, bad = 0; /* bytes of the last rest that fit; at which it failed */
+    uint32_t base = x->n_th, n_slots = x->n_slots, good = 0,
+             bad = 0; /* bytes of the last rest that fit; at which it failed */
     for (uint32_t i = 0; i < e->n_groups && x->st == IG_OK; i++) {
         const exit_group *group = &e->groups[i];
         uint32_t same = 0;
@@ -560,7 +563,8 @@ static void try_exits(ig_masker *m, const gr_thread *t, const entry *e, uint64_t
         }
         good = at;
         if (bad != GR_NONE) continue;
-        for (uint32_t k = group->first; k < group->first + group->n; k++) mask[e->exit_tokens[k] / 64] |= 1ull << (e->exit_tokens[k] % 64);
+        for (uint32_t k = group->first; k < group->first + group->n; k++)
+            mask[e->exit_tokens[k] / 64] |= 1ull << (e->exit_tokens[k] % 64);
     }
     x->n_th = base, x->n_slots = n_slots;
 }
@@ -576,12 +580,15 @@ ig_status ig_masker_mask(ig_masker *m, const ig_grammar_state *s, uint64_t *mask
         bool is_own;
         gr_thread t = s->x.th[i];
         e = find_entry(m, &t, &own, &is_own);
-        if (!e) return ig_fail(err, m->part.st == IG_OK ? IG_NO_MEMORY : m->part.st, 0, "the mask cannot be computed: out of memory, or too many readings");
+        if (!e)
+            return ig_fail(err, m->part.st == IG_OK ? IG_NO_MEMORY : m->part.st, 0,
+                           "the mask cannot be computed: out of memory, or too many readings");
         for (size_t w = 0; e->dense && w < n_words; w++) mask[w] |= e->dense[w];
         for (uint32_t k = 0; k < e->n_sparse; k++) mask[e->sparse[k] / 64] |= 1ull << (e->sparse[k] % 64);
         try_exits(m, &t, e, mask);
         if (is_own) entry_fini(&own);
-        if (m->x.st != IG_OK) return ig_fail(err, m->x.st, 0, "the mask cannot be computed: too many readings of the text");
+        if (m->x.st != IG_OK)
+            return ig_fail(err, m->x.st, 0, "the mask cannot be computed: too many readings of the text");
     }
     if (gr_exec_accepts(&m->x))
         for (size_t w = 0; w < n_words; w++) mask[w] |= m->index->end_mask[w];

@@ -73,7 +73,8 @@ static uint32_t add_state(maker *m, gr_edge kind, uint32_t to, uint32_t or)
 {
     gr_nfa *n = m->nfa;
     if (n->n >= GR_NFA_MAX) {
-        gr_fail(m->cc, IG_TOO_LARGE, "repetitions make more than %u states; make the counts smaller", (unsigned)GR_NFA_MAX);
+        gr_fail(m->cc, IG_TOO_LARGE, "repetitions make more than %u states; make the counts smaller",
+                (unsigned)GR_NFA_MAX);
         return 0;
     }
     if (!gr_grow(m->cc, (void **)&n->states, n->n, &n->cap, sizeof *n->states)) return 0;
@@ -142,7 +143,10 @@ static uint32_t emit_edge(maker *m, gr_edge kind, uint32_t set, uint32_t from)
 
 static uint32_t emit(maker *m, const gr_ast *tree, uint32_t from)
 {
-    static const gr_edge edges[] = {[GR_AST_SET] = GR_EDGE_SET, [GR_AST_BEGIN] = GR_EDGE_BEGIN, [GR_AST_END] = GR_EDGE_END, [GR_AST_CALL] = GR_EDGE_CALL};
+    static const gr_edge edges[] = {[GR_AST_SET] = GR_EDGE_SET,
+                                    [GR_AST_BEGIN] = GR_EDGE_BEGIN,
+                                    [GR_AST_END] = GR_EDGE_END,
+                                    [GR_AST_CALL] = GR_EDGE_CALL};
     if (m->cc->st != IG_OK || !tree) return from;
     if (m->depth >= 4 * GR_DEPTH_MAX) {
         gr_fail(m->cc, IG_TOO_LARGE, "groups and rules are nested too deeply");

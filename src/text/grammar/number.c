@@ -1,5 +1,5 @@
-/* Numbers as automata over their decimal text: comparison with a constant, multiples of a constant, canonical forms. All but
- * gr_number_any work on plain notation: a sign, digits without leading zeros, and digits after a point. */
+/* Numbers as automata over their decimal text: comparison with a constant, multiples of a constant, canonical forms.
+ * All but gr_number_any work on plain notation: a sign, digits without leading zeros, and digits after a point. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -64,7 +64,9 @@ static bool number_classes(gr_cc *cc, gr_dfa *d)
     static const struct {
         uint32_t at;
         uint16_t cls;
-    } rows[] = {{0, OTHER}, {'+', PLUS}, {',', OTHER}, {'-', MINUS}, {'.', POINT}, {'/', OTHER}, {'0', 0}, {'1', 1}, {'2', 2}, {'3', 3}, {'4', 4}, {'5', 5}, {'6', 6}, {'7', 7}, {'8', 8}, {'9', 9}, {':', OTHER}, {'E', EXP}, {'F', OTHER}, {'e', EXP}, {'f', OTHER}};
+    } rows[] = {{0, OTHER}, {'+', PLUS}, {',', OTHER}, {'-', MINUS}, {'.', POINT}, {'/', OTHER}, {'0', 0},
+                {'1', 1},   {'2', 2},    {'3', 3},     {'4', 4},     {'5', 5},     {'6', 6},     {'7', 7},
+                {'8', 8},   {'9', 9},    {':', OTHER}, {'E', EXP},   {'F', OTHER}, {'e', EXP},   {'f', OTHER}};
     d->n_bounds = sizeof rows / sizeof *rows;
     d->n_cls = N_SYMBOLS + 1;
     d->bound = gr_new(cc, d->n_bounds, sizeof *d->bound);

@@ -1,5 +1,6 @@
-/* Regular expressions of ECMA-262 in unicode mode, as far as they are regular: no look-around, no back-references, no word
- * boundaries, no property escapes. A pattern is searched, so the automaton accepts every text that has a match in it. */
+/* Regular expressions of ECMA-262 in unicode mode, as far as they are regular: no look-around, no back-references, no
+ * word boundaries, no property escapes. A pattern is searched, so the automaton accepts every text that has a match in
+ * it. */
 #include "auto.h"
 #include "base/sort.h"
 #include "base/utf8.h"
@@ -74,7 +75,9 @@ static uint32_t unicode_escape(parser *p)
 
 static const gr_range digit_ranges[] = {{'0', '9'}};
 static const gr_range word_ranges[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-static const gr_range space_ranges[] = {{9, 13}, {32, 32}, {160, 160}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+static const gr_range space_ranges[] = {{9, 13},          {32, 32},         {160, 160},       {0x1680, 0x1680},
+                                        {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
+                                        {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 static const struct {
     char letter;
     const gr_range *ranges;
@@ -296,7 +299,7 @@ static void close_over(subset *s, uint32_t from)
         uint32_t at = s->todo[--n], to[2] = {GR_NONE, GR_NONE};
         const gr_nfa_state *st = &s->nfa->states[at];
         s->found = s->found || at == s->nfa->end;
-        if (st->kind == GR_EDGE_EPS) to[0] = st->to, to[1] = st->or;
+        if (st->kind == GR_EDGE_EPS) to[0] = st->to, to[1] = st->or ;
         if (st->kind == GR_EDGE_BEGIN && s->at_begin) to[0] = st->to;
         if (st->kind == GR_EDGE_END && s->at_end) to[0] = st->to;
         if (st->kind == GR_EDGE_SET || st->kind == GR_EDGE_END) s->list[s->n_list++] = at;

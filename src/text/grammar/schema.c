@@ -1,6 +1,6 @@
-/* JSON Schema documents: reading, the index of places, resources and anchors, references, and the formula of each place.
- * Keywords are rows of one table. What is not in the table is an annotation, as the standard says, unless it is known to be an
- * assertion of another dialect; then it is refused. */
+/* JSON Schema documents: reading, the index of places, resources and anchors, references, and the formula of each
+ * place. Keywords are rows of one table. What is not in the table is an annotation, as the standard says, unless it is
+ * known to be an assertion of another dialect; then it is refused. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,9 +13,9 @@ typedef uint32_t (*keyword_fn)(gr_doc *doc, uint32_t schema, uint32_t scope, jso
 
 typedef struct keyword {
     const char *name;
-    walk walk;        /* where the schemas in its value are */
-    keyword_fn make;  /* NULL: no formula of its own */
-    const char *why;  /* REFUSE */
+    walk walk;       /* where the schemas in its value are */
+    keyword_fn make; /* NULL: no formula of its own */
+    const char *why; /* REFUSE */
 } keyword;
 
 gr_fkind gr_f(const gr_doc *doc, uint32_t f, const uint32_t **args, uint32_t *n_args)
@@ -37,7 +37,10 @@ uint32_t gr_f_make(gr_doc *doc, gr_fkind kind, const uint32_t *args, uint32_t n)
     return f == GR_NONE ? (uint32_t)GR_F_FALSE : f;
 }
 
-uint32_t gr_f_make2(gr_doc *doc, gr_fkind kind, uint32_t a, uint32_t b) { return gr_f_make(doc, kind, (uint32_t[]){a, b}, 2); }
+uint32_t gr_f_make2(gr_doc *doc, gr_fkind kind, uint32_t a, uint32_t b)
+{
+    return gr_f_make(doc, kind, (uint32_t[]){a, b}, 2);
+}
 
 uint32_t gr_f_not(gr_doc *doc, uint32_t f)
 {
@@ -100,8 +103,8 @@ uint32_t gr_names_make(gr_doc *doc, gr_nkind kind, const uint32_t *args, uint32_
     return at == GR_NONE ? 0 : at;
 }
 
-/* Texts are few and short enough to be compared one by one only within a bound; longer documents get doubles, which cost
- * memory and nothing else. */
+/* Texts are few and short enough to be compared one by one only within a bound; longer documents get doubles, which
+ * cost memory and nothing else. */
 uint32_t gr_doc_text(gr_doc *doc, const char *p, size_t n)
 {
     for (uint32_t i = 0; i < doc->n_texts && i < 4096; i++)
@@ -200,21 +203,23 @@ static bool index_children(gr_doc *doc, const keyword *k, json_t *value, uint32_
     const char *key;
     if (k->walk == ONE) return index_schema(doc, value, resource, pointer);
     if (k->walk == LIST && json_is_array(value)) {
-        json_array_foreach(value, i, child) {
+        json_array_foreach(value, i, child)
+        {
             (void)snprintf(number, sizeof number, "%zu", i);
             if (!index_schema(doc, child, resource, pointer_add(doc, pointer, number))) return false;
         }
     }
     if (k->walk == MAP && json_is_object(value)) {
-        json_object_foreach(value, key, child)
-            if (!index_schema(doc, child, resource, pointer_add(doc, pointer, key))) return false;
+        json_object_foreach(
+            value, key, child) if (!index_schema(doc, child, resource, pointer_add(doc, pointer, key))) return false;
     }
     return doc->cc->st == IG_OK;
 }
 
 static uint32_t add_resource(gr_doc *doc, json_t *json, const char *uri)
 {
-    if (!gr_grow(doc->cc, (void **)&doc->resources, doc->n_resources, &doc->cap_resources, sizeof *doc->resources)) return 0;
+    if (!gr_grow(doc->cc, (void **)&doc->resources, doc->n_resources, &doc->cap_resources, sizeof *doc->resources))
+        return 0;
     doc->resources[doc->n_resources] = (gr_resource){uri, json, 0, false};
     return doc->n_resources++;
 }
@@ -222,7 +227,8 @@ static uint32_t add_resource(gr_doc *doc, json_t *json, const char *uri)
 static void add_anchor(gr_doc *doc, json_t *json, uint32_t resource, const char *keyword_name, bool dynamic)
 {
     const char *name = json_string_value(json_object_get(json, keyword_name));
-    if (!name || !gr_grow(doc->cc, (void **)&doc->anchors, doc->n_anchors, &doc->cap_anchors, sizeof *doc->anchors)) return;
+    if (!name || !gr_grow(doc->cc, (void **)&doc->anchors, doc->n_anchors, &doc->cap_anchors, sizeof *doc->anchors))
+        return;
     doc->anchors[doc->n_anchors++] = (gr_anchor){resource, name, json, dynamic};
     if (dynamic) doc->resources[resource].dynamic = doc->dynamic = true;
 }
@@ -253,12 +259,14 @@ static bool index_schema(gr_doc *doc, json_t *json, uint32_t resource, const cha
         resource = doc->n_resources && doc->resources[0].root == json ? 0 : add_resource(doc, json, uri);
         if (doc->cc->st == IG_OK) doc->resources[resource].uri = uri;
     }
-    if (!gr_grow(doc->cc, (void **)&doc->schemas, doc->n_schemas, &doc->cap_schemas, sizeof *doc->schemas)) return false;
+    if (!gr_grow(doc->cc, (void **)&doc->schemas, doc->n_schemas, &doc->cap_schemas, sizeof *doc->schemas))
+        return false;
     doc->schemas[doc->n_schemas++] = (gr_schema_loc){json, resource, pointer, GR_NONE};
     add_anchor(doc, json, resource, "$anchor", false);
     add_anchor(doc, json, resource, "$dynamicAnchor", true);
     doc->depth++;
-    json_object_foreach(json, name, value) {
+    json_object_foreach(json, name, value)
+    {
         const keyword *k = find_keyword(name);
         if (!strncmp(name, "unevaluated", 11)) doc->unevaluated = true;
         if (k && k->walk != LEAVE && k->walk != REFUSE &&
@@ -287,7 +295,10 @@ static json_t *pointer_step(json_t *at, char *part)
     return json_is_array(at) && *part >= '0' && *part <= '9' && !*end ? json_array_get(at, i) : NULL;
 }
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; }
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
 
 static char *percent_decode(gr_doc *doc, const char *s)
 {
@@ -305,7 +316,8 @@ static char *percent_decode(gr_doc *doc, const char *s)
 }
 
 /* Place that a fragment names, NULL when there is none. Resources on the way change *resource. */
-static json_t *find_fragment(gr_doc *doc, uint32_t *resource, char *fragment, const gr_anchor **anchor, const char **pointer)
+static json_t *find_fragment(gr_doc *doc, uint32_t *resource, char *fragment, const gr_anchor **anchor,
+                             const char **pointer)
 {
     json_t *at = doc->resources[*resource].root;
     *anchor = NULL;
@@ -386,7 +398,8 @@ static uint32_t refer(gr_doc *doc, uint32_t schema, uint32_t scope, json_t *valu
         bool found = false;
         for (uint32_t i = 0; i < n && !found; i++)
             for (uint32_t k = 0; k < doc->n_anchors && !found; k++)
-                if (doc->anchors[k].dynamic && doc->anchors[k].resource == in_scope[i] && !strcmp(doc->anchors[k].name, fragment))
+                if (doc->anchors[k].dynamic && doc->anchors[k].resource == in_scope[i] &&
+                    !strcmp(doc->anchors[k].name, fragment))
                     to = doc->anchors[k].json, found = true;
     }
     if (json_is_object(to) && !doc->schemas) return GR_F_FALSE;
@@ -395,9 +408,15 @@ static uint32_t refer(gr_doc *doc, uint32_t schema, uint32_t scope, json_t *valu
 }
 
 static uint32_t make_ref(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v) { return refer(doc, s, scope, v, false); }
-static uint32_t make_dynamic(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v) { return refer(doc, s, scope, v, true); }
+static uint32_t make_dynamic(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
+{
+    return refer(doc, s, scope, v, true);
+}
 
-static json_t *sibling(const gr_doc *doc, uint32_t schema, const char *name) { return json_object_get(doc->schemas[schema].json, name); }
+static json_t *sibling(const gr_doc *doc, uint32_t schema, const char *name)
+{
+    return json_object_get(doc->schemas[schema].json, name);
+}
 
 static uint32_t bad(gr_doc *doc, uint32_t schema, const char *name, const char *expected)
 {
@@ -460,7 +479,10 @@ static uint32_t make_if(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
 static const struct {
     const char *name;
     uint32_t mask;
-} types[] = {{"null", GR_T_NULL}, {"boolean", GR_T_TRUE | GR_T_FALSE}, {"integer", GR_T_INTEGER}, {"number", GR_T_INTEGER | GR_T_FRACTION}, {"string", GR_T_STRING}, {"array", GR_T_ARRAY}, {"object", GR_T_OBJECT}};
+} types[] = {{"null", GR_T_NULL},       {"boolean", GR_T_TRUE | GR_T_FALSE},
+             {"integer", GR_T_INTEGER}, {"number", GR_T_INTEGER | GR_T_FRACTION},
+             {"string", GR_T_STRING},   {"array", GR_T_ARRAY},
+             {"object", GR_T_OBJECT}};
 
 static uint32_t type_mask(json_t *v)
 {
@@ -475,7 +497,8 @@ static uint32_t make_type(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
     json_t *one;
     uint32_t mask = type_mask(v);
     (void)scope;
-    json_array_foreach(v, i, one) {
+    json_array_foreach(v, i, one)
+    {
         if (!type_mask(one)) return bad(doc, s, "type", "names of JSON types");
         mask |= type_mask(one);
     }
@@ -511,7 +534,8 @@ static uint32_t make_enum(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
 static bool read_count(gr_doc *doc, uint32_t s, const char *name, json_t *v, uint32_t *out)
 {
     double d = json_is_number(v) ? json_number_value(v) : -1;
-    if (d < 0 || (d < 1e15 && d != (double)(uint64_t)d)) return bad(doc, s, name, "a whole number that is not negative"), false;
+    if (d < 0 || (d < 1e15 && d != (double)(uint64_t)d))
+        return bad(doc, s, name, "a whole number that is not negative"), false;
     *out = d > 2147483648.0 ? 2147483648u : (uint32_t)d;
     return true;
 }
@@ -550,7 +574,10 @@ static uint32_t make_max_length(gr_doc *doc, uint32_t s, uint32_t scope, json_t 
     return gr_f_make2(doc, GR_F_LENGTH, 0, n);
 }
 
-static uint32_t text_of(gr_doc *doc, json_t *v) { return gr_doc_text(doc, json_string_value(v), json_string_length(v)); }
+static uint32_t text_of(gr_doc *doc, json_t *v)
+{
+    return gr_doc_text(doc, json_string_value(v), json_string_length(v));
+}
 
 static uint32_t make_pattern(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
 {
@@ -561,15 +588,19 @@ static uint32_t make_pattern(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
 
 static uint32_t make_format(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
 {
-    static const char *const known[] = {"date", "time", "date-time", "duration", "uuid", "email", "hostname", "ipv4", "ipv6", "uri"};
-    static const char *const refused[] = {"idn-email", "idn-hostname", "uri-reference", "iri", "iri-reference", "uri-template", "json-pointer", "relative-json-pointer", "regex"};
+    static const char *const known[] = {"date",  "time",     "date-time", "duration", "uuid",
+                                        "email", "hostname", "ipv4",      "ipv6",     "uri"};
+    static const char *const refused[] = {"idn-email",    "idn-hostname",          "uri-reference",
+                                          "iri",          "iri-reference",         "uri-template",
+                                          "json-pointer", "relative-json-pointer", "regex"};
     const char *name = json_string_value(v);
     (void)scope;
     if (!name) return bad(doc, s, "format", "a text");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i], name)) return gr_f_make2(doc, GR_F_FORMAT, text_of(doc, v), s);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        if (!strcmp(refused[i], name)) return refuse(doc, s, "format", "this format cannot be enforced"), (uint32_t)GR_F_FALSE;
+        if (!strcmp(refused[i], name))
+            return refuse(doc, s, "format", "this format cannot be enforced"), (uint32_t)GR_F_FALSE;
     return GR_F_TRUE; /* a name of somebody's own is an annotation */
 }
 
@@ -610,7 +641,8 @@ static uint32_t all_present(gr_doc *doc, uint32_t s, const char *keyword_name, j
     if (!json_is_array(v)) return bad(doc, s, keyword_name, "a list of names");
     uint32_t *all = gr_new(doc->cc, json_array_size(v), sizeof *all);
     if (!all) return GR_F_FALSE;
-    json_array_foreach(v, i, one) {
+    json_array_foreach(v, i, one)
+    {
         if (!json_is_string(one)) return bad(doc, s, keyword_name, "a list of names");
         all[i] = present(doc, json_string_value(one), json_string_length(one));
     }
@@ -632,20 +664,28 @@ static uint32_t dependent(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v, co
     if (!json_is_object(v)) return bad(doc, s, keyword_name, "an object");
     uint32_t *all = gr_new(doc->cc, json_object_size(v), sizeof *all);
     if (!all) return GR_F_FALSE;
-    json_object_foreach(v, key, one) {
+    json_object_foreach(v, key, one)
+    {
         uint32_t here = present(doc, key, strlen(key));
         uint32_t then = schemas ? sub(doc, one, scope) : all_present(doc, s, keyword_name, one);
         uint32_t pair[2] = {gr_f_not(doc, here), gr_f_and(doc, here, then)};
         all[n++] = make_any(doc, GR_F_FIRST, pair, 2);
         /* Arrays and scalars know no properties: both halves speak of objects only, so guard them. */
-        uint32_t not_object = GR_T_ALL & ~GR_T_OBJECT, guard[2] = {gr_f_make(doc, GR_F_TYPE, &not_object, 1), all[n - 1]};
+        uint32_t not_object = GR_T_ALL & ~GR_T_OBJECT,
+                 guard[2] = {gr_f_make(doc, GR_F_TYPE, &not_object, 1), all[n - 1]};
         all[n - 1] = make_any(doc, GR_F_FIRST, guard, 2);
     }
     return make_and(doc, all, n);
 }
 
-static uint32_t make_dependent_required(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v) { return dependent(doc, s, scope, v, "dependentRequired", false); }
-static uint32_t make_dependent_schemas(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v) { return dependent(doc, s, scope, v, "dependentSchemas", true); }
+static uint32_t make_dependent_required(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
+{
+    return dependent(doc, s, scope, v, "dependentRequired", false);
+}
+static uint32_t make_dependent_schemas(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
+{
+    return dependent(doc, s, scope, v, "dependentSchemas", true);
+}
 
 /* Name sets of the keys of properties and patternProperties. */
 static uint32_t *key_sets(gr_doc *doc, uint32_t s, uint32_t *n_out)
@@ -654,12 +694,13 @@ static uint32_t *key_sets(gr_doc *doc, uint32_t s, uint32_t *n_out)
     const char *key;
     uint32_t *all = gr_new(doc->cc, json_object_size(props) + json_object_size(patterns), sizeof *all), n = 0;
     if (!all) return *n_out = 0, NULL;
-    json_object_foreach(props, key, one) {
+    json_object_foreach(props, key, one)
+    {
         uint32_t t = gr_doc_text(doc, key, strlen(key));
         all[n++] = gr_names_make(doc, GR_N_NAME, &t, 1);
     }
-    json_object_foreach(patterns, key, one)
-        all[n++] = gr_names_make(doc, GR_N_PATTERN, (uint32_t[]){gr_doc_text(doc, key, strlen(key)), s}, 2);
+    json_object_foreach(patterns, key, one) all[n++] =
+        gr_names_make(doc, GR_N_PATTERN, (uint32_t[]){gr_doc_text(doc, key, strlen(key)), s}, 2);
     *n_out = n;
     return all;
 }
@@ -672,7 +713,8 @@ static uint32_t make_props(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v, g
     if (!json_is_object(v)) return bad(doc, s, kind == GR_N_NAME ? "properties" : "patternProperties", "an object");
     uint32_t *all = gr_new(doc->cc, json_object_size(v), sizeof *all);
     if (!all) return GR_F_FALSE;
-    json_object_foreach(v, key, one) {
+    json_object_foreach(v, key, one)
+    {
         uint32_t args[2] = {gr_doc_text(doc, key, strlen(key)), s};
         uint32_t names = gr_names_make(doc, kind, args, kind == GR_N_NAME ? 1 : 2);
         all[n++] = gr_f_make2(doc, GR_F_PROP, names, sub(doc, one, scope));
@@ -680,8 +722,14 @@ static uint32_t make_props(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v, g
     return make_and(doc, all, n);
 }
 
-static uint32_t make_properties(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v) { return make_props(doc, s, scope, v, GR_N_NAME); }
-static uint32_t make_pattern_props(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v) { return make_props(doc, s, scope, v, GR_N_PATTERN); }
+static uint32_t make_properties(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
+{
+    return make_props(doc, s, scope, v, GR_N_NAME);
+}
+static uint32_t make_pattern_props(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
+{
+    return make_props(doc, s, scope, v, GR_N_PATTERN);
+}
 
 static uint32_t make_additional(gr_doc *doc, uint32_t s, uint32_t scope, json_t *v)
 {
@@ -694,7 +742,8 @@ static uint32_t make_property_names(gr_doc *doc, uint32_t s, uint32_t scope, jso
 {
     uint32_t f = gr_f_not(doc, sub(doc, v, scope));
     (void)s;
-    uint32_t bad_names = gr_names_make(doc, GR_N_STRINGS, &f, 1), atom = gr_f_make2(doc, GR_F_PROP, bad_names, GR_F_FALSE);
+    uint32_t bad_names = gr_names_make(doc, GR_N_STRINGS, &f, 1),
+             atom = gr_f_make2(doc, GR_F_PROP, bad_names, GR_F_FALSE);
     /* Twice negated, so that it gives no annotation. */
     return gr_f_make(doc, GR_F_NOT, (uint32_t[]){gr_f_make(doc, GR_F_NOT, &atom, 1)}, 1);
 }
@@ -792,7 +841,8 @@ uint32_t gr_schema_formula(gr_doc *doc, uint32_t schema, uint32_t scope)
     uint32_t all[sizeof keywords / sizeof *keywords] = {0}, n = 0;
     json_t *json = doc->schemas[schema].json, *value, *props = NULL, *items = NULL;
     const char *name;
-    json_object_foreach(json, name, value) {
+    json_object_foreach(json, name, value)
+    {
         const keyword *k = find_keyword(name);
         if (k && k->walk == REFUSE) refuse(doc, schema, name, k->why);
         if (k && k->make) all[n++] = k->make(doc, schema, scope, value);
@@ -815,7 +865,8 @@ uint32_t gr_const_formula(gr_doc *doc, json_t *value)
     json_t *one;
     if (!sets) return GR_F_FALSE;
     if (json_is_object(value)) {
-        json_object_foreach(value, key, one) {
+        json_object_foreach(value, key, one)
+        {
             uint32_t t = gr_doc_text(doc, key, strlen(key));
             sets[k] = gr_names_make(doc, GR_N_NAME, &t, 1);
             all[m++] = present(doc, key, strlen(key));
@@ -842,7 +893,8 @@ uint32_t gr_doc_load(gr_doc *doc, const char *text, size_t n)
         gr_fail(doc->cc, IG_BAD_INPUT, "the schema is no JSON: line %d: %s", e.line, e.text);
         return GR_NONE;
     }
-    for (uint32_t kind = GR_F_TRUE; kind <= GR_F_FALSE; kind++) (void)gr_intern_add(doc->cc, &doc->formulas, &kind, 1, NULL);
+    for (uint32_t kind = GR_F_TRUE; kind <= GR_F_FALSE; kind++)
+        (void)gr_intern_add(doc->cc, &doc->formulas, &kind, 1, NULL);
     (void)gr_intern_add(doc->cc, &doc->scopes, NULL, 0, NULL);
     (void)add_resource(doc, doc->root, "");
     if (!index_schema(doc, doc->root, 0, "")) return GR_NONE;
