@@ -65,7 +65,7 @@ static bool load_tokens(bench *b, const char *path)
     return true;
 }
 
-/* A random allowed token; one that closes something when asked and there is one. GR: -1 when none is allowed. */
+/* A random allowed token; one that closes something when asked and there is one. -1 when none is allowed. */
 static int32_t pick(bench *b)
 {
     size_t n_words = ig_token_index_words(b->index);

@@ -37,9 +37,9 @@ int cli_grammar(const cli_call *call)
     if (st == INGLE_OK) st = ingle_grammar_match(grammar, text.ptr, text.len, &match, &n_fits, &err);
     if (st == INGLE_OK && !match) {
         if (n_fits < text.len)
-            cli_note("the text does not match: byte %zu cannot follow", n_fits + 1);
+            cli_note("the text does not match: byte %zu cannot follow\n", n_fits + 1);
         else
-            cli_note("the text does not match: it ends too early, after %zu bytes", text.len);
+            cli_note("the text does not match: it ends too early, after %zu bytes\n", text.len);
     }
     ig_buf_fini(&text);
     ingle_grammar_close(grammar);

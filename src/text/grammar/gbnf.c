@@ -4,13 +4,21 @@
 #include "base/utf8.h"
 #include "machine.h"
 
-enum { RULES_MAX = 20000, REPEAT_MAX = 2000, INLINE_MAX = 20000, SUBSETS_MAX = 4096, STATES_MAX = 200000 };
+enum {
+    RULES_MAX = 20000,
+    REPEAT_MAX = 2000,
+    INLINE_MAX = 20000,
+    DEEP_MAX = 200,
+    SUBSETS_MAX = 4096,
+    STATES_MAX = 200000
+};
 
 typedef struct rule {
     ig_str name;
     gr_ast *tree; /* NULL until defined */
     unsigned line;
-    bool recursive, nullable, productive;
+    bool recursive, nullable, productive, in_place;
+    uint32_t deep;  /* levels of its tree with what is put in place */
     uint32_t size;  /* characters and calls when everything is put in place, capped */
     uint32_t state; /* first state of its network */
     bool wanted;
@@ -310,10 +318,21 @@ static bool tree_productive(const gbnf *g, const gr_ast *t)
 static uint32_t tree_size(const gbnf *g, const gr_ast *t)
 {
     uint64_t n = 1;
-    if (t->kind == GR_AST_CALL) return g->rules[t->set].recursive ? 1 : g->rules[t->set].size;
+    if (t->kind == GR_AST_CALL) return g->rules[t->set].in_place ? g->rules[t->set].size : 1;
     for (const gr_ast *c = t->child; c; c = c->next) n += tree_size(g, c);
     if (t->kind == GR_AST_REPEAT) n *= t->max == UINT32_MAX ? t->min + 1 : t->max;
     return n > INLINE_MAX ? INLINE_MAX + 1 : (uint32_t)n;
+}
+
+static uint32_t tree_deep(const gbnf *g, const gr_ast *t)
+{
+    uint32_t most = 0;
+    if (t->kind == GR_AST_CALL && g->rules[t->set].in_place) return g->rules[t->set].deep + 1;
+    for (const gr_ast *c = t->child; c; c = c->next) {
+        uint32_t n = tree_deep(g, c);
+        most = n > most ? n : most;
+    }
+    return most + 1;
 }
 
 /* Calls of a tree into mark; only those at the left edge when left. Returns whether the tree can be passed without a
@@ -641,7 +660,7 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
     if (!in_place) return;
     for (uint32_t i = 0; i < g->n_rules; i++) {
         trees[i] = g->rules[i].tree;
-        in_place[i] = !g->rules[i].recursive && g->rules[i].size <= INLINE_MAX / 8;
+        in_place[i] = g->rules[i].in_place;
     }
     g->rules[root].wanted = true;
     for (bool more = true; more && g->cc->st == IG_OK;) {
@@ -682,7 +701,11 @@ void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
     fixed_points(&g);
     find_cycles(&g, true, NULL, NULL);
     find_cycles(&g, false, order, &n_order);
-    for (uint32_t i = 0; i < n_order && cc->st == IG_OK; i++)
-        g.rules[order[i]].size = tree_size(&g, g.rules[order[i]].tree);
+    for (uint32_t i = 0; i < n_order && cc->st == IG_OK; i++) {
+        rule *r = &g.rules[order[i]]; /* what it calls comes before it */
+        r->size = tree_size(&g, r->tree);
+        r->deep = tree_deep(&g, r->tree);
+        r->in_place = !r->recursive && r->size <= INLINE_MAX / 8 && r->deep <= DEEP_MAX;
+    }
     if (cc->st == IG_OK) build_net(&g, out, root);
 }

@@ -245,12 +245,12 @@ static bool index_schema(gr_doc *doc, json_t *json, uint32_t resource, const cha
         gr_fail(doc->cc, IG_BAD_INPUT, "#%s is no schema; expected an object or a boolean", pointer);
         return false;
     }
+    (void)place_key(doc, json, &is_new);
+    if (!is_new) return true;
     if (doc->depth >= GR_DEPTH_MAX) {
         gr_fail(doc->cc, IG_TOO_LARGE, "#%.100s...: schemas are nested more than %d deep", pointer, GR_DEPTH_MAX);
         return false;
     }
-    (void)place_key(doc, json, &is_new);
-    if (!is_new) return true;
     const char *id = json_string_value(json_object_get(json, "$id"));
     if (id && *id != '#') {
         const char *hash = strchr(id, '#');
