@@ -124,7 +124,10 @@ static void check_case(const json_t *c, tally *t)
         return;
     }
     if (json_object_get(c, "expect_error")) t->wrong++, printf("# wrong: %s: compiles, expected an error\n", id);
-    if (!strcmp(id, idn_case)) tests = NULL;
+    if (!strcmp(id, idn_case)) {
+        tap_skip(id, "A-labels are not checked against Unicode tables: %zu texts not judged", json_array_size(tests));
+        tests = NULL;
+    }
     json_array_foreach(tests, i, test) check_text(id, g, test, t);
     ig_grammar_free(g);
     free(source);

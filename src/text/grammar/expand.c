@@ -213,6 +213,17 @@ static gr_scalar scalar_type(gr_doc *doc, unsigned mask)
     return s;
 }
 
+/* A pattern's or a format's automaton, made once for each text. */
+static const gr_dfa *text_automaton(gr_doc *doc, uint32_t text, bool format)
+{
+    uint32_t *cap = &doc->cap_text_dfas[format];
+    while (*cap <= text)
+        if (!gr_grow(doc->cc, (void **)&doc->text_dfas[format], *cap, cap, sizeof **doc->text_dfas)) return NULL;
+    const gr_dfa **at = &doc->text_dfas[format][text];
+    if (!*at) *at = (format ? gr_format : gr_regex)(doc->cc, doc->texts[text]);
+    return *at;
+}
+
 static gr_scalar scalar_atom(gr_doc *doc, gr_fkind kind, const uint32_t *a)
 {
     gr_scalar s = everything;
@@ -221,8 +232,8 @@ static gr_scalar scalar_atom(gr_doc *doc, gr_fkind kind, const uint32_t *a)
     if (kind == GR_F_LENGTH) s.str = gr_dfa_length(doc->cc, a[0], a[1]);
     if (kind == GR_F_PATTERN || kind == GR_F_FORMAT || kind == GR_F_MULTIPLE)
         was = enter_schema(doc, a[1], kind == GR_F_PATTERN ? "pattern" : kind == GR_F_FORMAT ? "format" : "multipleOf");
-    if (kind == GR_F_PATTERN) s.str = gr_regex(doc->cc, doc->texts[a[0]]);
-    if (kind == GR_F_FORMAT) s.str = gr_format(doc->cc, doc->texts[a[0]]);
+    if (kind == GR_F_PATTERN) s.str = text_automaton(doc, a[0], false);
+    if (kind == GR_F_FORMAT) s.str = text_automaton(doc, a[0], true);
     if (kind == GR_F_MULTIPLE && read_dec(doc, doc->values[a[0]], &d)) s.num = gr_number_multiple(doc->cc, d);
     if (kind == GR_F_COMPARE && read_dec(doc, doc->values[a[0]], &d)) s.num = gr_number_compare(doc->cc, d, a[1]);
     doc->cc->where = was;

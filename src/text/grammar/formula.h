@@ -117,6 +117,8 @@ typedef struct gr_doc {
     uint32_t cap_scalars, cap_busy;
     const gr_dfa **name_dfas;
     uint32_t cap_name_dfas;
+    const gr_dfa **text_dfas[2]; /* by text: as a pattern, as a format */
+    uint32_t cap_text_dfas[2];
     const gr_dfa *integer, *plain;
 } gr_doc;
 
