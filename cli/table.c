@@ -148,6 +148,12 @@ static const cli_flag quantize_flags[] = {
     JSON,
 };
 
+static const cli_flag grammar_flags[] = {
+    {"json-schema", 0, CLI_FILE, "FILE", 0, 0, NULL, "the JSON Schema (draft 2020-12) to check against"},
+    {"grammar", 0, CLI_FILE, "FILE", 0, 0, NULL, "the GBNF grammar to check against"},
+    {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the text, byte for byte (default: standard input)"},
+};
+
 static const cli_flag help_flags[] = {
     {"man", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print the manual page as roff"},
 };
@@ -246,6 +252,16 @@ const cli_verb cli_verbs[] = {
      "counts. The model should be the unquantised one.",
      "ingle imatrix model-f16.gguf --text sample.txt -o model.imatrix.gguf",
      imatrix_flags, LEN(imatrix_flags), 1, 1, "@file", cli_imatrix},
+    {"grammar", "check", "check a text against a grammar or a JSON schema",
+     "Compiles the grammar or the schema and matches the text with it as a constrained decoder would. The exit code is "
+     "0 when the "
+     "whole text matches, 3 when it does not, and 1 when the grammar is wrong or cannot be enforced, with the reason: "
+     "for a "
+     "schema the JSON pointer of the keyword.\n\n"
+     "A schema accepts every notation of a valid value, with free white space; what a model generates is narrower.",
+     "ingle grammar check --json-schema answer.schema.json --file answer.json\n"
+     "ingle grammar check --grammar list.gbnf <answer.txt",
+     grammar_flags, LEN(grammar_flags), 1, 1, "check", cli_grammar},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

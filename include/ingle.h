@@ -385,6 +385,24 @@ INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sam
                                       const ingle_generate_options *options, ingle_generate_result *out,
                                       ingle_error *err);
 
+/* ------------------------------------------------------------------------------------------- structured output */
+
+/* A grammar in GBNF or a JSON Schema (draft 2020-12, see docs/grammar.md), compiled. Immutable; any thread may use it.
+ */
+typedef struct ingle_grammar ingle_grammar;
+typedef enum ingle_grammar_kind { INGLE_GRAMMAR_GBNF = 0, INGLE_GRAMMAR_JSON_SCHEMA } ingle_grammar_kind;
+
+/* Errors: BAD_INPUT (names line or JSON pointer), UNSUPPORTED (a keyword that cannot be enforced, with its pointer),
+ * TOO_LARGE, NO_MEMORY. The text is not needed afterwards. */
+INGLE_API ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out,
+                                          ingle_error *err);
+INGLE_API void ingle_grammar_close(ingle_grammar *grammar);
+/* Whether the whole text matches: for a schema any notation of a valid JSON value. n_fits (may be NULL): how many bytes
+ * at the beginning of the text can be continued to a match. Errors: TOO_LARGE (nested too deeply, too ambiguous),
+ * NO_MEMORY. */
+INGLE_API ingle_status ingle_grammar_match(const ingle_grammar *grammar, const char *text, size_t n, bool *match,
+                                           size_t *n_fits, ingle_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -240,6 +240,22 @@ try 1 "$ingle" template t.jinja --messages absent.json; ok 'template: no convers
 for bad in yesterday 2026-13-01T00:00:00 2026-01-01 '2026-01-01T00:00:00Z'; do
     try 2 "$ingle" template t.jinja --messages list.json --now "$bad"; ok "template --now $bad" says '--now'
 done
+# ---- grammar check: 0 matches, 3 does not, 1 cannot be enforced
+printf '{"type":"array","items":{"type":"integer","maximum":9}}' >schema.json
+printf '{"properties":{"a":{"uniqueItems":true}}}' >unique.json
+printf 'root ::= "a" ("b" root)?\n' >rule.gbnf
+printf '[1, 9]' >right.json
+printf '[1, 10]' >wrong.json
+printf 'aba' >right.txt
+try 0 "$ingle" grammar check --json-schema schema.json --file right.json;  ok 'a text matches a schema' quiet
+try 3 "$ingle" grammar check --json-schema schema.json --file wrong.json;  ok 'a text does not' says 'byte 6 cannot follow'
+try 3 "$ingle" grammar check --json-schema schema.json;                    ok 'an empty text does not' says 'ends too early'
+try 1 "$ingle" grammar check --json-schema unique.json --file right.json;  ok 'a schema that cannot be enforced' says '#/properties/a/uniqueItems'
+try 1 "$ingle" grammar check --json-schema none.json --file right.json;    ok 'no such schema' says 'none.json'
+try 0 "$ingle" grammar check --grammar rule.gbnf --file right.txt;         ok 'a text matches a grammar' quiet
+try 1 "$ingle" grammar check --grammar right.txt --file right.txt;         ok 'no grammar' says 'line 1'
+try 2 "$ingle" grammar check --file right.txt;                             ok 'neither schema nor grammar' says '--json-schema'
+try 2 "$ingle" grammar chekc --grammar rule.gbnf;                          ok 'only check' says 'check'
 
 # ---- Ctrl-C ends the answer
 "$ingle" run "$model" 'Once upon a time' --temp 0.9 --seed 1 --context-shift >out 2>err </dev/null &
