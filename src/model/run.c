@@ -191,10 +191,10 @@ void ig_run_pages(const ig_run *run, int group, uint32_t *total, uint32_t *used)
     *used = *total - (*total ? run->n_free[group] : 0);
 }
 
-void ig_run_observe(ig_run *run, ig_observe_fn fn, void *ctx)
+void ig_run_observe(ig_run *run, ig_observe_fn fn, void *user)
 {
     run->observe = fn;
-    run->observe_ctx = ctx;
+    run->observe_user = user;
 }
 
 uint64_t ig_run_weight_bytes_read(const ig_run *run)
