@@ -1,0 +1,447 @@
+/* Replies: what a template writes for an assistant message must be read back into the message, in any cut; what is cut
+ * off or broken must not be lost; the grammar of the tools must take what the template writes, and must not depend on
+ * descriptions. SHOW=1 prints what differs, SHOW=2 each case. */
+#include <ctype.h>
+#include <errno.h>
+#include <jansson.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "base/utf8.h"
+#include "tests/tap.h"
+#include "text/reply/reply.h"
+#include "text/template/template.h"
+
+static char root[1024];
+static int show;
+
+/* ------------------------------------------------------------------------------------------------ collecting */
+
+typedef struct said {
+    ig_buf text, reasoning, unparsed;
+    ig_buf args[16], id[16], name[16];
+    unsigned n_calls, n_ends, n_whole;
+    bool wrong; /* pieces that make no sense */
+    ig_reply_end end;
+} said;
+
+static void said_init(said *s)
+{
+    *s = (said){0};
+    ig_buf_init(&s->text, 1 << 26);
+    ig_buf_init(&s->reasoning, 1 << 26);
+    ig_buf_init(&s->unparsed, 1 << 26);
+    for (int i = 0; i < 16; i++) {
+        ig_buf_init(&s->args[i], 1 << 26);
+        ig_buf_init(&s->id[i], 1 << 20);
+        ig_buf_init(&s->name[i], 1 << 20);
+    }
+}
+
+static void said_fini(said *s)
+{
+    ig_buf_fini(&s->text);
+    ig_buf_fini(&s->reasoning);
+    ig_buf_fini(&s->unparsed);
+    for (int i = 0; i < 16; i++) {
+        ig_buf_fini(&s->args[i]);
+        ig_buf_fini(&s->id[i]);
+        ig_buf_fini(&s->name[i]);
+    }
+}
+
+static bool take(void *ctx, const ig_piece *p)
+{
+    said *s = ctx;
+    s->wrong = s->wrong || !ig_utf8_valid(p->text.ptr, p->text.len) || !ig_utf8_valid(p->name.ptr, p->name.len);
+    switch (p->kind) {
+    case IG_PIECE_TEXT: (void)ig_buf_add(p->unparsed ? &s->unparsed : &s->text, p->text.ptr, p->text.len); break;
+    case IG_PIECE_REASONING: (void)ig_buf_add(&s->reasoning, p->text.ptr, p->text.len); break;
+    case IG_PIECE_CALL:
+        s->wrong = s->wrong || p->call != s->n_calls || s->n_calls != s->n_ends || !p->name.len || !p->id.len;
+        if (p->call >= 16) return true;
+        (void)ig_buf_add(&s->id[p->call], p->id.ptr, p->id.len);
+        (void)ig_buf_add(&s->name[p->call], p->name.ptr, p->name.len);
+        s->n_calls++;
+        break;
+    case IG_PIECE_ARGUMENTS:
+        s->wrong = s->wrong || p->call + 1 != s->n_calls;
+        if (p->call < 16) (void)ig_buf_add(&s->args[p->call], p->text.ptr, p->text.len);
+        break;
+    case IG_PIECE_CALL_END:
+        s->wrong = s->wrong || p->call + 1 != s->n_calls || p->call != s->n_ends;
+        s->n_ends++;
+        s->n_whole += p->whole;
+        break;
+    }
+    return true;
+}
+
+static ig_str str_of(const ig_buf *b) { return (ig_str){b->ptr ? b->ptr : "", b->len}; }
+
+static bool same_said(const said *a, const said *b)
+{
+    bool same = ig_str_eq(str_of(&a->text), str_of(&b->text)) &&
+                ig_str_eq(str_of(&a->reasoning), str_of(&b->reasoning)) &&
+                ig_str_eq(str_of(&a->unparsed), str_of(&b->unparsed)) && a->n_calls == b->n_calls &&
+                a->n_whole == b->n_whole && a->wrong == b->wrong && a->end.unparsed == b->end.unparsed &&
+                a->end.truncated_call == b->end.truncated_call;
+    for (unsigned i = 0; same && i < a->n_calls && i < 16; i++)
+        same = ig_str_eq(str_of(&a->args[i]), str_of(&b->args[i])) && ig_str_eq(str_of(&a->id[i]), str_of(&b->id[i])) &&
+               ig_str_eq(str_of(&a->name[i]), str_of(&b->name[i]));
+    return same;
+}
+
+typedef struct setting {
+    ig_str source, prompt;
+    const ig_reply_family *family;
+    ig_reply_tools *tools;
+    bool whole;
+} setting;
+
+/* cut 0: at once; SIZE_MAX: byte by byte; else in two. */
+static bool read_reply(const setting *g, ig_str text, size_t cut, said *out)
+{
+    ig_reply *r;
+    ig_error err = {0};
+    ig_reply_options o = {.family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt, .seed = 7,
+                          .whole = g->whole};
+    said_init(out);
+    bool ok = ig_reply_open(&o, &r, &err) == IG_OK;
+    if (!ok) return false;
+    size_t first = cut == SIZE_MAX ? 0 : cut;
+    ok = ig_reply_push(r, text.ptr, first, take, out, &err) == IG_OK;
+    for (size_t i = first; ok && cut == SIZE_MAX && i < text.len; i++)
+        ok = ig_reply_push(r, text.ptr + i, 1, take, out, &err) == IG_OK;
+    if (ok && cut != SIZE_MAX) ok = ig_reply_push(r, text.ptr + first, text.len - first, take, out, &err) == IG_OK;
+    ok = ok && ig_reply_finish(r, take, out, &out->end, &err) == IG_OK;
+    ig_reply_close(r);
+    return ok && out->n_calls == out->n_ends && out->end.n_calls == out->n_calls && out->end.n_whole == out->n_whole;
+}
+
+static void print_said(const said *s)
+{
+    printf("#   text [%.*s] unparsed [%.*s] reasoning [%.*s]%s%s%s\n", (int)s->text.len, s->text.ptr,
+           (int)s->unparsed.len, s->unparsed.ptr, (int)s->reasoning.len, s->reasoning.ptr, s->wrong ? " WRONG" : "",
+           s->end.truncated_call ? " truncated" : "", s->end.unparsed ? " unparsed" : "");
+    for (unsigned i = 0; i < s->n_calls && i < 16; i++)
+        printf("#   call %.*s %.*s(%.*s)\n", (int)s->id[i].len, s->id[i].ptr, (int)s->name[i].len, s->name[i].ptr,
+               (int)s->args[i].len, s->args[i].ptr);
+}
+
+/* ------------------------------------------------------------------------------------------------ templates */
+
+static bool render(const ig_template *t, json_t *c, size_t n_messages, bool prompt, ig_buf *out)
+{
+    ig_arena arena = {0};
+    ig_tval file, vars;
+    ig_template_options options = {0};
+    ig_template_result result = {0};
+    json_t *copy = json_copy(c), *messages = json_copy(json_object_get(c, "messages"));
+    while (json_array_size(messages) > n_messages) (void)json_array_remove(messages, json_array_size(messages) - 1);
+    (void)json_object_set_new(copy, "messages", messages);
+    (void)json_object_set_new(copy, "add_generation_prompt", json_boolean(prompt));
+    char *text = json_dumps(copy, 0);
+    bool ok = text && ig_tv_from_json(&arena, text, strlen(text), &file, NULL) == IG_OK &&
+              ig_template_variables(&arena, file, &vars, &options.now, NULL) == IG_OK &&
+              ig_template_render(t, vars, &options, &result, NULL) == IG_OK;
+    ig_buf_init(out, 1 << 26);
+    if (ok) ok = ig_buf_add(out, result.text.ptr, result.text.len);
+    ig_template_result_fini(&result);
+    ig_arena_fini(&arena);
+    free(text);
+    json_decref(copy);
+    return ok;
+}
+
+static ig_str cut_at_end(ig_str s)
+{
+    static const char *const ends[] = {"<|im_end|>",
+                                       "<|eot_id|>",
+                                       "<|eom_id|>",
+                                       "<|eot|>",
+                                       "</s>",
+                                       "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+                                       "<|END_OF_TURN_TOKEN|>",
+                                       "<|START_OF_TURN_TOKEN|>",
+                                       "<seed:eos>",
+                                       "[e~[",
+                                       "<end_of_sentence>",
+                                       "[|endofturn|]",
+                                       "<|end_of_text|>",
+                                       "<SPECIAL_12>",
+                                       "<turn|>",
+                                       "<|tool_response>",
+                                       "<|stop|>",
+                                       "</assistant>",
+                                       "<|observation|>",
+                                       "\n<|end|>",
+                                       "<|endoftext|>"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        const char *at = s.len ? memmem(s.ptr, s.len, ends[i], strlen(ends[i])) : NULL;
+        if (at) s.len = (size_t)(at - s.ptr);
+    }
+    return s;
+}
+
+static ig_str trim(ig_str s)
+{
+    while (s.len && isspace((unsigned char)s.ptr[0])) s.ptr++, s.len--;
+    while (s.len && isspace((unsigned char)s.ptr[s.len - 1])) s.len--;
+    return s;
+}
+
+/* What the model wrote, and the prompt before it, out of a rendering with and one without the message. */
+static bool split(const ig_buf *a, const ig_buf *b, ig_str *prompt, ig_str *said_text)
+{
+    size_t n = 0;
+    while (n < a->len && n < b->len && a->ptr[n] == b->ptr[n]) n++;
+    if (n < a->len) {
+        if (a->len - n > 300) return false;
+        while (n && !strchr(">]\n", b->ptr[n - 1])) n--;
+    }
+    *prompt = (ig_str){b->ptr, n};
+    *said_text = cut_at_end((ig_str){b->ptr + n, b->len - n});
+    return said_text->len > 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ the cases */
+
+typedef struct tally {
+    size_t n, right, lost, cuts, cuts_wrong, ends, ends_wrong, grammars, taken, refused;
+    char first[256];
+} tally;
+
+static json_t *arguments_of(json_t *call)
+{
+    json_t *f = json_object_get(call, "function"), *a = json_object_get(f ? f : call, "arguments");
+    if (!json_is_string(a)) return json_incref(a);
+    return json_loads(json_string_value(a), JSON_DECODE_ANY, NULL);
+}
+
+static const char *name_of(json_t *call)
+{
+    json_t *f = json_object_get(call, "function");
+    return json_string_value(json_object_get(f ? f : call, "name"));
+}
+
+/* Numbers by value. */
+static bool same_json(const json_t *a, const json_t *b)
+{
+    if (json_is_number(a) && json_is_number(b)) return json_number_value(a) == json_number_value(b);
+    if (json_typeof(a) != json_typeof(b)) return false;
+    if (json_is_array(a)) {
+        bool same = json_array_size(a) == json_array_size(b);
+        for (size_t i = 0; same && i < json_array_size(a); i++)
+            same = same_json(json_array_get(a, i), json_array_get(b, i));
+        return same;
+    }
+    if (json_is_object(a)) {
+        const char *key;
+        json_t *v;
+        bool same = json_object_size(a) == json_object_size(b);
+        json_object_foreach((json_t *)(uintptr_t)a, key, v) same =
+            same && json_object_get(b, key) && same_json(v, json_object_get(b, key));
+        return same;
+    }
+    return json_equal(a, b);
+}
+
+static bool has(ig_str s, const char *part) { return s.len && memmem(s.ptr, s.len, part, strlen(part)); }
+
+static bool contains(ig_str s, ig_str part)
+{
+    part = trim(part);
+    return part.len && s.len && memmem(s.ptr, s.len, part.ptr, part.len);
+}
+
+static bool is_message(const said *s, json_t *m, ig_str text)
+{
+    json_t *calls = json_object_get(m, "tool_calls");
+    const char *content = json_string_value(json_object_get(m, "content"));
+    const char *reasoning = json_string_value(json_object_get(m, "reasoning_content"));
+    size_t n = 0;
+    bool same = !s->wrong && !s->end.truncated_call && !s->end.unparsed && !s->unparsed.len;
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        json_t *call = json_array_get(calls, i), *want = arguments_of(call);
+        const char *id = json_string_value(json_object_get(call, "id"));
+        if (!has(text, name_of(call)) || n >= 16) {
+            json_decref(want);
+            continue;
+        }
+        json_t *have = n < s->n_calls ? json_loadb(s->args[n].ptr, s->args[n].len, 0, NULL) : NULL;
+        same = same && have && want && same_json(have, want) && ig_str_is(str_of(&s->name[n]), name_of(call));
+        if (same && id && has(text, id)) same = ig_str_is(str_of(&s->id[n]), id);
+        json_decref(want);
+        json_decref(have);
+        n++;
+    }
+    same = same && n == s->n_calls;
+    ig_str c = content ? trim(ig_str_from(content)) : (ig_str){"", 0};
+    ig_str g = reasoning ? trim(ig_str_from(reasoning)) : (ig_str){"", 0};
+    if (contains(text, c)) same = same && ig_str_eq(trim(str_of(&s->text)), c);
+    else same = same && (!trim(str_of(&s->text)).len || ig_str_is(trim(str_of(&s->text)), "None"));
+    if (contains(text, g)) same = same && ig_str_eq(trim(str_of(&s->reasoning)), g);
+    return same;
+}
+
+static void check_cuts(const setting *g, ig_str text, const said *at_once, tally *t)
+{
+    for (size_t i = 0; i <= text.len; i++) {
+        said s;
+        bool ok = read_reply(g, text, i ? i : SIZE_MAX, &s) && same_said(at_once, &s);
+        t->cuts++, t->cuts_wrong += !ok;
+        if (!ok && show) {
+            printf("# cut at %zu of %.*s differs\n", i, (int)text.len, text.ptr);
+            print_said(&s);
+        }
+        said_fini(&s);
+    }
+}
+
+static bool begins(const ig_buf *whole, const ig_buf *part)
+{
+    return part->len <= whole->len && (!part->len || !memcmp(whole->ptr, part->ptr, part->len));
+}
+
+/* The beginning of a reply: what it says must be the beginning of what the whole one says, and a call that is there in
+ * part is said to be. */
+static bool is_beginning(const said *part, const said *whole)
+{
+    bool ok = !part->wrong && part->n_calls <= whole->n_calls;
+    for (unsigned i = 0; ok && i < part->n_calls; i++) {
+        ok = ig_str_eq(str_of(&part->name[i]), str_of(&whole->name[i]));
+        if (i + 1 < part->n_calls) ok = ok && ig_str_eq(str_of(&part->args[i]), str_of(&whole->args[i]));
+    }
+    if (part->n_whole < part->n_calls) ok = ok && part->end.truncated_call;
+    return ok && (!part->unparsed.len || part->end.unparsed);
+}
+
+/* Letters and digits of the input that come back nowhere; marks do not come back. */
+static void check_ends(const setting *g, ig_str text, const said *whole, tally *t)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        said s;
+        bool ok = read_reply(g, (ig_str){text.ptr, i}, 0, &s) && is_beginning(&s, whole);
+        t->ends++, t->ends_wrong += !ok;
+        if (!ok && show) {
+            printf("# end at %zu: %.*s\n", i, (int)i, text.ptr);
+            print_said(&s);
+        }
+        said_fini(&s);
+    }
+}
+
+static void check_grammar(const setting *g, ig_str text, const said *s, tally *t)
+{
+    ig_reply_rule rule = {.family = g->family, .tools = g->tools, .parallel = true, .source = g->source,
+                          .prompt = g->prompt, .choice = IG_CHOICE_REQUIRED};
+    ig_grammar *grammar = NULL;
+    ig_grammar_state *state = NULL;
+    ig_error err = {0};
+    for (unsigned i = 0; i < 2; i++) {
+        rule.choice = i ? IG_CHOICE_AUTO : IG_CHOICE_REQUIRED;
+        if (!i && s->text.len) continue;
+        ig_status st = ig_reply_grammar(&rule, &grammar, &err);
+        t->grammars++;
+        bool ok = st == IG_OK && ig_grammar_start(grammar, IG_GRAMMAR_ANY, &state, &err) == IG_OK;
+        if (ok) ok = ig_grammar_feed(state, text.ptr, text.len, &err) == IG_OK && ig_grammar_alive(state);
+        t->taken += ok;
+        if (!ok && show)
+            printf("# the grammar of %s (%u) refuses: %s, byte %zu of %.*s\n", ig_reply_family_name(g->family), i,
+                   st == IG_OK ? "" : err.text, state ? (size_t)ig_grammar_fits(state) : 0, (int)text.len, text.ptr);
+        ig_grammar_end(state);
+        ig_grammar_free(grammar);
+        state = NULL, grammar = NULL;
+    }
+}
+
+static void run_message(const ig_template *t, ig_str source, json_t *c, size_t i, tally *tally)
+{
+    ig_buf before, after;
+    json_t *m = json_array_get(json_object_get(c, "messages"), i), *calls = json_object_get(m, "tool_calls");
+    bool ok = render(t, c, i, true, &before);
+    ok = render(t, c, i + 1, false, &after) && ok;
+    setting g = {.source = source, .family = ig_reply_family_of(source)};
+    ig_str text;
+    ok = ok && split(&before, &after, &g.prompt, &text);
+    const char *id = json_string_value(json_object_get(c, "id"));
+    bool named = ok && has(text, name_of(json_array_get(calls, 0)));
+    if (!named) {
+        if (show > 1) printf("# %s: the template leaves the call out\n", id);
+        tally->lost++;
+    } else {
+        char *tools = json_dumps(json_object_get(c, "tools"), JSON_ENCODE_ANY);
+        if (tools) (void)ig_reply_tools_new(tools, strlen(tools), &g.tools, NULL);
+        said s;
+        ok = read_reply(&g, text, 0, &s);
+        bool right = ok && is_message(&s, m, text);
+        tally->n++, tally->right += right;
+        if ((!right && show) || show > 1) {
+            printf("# %s %s: %s\n#   %.*s\n", right ? "right" : "WRONG", id, ig_reply_family_name(g.family),
+                   (int)text.len, text.ptr);
+            print_said(&s);
+        }
+        if (text.len < 700 && tally->n % 3 == 0) check_cuts(&g, text, &s, tally);
+        if (text.len < 700 && tally->n % 3 == 1) check_ends(&g, text, &s, tally);
+        if (right) check_grammar(&g, text, &s, tally);
+        said_fini(&s);
+        ig_reply_tools_free(g.tools);
+        free(tools);
+    }
+    ig_buf_fini(&before);
+    ig_buf_fini(&after);
+}
+
+static void run_line(const char *line, size_t n, tally *t)
+{
+    json_t *c = json_loadb(line, n, 0, NULL), *messages = json_object_get(c, "messages"), *m;
+    const char *name = json_string_value(json_object_get(c, "template"));
+    char path[2048];
+    size_t i, n_source;
+    ig_template *compiled = NULL;
+    bool calls = false;
+    json_array_foreach(messages, i, m) calls = calls || json_array_size(json_object_get(m, "tool_calls"));
+    if (calls && json_object_get(c, "expect") && (!getenv("ONLY") || strstr(name, getenv("ONLY")))) {
+        (void)snprintf(path, sizeof path, "%s/jinja/%s", root, name);
+        char *source = tap_read(path, &n_source);
+        if (source && ig_template_compile(source, n_source, &compiled, NULL) == IG_OK)
+            json_array_foreach(messages, i, m) if (json_array_size(json_object_get(m, "tool_calls")))
+                run_message(compiled, (ig_str){source, n_source}, c, i, t);
+        ig_template_free(compiled);
+        free(source);
+    }
+    json_decref(c);
+}
+
+static void check_templates(void)
+{
+    char path[2048];
+    size_t n;
+    tally t = {0};
+    (void)snprintf(path, sizeof path, "%s/real.jsonl", root);
+    char *data = tap_read(path, &n);
+    if (!data) return tap_skip("templates", "no reference data at %s", path);
+    for (char *p = data; p < data + n;) {
+        char *end = memchr(p, '\n', (size_t)(data + n - p));
+        size_t len = end ? (size_t)(end - p) : (size_t)(data + n - p);
+        if (len && memmem(p, len, "tool_calls", 10)) run_line(p, len, &t);
+        p += len + 1;
+    }
+    free(data);
+    tap_ok(t.n > 0 && t.right == t.n, "%zu of %zu messages read back from what their templates write (%zu: the call is "
+           "not in the text)", t.right, t.n, t.lost);
+    tap_ok(t.cuts > 0 && !t.cuts_wrong, "%zu cuts of the stream, %zu with another result", t.cuts, t.cuts_wrong);
+    tap_ok(t.ends > 0 && !t.ends_wrong, "%zu replies that end too early, %zu read wrongly", t.ends, t.ends_wrong);
+    tap_ok(t.grammars > 0 && t.taken == t.grammars, "%zu of %zu grammars take what the template writes", t.taken,
+           t.grammars);
+}
+
+int main(void)
+{
+    const char *say = getenv("SHOW");
+    show = say ? atoi(say) : 0;
+    (void)snprintf(root, sizeof root, "%s/templates", tap_golden());
+    check_templates();
+    return tap_done();
+}
