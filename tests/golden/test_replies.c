@@ -299,11 +299,6 @@ static void check_cuts(const setting *g, ig_str text, const said *at_once, tally
     }
 }
 
-static bool begins(const ig_buf *whole, const ig_buf *part)
-{
-    return part->len <= whole->len && (!part->len || !memcmp(whole->ptr, part->ptr, part->len));
-}
-
 /* The beginning of a reply: what it says must be the beginning of what the whole one says, and a call that is there in
  * part is said to be. */
 static bool is_beginning(const said *part, const said *whole)
@@ -356,7 +351,7 @@ static void check_grammar(const setting *g, ig_str text, const said *s, tally *t
     }
 }
 
-static void run_message(const ig_template *t, ig_str source, json_t *c, size_t i, tally *tally)
+static void run_message(const ig_template *t, ig_str source, json_t *c, size_t i, tally *count)
 {
     ig_buf before, after;
     json_t *m = json_array_get(json_object_get(c, "messages"), i), *calls = json_object_get(m, "tool_calls");
@@ -369,22 +364,22 @@ static void run_message(const ig_template *t, ig_str source, json_t *c, size_t i
     bool named = ok && has(text, name_of(json_array_get(calls, 0)));
     if (!named) {
         if (show > 1) printf("# %s: the template leaves the call out\n", id);
-        tally->lost++;
+        count->lost++;
     } else {
         char *tools = json_dumps(json_object_get(c, "tools"), JSON_ENCODE_ANY);
         if (tools) (void)ig_reply_tools_new(tools, strlen(tools), &g.tools, NULL);
         said s;
         ok = read_reply(&g, text, 0, &s);
         bool right = ok && is_message(&s, m, text);
-        tally->n++, tally->right += right;
+        count->n++, count->right += right;
         if ((!right && show) || show > 1) {
             printf("# %s %s: %s\n#   %.*s\n", right ? "right" : "WRONG", id, ig_reply_family_name(g.family),
                    (int)text.len, text.ptr);
             print_said(&s);
         }
-        if (text.len < 700 && tally->n % 3 == 0) check_cuts(&g, text, &s, tally);
-        if (text.len < 700 && tally->n % 3 == 1) check_ends(&g, text, &s, tally);
-        if (right) check_grammar(&g, text, &s, tally);
+        if (text.len < 700 && count->n % 3 == 0) check_cuts(&g, text, &s, count);
+        if (text.len < 700 && count->n % 3 == 1) check_ends(&g, text, &s, count);
+        if (right) check_grammar(&g, text, &s, count);
         said_fini(&s);
         ig_reply_tools_free(g.tools);
         free(tools);
