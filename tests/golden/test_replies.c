@@ -196,10 +196,15 @@ static bool split(const ig_buf *a, const ig_buf *b, ig_str *prompt, ig_str *said
 {
     size_t n = 0;
     while (n < a->len && n < b->len && a->ptr[n] == b->ptr[n]) n++;
-    if (n < a->len) {
+    size_t tail = a->len < 8 ? a->len : 8;
+    const char *again = n < a->len ? memmem(b->ptr + n, b->len - n, a->ptr + a->len - tail, tail) : NULL;
+    if (again) n = (size_t)(again - b->ptr) + tail;
+    if (n < a->len && !again) {
         if (a->len - n > 300) return false;
         while (n && !strchr(">]\n", b->ptr[n - 1])) n--;
     }
+    const char *inst = n < b->len ? memmem(b->ptr + n, b->len - n, "[/INST]", 7) : NULL;
+    if (inst) n = (size_t)(inst - b->ptr) + 7;
     *prompt = (ig_str){b->ptr, n};
     *said_text = cut_at_end((ig_str){b->ptr + n, b->len - n});
     return said_text->len > 0;

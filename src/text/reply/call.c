@@ -140,6 +140,8 @@ void rc_fail(ig_reply *r, bool plain)
     r->state = R_TEXT;
 }
 
+static void value_byte(ig_reply *r, char c);
+
 void rc_cut(ig_reply *r)
 {
     if (r->state == R_SECTION && !r->expect) return; /* after a call, before its closing marks */
@@ -155,6 +157,8 @@ void rc_cut(ig_reply *r)
     if (!plain) r->end.truncated_call = true;
     if (!r->live && r->open && !plain && (r->n_args || r->args.len)) go_live(r);
     if (r->live) { /* the arguments as far as they came */
+        r->n_hold = 0;
+        for (size_t i = 0; r->state == R_VALUE && i < n_held; i++) value_byte(r, held[i]);
         if (r->state == R_VALUE) arguments(r, r->tok.ptr, r->tok.len);
         if (r->state == R_LOOSE) arguments(r, r->loose.word, r->loose.n_word);
         ended(r, false);
@@ -406,9 +410,18 @@ static void body_byte(ig_reply *r, char c)
     if (r->fence && (is_letter(c) || c == '`')) return;
     r->fence = c == '`';
     if (is_space(c) || c == '`') return;
+    if (c == '"' && !r->n_args && !r->live && r->f->syntax == RP_NAMED) {
+        rp_json_start(&r->json);
+        r->quoted = true;
+        r->state = R_ARGS;
+        rr_clear(&r->tok);
+        r->raw.len--;
+        return rc_json(r, c);
+    }
     if (c == '{' && !r->n_args) {
         rp_json_start(&r->json);
         r->has_args = true;
+        r->quoted = false;
         r->state = R_ARGS;
         (void)rc_live(r);
         size_t n;
@@ -537,6 +550,25 @@ void rc_value(ig_reply *r, char c)
     r->state = R_BODY;
 }
 
+/* Arguments that came as a string. */
+static void unquote(ig_reply *r)
+{
+    ig_buf text;
+    ig_buf_init(&text, RAW_BYTES);
+    bool ok = ro_decode(rr_str(&r->tok), &text);
+    ig_str json = rp_trim(rr_str(&text));
+    rr_clear(&r->tok);
+    r->quoted = false;
+    if (ok && json.len && json.ptr[0] == '{' && rp_json_valid(json)) {
+        r->has_args = true;
+        rc_args(r, json.ptr, json.len);
+        rc_done(r);
+    } else {
+        rc_fail(r, r->bare);
+    }
+    ig_buf_fini(&text);
+}
+
 void rc_json(ig_reply *r, char c)
 {
     char escaped[8];
@@ -550,12 +582,28 @@ void rc_json(ig_reply *r, char c)
         return;
     }
     if (!r->live) (void)rr_add(r, &r->raw, &c, 1);
+    if (r->quoted) {
+        (void)rr_add(r, &r->tok, n ? escaped : &c, n ? n : 1);
+        if (s == RP_DONE) unquote(r);
+        return;
+    }
     rc_args(r, n ? escaped : &c, n ? n : 1);
     if (s == RP_DONE) rc_done(r);
 }
 
 void rc_loose(ig_reply *r, char c)
 {
+    bool first = r->loose.state == 1 && r->loose.depth == 1 && !r->loose.any; /* JSON, braces and all, in the brackets */
+    if (first && c == '{' && r->f->syntax == RP_LOOSE) {
+        char escaped[8];
+        size_t n;
+        rp_json_start(&r->json);
+        (void)rp_json_step(&r->json, c, escaped, &n);
+        r->quoted = false;
+        r->state = R_ARGS;
+        if (!r->live) (void)rr_add(r, &r->raw, &c, 1);
+        return;
+    }
     ig_buf json;
     ig_buf_init(&json, 4096);
     rp_step s = rp_loose_step(&r->loose, c, &json);

@@ -42,8 +42,7 @@ static void bad(ig_reply *r, char c)
     rr_clear(&r->tok);
 }
 
-/* The inside of a JSON string with its quotes, as text; false when it is none. */
-static bool decode(ig_str quoted, ig_buf *out)
+bool ro_decode(ig_str quoted, ig_buf *out)
 {
     json_t *v = json_loadb(quoted.ptr, quoted.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     bool ok = json_is_string(v) && ig_buf_add(out, json_string_value(v), json_string_length(v));
@@ -66,7 +65,7 @@ static void end_text(ig_reply *r, char c)
 {
     ig_buf text;
     ig_buf_init(&text, RAW_BYTES);
-    bool ok = decode(rr_str(&r->tok), &text);
+    bool ok = ro_decode(rr_str(&r->tok), &text);
     rr_clear(&r->tok);
     if (r->object.role == K_ID) {
         if (ok && r->f->flags & RP_IDS && !r->id.len && !r->live) (void)rr_add(r, &r->id, text.ptr, text.len);
@@ -123,7 +122,7 @@ static void end_args_text(ig_reply *r, char c)
 {
     ig_buf text;
     ig_buf_init(&text, RAW_BYTES);
-    bool ok = decode(rr_str(&r->tok), &text);
+    bool ok = ro_decode(rr_str(&r->tok), &text);
     ig_str json = rp_trim(rr_str(&text));
     ok = ok && (!json.len || (json.ptr[0] == '{' && rp_json_valid(json)));
     rr_clear(&r->tok);

@@ -83,6 +83,7 @@ static void mark_call(ig_reply *r, const char *call)
     for (size_t i = 0; rp_line(call, i).len; i++) {
         ig_str line = rp_line(call, i);
         unsigned kind = rp_line(call, i + 1).len ? MK_SECTION : MK_CALL;
+        if (r->f->drop[0] && ig_str_is(line, r->f->drop[0])) continue;
         mark(r, line, kind | (rp_is_control(line) ? MK_HARD : 0u), -1);
     }
 }
@@ -91,7 +92,8 @@ static void mark_end(ig_reply *r, const char *marker)
 {
     for (size_t i = 0; rp_line(marker, i).len; i++) {
         ig_str line = without_close(rp_line(marker, i));
-        if (line.len > 1 && line.ptr[0] != '`') mark(r, line, MK_END, -1);
+        while (line.len && line.ptr[0] == '`') line.ptr++, line.len--;
+        if (line.len > 1) mark(r, line, MK_END, -1);
     }
 }
 
@@ -146,19 +148,16 @@ int rr_match(ig_reply *r, unsigned kinds, char c, void (*other)(ig_reply *, char
         }
         if (longer) return -1;
         if (found >= 0) return r->n_hold = 0, found;
-        char first = r->hold[0];
+        char first = r->hold[0], rest[MARK_BYTES];
         rp_state was = r->state;
-        memmove(r->hold, r->hold + 1, --r->n_hold);
-        if (!r->n_hold) {
-            other(r, first);
-            return -1;
-        }
-        char rest[MARK_BYTES];
-        size_t n = r->n_hold;
-        memcpy(rest, r->hold, n);
+        size_t n = r->n_hold - 1;
+        memcpy(rest, r->hold + 1, n);
+        r->n_hold = 0; /* `other` may lead to a state that looks for marks itself */
         other(r, first);
-        if (r->state == was) continue;
-        r->n_hold = 0; /* another state reads the rest */
+        if (r->state == was && !r->n_hold) {
+            memcpy(r->hold, rest, r->n_hold = n);
+            continue;
+        }
         for (size_t i = 0; i < n; i++) rr_step(r, rest[i]);
         return -1;
     }
@@ -414,7 +413,8 @@ ig_status ig_reply_push(ig_reply *r, const char *text_in, size_t n, ig_piece_fn 
 ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *end, ig_error *err)
 {
     r->fn = fn, r->ctx = ctx;
-    for (size_t i = 0; i < r->n_utf8; i++) feed(r, "\xEF\xBF\xBD", 3);
+    /* Half a character: in text it is shown as what it is; a call is cut off anyway. */
+    if (r->n_utf8 && (r->state == R_TEXT || r->state == R_THINK)) feed(r, "\xEF\xBF\xBD", 3);
     r->n_utf8 = 0;
     if (r->state == R_TEXT || r->state == R_THINK) {
         ig_piece_kind kind = r->state == R_TEXT ? IG_PIECE_TEXT : IG_PIECE_REASONING;

@@ -101,7 +101,7 @@ struct ig_reply {
     const json_t *schema; /* of the value being read */
     unsigned types;
     int typed;
-    bool stream, skip_line;
+    bool stream, skip_line, quoted; /* quoted: the arguments are a string with JSON in it */
     rp_json json;
     rp_loose loose;
     rp_object object;
@@ -145,6 +145,8 @@ void rc_open(ig_reply *r, char c);
 void rc_value(ig_reply *r, char c);
 void rc_json(ig_reply *r, char c);
 void rc_loose(ig_reply *r, char c);
+/* The inside of a JSON string with its quotes, as text; false when it is none. */
+bool ro_decode(ig_str quoted, ig_buf *out);
 void ro_begin(ig_reply *r);
 void ro_step(ig_reply *r, char c);
 void rn_begin(ig_reply *r);
