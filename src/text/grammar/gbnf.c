@@ -1,6 +1,8 @@
 /* GBNF: parsing, checks (undefined names, left recursion, rules without end), and the transition network. Rules that do
  * not call themselves are put in place of their calls, and each network is made deterministic where that stays small.
  */
+#include <stdio.h>
+
 #include "base/utf8.h"
 #include "machine.h"
 
@@ -22,6 +24,7 @@ typedef struct rule {
     uint32_t size;  /* characters and calls when everything is put in place, capped */
     uint32_t state; /* first state of its network */
     bool wanted;
+    bool value; /* a JSON value */
 } rule;
 
 typedef struct gbnf {
@@ -587,6 +590,11 @@ static uint32_t add_rule(gbnf *g, net *t, uint32_t at, gr_ast *const *trees, con
     return base + nfa.start;
 }
 
+static bool can_end(const net *t, const uint8_t *live, uint32_t start)
+{
+    return start & GR_VALUE ? t->out->values[start & ~GR_VALUE].n > 0 : live[start];
+}
+
 /* Takes out arcs and calls from which the rule cannot end. */
 static void prune(net *t)
 {
@@ -598,7 +606,7 @@ static void prune(net *t)
             bool l = s->accept;
             for (uint32_t i = s->arcs; i < s->arcs + s->n_arcs && !l; i++) l = live[t->arcs[i].to];
             for (uint32_t i = s->calls; i < s->calls + s->n_calls && !l; i++)
-                l = live[t->calls[i].start] && live[t->calls[i].back];
+                l = can_end(t, live, t->calls[i].start) && live[t->calls[i].back];
             more = more || (l && !live[q]);
             live[q] = live[q] || l;
         }
@@ -612,7 +620,7 @@ static void prune(net *t)
         n = 0;
         for (uint32_t i = 0; i < s->n_calls; i++) {
             gr_call c = t->calls[s->calls + i];
-            if (live[c.start] && live[c.back]) t->calls[s->calls + n++] = c;
+            if (can_end(t, live, c.start) && live[c.back]) t->calls[s->calls + n++] = c;
         }
         s->n_calls = n;
     }
@@ -647,6 +655,8 @@ static void find_follow(net *t)
         }
         for (uint32_t i = s->calls; i < s->calls + s->n_calls; i++) {
             uint32_t to = t->calls[i].start;
+            for (const char *b = "\"-0123456789tfn{["; to & GR_VALUE && *b; b++) t->out->follow[(uint8_t)*b] = true;
+            if (to & GR_VALUE) continue;
             if (!seen[to]) seen[to] = 1, todo[n++] = to;
         }
     }
@@ -663,6 +673,7 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
         in_place[i] = g->rules[i].in_place;
     }
     g->rules[root].wanted = true;
+    for (uint32_t i = 0; i < out->n_values; i++) g->rules[i].state = (GR_VALUE | i) + 1;
     for (bool more = true; more && g->cc->st == IG_OK;) {
         more = false;
         for (uint32_t i = 0; i < g->n_rules && g->cc->st == IG_OK; i++) {
@@ -685,10 +696,30 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
     out->n_states = t.n_states;
 }
 
+/* The rules value-0, value-1, ...: for the checks below each is some character. */
+static void add_values(gbnf *g, uint32_t n)
+{
+    gr_set any = {0};
+    gr_set_add(g->cc, &any, 0, GR_CP_MAX);
+    uint32_t set = n ? gr_sets_add(g->cc, &g->sets, any) : 0;
+    for (uint32_t i = 0; i < n && g->cc->st == IG_OK; i++) {
+        char *name = gr_new(g->cc, 24, 1);
+        if (!name) return;
+        (void)snprintf(name, 24, "value-%u", i);
+        uint32_t at = rule_number(g, ig_str_from(name));
+        gr_ast *tree = gr_ast_new(g->cc, GR_AST_SET);
+        if (!tree || g->cc->st != IG_OK) return;
+        tree->set = set;
+        g->rules[at].tree = tree;
+        g->rules[at].value = true;
+    }
+}
+
 void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
 {
     gbnf g = {.cc = cc, .p = text, .end = text + n, .line = 1};
     uint32_t root = 0, n_order = 0, before;
+    add_values(&g, out->n_values);
     parse(&g);
     if (cc->st != IG_OK) return;
     before = g.n_rules;
@@ -705,7 +736,7 @@ void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
         rule *r = &g.rules[order[i]]; /* what it calls comes before it */
         r->size = tree_size(&g, r->tree);
         r->deep = tree_deep(&g, r->tree);
-        r->in_place = !r->recursive && r->size <= INLINE_MAX / 8 && r->deep <= DEEP_MAX;
+        r->in_place = !r->recursive && !r->value && r->size <= INLINE_MAX / 8 && r->deep <= DEEP_MAX;
     }
     if (cc->st == IG_OK) build_net(&g, out, root);
 }
