@@ -662,6 +662,49 @@ static void find_follow(net *t)
     }
 }
 
+/* Arcs of one state of an automaton over characters, without <. */
+static void add_dfa_arcs(net *t, const gr_dfa *d, uint32_t q, uint32_t base)
+{
+    for (uint32_t k = 0; k < d->n_bounds && gr_pay(t->cc, 1); k++) {
+        uint32_t lo = d->bound[k], hi = k + 1 < d->n_bounds ? d->bound[k + 1] - 1 : GR_CP_MAX;
+        uint32_t to = d->next[(size_t)q * d->n_cls + d->cls_of[k]];
+        if (!to) continue;
+        if (lo <= '<' && hi >= '<') {
+            if (lo < '<') add_arc(t, lo, '<' - 1, base + to);
+            if (hi > '<') add_arc(t, '<' + 1, hi, base + to);
+        } else {
+            add_arc(t, lo, hi, base + to);
+        }
+    }
+}
+
+/* The strings of a value, as they are: a first state for all its readings, then the states of their automata. */
+static uint32_t add_string(net *t, const gr_forks *v)
+{
+    uint32_t start = t->n_states, base = start + 1;
+    bool accept = false;
+    for (uint32_t i = 0; i < v->n; i++) {
+        const gr_dfa *d = t->out->nodes[v->list[i].node].str;
+        accept = accept || (d->start && d->label[d->start]);
+    }
+    if (!begin_state(t, accept)) return start;
+    for (uint32_t i = 0; i < v->n; i++) {
+        const gr_dfa *d = t->out->nodes[v->list[i].node].str;
+        if (d->start) add_dfa_arcs(t, d, d->start, base);
+        base += d->n_states;
+    }
+    base = start + 1;
+    for (uint32_t i = 0; i < v->n && t->cc->st == IG_OK; i++) {
+        const gr_dfa *d = t->out->nodes[v->list[i].node].str;
+        for (uint32_t q = 0; q < d->n_states; q++) {
+            if (!begin_state(t, q && d->label[q])) return start;
+            if (q) add_dfa_arcs(t, d, q, base);
+        }
+        base += d->n_states;
+    }
+    return start;
+}
+
 static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
 {
     net t = {.cc = g->cc, .out = out};
@@ -673,14 +716,14 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
         in_place[i] = g->rules[i].in_place;
     }
     g->rules[root].wanted = true;
-    for (uint32_t i = 0; i < out->n_values; i++) g->rules[i].state = (GR_VALUE | i) + 1;
+    for (uint32_t i = 0; i < out->n_values; i++) g->rules[2 * i].state = (GR_VALUE | i) + 1;
     for (bool more = true; more && g->cc->st == IG_OK;) {
         more = false;
         for (uint32_t i = 0; i < g->n_rules && g->cc->st == IG_OK; i++) {
             rule *r = &g->rules[i];
             if (!r->wanted || r->state) continue;
             uint32_t first = t.n_calls;
-            r->state = add_rule(g, &t, i, trees, in_place) + 1;
+            r->state = (r->value ? add_string(&t, &out->values[i / 2]) : add_rule(g, &t, i, trees, in_place)) + 1;
             for (uint32_t k = first; k < t.n_calls; k++) g->rules[t.calls[k].start].wanted = true;
             more = true;
         }
@@ -696,22 +739,28 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
     out->n_states = t.n_states;
 }
 
-/* The rules value-0, value-1, ...: for the checks below each is some character. */
+static void add_value(gbnf *g, const char *kind, uint32_t i, uint32_t set)
+{
+    char *name = gr_new(g->cc, 24, 1);
+    if (!name) return;
+    (void)snprintf(name, 24, "%s-%u", kind, i);
+    uint32_t at = rule_number(g, ig_str_from(name));
+    gr_ast *tree = gr_ast_new(g->cc, GR_AST_SET);
+    if (!tree || g->cc->st != IG_OK) return;
+    tree->set = set;
+    g->rules[at].tree = tree;
+    g->rules[at].value = true;
+}
+
+/* The rules value-0, string-0, value-1, ...: for the checks below each is some character. */
 static void add_values(gbnf *g, uint32_t n)
 {
     gr_set any = {0};
     gr_set_add(g->cc, &any, 0, GR_CP_MAX);
     uint32_t set = n ? gr_sets_add(g->cc, &g->sets, any) : 0;
     for (uint32_t i = 0; i < n && g->cc->st == IG_OK; i++) {
-        char *name = gr_new(g->cc, 24, 1);
-        if (!name) return;
-        (void)snprintf(name, 24, "value-%u", i);
-        uint32_t at = rule_number(g, ig_str_from(name));
-        gr_ast *tree = gr_ast_new(g->cc, GR_AST_SET);
-        if (!tree || g->cc->st != IG_OK) return;
-        tree->set = set;
-        g->rules[at].tree = tree;
-        g->rules[at].value = true;
+        add_value(g, "value", i, set);
+        add_value(g, "string", i, set);
     }
 }
 

@@ -4,7 +4,7 @@
 #include "base/utf8.h"
 #include "priv.h"
 
-enum { GRAMMAR_BYTES_MAX = 1 << 20, FIELDS_FREE = 5, DEPTH_MAX = 10, STRIP_DEPTH = 120, TEXTS_MAX = 8, LENGTH_MAX = 2000 };
+enum { GRAMMAR_BYTES_MAX = 1 << 20, FIELDS_FREE = 5, DEPTH_MAX = 10, STRIP_DEPTH = 120, TEXTS_MAX = 8 };
 
 /* How a value is written. */
 typedef enum way { W_TAG, W_PYTHON, W_LOOSE, W_NESTED } way;
@@ -178,7 +178,7 @@ static bool strip(json_t *s, unsigned depth)
 }
 
 /* Adds a schema to the list; writes the rule of its values. types: limits to these types, 0: as it is. */
-static void value_rule(writer *w, ig_buf *b, const json_t *root, const json_t *schema, unsigned types)
+static void schema_rule(writer *w, ig_buf *b, const json_t *root, const json_t *schema, unsigned types, const char *rule)
 {
     static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
     char id[32];
@@ -212,14 +212,20 @@ static void value_rule(writer *w, ig_buf *b, const json_t *root, const json_t *s
     if (json_array_append_new(w->schemas, s) != 0 ||
         json_array_append_new(w->tools, json_string(w->tool ? w->tool->name : "")) != 0)
         no_memory(w);
-    put_number(w, b, "value-", (unsigned)n, " ");
+    put_number(w, b, rule, (unsigned)n, " ");
+}
+
+static void value_rule(writer *w, ig_buf *b, const json_t *root, const json_t *schema, unsigned types)
+{
+    schema_rule(w, b, root, schema, types, "value-");
 }
 
 static const json_t *get(const json_t *s, const char *key) { return json_object_get(s, key); }
 
 /* ------------------------------------------------------------------------------------------------ values as text */
 
-static void value(writer *w, ig_buf *b, const json_t *root, const json_t *schema, way how, unsigned depth);
+static void value(writer *w, ig_buf *b, const json_t *root, const json_t *schema, way how, unsigned depth,
+                  unsigned around);
 static void fields(writer *w, ig_buf *b, const json_t *root, const json_t *schema, way how, unsigned depth);
 
 /* The marker that a text in this way may not hold. */
@@ -229,13 +235,6 @@ static ig_str stop_of(const writer *w, way how)
     return how == W_NESTED ? rp_mark(w->f->key) : rp_mark(w->f->value_end);
 }
 
-static uint32_t first_char(ig_str s)
-{
-    uint32_t cp;
-    (void)ig_utf8_decode(s.ptr, s.len, &cp);
-    return cp;
-}
-
 static json_int_t bound(const json_t *s, const char *key, json_int_t none)
 {
     const json_t *v = get(s, key);
@@ -243,21 +242,27 @@ static json_int_t bound(const json_t *s, const char *key, json_int_t none)
 }
 
 /* A string written as it is. mixed: other types are possible, too, so it must not look like one. */
-static void string_value(writer *w, ig_buf *b, const json_t *s, way how, bool mixed)
+static void string_value(writer *w, ig_buf *b, const json_t *root, const json_t *s, way how, bool mixed)
 {
+    static const char *const simple[] = {"type",  "description", "title",      "default", "examples", "enum",
+                                         "const", "$comment",    "deprecated", "example", "nullable", NULL};
     const json_t *list = get(s, "enum"), *one = get(s, "const");
     ig_str stop = stop_of(w, how);
-    json_int_t min = bound(s, "minLength", 0), max = bound(s, "maxLength", -1);
-    static const char *const refused[] = {"pattern", "format", "allOf", "not", "if", "contentEncoding", NULL};
+    const char *key;
+    json_t *v;
+    bool plain = true;
+    json_object_foreach((json_t *)(uintptr_t)s, key, v) plain = plain && among(key, simple);
     if (how == W_LOOSE) literal(w, b, stop);
-    if (list || one) {
+    if (!plain) {
+        if (mixed) fail(w, "a string with a keyword beside other types", NULL);
+        schema_rule(w, b, root, s, RP_STRING, "string-");
+    } else if (list || one) {
         bool any = false;
         put(w, b, "( ");
         for (size_t i = 0; i < (one ? 1 : json_array_size(list)); i++) {
-            const json_t *v = one ? one : json_array_get(list, i);
-            if (!json_is_string(v)) continue;
-            ig_str text = {json_string_value(v), json_string_length(v)};
-            if (rp_has(text, stop.ptr) || (mixed && rp_json_valid(text))) continue;
+            const json_t *e = one ? one : json_array_get(list, i);
+            ig_str text = {json_string_value(e), json_string_length(e)};
+            if (!json_is_string(e) || rp_has(text, "<") || (mixed && rp_json_valid(text))) continue;
             put(w, b, any ? "| " : "");
             literal(w, b, text);
             if (!text.len) put(w, b, "\"\" ");
@@ -266,24 +271,8 @@ static void string_value(writer *w, ig_buf *b, const json_t *s, way how, bool mi
         put(w, b, ") ");
         if (!any) fail(w, "an enum", NULL);
     } else {
-        const char *key;
-        json_t *v;
-        json_object_foreach((json_t *)(uintptr_t)s, key, v) if (among(key, refused)) fail(w, "the keyword", key);
-        if (mixed) put(w, b, "[A-Za-z] ");
-        min -= mixed && min > 0;
-        if (max >= 0) max -= mixed;
-        if (min == 0 && max < 0) {
-            text_rule(w, b, stop);
-        } else {
-            if (min > LENGTH_MAX) fail(w, "the keyword", "minLength");
-            put(w, b, "[^");
-            class_char(w, b, first_char(stop));
-            put_number(w, b, "]{", (unsigned)min, ",");
-            if (max < 0)
-                put(w, b, "} ");
-            else
-                put_number(w, b, "", (unsigned)(max < LENGTH_MAX ? max : LENGTH_MAX), "} ");
-        }
+        if (mixed) put(w, b, "[A-Za-z_/@~\\u00C0-\\uFFFF] ");
+        text_rule(w, b, stop);
     }
     if (how == W_LOOSE) literal(w, b, stop);
 }
@@ -301,7 +290,7 @@ static void list_value(writer *w, ig_buf *b, const json_t *root, const json_t *s
     unsigned number = w->n_rules++;
     put_number(w, &item, "item-", number, " ::= ");
     if (how == W_NESTED) mark(w, &item, w->f->key), put(w, &item, "\"<item>\" ");
-    value(w, &item, root, get(s, "items"), how, depth - 1);
+    value(w, &item, root, get(s, "items"), how, depth - 1, 0);
     if (how == W_NESTED) mark(w, &item, w->f->key), put(w, &item, "\"</item>\" ");
     put(w, &item, "\n");
     if (!ig_buf_add(w->out, item.ptr, item.len)) no_memory(w);
@@ -323,40 +312,63 @@ static void list_value(writer *w, ig_buf *b, const json_t *root, const json_t *s
 }
 
 /* Branches of anyOf and oneOf, where nothing stands beside them. */
-static bool branches(writer *w, ig_buf *b, const json_t *root, const json_t *s, way how, unsigned depth)
+static bool branches(writer *w, ig_buf *b, const json_t *root, const json_t *s, way how, unsigned depth,
+                     unsigned around)
 {
     const json_t *list = get(s, "anyOf") ? get(s, "anyOf") : get(s, "oneOf");
     if (!json_is_array(list) || get(s, "type") || get(s, "properties") || !json_array_size(list)) return false;
     put(w, b, "( ");
     for (size_t i = 0; i < json_array_size(list); i++) {
         if (i) put(w, b, "| ");
-        value(w, b, root, json_array_get(list, i), how, depth - 1);
+        value(w, b, root, json_array_get(list, i), how, depth - 1, around);
     }
     put(w, b, ") ");
     return true;
 }
 
-/* Types beside a string that a text could be taken for. */
-static void value(writer *w, ig_buf *b, const json_t *root, const json_t *schema, way how, unsigned depth)
+/* Python's other quotes, where that is simple. */
+static void python_string(writer *w, ig_buf *b, const json_t *s)
+{
+    static const char *const simple[] = {"type", "description", "title", "default", "examples", "enum", NULL};
+    const char *key;
+    json_t *v;
+    size_t i;
+    bool plain = true;
+    json_object_foreach((json_t *)(uintptr_t)s, key, v) plain = plain && among(key, simple);
+    if (!plain) return;
+    if (!get(s, "enum")) return put(w, b, "| \"'\" [^'\\\\\\x0A\\x0D]* \"'\" ");
+    json_array_foreach(get(s, "enum"), i, v)
+    {
+        ig_str text = {json_string_value(v), json_string_length(v)};
+        if (!json_is_string(v) || rp_has(text, "'") || rp_has(text, "\\") || rp_has(text, "\n")) continue;
+        put(w, b, "| \"'\" ");
+        literal(w, b, text);
+        put(w, b, "\"'\" ");
+    }
+}
+
+/* around: types that alternatives beside this one may have. */
+static void value(writer *w, ig_buf *b, const json_t *root, const json_t *schema, way how, unsigned depth,
+                  unsigned around)
 {
     if (w->st != IG_OK) return;
     if (depth == 0) return fail(w, "a schema nested too deeply", NULL);
     const json_t *s = schema ? rp_resolve(root, schema) : NULL;
     if (schema && !s) return fail(w, "a $ref that leads nowhere", NULL);
     if (json_is_boolean(s)) s = NULL;
-    if (how != W_PYTHON && s && branches(w, b, root, s, how, depth)) return;
     unsigned types = s ? rp_types(root, s) : RP_ANY, rest = types & ~(unsigned)RP_STRING;
+    bool mixed = how != W_LOOSE && ((types | around) & ~(unsigned)(RP_STRING | RP_NULL)) != 0;
+    if (how != W_PYTHON && s && branches(w, b, root, s, how, depth, types | around)) return;
     bool deep = how == W_LOOSE || how == W_NESTED;
     const char *sep = "";
     if (how == W_PYTHON) {
-        bool plain = types == RP_STRING && json_object_size(s) <= 2 && !get(s, "enum") && !get(s, "const");
         put(w, b, "( ");
         value_rule(w, b, root, schema, types == RP_ANY ? RP_ANY : 0u);
-        if (plain) put(w, b, "| \"'\" [^'\\\\\\x0A\\x0D]* \"'\" ");
+        if (types == RP_STRING) python_string(w, b, s);
         return put(w, b, ") ");
     }
     put(w, b, "( ");
-    if (types & RP_STRING) string_value(w, b, s, how, types != RP_STRING), sep = "| ";
+    if (types & RP_STRING) string_value(w, b, root, s, how, mixed), sep = "| ";
     if (deep) rest &= ~(unsigned)(RP_LIST | RP_OBJECT);
     if (rest) put(w, b, sep), value_rule(w, b, root, schema, rest), sep = "| ";
     if (deep && types & RP_LIST && (s || depth > DEPTH_MAX - 2))
@@ -382,16 +394,16 @@ static void field(writer *w, ig_buf *b, const json_t *root, const char *name, co
     if (how == W_PYTHON) {
         literal(w, b, key);
         put(w, b, "\"=\" ");
-        return value(w, b, root, schema, how, depth);
+        return value(w, b, root, schema, how, depth, 0);
     }
     if (how == W_LOOSE) {
         literal(w, b, key);
         put(w, b, "\":\" ");
-        return value(w, b, root, schema, how, depth);
+        return value(w, b, root, schema, how, depth, 0);
     }
     if (how == W_NESTED) {
         mark(w, b, f->key), put(w, b, "\"<\" "), literal(w, b, key), put(w, b, "\">\" ");
-        value(w, b, root, schema, how, depth);
+        value(w, b, root, schema, how, depth, 0);
         mark(w, b, f->key), put(w, b, "\"</\" "), literal(w, b, key), put(w, b, "\">\" ");
         return;
     }
@@ -399,21 +411,21 @@ static void field(writer *w, ig_buf *b, const json_t *root, const char *name, co
         unsigned types = s ? rp_types(root, s) : RP_ANY, rest = types & ~(unsigned)RP_STRING;
         mark(w, b, f->key), literal(w, b, key);
         put(w, b, "( ");
-        if (types & RP_STRING) put(w, b, "\"\\\" string=\\\"true\\\">\" "), string_value(w, b, s, how, false);
+        if (types & RP_STRING) put(w, b, "\"\\\" string=\\\"true\\\">\" "), string_value(w, b, root, s, how, false);
         if (types & RP_STRING && rest) put(w, b, "| ");
         if (rest) put(w, b, "\"\\\" string=\\\"false\\\">\" "), value_rule(w, b, root, schema, rest);
         put(w, b, ") ");
         return mark(w, b, f->value_end);
     }
     mark(w, b, f->key), literal(w, b, key), mark(w, b, f->key_end), mark(w, b, f->value);
-    value(w, b, root, schema, how, depth);
+    value(w, b, root, schema, how, depth, 0);
     mark(w, b, f->value_end);
 }
 
 static const char *gap_of(const writer *w, way how)
 {
-    if (how == W_TAG) return w->f->key_gap ? w->f->key_gap : "";
-    return how == W_LOOSE ? "," : how == W_NESTED ? "" : w->f->key_gap ? w->f->key_gap : ", ";
+    if (how == W_PYTHON) return w->f->key_gap ? w->f->key_gap : ", ";
+    return how == W_LOOSE ? "," : "";
 }
 
 static bool is_required(const json_t *s, const char *name)
@@ -527,13 +539,15 @@ static void json_call(writer *w, ig_buf *b, ig_str name)
         mark(w, b, "{\"tool_call_id\": \"");
         put(w, b, "[0-9]{1,4} ");
         mark(w, b, "\", \"tool_name\": ");
+    } else if (f->flags & RP_ID_FIRST) {
+        put(w, b, "\"{\" ( \"\\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\", \" )? \"\\\"name\\\": \" ");
     } else {
         mark(w, b, f->head);
     }
     quoted_name(w, b, name);
     mark(w, b, f->middle);
     value_rule(w, b, w->tool->schema, w->tool->schema, 0);
-    if (f->flags & RP_IDS) put(w, b, "( \", \\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\"\" )? ");
+    if (f->flags & RP_IDS && !(f->flags & RP_ID_FIRST)) put(w, b, "( \", \\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\"\" )? ");
     mark(w, b, f->tail);
 }
 
@@ -619,8 +633,9 @@ static void call_rules(writer *w)
     const char *call = f->syntax == RP_HARMONY ? NULL : f->call, *end = f->syntax == RP_HARMONY ? NULL : f->call_end;
     put(w, &b, "first ::= "), mark(w, &b, call), put(w, &b, "tool "), mark(w, &b, end);
     put(w, &b, "\ncalls ::= "), mark(w, &b, f->section), put(w, &b, "first ");
-    if (w->rule->parallel && f->syntax != RP_HARMONY && !(f->syntax == RP_JSON && f->flags & RP_BARE && !f->call && !f->between)) {
-        put(w, &b, "( "), mark(w, &b, f->between), put(w, &b, "first )* ");
+    if (w->rule->parallel && f->syntax != RP_HARMONY && (f->call || f->section || f->between)) {
+        bool line = f->between && !strcmp(f->between, "\n");
+        put(w, &b, "( "), mark(w, &b, f->between), put(w, &b, line ? "? first )* " : "first )* ");
     }
     mark(w, &b, f->section_end);
     put(w, &b, "\n");
@@ -730,6 +745,8 @@ static void root_rule(writer *w)
     put(w, &b, "root ::= ");
     if (!muse_root(w, &b) && !named_root(w, &b)) {
         (void)reasoning(w, &b);
+        for (size_t i = 0; !w->f->call && !w->f->section && i < 3 && w->f->drop[i]; i++)
+            mark(w, &b, w->f->drop[i]), put(w, &b, "? ");
         ig_str t = trigger(w);
         if (w->rule->choice != IG_CHOICE_AUTO) {
             put(w, &b, "calls\n");
@@ -737,7 +754,7 @@ static void root_rule(writer *w)
             text_rule(w, &b, t);
             put(w, &b, "calls?\n");
         } else {
-            put(w, &b, "( calls | ( [^{\\[ \\n] [^\\U00110000]* )? )\n");
+            put(w, &b, "( calls | ( [^{\\[ \\n] [^\\x00]* )? )\n");
         }
     }
     if (!ig_buf_add(w->out, b.ptr, b.len)) no_memory(w);

@@ -26,6 +26,7 @@ enum {
     RP_TYPED = 32,     /* a tag of an argument says whether it is a string */
     RP_ARRAY = 64,     /* RP_JSON, RP_PYTHON: the calls stand in one list */
     RP_STRING_ARGS = 128, /* RP_JSON: the arguments are a string with JSON */
+    RP_ID_FIRST = 512, /* RP_JSON: the id stands before the name */
     RP_HEADERS = 256      /* messages have headers: <|start|>ROLE to=NAME<|channel|>CHANNEL<|message|> */
 };
 
@@ -41,7 +42,8 @@ struct ig_reply_family {
     const char *between;               /* between two calls */
     const char *name_end;              /* RP_NAMED, RP_TAGS */
     const char *id_mark;               /* between name and name_end: an id follows */
-    const char *key, *key_end, *value, *value_end, *key_gap; /* RP_TAGS; key_gap: between two arguments */
+    const char *key, *key_end, *value, *value_end; /* RP_TAGS */
+    const char *key_gap; /* RP_PYTHON: between two arguments */
     const char *head, *middle, *tail;                        /* RP_JSON: around name and arguments */
     const char *text_name;                                   /* a name that stands for text to the user */
     const char *drop[3];                                     /* markers that mean nothing here */
