@@ -92,6 +92,8 @@ static bool same_said(const said *a, const said *b)
     return same;
 }
 
+static bool same_text(const ig_buf *a, const ig_buf *b) { return ig_str_eq(str_of(a), str_of(b)); }
+
 typedef struct setting {
     ig_str source, prompt;
     const ig_reply_family *family;
@@ -456,11 +458,272 @@ static void check_templates(void)
            t.grammars);
 }
 
+/* ------------------------------------------------------------------------------------------------ tools */
+
+#define DS "\xEF\xBD\x9C"
+#define DS_ "\xE2\x96\x81"
+/* Texts with the markers of each family. */
+static const struct {
+    const char *family, *source, *prompt;
+} families[] = {
+    {"generic", "", ""},
+    {"hermes", "<tool_call>", ""},
+    {"hermes", "<tool_call> <think> </think>", "<think>\n"},
+    {"qwen3_coder", "<tool_call>\n<function=x>\n<parameter=y>", ""},
+    {"seed", "<seed:tool_call> <seed:think></seed:think>", ""},
+    {"glm", "<tool_call>{name}\n<arg_key>{k}</arg_key>\n<arg_value>{v}</arg_value>", ""},
+    {"glm47", "<tool_call>{name}<arg_key>{k}</arg_key><arg_value>{v}</arg_value>", "<think>"},
+    {"minimax2", "<minimax:tool_call> <invoke name=", ""},
+    {"minimax1", "<tool_calls>\\n end_of_sentence", ""},
+    {"minimax3", "]<]minimax[>[ <invoke name=", ""},
+    {"dsml", "DSML function_calls", ""},
+    {"muse", "<atem:function_calls> <|message|> <|start|>", "<|start|>assistant"},
+    {"kimi", "<|tool_calls_section_begin|> <|tool_call_argument_begin|>", ""},
+    {"deepseek3", "<" DS "tool" DS_ "calls" DS_ "begin" DS "> <" DS "tool" DS_ "sep" DS "> ```json", ""},
+    {"deepseek31", "<" DS "tool" DS_ "calls" DS_ "begin" DS "> <" DS "tool" DS_ "sep" DS ">", ""},
+    {"mistral", "[TOOL_CALLS] [CALL_ID] [ARGS]", ""},
+    {"mistral_args", "[TOOL_CALLS] [ARGS] [THINK][/THINK]", ""},
+    {"mistral_list", "[TOOL_CALLS]", ""},
+    {"command", "<|START_ACTION|> <|START_THINKING|> <|END_THINKING|>", "<|START_THINKING|>"},
+    {"command_r", "Action: ```json tool_name", ""},
+    {"nemotron2", "<TOOLCALL>", ""},
+    {"apertus", "<|tools_prefix|>", ""},
+    {"granite3", "<|tool_call|>", ""},
+    {"phi4", "<|tool_call|> <|/tool_call|>", ""},
+    {"functools", "functools[", ""},
+    {"exaone", "<tool_call> [|assistant|]", ""},
+    {"llama3", "<|start_header_id|> \"parameters\": ", ""},
+    {"llama4", "<|python_start|> <|header_start|>", ""},
+    {"lfm2", "<|tool_call_start|> [", ""},
+    {"minicpm", "<|tool_call_start|> ```python", ""},
+    {"functionary_tags", "<function= <|python_tag|>", ""},
+    {"functionary2", "<|recipient|> <|content|>", "\n<|from|>assistant\n<|recipient|>"},
+    {"functionary3", ">>> recipient", ">>>"},
+    {"harmony", "<|channel|> <|message|> <|call|>", "<|start|>assistant"},
+    {"gemma4", "<|tool_call>call: <tool_call|>", ""},
+    {"gigachat3", "<|function_call|>", ""},
+    {"mcp", "<use_mcp_tool> <server_name> <tool_name>", ""},
+};
+enum { N_FAMILIES = sizeof families / sizeof *families };
+
+static uint64_t random_state = 1;
+static uint32_t draw(uint32_t n)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 33) % n;
+}
+
+/* Feeds the bytes when the grammar takes them. */
+static bool move(ig_grammar_state **s, const char *p, size_t n, ig_buf *out)
+{
+    ig_grammar_state *copy;
+    ig_error err;
+    if (ig_grammar_copy(*s, &copy, &err) != IG_OK) return false;
+    bool moved = ig_grammar_feed(copy, p, n, &err) == IG_OK && ig_grammar_alive(copy) && ig_buf_add(out, p, n);
+    ig_grammar_end(moved ? *s : copy);
+    if (moved) *s = copy;
+    return moved;
+}
+
+/* Some text of the grammar, or as far as it got: letters at random, after a while those that end something. */
+static bool random_text(const ig_grammar *g, ig_buf *out)
+{
+    static const char common[] = "\"\"\"}}]]<,,:: aetxn019.-[{/>|=_()'u\\\n\xC3\xA9Z@#T", ends[] = "\"}\"]})>'\n,";
+    static const char *const marks[] = {"</think>", "</parameter>", "</arg_value>", "<|\"|>", "<|END_THINKING|>",
+                                        "]<]minimax[>[", "</" DS "DSML" DS "parameter>", "</atem:parameter>",
+                                        "<|end|>", "[/THINK]", "</seed:think>"};
+    ig_grammar_state *s;
+    ig_error err;
+    bool done = false;
+    ig_buf_init(out, 1 << 20);
+    if (ig_grammar_start(g, IG_GRAMMAR_CANONICAL, &s, &err) != IG_OK) return false;
+    for (size_t steps = 0; steps < 1500 && !done; steps++) {
+        bool moved = false, late = out->len > 120;
+        done = ig_grammar_accepts(s) && (late || draw(3) == 0);
+        for (size_t k = 0; !done && !moved && k < 11 && draw(late ? 2 : 12) == 0; k++)
+            for (size_t m = 0; m < 11 && !moved; m++) moved = move(&s, marks[m], strlen(marks[m]), out);
+        uint32_t from = draw(256);
+        for (unsigned tries = 0; tries < 10 + 256 && !moved && !done; tries++) {
+            char c = late && tries < 8  ? ends[draw(sizeof ends - 1)]
+                     : tries < 10 ? common[draw(sizeof common - 1)]
+                                  : (char)((from + tries) & 255);
+            moved = move(&s, &c, 1, out);
+        }
+        if (!moved && !done) break;
+    }
+    ig_grammar_end(s);
+    return done;
+}
+
+static json_t *tool_named(json_t *tools, ig_str name)
+{
+    size_t i;
+    json_t *t;
+    json_array_foreach(tools, i, t) if (ig_str_is(name, name_of(json_object_get(t, "function")))) return t;
+    return NULL;
+}
+
+static bool fits_schema(json_t *tools, const said *s, unsigned i)
+{
+    json_t *t = tool_named(tools, str_of(&s->name[i]));
+    ig_grammar *g = NULL;
+    ig_grammar_state *state = NULL;
+    ig_error err;
+    if (!t) return false;
+    char *schema = json_dumps(json_object_get(json_object_get(t, "function"), "parameters"), 0);
+    bool ok = ig_grammar_from_schema(schema, strlen(schema), &g, &err) == IG_OK &&
+              ig_grammar_start(g, IG_GRAMMAR_ANY, &state, &err) == IG_OK &&
+              ig_grammar_feed(state, s->args[i].ptr, s->args[i].len, &err) == IG_OK && ig_grammar_accepts(state);
+    ig_grammar_end(state);
+    ig_grammar_free(g);
+    free(schema);
+    return ok;
+}
+
+/* What the grammar makes is read back as whole calls that fit their schemas. */
+static void check_samples(const setting *g, json_t *tools, const char *name)
+{
+    ig_reply_rule rule = {.family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt,
+                          .choice = IG_CHOICE_NAMED};
+    unsigned n = 0, right = 0, unfinished = 0, refused = 0;
+    size_t i;
+    json_t *t;
+    char first[300] = "";
+    json_array_foreach(tools, i, t)
+    {
+        ig_grammar *grammar;
+        ig_error err = {0};
+        rule.name = ig_str_from(name_of(json_object_get(t, "function")));
+        rule.parallel = i % 4 == 0;
+        if (ig_reply_grammar(&rule, &grammar, &err) != IG_OK) {
+            refused += strstr(err.text, rule.name.ptr) != NULL;
+            if (!refused || show > 1) printf("# %s\n", err.text);
+            continue;
+        }
+        for (int k = 0; k < (tap_sanitized ? 1 : 2); k++) {
+            ig_buf text;
+            said s;
+            bool done = random_text(grammar, &text);
+            bool ok = read_reply(g, (ig_str){text.ptr, text.len}, 0, &s) && !s.wrong;
+            if (!done || s.n_calls >= 16) {
+                unfinished++;
+            } else {
+                ok = ok && s.n_calls && s.n_whole == s.n_calls && !s.end.unparsed && !s.end.truncated_call;
+                for (unsigned c = 0; ok && c < s.n_calls && c < 16; c++)
+                    ok = ig_str_eq(str_of(&s.name[c]), rule.name) && fits_schema(tools, &s, c);
+                n++, right += ok;
+                if (!ok && (show || !first[0])) {
+                    (void)snprintf(first, sizeof first, "%.*s", (int)text.len, text.ptr);
+                    printf("# %s: %.*s\n", name, (int)text.len, text.ptr);
+                    print_said(&s);
+                }
+            }
+            said_fini(&s);
+            ig_buf_fini(&text);
+        }
+        ig_grammar_free(grammar);
+    }
+    tap_ok(n >= 20 && right == n, "%s: %u of %u samples are whole calls that fit their schema (%u without end, %u tools "
+           "refused)", name, right, n, unfinished, refused);
+}
+
+/* Other explanations everywhere. Names of properties stay. */
+static void reword(json_t *s, bool schema)
+{
+    const char *key;
+    json_t *v;
+    void *next;
+    size_t i;
+    json_array_foreach(s, i, v) reword(v, schema);
+    json_object_foreach_safe(s, next, key, v)
+    {
+        bool map = schema && (!strcmp(key, "properties") || !strcmp(key, "$defs"));
+        if (schema && !strcmp(key, "description") && json_is_string(v))
+            (void)json_object_set_new(s, key, json_string(draw(2) ? "" : "other \"words\" \\n ]}<tool_call> %s"));
+        else
+            reword(v, !map);
+    }
+    if (schema && json_is_object(s) && json_object_get(s, "type") && draw(2))
+        (void)json_object_set_new(s, "title", json_string("a title"));
+}
+
+static bool grammar_text(const setting *g, json_t *tools, ig_buf *out)
+{
+    char *text = json_dumps(tools, 0);
+    ig_reply_tools *t;
+    ig_error err = {0};
+    ig_reply_rule rule = {.family = g->family, .source = g->source, .prompt = g->prompt, .parallel = true,
+                          .choice = IG_CHOICE_AUTO};
+    ig_buf gbnf, schemas;
+    ig_buf_init(out, 1 << 24);
+    ig_buf_init(&gbnf, 1 << 23);
+    ig_buf_init(&schemas, 1 << 23);
+    bool ok = ig_reply_tools_new(text, strlen(text), &t, &err) == IG_OK;
+    rule.tools = t;
+    ok = ok && ig_reply_grammar_source(&rule, &gbnf, &schemas, &err) == IG_OK;
+    ok = ok && ig_buf_add(out, gbnf.ptr, gbnf.len) && ig_buf_add(out, schemas.ptr, schemas.len);
+    if (!ok && show) printf("# %s: %s\n", ig_reply_family_name(g->family), err.text);
+    if (!ok) ig_buf_fini(out);
+    ig_reply_tools_free(t);
+    ig_buf_fini(&gbnf);
+    ig_buf_fini(&schemas);
+    free(text);
+    return ok;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void check_tools(void)
+{
+    char path[1024];
+    size_t n, same = 0, made = 0;
+    double worst = 0;
+    (void)snprintf(path, sizeof path, "%s/reply_tools.json", tap_data());
+    char *text = tap_read(path, &n);
+    json_t *tools = text ? json_loadb(text, n, JSON_ALLOW_NUL, NULL) : NULL;
+    if (!tools) return (void)tap_ok(false, "the tools of %s are read", path);
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        setting g = {.source = ig_str_from(families[i].source), .prompt = ig_str_from(families[i].prompt)};
+        g.family = ig_reply_family_of(g.source);
+        if (strcmp(ig_reply_family_name(g.family), families[i].family) != 0)
+            tap_ok(false, "%s is found by its markers, have %s", families[i].family, ig_reply_family_name(g.family));
+        ig_error err = {0};
+        (void)ig_reply_tools_new(text, n, &g.tools, &err);
+        check_samples(&g, tools, families[i].family);
+        ig_buf a, b;
+        json_t *other = json_deep_copy(tools), *t;
+        size_t k;
+        json_array_foreach(other, k, t) reword(json_object_get(t, "function"), true);
+        bool ok = grammar_text(&g, tools, &a);
+        ok = grammar_text(&g, other, &b) && ok;
+        if (ok) made++, same += same_text(&a, &b);
+        ig_buf_fini(&a);
+        ig_buf_fini(&b);
+        ig_reply_rule rule = {.family = g.family, .tools = g.tools, .source = g.source, .prompt = g.prompt, .parallel = true};
+        ig_grammar *grammar = NULL;
+        double start = seconds();
+        if (ig_reply_grammar(&rule, &grammar, &err) == IG_OK && seconds() - start > worst) worst = seconds() - start;
+        ig_grammar_free(grammar);
+        ig_reply_tools_free(g.tools);
+        json_decref(other);
+    }
+    tap_ok(made >= 25 && same == made, "other descriptions, the same grammar: %zu of %zu families (44 tools compile in at most %.0f ms)",
+           same, made, worst * 1e3);
+    json_decref(tools);
+    free(text);
+}
+
 int main(void)
 {
     const char *say = getenv("SHOW");
     show = say ? atoi(say) : 0;
     (void)snprintf(root, sizeof root, "%s/templates", tap_golden());
+    check_tools();
     check_templates();
     return tap_done();
 }

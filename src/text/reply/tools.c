@@ -25,7 +25,8 @@ static ig_status read_tool(ig_reply_tools *t, json_t *item, size_t i, ig_error *
     json_t *f = json_object_get(item, "function");
     if (!json_is_object(f)) f = item;
     const char *name = json_string_value(json_object_get(f, "name"));
-    if (!name || !*name || json_string_length(json_object_get(f, "name")) > 200)
+    size_t n_name = json_string_length(json_object_get(f, "name"));
+    if (!name || !*name || n_name > 200 || strlen(name) != n_name)
         return ig_fail(err, IG_BAD_INPUT, 0, "tool %zu has no name: expected {\"type\": \"function\", \"function\": "
                        "{\"name\": \"...\", \"parameters\": {...}}}", i + 1);
     if (rp_tool_find(t, ig_str_from(name)))
@@ -46,7 +47,7 @@ static ig_status read_tools(ig_reply_tools *t, const char *json, size_t n, ig_er
     if (n > TOOLS_BYTES_MAX)
         return ig_fail(err, IG_TOO_LARGE, n, "the tools have %zu bytes, expected at most %d", n, TOOLS_BYTES_MAX);
     if (!rp_trim((ig_str){json, n}).len) return IG_OK;
-    t->root = json_loadb(json, n, JSON_REJECT_DUPLICATES, &why);
+    t->root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!t->root) return ig_fail(err, IG_BAD_INPUT, 0, "the tools are no JSON: line %d: %s", why.line, why.text);
     if (json_is_null(t->root)) return IG_OK;
     if (!json_is_array(t->root)) return ig_fail(err, IG_BAD_INPUT, 0, "the tools are no list: expected [{...}, ...]");
