@@ -480,6 +480,7 @@ static void begin_value(ig_reply *r)
     r->n_args++;
     r->stream = r->typed == 1 || (r->typed < 0 && r->types == RP_STRING);
     if (r->stream) rc_args(r, "\"", 1);
+    r->json_value = false;
     r->skip_line = r->f->key_end && r->f->key_end[strlen(r->f->key_end) - 1] == '\n' && !r->f->value;
     rr_clear(&r->tok);
     r->state = r->f->value ? R_OPEN : R_VALUE;
@@ -523,7 +524,13 @@ static void value_byte(ig_reply *r, char c)
     }
     r->skip_line = false;
     if (!r->stream) {
+        char escaped[8];
+        size_t n;
+        bool begins = !r->tok.len && (c == '{' || c == '[');
         (void)rr_add(r, &r->tok, &c, 1);
+        if (begins) rp_json_start(&r->json);
+        if (begins) r->json_value = true;
+        if (r->json_value) r->json_value = rp_json_step(&r->json, c, escaped, &n) == RP_MORE;
         return;
     }
     char room[16];
@@ -534,6 +541,8 @@ static void value_byte(ig_reply *r, char c)
 
 void rc_value(ig_reply *r, char c)
 {
+    /* Inside a string of JSON the marker is text. */
+    if (r->json_value && !r->n_hold && rp_json_in_string(&r->json)) return value_byte(r, c);
     int at = rr_match(r, MK_STOP, c, value_byte);
     if (at < 0) return;
     if (!r->live) (void)rr_add(r, &r->raw, r->marks[at].text.ptr, r->marks[at].text.len);

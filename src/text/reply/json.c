@@ -167,6 +167,8 @@ rp_step rp_json_step(rp_json *j, char c, char escaped[8], size_t *n)
     }
 }
 
+bool rp_json_in_string(const rp_json *j) { return j->state >= J_STRING && j->state <= J_HEX; }
+
 bool rp_json_valid(ig_str text)
 {
     rp_json j;

@@ -112,6 +112,8 @@ typedef struct rp_json {
 void rp_json_start(rp_json *j);
 /* Raw control characters inside strings are taken, escaped[0..*n) is what they are in JSON (*n 0: the byte itself). */
 rp_step rp_json_step(rp_json *j, char c, char escaped[8], size_t *n);
+/* Inside a string or a key. */
+bool rp_json_in_string(const rp_json *j);
 bool rp_json_valid(ig_str text);
 
 /* Writes text as the inside of a JSON string. */

@@ -101,6 +101,7 @@ struct ig_reply {
     const json_t *schema; /* of the value being read */
     unsigned types;
     int typed;
+    bool json_value; /* the value being read is JSON so far */
     bool stream, skip_line, quoted; /* quoted: the arguments are a string with JSON in it */
     rp_json json;
     rp_loose loose;
