@@ -28,6 +28,10 @@ struct ingle_engine {
     bool embed;
 };
 
+struct ingle_grammar {
+    struct ig_grammar *g;
+};
+
 struct ingle_session {
     ingle_engine *engine;
     ig_seq seq, source;

@@ -2,10 +2,6 @@
 #include "text/grammar/grammar.h"
 #include "api.h"
 
-struct ingle_grammar {
-    ig_grammar *g;
-};
-
 ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out,
                                 ingle_error *err)
 {
