@@ -207,6 +207,7 @@ static void header(ig_reply *r, const rp_marker *m)
     if (r->state == R_TEXT || r->state == R_THINK) rr_flush(r);
     rr_clear(&r->ws);
     rr_clear(&r->tok);
+    r->n_given = 0;
     if (m) (void)rr_add(r, &r->tok, m->text.ptr, m->text.len);
     r->state = R_HEADER;
 }
@@ -298,7 +299,7 @@ static void step_header(ig_reply *r, char c)
     if (r->tok.len < HEADER_BYTES && c != '\n') return;
     r->state = R_TEXT; /* a model that writes no headers */
     r->lead = true;
-    rr_say(r, IG_PIECE_TEXT, r->tok.ptr, r->tok.len);
+    rr_say(r, IG_PIECE_TEXT, r->tok.ptr + r->n_given, r->tok.len - r->n_given);
     rr_clear(&r->tok);
 }
 
@@ -328,6 +329,7 @@ static void begin(ig_reply *r, ig_str prompt)
             const char *done = memmem(at, (size_t)(end - at), message, sizeof message - 1);
             header(r, NULL);
             (void)rr_add(r, &r->tok, at, (size_t)((done ? done : end) - at));
+            r->n_given = r->tok.len;
             if (done) read_header(r);
         } else if (!prompt.len) {
             header(r, NULL);

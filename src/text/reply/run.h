@@ -92,6 +92,7 @@ struct ig_reply {
     ig_buf ws;    /* white space at the end of what was said */
     ig_buf raw;   /* the call so far, as it came, until it is handed out */
     ig_buf tok;   /* name, key, header or value being read */
+    size_t n_given; /* bytes of a header that the prompt wrote */
     ig_buf name, id, args;
     bool live;    /* IG_PIECE_CALL was handed out */
     bool open;    /* a name is known */
