@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define DS "\xEF\xBD\x9C"
+#define DS  "\xEF\xBD\x9C"
 #define DS_ "\xE2\x96\x81"
 static const char *const sources[] = {
     "",
@@ -40,7 +40,8 @@ enum { N_SOURCES = sizeof sources / sizeof *sources };
 static const char *const prompts[] = {"", "<think>", "<|start|>assistant", ">>>"};
 static const char tools[] =
     "[{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{\"s\":{\"type\":\"string\"},\"n\":{\"type\":"
-    "\"integer\"},\"l\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"o\":{\"type\":\"object\",\"properties\":{"
+    "\"integer\"},\"l\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"o\":{\"type\":\"object\",\"properties\":"
+    "{"
     "\"item\":{}}},\"u\":{\"type\":[\"string\",\"null\",\"boolean\"]},\"r\":{\"$ref\":\"#\"}}}},{\"name\":\"get_x\"}]";
 
 typedef struct seen {

@@ -466,7 +466,8 @@ static void begin_value(ig_reply *r)
     r->typed = -1;
     if (quote) {
         ig_str more = {quote, (size_t)(key.ptr + key.len - quote)};
-        if (r->f->flags & RP_TYPED) r->typed = rp_has(more, "string=\"true\"") ? 1 : rp_has(more, "string=\"false\"") ? 0 : -1;
+        if (r->f->flags & RP_TYPED)
+            r->typed = rp_has(more, "string=\"true\"") ? 1 : rp_has(more, "string=\"false\"") ? 0 : -1;
         key.len = (size_t)(quote - key.ptr);
     }
     key = rp_trim(key);
@@ -605,7 +606,8 @@ void rc_json(ig_reply *r, char c)
 
 void rc_loose(ig_reply *r, char c)
 {
-    bool first = r->loose.state == 1 && r->loose.depth == 1 && !r->loose.any; /* JSON, braces and all, in the brackets */
+    bool first =
+        r->loose.state == 1 && r->loose.depth == 1 && !r->loose.any; /* JSON, braces and all, in the brackets */
     if (first && c == '{' && r->f->syntax == RP_LOOSE) {
         char escaped[8];
         size_t n;

@@ -306,9 +306,9 @@ static void step_header(ig_reply *r, char c)
 /* ------------------------------------------------------------------------------------------------ face */
 
 static void (*const steps[])(ig_reply *, char) = {
-    [R_TEXT] = step_text, [R_THINK] = step_think, [R_HEADER] = step_header, [R_SECTION] = rc_section,
-    [R_NAME] = rc_name_step, [R_BODY] = rc_body,  [R_KEY] = rc_key,         [R_OPEN] = rc_open,
-    [R_VALUE] = rc_value,  [R_ARGS] = rc_json,    [R_LOOSE] = rc_loose,     [R_OBJECT] = ro_step,
+    [R_TEXT] = step_text,    [R_THINK] = step_think, [R_HEADER] = step_header, [R_SECTION] = rc_section,
+    [R_NAME] = rc_name_step, [R_BODY] = rc_body,     [R_KEY] = rc_key,         [R_OPEN] = rc_open,
+    [R_VALUE] = rc_value,    [R_ARGS] = rc_json,     [R_LOOSE] = rc_loose,     [R_OBJECT] = ro_step,
     [R_NEST] = rn_step,
 };
 
