@@ -299,7 +299,8 @@ static void step_header(ig_reply *r, char c)
     if (r->tok.len < HEADER_BYTES && c != '\n') return;
     r->state = R_TEXT; /* a model that writes no headers */
     r->lead = true;
-    rr_say(r, IG_PIECE_TEXT, r->tok.ptr + r->n_given, r->tok.len - r->n_given);
+    ig_str tok = rr_str(&r->tok);
+    rr_say(r, IG_PIECE_TEXT, tok.ptr + r->n_given, tok.len - r->n_given);
     rr_clear(&r->tok);
 }
 
@@ -318,6 +319,7 @@ void rr_step(ig_reply *r, char c) { steps[r->state](r, c); }
 static void begin(ig_reply *r, ig_str prompt)
 {
     static const char start[] = "<|start|>", message[] = "<|message|>";
+    if (!prompt.len) prompt = IG_STR("");
     if (prompt.len > PROMPT_MAX) prompt = (ig_str){prompt.ptr + prompt.len - PROMPT_MAX, PROMPT_MAX};
     int open = rp_think_open(prompt);
     ig_str trimmed = rp_trim(prompt), call = {"", 0};
