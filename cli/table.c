@@ -154,6 +154,30 @@ static const cli_flag grammar_flags[] = {
     {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the text, byte for byte (default: standard input)"},
 };
 
+static const cli_flag serve_flags[] = {
+    {"model", 'm', CLI_LIST, "[NAME=]PATH", 0, 0, NULL, "offer the model file PATH, as NAME; may be given again"},
+    {"default", 0, CLI_TEXT, "NAME", 0, 0, NULL,
+     "the model that answers where a program names none (default: the only one there is)"},
+    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store"},
+    {"listen", 'l', CLI_LIST, "ADDRESS", 0, 0, NULL,
+     "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
+    {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},
+    {"origin", 0, CLI_LIST, "URL", 0, 0, NULL, "let pages of this origin ask; may be given again"},
+    {"api-keys", 0, CLI_FILE, "FILE", 0, 0, NULL, "ask for one of the keys in FILE, one a line, mode 600"},
+    {"tls-cert", 0, CLI_FILE, "FILE", 0, 0, NULL, "certificate chain (PEM); TCP addresses then speak TLS"},
+    {"tls-key", 0, CLI_FILE, "FILE", 0, 0, NULL, "private key of --tls-cert (PEM)"},
+    {"memory", 0, CLI_REAL, "GIB", 0.01, 1e6, NULL,
+     "GiB that all models may use together (default: three quarters of what is available)"},
+    {"keep-alive", 0, CLI_TEXT, "TIME", 0, 0, NULL,
+     "how long an unused model stays, such as 5m or 1h; -1 for ever (default: 5m)"},
+    CONTEXT("tokens of one conversation (default: what the model was trained on, at most 32768, and what fits)"),
+    {"parallel", 0, CLI_COUNT, "N", 1, 1024, NULL, "conversations that one model answers at once (default: 4)"},
+    {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
+    THREADS,
+    KV("f16"),
+    {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
+};
+
 static const cli_flag help_flags[] = {
     {"man", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print the manual page as roff"},
 };
@@ -262,6 +286,15 @@ const cli_verb cli_verbs[] = {
      "ingle grammar check --json-schema answer.schema.json --file answer.json\n"
      "ingle grammar check --grammar list.gbnf <answer.txt",
      grammar_flags, LEN(grammar_flags), 1, 1, "check", cli_grammar},
+    {"serve", "", "serve models to all programs of this computer",
+     "Listens at http://127.0.0.1:11434 and at a unix socket and speaks the dialects of OpenAI, Ollama, Anthropic and "
+     "llama-server. Models are loaded when they are asked for, each in a process of its own without network and "
+     "files, and let go when they are not used or when another needs the room.\n\n"
+     "An address beyond this computer needs --tls-cert and --api-keys. SIGTERM and Ctrl-C stop the service after the "
+     "answers under way, at most 20 s later; a second signal stops it at once.",
+     "ingle serve --model tiny=model.gguf\n"
+     "ingle serve --model model.gguf --listen tcp:127.0.0.1:8080 --keep-alive 1h",
+     serve_flags, LEN(serve_flags), 0, 0, NULL, cli_serve},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

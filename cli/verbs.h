@@ -14,6 +14,7 @@ int cli_eval(const cli_call *call);
 int cli_bench(const cli_call *call);
 int cli_quantize(const cli_call *call);
 int cli_grammar(const cli_call *call);
+int cli_serve(const cli_call *call);
 int cli_completion(const cli_call *call);
 int cli_help(const cli_call *call);
 int cli_version(const cli_call *call);
