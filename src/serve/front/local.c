@@ -263,12 +263,12 @@ fr_local_fn fr_local_of(ig_op op)
     static const struct {
         ig_op op;
         fr_local_fn fn;
-    } table[] = {
+    } ops[] = {
         {IG_OP_ROOT, do_root},     {IG_OP_VERSION, do_version}, {IG_OP_MODELS, do_models},
         {IG_OP_MODEL, do_model},   {IG_OP_TAGS, do_tags},       {IG_OP_PS, do_ps},
         {IG_OP_HEALTH, do_health}, {IG_OP_READY, do_ready},     {IG_OP_METRICS, do_metrics},
     };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (table[i].op == op) return table[i].fn;
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (ops[i].op == op) return ops[i].fn;
     return NULL;
 }

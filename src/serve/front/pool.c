@@ -337,11 +337,10 @@ static void on_call_event(fr_worker *w, uint64_t id, ig_event type, const json_t
     fr_worker_touch(w);
 }
 
-typedef struct kind {
+static const struct {
     uint32_t type;
     ig_event event;
-} kind;
-static const kind kinds[] = {
+} kinds[] = {
     {IG_FRAME_PROGRESS, IG_EV_PROGRESS}, {IG_FRAME_DELTA, IG_EV_DELTA},   {IG_FRAME_DONE, IG_EV_DONE},
     {IG_FRAME_ERROR, IG_EV_ERROR},       {IG_FRAME_RESULT, IG_EV_RESULT},
 };
@@ -459,10 +458,10 @@ static bool start(fr_worker *w, ig_error *err)
     return send_init(w, err);
 }
 
-static void refuse_start(fr_worker *w, ig_problem_kind kind, const char *text)
+static void refuse_start(fr_worker *w, const char *text)
 {
     ig_problem p;
-    ig_problem_set(&p, kind, NULL, "%.480s", text);
+    ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "%.480s", text);
     fr_say(w->front, "%s", text);
     end_worker(w, &p);
 }
@@ -478,7 +477,7 @@ static bool has_room(fr_worker *w)
                  "model %.100s needs about %.1f GiB of memory and all models together may use %.1f GiB; start the service "
                  "with more (--memory) or take a smaller quantisation",
                  w->entry->name, (double)w->need_bytes / (1 << 30), (double)f->memory_max / (1 << 30));
-        refuse_start(w, IG_P_UNAVAILABLE, text);
+        refuse_start(w, text);
         return false;
     }
     while (!ig_add_u64(fr_pool_bytes(f), w->need_bytes, &all) || all > f->memory_max) {
@@ -503,7 +502,7 @@ static void schedule(fr_front *f)
             return;
         }
         ig_error err;
-        if (!start(w, &err)) refuse_start(w, IG_P_UNAVAILABLE, err.text);
+        if (!start(w, &err)) refuse_start(w, err.text);
     }
 }
 

@@ -1,5 +1,6 @@
 /* Starting a worker: a fresh process of this program with one descriptor. */
 #include <errno.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
