@@ -49,7 +49,8 @@ static bool duration(const char *text, int64_t *ms)
 
 static void read_lists(const cli_call *call, ig_front_config *c)
 {
-    const cli_value *listen = cli_get(call, "listen"), *hosts = cli_get(call, "host"), *origins = cli_get(call, "origin");
+    const cli_value *listen = cli_get(call, "listen"), *hosts = cli_get(call, "host"),
+                    *origins = cli_get(call, "origin");
     c->listen = listen->list, c->n_listen = listen->n_list;
     c->hosts = hosts->list, c->n_hosts = hosts->n_list;
     c->origins = origins->list, c->n_origins = origins->n_list;

@@ -178,6 +178,22 @@ static const cli_flag serve_flags[] = {
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
 };
 
+#define HOST                                                                                                           \
+    {                                                                                                                  \
+        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
+            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
+            "computer)"                                                                                                \
+    }
+
+static const cli_flag ps_flags[] = {
+    HOST,
+    JSON,
+};
+
+static const cli_flag stop_flags[] = {
+    HOST,
+};
+
 static const cli_flag help_flags[] = {
     {"man", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print the manual page as roff"},
 };
@@ -242,8 +258,10 @@ const cli_verb cli_verbs[] = {
      "ingle eval model.gguf --text book.txt --window 128",
      eval_flags, LEN(eval_flags), 1, 1, "@file", cli_eval},
     {"embed", "MODEL [TEXT...]", "turn texts into vectors",
-     "Prints the embedding of every TEXT, of --file FILE or of standard input, one line of numbers each. Encoder models "
-     "read a text at once; of decoders the last token's state is taken, unless the model says otherwise. A text's vector "
+     "Prints the embedding of every TEXT, of --file FILE or of standard input, one line of numbers each. Encoder "
+     "models "
+     "read a text at once; of decoders the last token's state is taken, unless the model says otherwise. A text's "
+     "vector "
      "does not depend on the texts beside it.\n\n"
      "With --json: {\"embedding\": [...]}, for several texts and for --pooling none {\"embeddings\": [[...], ...]}.",
      "ingle embed model.gguf \"a cat on a mat\" --normalize\n"
@@ -271,11 +289,13 @@ const cli_verb cli_verbs[] = {
      "ingle quantize model-f16.gguf model-iq4.gguf IQ4_XS --imatrix model.imatrix.gguf",
      quantize_flags, LEN(quantize_flags), 3, 3, "@file", cli_quantize},
     {"imatrix", "MODEL", "measure which weights matter",
-     "Runs the text of --text through the model in windows that do not overlap and writes for every matrix how large the "
-     "activations are that meet each of its columns. ingle quantize --imatrix uses the file to spend precision where it "
+     "Runs the text of --text through the model in windows that do not overlap and writes for every matrix how large "
+     "the "
+     "activations are that meet each of its columns. ingle quantize --imatrix uses the file to spend precision where "
+     "it "
      "counts. The model should be the unquantised one.",
-     "ingle imatrix model-f16.gguf --text sample.txt -o model.imatrix.gguf",
-     imatrix_flags, LEN(imatrix_flags), 1, 1, "@file", cli_imatrix},
+     "ingle imatrix model-f16.gguf --text sample.txt -o model.imatrix.gguf", imatrix_flags, LEN(imatrix_flags), 1, 1,
+     "@file", cli_imatrix},
     {"grammar", "check", "check a text against a grammar or a JSON schema",
      "Compiles the grammar or the schema and matches the text with it as a constrained decoder would. The exit code is "
      "0 when the "
@@ -295,6 +315,15 @@ const cli_verb cli_verbs[] = {
      "ingle serve --model tiny=model.gguf\n"
      "ingle serve --model model.gguf --listen tcp:127.0.0.1:8080 --keep-alive 1h",
      serve_flags, LEN(serve_flags), 0, 0, NULL, cli_serve},
+    {"ps", "", "show the models that are loaded",
+     "Asks the running service which models are loaded, how much memory each may use, how many answers it computes and "
+     "how many requests wait, and until when it stays.",
+     "ingle ps", ps_flags, LEN(ps_flags), 0, 0, NULL, cli_ps},
+    {"status", "", "show what the service does",
+     "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
+     LEN(ps_flags), 0, 0, NULL, cli_status},
+    {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
+     "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, NULL, cli_stop},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -17,29 +17,29 @@ typedef struct ig_front_file {
 
 /* 0 or NULL stands for the value in the comment. All borrowed until ig_front_run returns. */
 typedef struct ig_front_config {
-    const char *program;          /* path of ingle; /proc/self/exe */
+    const char *program; /* path of ingle; /proc/self/exe */
     const char *version;
-    const char *const *listen;    /* addresses as in serve/server.h; the standard ones */
+    const char *const *listen; /* addresses as in serve/server.h; the standard ones */
     size_t n_listen;
-    const char *const *hosts;     /* further names in Host */
+    const char *const *hosts; /* further names in Host */
     size_t n_hosts;
-    const char *const *origins;   /* pages that may ask */
+    const char *const *origins; /* pages that may ask */
     size_t n_origins;
     const char *tls_cert, *tls_key;
-    const char *api_keys;         /* file with one key a line, mode 600; NULL: no keys */
-    const char *store;            /* folder of the store; NULL: none */
+    const char *api_keys; /* file with one key a line, mode 600; NULL: no keys */
+    const char *store;    /* folder of the store; NULL: none */
     const ig_front_file *models;
     size_t n_models;
-    const char *default_model;    /* answers where a client names none or a name of its own; the only one there is */
-    uint64_t memory_max;          /* bytes for all workers; 3/4 of what is available at the start */
-    uint32_t n_threads;           /* of a worker; all usable cores */
-    uint32_t n_ctx;               /* tokens of a conversation; what the model was trained on, at most 32768 */
-    uint32_t n_parallel;          /* conversations at once of one model; 4 */
-    uint32_t n_queue;             /* requests that may wait, all together; 512 */
-    const char *kv;               /* f32, f16, q8_0; f16 */
+    const char *default_model; /* answers where a client names none or a name of its own; the only one there is */
+    uint64_t memory_max;       /* bytes for all workers; 3/4 of what is available at the start */
+    uint32_t n_threads;        /* of a worker; all usable cores */
+    uint32_t n_ctx;            /* tokens of a conversation; what the model was trained on, at most 32768 */
+    uint32_t n_parallel;       /* conversations at once of one model; 4 */
+    uint32_t n_queue;          /* requests that may wait, all together; 512 */
+    const char *kv;            /* f32, f16, q8_0; f16 */
     bool keep_alive_set;
-    int64_t keep_alive_ms;        /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
-    uint32_t stop_ms;             /* running answers may finish within; 20000 */
+    int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
+    uint32_t stop_ms;      /* running answers may finish within; 20000 */
     bool quiet;
     void (*say)(void *ctx, const char *line); /* what an operator should read; NULL: standard error */
     void *say_ctx;

@@ -43,8 +43,7 @@ static ig_status read_keys(fr_front *f, ig_str text, ig_error *err)
             return ig_fail(err, IG_TOO_LARGE, 0, "%s holds more than %d keys", f->config->api_keys, KEYS_MAX);
         if (!hash_key(key, f->keys[f->n_keys++])) return ig_fail(err, IG_BUG, 0, "SHA-256 is not available");
     }
-    if (!f->n_keys)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%s holds no key; write one a line", f->config->api_keys);
+    if (!f->n_keys) return ig_fail(err, IG_BAD_INPUT, 0, "%s holds no key; write one a line", f->config->api_keys);
     return IG_OK;
 }
 
@@ -83,7 +82,8 @@ int fr_key_of(const fr_front *f, const ig_incoming *in)
 /* Anybody may ask whether the service lives. */
 static bool is_public(const ig_match *match)
 {
-    return match->route && (match->route->op == IG_OP_HEALTH || match->route->op == IG_OP_READY || match->route->op == IG_OP_ROOT);
+    return match->route &&
+           (match->route->op == IG_OP_HEALTH || match->route->op == IG_OP_READY || match->route->op == IG_OP_ROOT);
 }
 
 bool fr_admit(const fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p)

@@ -13,8 +13,8 @@ static json_t *worker_status(const fr_worker *w)
     for (const fr_job *j = w->jobs_first; j; j = j->wait_next) waiting++;
     return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:I, s:f, s:I, s:I, s:f, s:I}", "model", w->entry->name,
                      "digest", w->entry->digest, "state", states[w->state], "pid", (int)w->pid, "memory_bytes",
-                     (json_int_t)w->need_bytes, "rss_bytes", (json_int_t)w->rss_bytes, "n_ctx", (int)w->n_ctx, "running",
-                     (json_int_t)w->running, "load_share", w->share, "waiting", (json_int_t)waiting,
+                     (json_int_t)w->need_bytes, "rss_bytes", (json_int_t)w->rss_bytes, "n_ctx", (int)w->n_ctx,
+                     "running", (json_int_t)w->running, "load_share", w->share, "waiting", (json_int_t)waiting,
                      "tokens_generated", (json_int_t)w->tokens_generated, "kv_use",
                      w->kv_total ? (double)w->kv_used / w->kv_total : 0.0, "expires_ns", (json_int_t)w->expires_ns);
 }
@@ -48,8 +48,10 @@ bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
         if (!ig_str_is(in->head->path, paths[i].path) || !ig_str_is(in->head->method, paths[i].method)) continue;
         ig_match match = {0};
         ig_problem p;
-        if (fr_admit(f, in, &match, &p)) paths[i].fn(f, ex);
-        else fr_answer_problem(f, ex, NULL, &p);
+        if (fr_admit(f, in, &match, &p))
+            paths[i].fn(f, ex);
+        else
+            fr_answer_problem(f, ex, NULL, &p);
         return true;
     }
     return false;

@@ -88,8 +88,10 @@ void fr_answer(fr_front *f, ig_exchange *ex, unsigned status, const char *type, 
     fr_fields x;
     fr_fields_begin(f, &x, ex, type, NULL);
     f->counts.answered++;
-    if (body->failed) ig_exchange_abort(ex);
-    else ig_exchange_respond(ex, status, x.field, x.n, body->ptr, body->len);
+    if (body->failed)
+        ig_exchange_abort(ex);
+    else
+        ig_exchange_respond(ex, status, x.field, x.n, body->ptr, body->len);
     ig_buf_fini(body);
 }
 
@@ -97,8 +99,10 @@ void fr_answer_json(fr_front *f, ig_exchange *ex, unsigned status, json_t *value
 {
     ig_buf body;
     ig_buf_init(&body, BODY_BYTES_MAX);
-    if (value) ig_json_write(value, &body);
-    else body.failed = true;
+    if (value)
+        ig_json_write(value, &body);
+    else
+        body.failed = true;
     json_decref(value);
     fr_answer(f, ex, status, "application/json", &body);
 }

@@ -96,9 +96,9 @@ static ig_status fill_entry(fr_entry *e, const ig_front_file *m, ig_error *err)
     struct stat st;
     if (stat(m->path, &st)) return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot open the model %s", m->path);
     if (!S_ISREG(st.st_mode))
-        return ig_fail(err, IG_BAD_INPUT, 0,
-                       "%s is no file; expected a GGUF file. Convert a folder first: ingle quantize FOLDER OUT.gguf F16",
-                       m->path);
+        return ig_fail(
+            err, IG_BAD_INPUT, 0,
+            "%s is no file; expected a GGUF file. Convert a folder first: ingle quantize FOLDER OUT.gguf F16", m->path);
     e->name = m->name ? copy(m->name) : name_of_file(m->path);
     e->digest = copy("");
     unsigned count;
@@ -110,8 +110,10 @@ static ig_status fill_entry(fr_entry *e, const ig_front_file *m, ig_error *err)
     for (unsigned i = 1; i <= count; i++) {
         char part[4096];
         int n = snprintf(part, sizeof part, "%.*s%05u-of-%05u.gguf", (int)at, m->path, i, count);
-        if (n < 0 || (size_t)n >= sizeof part) return ig_fail(err, IG_TOO_LARGE, 0, "the path %.200s is too long", m->path);
-        if (stat(part, &st)) return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot open part %u of the model, %s", i, part);
+        if (n < 0 || (size_t)n >= sizeof part)
+            return ig_fail(err, IG_TOO_LARGE, 0, "the path %.200s is too long", m->path);
+        if (stat(part, &st))
+            return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot open part %u of the model, %s", i, part);
         if (!add_file(e, part, &st)) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of models");
     }
     return IG_OK;
@@ -165,7 +167,8 @@ fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p
         if (same_name(e->name, name)) return fr_entry_ref(e);
     fr_entry *e = named && !any ? NULL : default_entry(f);
     if (e) return fr_entry_ref(e);
-    if (named) ig_problem_set(p, IG_P_NO_MODEL, "model", "model '%.200s' not found; `ingle list` shows what there is", name);
+    if (named)
+        ig_problem_set(p, IG_P_NO_MODEL, "model", "model '%.200s' not found; `ingle list` shows what there is", name);
     else
         ig_problem_set(p, IG_P_BAD_REQUEST, "model",
                        "model is missing and there is no default model; name one, or start the service with --default");

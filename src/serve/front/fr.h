@@ -15,11 +15,11 @@
 #define FR_NS_PER_S  UINT64_C(1000000000)
 
 enum {
-    FR_PING_MS = 10000,     /* silence after which a stream gets a sign of life */
-    FR_SILENT_MS = 30000,   /* a worker that says nothing for so long is dead */
-    FR_BAD_STARTS = 3,      /* a model whose worker dies so often is set aside */
+    FR_PING_MS = 10000,   /* silence after which a stream gets a sign of life */
+    FR_SILENT_MS = 30000, /* a worker that says nothing for so long is dead */
+    FR_BAD_STARTS = 3,    /* a model whose worker dies so often is set aside */
     FR_QUARANTINE_MS = 60000,
-    FR_FILES_MAX = 200,     /* of one model */
+    FR_FILES_MAX = 200, /* of one model */
     FR_USER_BYTES = 96
 };
 
@@ -34,13 +34,13 @@ typedef struct fr_entry {
     struct fr_entry *next;
     bool gone; /* no longer listed */
     char *name;
-    char *digest; /* 64 hex digits, "" where nobody has computed it */
+    char *digest;          /* 64 hex digits, "" where nobody has computed it */
     char **paths, **files; /* [n_files] where they lie, and their names for the worker */
     size_t n_files;
     uint64_t size_bytes, modified_ns;
-    json_t *parameters; /* the model's own defaults, Ollama names; or NULL */
+    json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
     char *template_text, *system, *license, *parent; /* or NULL */
-    json_t *facts; /* READY of a worker: what only a reader of the file knows; NULL until one has run */
+    json_t *facts;          /* READY of a worker: what only a reader of the file knows; NULL until one has run */
     unsigned n_bad;         /* workers that died with this model, one after the other */
     uint64_t quarantine_ns; /* not before then */
     char fault[512];        /* why */
@@ -80,7 +80,7 @@ struct fr_worker {
     bool probe; /* reads what the file says about itself, and ends */
     int64_t keep_alive_ms;
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
-    uint64_t need_bytes;   /* estimate, then what the worker said */
+    uint64_t need_bytes;                              /* estimate, then what the worker said */
     uint64_t rss_bytes;
     uint32_t n_ctx, running, waiting, kv_used, kv_total;
     uint64_t tokens_generated, tokens_prompt;
@@ -104,9 +104,9 @@ void fr_worker_forget(fr_worker *w, fr_job *job); /* cancels what is under way f
 void fr_worker_touch(fr_worker *w);               /* its use has ended or begun: the time to stay counts from now */
 /* No new work; stops when the work under way is done. */
 void fr_worker_drain(fr_worker *w);
-void fr_worker_wait(fr_worker *w, fr_job *job);   /* the job waits for READY */
+void fr_worker_wait(fr_worker *w, fr_job *job); /* the job waits for READY */
 void fr_worker_unwait(fr_worker *w, fr_job *job);
-void fr_pool_child(fr_front *f);   /* SIGCHLD */
+void fr_pool_child(fr_front *f);    /* SIGCHLD */
 void fr_pool_pressure(fr_front *f); /* memory is short on the machine: let idle workers go */
 void fr_pool_stop(fr_front *f);
 void fr_pool_close(fr_front *f);
@@ -125,9 +125,9 @@ typedef struct fr_party {
 struct fr_job {
     fr_party party;
     fr_front *front;
-    fr_job *next, *prev;         /* all jobs */
-    fr_job *wait_next;           /* of those that wait for a worker */
-    ig_exchange *ex;             /* NULL: the client has gone */
+    fr_job *next, *prev; /* all jobs */
+    fr_job *wait_next;   /* of those that wait for a worker */
+    ig_exchange *ex;     /* NULL: the client has gone */
     ig_match match;
     ig_request req;
     bool parsed;
@@ -146,7 +146,7 @@ struct fr_job {
 
 /* A request that needs a model. */
 void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in);
-void fr_job_ready(fr_job *job);                               /* its worker is */
+void fr_job_ready(fr_job *job); /* its worker is */
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
 void fr_job_fail(fr_job *job, const ig_problem *p);
 void fr_job_drop_all(fr_front *f);

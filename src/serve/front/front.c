@@ -25,8 +25,10 @@ void fr_say(fr_front *f, const char *format, ...)
     if (n < 0) return;
     for (char *c = line; *c; c++) /* H28: what others named must not forge lines */
         if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
-    if (f->config->say) f->config->say(f->config->say_ctx, line);
-    else fprintf(stderr, "%s\n", line);
+    if (f->config->say)
+        f->config->say(f->config->say_ctx, line);
+    else
+        fprintf(stderr, "%s\n", line);
 }
 
 /* ------------------------------------------------------------------------------------------------ requests */
@@ -76,13 +78,17 @@ static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_p
     }
     bool found = match_of(in, &match, &p);
     ig_problem denied;
-    if (!fr_admit(f, in, &match, &denied)) fr_answer_problem(f, ex, match.route, &denied);
-    else if (!found) fr_answer_problem(f, ex, match.route, &p);
+    if (!fr_admit(f, in, &match, &denied))
+        fr_answer_problem(f, ex, match.route, &denied);
+    else if (!found)
+        fr_answer_problem(f, ex, match.route, &p);
     else if (f->stopping) {
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
         fr_answer_problem(f, ex, match.route, &p);
-    } else if (match.route->op == IG_OP_BLOB_PUT) fr_blob_begin(f, ex, &match, plan);
-    else plan->max_bytes = IG_BODY_BYTES_MAX;
+    } else if (match.route->op == IG_OP_BLOB_PUT)
+        fr_blob_begin(f, ex, &match, plan);
+    else
+        plan->max_bytes = IG_BODY_BYTES_MAX;
 }
 
 static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
@@ -108,7 +114,8 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else local(f, ex, &match, &req);
+    else
+        local(f, ex, &match, &req);
     if (parses) ig_request_fini(&req);
 }
 
@@ -122,10 +129,11 @@ static void on_gone(void *ctx, ig_exchange *ex)
 static const struct {
     unsigned status;
     ig_problem_kind kind;
-} server_problems[] = {{401, IG_P_NO_AUTH},   {403, IG_P_DENIED},     {404, IG_P_NO_ROUTE},   {405, IG_P_METHOD},
+} server_problems[] = {{401, IG_P_NO_AUTH},   {403, IG_P_DENIED},     {404, IG_P_NO_ROUTE}, {405, IG_P_METHOD},
                        {413, IG_P_TOO_LARGE}, {429, IG_P_OVERLOADED}, {500, IG_P_INTERNAL}, {503, IG_P_UNAVAILABLE}};
 
-static void error_body(void *ctx, const ig_incoming *in, unsigned status, const char *text, ig_buf *body, const char **type)
+static void error_body(void *ctx, const ig_incoming *in, unsigned status, const char *text, ig_buf *body,
+                       const char **type)
 {
     (void)ctx;
     ig_match match = {0};
@@ -168,10 +176,7 @@ static void on_second(void *ctx)
     fr_tick(f);
 }
 
-void fr_tick(fr_front *f)
-{
-    ig_timer_set(f->loop, &f->second, ig_loop_now(f->loop) + FR_NS_PER_S, on_second, f);
-}
+void fr_tick(fr_front *f) { ig_timer_set(f->loop, &f->second, ig_loop_now(f->loop) + FR_NS_PER_S, on_second, f); }
 
 static void on_child(void *ctx) { fr_pool_child(ctx); }
 
@@ -240,7 +245,8 @@ static void announce(fr_front *f)
     size_t n = 0;
     for (fr_entry *e = f->entries; e; e = e->next) n++;
     fr_say(f, "ingle %s listens at %s", f->config->version, line);
-    fr_say(f, "%zu model%s, at most %.1f GiB of memory for all", n, n == 1 ? "" : "s", (double)f->memory_max / (1 << 30));
+    fr_say(f, "%zu model%s, at most %.1f GiB of memory for all", n, n == 1 ? "" : "s",
+           (double)f->memory_max / (1 << 30));
     sd_notify(0, "READY=1");
 }
 
@@ -258,7 +264,8 @@ static ig_status set_up(fr_front *f, ig_error *err)
     f->access = (ig_access_rules){c->hosts, c->n_hosts, c->origins, c->n_origins};
     ssize_t n = c->program ? snprintf(f->program, sizeof f->program, "%s", c->program)
                            : readlink("/proc/self/exe", f->program, sizeof f->program - 1);
-    if (n <= 0 || (size_t)n >= sizeof f->program) return ig_fail(err, IG_IO, 0, "the path of this program is not known");
+    if (n <= 0 || (size_t)n >= sizeof f->program)
+        return ig_fail(err, IG_IO, 0, "the path of this program is not known");
     ig_raise_open_files();
     IG_TRY(ig_loop_new(&f->loop, err));
     IG_TRY(ig_loop_signal(f->loop, SIGTERM, on_stop, f, err));

@@ -15,8 +15,10 @@ static void set_ping(fr_job *job);
 static void unlink_job(fr_job *job)
 {
     fr_front *f = job->front;
-    if (job->prev) job->prev->next = job->next;
-    else f->jobs = job->next;
+    if (job->prev)
+        job->prev->next = job->next;
+    else
+        f->jobs = job->next;
     if (job->next) job->next->prev = job->prev;
     f->n_jobs--;
 }
@@ -78,9 +80,12 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
     if (head->stream) fr_fields_add(x, "Cache-Control", "no-cache");
     if (head->status < 400) return;
     ig_problem p = {.kind = IG_P_INTERNAL};
-    if (head->status == 429) p.kind = IG_P_OVERLOADED;
-    else if (head->status == 503 || head->status == 529) p.kind = IG_P_UNAVAILABLE;
-    else if (head->status < 500) p.kind = IG_P_BAD_REQUEST;
+    if (head->status == 429)
+        p.kind = IG_P_OVERLOADED;
+    else if (head->status == 503 || head->status == 529)
+        p.kind = IG_P_UNAVAILABLE;
+    else if (head->status < 500)
+        p.kind = IG_P_BAD_REQUEST;
     fr_fields_problem(job->front, x, &p, head->status);
 }
 
@@ -241,9 +246,12 @@ void fr_job_ready(fr_job *job)
 static void name_user(fr_job *job, const ig_incoming *in)
 {
     int key = fr_key_of(job->front, in);
-    if (key >= 0) snprintf(job->user, sizeof job->user, "key:%d", key);
-    else if (in->who->known) snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
-    else snprintf(job->user, sizeof job->user, "nobody");
+    if (key >= 0)
+        snprintf(job->user, sizeof job->user, "key:%d", key);
+    else if (in->who->known)
+        snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
+    else
+        snprintf(job->user, sizeof job->user, "nobody");
 }
 
 static void set_context(fr_job *job)
@@ -292,7 +300,8 @@ static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_prob
     set_context(job);
     if (job->req.op == IG_OP_SHOW) return true;
     job->emitter = ig_emit_new(&job->req, &job->context);
-    if (!job->emitter) return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the answer; try again later");
+    if (!job->emitter)
+        return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the answer; try again later");
     return true;
 }
 
@@ -326,11 +335,14 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
     job->ex = ex;
     ig_exchange_set_ctx(ex, &job->party);
     if (job->emitter) set_ping(job);
-    if (!job->emitter && !job->worker) show(job);
+    if (!job->emitter && !job->worker)
+        show(job);
     else if (!job->worker) {
         json_t *empty = json_object();
         give(job, 0, IG_EV_RESULT, empty);
         json_decref(empty);
-    } else if (job->worker->state == FR_READY) fr_job_ready(job);
-    else fr_worker_wait(job->worker, job);
+    } else if (job->worker->state == FR_READY)
+        fr_job_ready(job);
+    else
+        fr_worker_wait(job->worker, job);
 }

@@ -5,9 +5,9 @@
 #include "base/os.h"
 #include "serve/front/fr.h"
 
-#define BODY_BYTES_MAX     ((size_t)64 << 20)
-#define OLLAMA_COMPATIBLE  "0.13.0" /* clients ask for a least version of the API they know */
-#define CAPABILITIES_MAX   8
+#define BODY_BYTES_MAX    ((size_t)64 << 20)
+#define OLLAMA_COMPATIBLE "0.13.0" /* clients ask for a least version of the API they know */
+#define CAPABILITIES_MAX  8
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
@@ -32,10 +32,14 @@ static uint64_t number(const fr_entry *e, const char *name)
 /* "8.2B", "494M" as people write the size of a model. */
 static void put_size(uint64_t n, char out[32])
 {
-    if (!n) *out = 0;
-    else if (n >= 999500000) snprintf(out, 32, "%.1fB", (double)n / 1e9);
-    else if (n >= 999500) snprintf(out, 32, "%.1fM", (double)n / 1e6);
-    else snprintf(out, 32, "%.1fK", (double)n / 1e3);
+    if (!n)
+        *out = 0;
+    else if (n >= 999500000)
+        snprintf(out, 32, "%.1fB", (double)n / 1e9);
+    else if (n >= 999500)
+        snprintf(out, 32, "%.1fM", (double)n / 1e6);
+    else
+        snprintf(out, 32, "%.1fK", (double)n / 1e3);
 }
 
 static void put_parameters(const fr_entry *e, ig_buf *out)
@@ -133,8 +137,10 @@ static void answer_list(fr_front *f, ig_exchange *ex, bool loaded, list_fn fn)
     table t;
     ig_buf body;
     ig_buf_init(&body, BODY_BYTES_MAX);
-    if (make_table(f, loaded, &t)) fn(t.rows, t.n, &body);
-    else body.failed = true;
+    if (make_table(f, loaded, &t))
+        fn(t.rows, t.n, &body);
+    else
+        body.failed = true;
     free_table(&t);
     fr_answer(f, ex, 200, "application/json", &body);
 }

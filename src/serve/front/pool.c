@@ -20,7 +20,10 @@ static void schedule(fr_front *f);
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-static bool lives(const fr_worker *w) { return w->state == FR_LOADING || w->state == FR_READY || w->state == FR_DRAINING; }
+static bool lives(const fr_worker *w)
+{
+    return w->state == FR_LOADING || w->state == FR_READY || w->state == FR_DRAINING;
+}
 
 uint64_t fr_pool_bytes(const fr_front *f)
 {
@@ -95,7 +98,8 @@ bool fr_worker_call(fr_worker *w, uint32_t type, fr_job *job, size_t part, const
         bool large = text.failed && text.len > IG_FRAME_BODY_MAX / 2;
         ig_buf_fini(&text);
         ig_free(call);
-        return large ? ig_problem_set(p, IG_P_TOO_LARGE, NULL, "the request is larger than %d MiB", IG_FRAME_BODY_MAX >> 20)
+        return large ? ig_problem_set(p, IG_P_TOO_LARGE, NULL, "the request is larger than %d MiB",
+                                      IG_FRAME_BODY_MAX >> 20)
                      : ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
     }
     *call = (fr_call){++w->front->next_id, job, part, w->calls};
@@ -127,8 +131,10 @@ void fr_worker_wait(fr_worker *w, fr_job *job)
 {
     job->wait_next = NULL;
     job->waiting = true;
-    if (w->jobs_last) w->jobs_last->wait_next = job;
-    else w->jobs_first = job;
+    if (w->jobs_last)
+        w->jobs_last->wait_next = job;
+    else
+        w->jobs_first = job;
     w->jobs_last = job;
 }
 
@@ -195,14 +201,15 @@ static void died(fr_worker *w, const char *why)
     if (w->state == FR_DEAD) return;
     bool stopping = w->state == FR_DRAINING && !w->n_calls;
     ig_problem p;
-    ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker of model %.100s %s; the next request starts it again", e->name, why);
+    ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker of model %.100s %s; the next request starts it again", e->name,
+                   why);
     if (!stopping) {
         f->counts.workers_died++;
         fr_say(f, "worker %d of %s %s", (int)w->pid, e->name, why);
         if (++e->n_bad >= FR_BAD_STARTS) {
             e->quarantine_ns = ig_now_ns() + FR_QUARANTINE_MS * FR_NS_PER_MS;
-            snprintf(e->fault, sizeof e->fault, "model %.100s is set aside for a minute: its worker died %u times in a row",
-                     e->name, e->n_bad);
+            snprintf(e->fault, sizeof e->fault,
+                     "model %.100s is set aside for a minute: its worker died %u times in a row", e->name, e->n_bad);
             fr_say(f, "%s", e->fault);
         }
     }
@@ -292,10 +299,19 @@ static void on_load_error(fr_worker *w, const json_t *body)
 
 static void on_status(fr_worker *w, const json_t *body)
 {
-    struct { const char *name; uint32_t *to; } const small[] = {
-        {"running", &w->running}, {"waiting", &w->waiting}, {"kv_used_pages", &w->kv_used}, {"kv_total_pages", &w->kv_total}};
-    struct { const char *name; uint64_t *to; } const large[] = {
-        {"tokens_generated", &w->tokens_generated}, {"tokens_prompt", &w->tokens_prompt}, {"memory_rss", &w->rss_bytes}};
+    struct {
+        const char *name;
+        uint32_t *to;
+    } const small[] = {{"running", &w->running},
+                       {"waiting", &w->waiting},
+                       {"kv_used_pages", &w->kv_used},
+                       {"kv_total_pages", &w->kv_total}};
+    struct {
+        const char *name;
+        uint64_t *to;
+    } const large[] = {{"tokens_generated", &w->tokens_generated},
+                       {"tokens_prompt", &w->tokens_prompt},
+                       {"memory_rss", &w->rss_bytes}};
     for (size_t i = 0; i < sizeof small / sizeof *small; i++)
         *small[i].to = (uint32_t)json_integer_value(json_object_get(body, small[i].name));
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
@@ -347,10 +363,14 @@ static const struct {
 
 static void on_own_frame(fr_worker *w, const ig_frame *frame, json_t *body)
 {
-    if (frame->type == IG_FRAME_READY && w->state == FR_LOADING) on_ready(w, body);
-    else if (frame->type == IG_FRAME_ERROR) on_load_error(w, body);
-    else if (frame->type == IG_FRAME_STATUS) on_status(w, body);
-    else if (frame->type == IG_FRAME_PROGRESS) w->share = json_number_value(json_object_get(body, "share"));
+    if (frame->type == IG_FRAME_READY && w->state == FR_LOADING)
+        on_ready(w, body);
+    else if (frame->type == IG_FRAME_ERROR)
+        on_load_error(w, body);
+    else if (frame->type == IG_FRAME_STATUS)
+        on_status(w, body);
+    else if (frame->type == IG_FRAME_PROGRESS)
+        w->share = json_number_value(json_object_get(body, "share"));
 }
 
 static bool on_frame(fr_worker *w, const ig_frame *frame)
@@ -409,10 +429,10 @@ static json_t *init_body(const fr_worker *w)
     uint64_t room = f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = json_array();
     for (size_t i = 0; i < e->n_files; i++) json_array_append_new(files, json_string(e->files[i]));
-    return json_pack("{s:o, s:b, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "probe", (int)w->probe, "threads", (json_int_t)f->n_threads,
-                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
-                     f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
-                     e->template_text, "system", e->system);
+    return json_pack("{s:o, s:b, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "probe", (int)w->probe,
+                     "threads", (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions",
+                     (json_int_t)f->n_parallel, "kv", f->config->kv ? f->config->kv : "f16", "memory_max",
+                     (json_int_t)room, "template", e->template_text, "system", e->system);
 }
 
 static bool send_init(fr_worker *w, ig_error *err)
@@ -425,7 +445,8 @@ static bool send_init(fr_worker *w, ig_error *err)
     if (body) ig_json_write(body, &text);
     json_decref(body);
     bool ok = body && !text.failed;
-    if (ok) ok = put(w, IG_FRAME_INIT, 0, text.ptr, text.len, fds, w->entry->n_files, err);
+    if (ok)
+        ok = put(w, IG_FRAME_INIT, 0, text.ptr, text.len, fds, w->entry->n_files, err);
     else {
         for (size_t i = 0; i < w->entry->n_files; i++) close(fds[i]);
         ig_fail(err, IG_NO_MEMORY, 0, "out of memory for starting a worker");
@@ -473,10 +494,11 @@ static bool has_room(fr_worker *w)
     uint64_t all;
     if (w->need_bytes > f->memory_max) {
         char text[400];
-        snprintf(text, sizeof text,
-                 "model %.100s needs about %.1f GiB of memory and all models together may use %.1f GiB; start the service "
-                 "with more (--memory) or take a smaller quantisation",
-                 w->entry->name, (double)w->need_bytes / (1 << 30), (double)f->memory_max / (1 << 30));
+        snprintf(
+            text, sizeof text,
+            "model %.100s needs about %.1f GiB of memory and all models together may use %.1f GiB; start the service "
+            "with more (--memory) or take a smaller quantisation",
+            w->entry->name, (double)w->need_bytes / (1 << 30), (double)f->memory_max / (1 << 30));
         refuse_start(w, text);
         return false;
     }
@@ -511,7 +533,8 @@ static void on_schedule(void *ctx) { schedule(((fr_worker *)ctx)->front); }
 fr_worker *fr_pool_find(fr_front *f, const fr_entry *e)
 {
     for (fr_worker *w = f->workers; w; w = w->next)
-        if (w->entry == e && !w->probe && (w->state == FR_WAITING || w->state == FR_LOADING || w->state == FR_READY)) return w;
+        if (w->entry == e && !w->probe && (w->state == FR_WAITING || w->state == FR_LOADING || w->state == FR_READY))
+            return w;
     return NULL;
 }
 
@@ -568,15 +591,18 @@ void fr_pool_child(fr_front *f)
         if (w->pid > 0 && waitpid(w->pid, &status, WNOHANG) == w->pid) {
             w->pid = -1;
             char why[80];
-            if (WIFSIGNALED(status)) snprintf(why, sizeof why, "was killed by signal %d", WTERMSIG(status));
-            else snprintf(why, sizeof why, "ended with code %d", WEXITSTATUS(status));
+            if (WIFSIGNALED(status))
+                snprintf(why, sizeof why, "was killed by signal %d", WTERMSIG(status));
+            else
+                snprintf(why, sizeof why, "ended with code %d", WEXITSTATUS(status));
             if (w->state != FR_DEAD && take_frames(w)) died(w, why);
         }
         if (w->state == FR_DEAD && w->pid <= 0) {
             *at = w->next;
             fr_entry_unref(w->entry);
             ig_free(w);
-        } else at = &w->next;
+        } else
+            at = &w->next;
     }
 }
 

@@ -12,8 +12,9 @@ enum { WORKER_FD = 3 };
 /* The variables that a worker may see: nothing that holds a key. */
 static size_t worker_environment(char **out, size_t max)
 {
-    static const char *const allowed[] = {"INGLE_KERNELS", "LANG", "LC_ALL", "TZ", "ASAN_OPTIONS", "UBSAN_OPTIONS",
-                                          "TSAN_OPTIONS", "LSAN_OPTIONS", "MALLOC_ARENA_MAX"};
+    static const char *const allowed[] = {"INGLE_KERNELS",   "LANG",          "LC_ALL",       "TZ",
+                                          "ASAN_OPTIONS",    "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS",
+                                          "MALLOC_ARENA_MAX"};
     extern char **environ;
     size_t n = 0;
     for (char **e = environ; *e && n < max - 1; e++)
