@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "args.h"
 #include "daemon.h"
 #include "out.h"
 #include "verbs.h"

@@ -1,6 +1,7 @@
 /* ingle serve: the service. */
 #include <string.h>
 
+#include "args.h"
 #include "base/mem.h"
 #include "ingle.h"
 #include "out.h"
