@@ -247,6 +247,13 @@ static bool is_json(ig_str type)
     return type.len == head.len || type.ptr[head.len] == ';' || type.ptr[head.len] == ' ';
 }
 
+/* Somebody followed a link to us: the other page cannot read the answer, and a GET changes nothing. */
+static bool is_link(const ig_http_head *head)
+{
+    const ig_http_field *dest = ig_http_find(head, "sec-fetch-dest");
+    return ig_str_is(head->method, "GET") && dest && ig_http_same(dest->value, "document");
+}
+
 static ig_status check_origin(const ig_access_rules *rules, const ig_identity *who, unsigned port,
                               const ig_http_head *head, ig_str *cors, ig_error *err)
 {
@@ -259,7 +266,8 @@ static ig_status check_origin(const ig_access_rules *rules, const ig_identity *w
         return ig_fail(err, IG_DENIED, 0,
                        "the page at \"%.*s\" may not use this service; allow it with: ingle serve --allow-origin %.*s",
                        IG_STR_ARG(origin->value), IG_STR_ARG(origin->value));
-    if (site && !origin && !ig_http_same(site->value, "same-origin") && !ig_http_same(site->value, "none"))
+    if (site && !origin && !is_link(head) && !ig_http_same(site->value, "same-origin") &&
+        !ig_http_same(site->value, "none"))
         return ig_fail(err, IG_DENIED, 0, "a page of another site asked without Origin (Sec-Fetch-Site: %.*s)",
                        IG_STR_ARG(site->value));
     if (cors && granted) *cors = origin->value;
@@ -291,7 +299,7 @@ ig_status ig_access_key(const ig_http_head *head, ig_str *key, ig_error *err)
         *key = api->value;
     }
     for (size_t i = 0; i < key->len; i++)
-        if (key->ptr[i] <= ' ' || key->ptr[i] == 0x7f || key->len > 512)
+        if ((unsigned char)key->ptr[i] <= ' ' || (unsigned char)key->ptr[i] >= 0x7f || key->len > 512)
             return ig_fail(err, IG_BAD_INPUT, 0, "the key is longer than 512 bytes or holds other than visible ASCII");
     return IG_OK;
 }
