@@ -78,7 +78,7 @@ struct ig_conn {
 struct ig_exchange {
     ig_conn *conn;
     void *ctx;
-    ig_request req;
+    ig_incoming req;
     ig_http_head head;
     ig_buf body;
     ig_body_plan plan;

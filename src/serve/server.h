@@ -23,13 +23,13 @@ typedef struct ig_server ig_server;
 typedef struct ig_exchange ig_exchange;
 
 /* Valid until the exchange ends. */
-typedef struct ig_request {
+typedef struct ig_incoming {
     const ig_http_head *head;
     const ig_identity *who;
     ig_str body;   /* whole in on_request; empty where a sink took it */
     unsigned port; /* of the listener, 0 for a unix socket */
     bool has_body; /* one was announced */
-} ig_request;
+} ig_incoming;
 
 /* Takes a piece of the body as it arrives. False: no more of it (answer first, or the server answers 500). */
 typedef bool ig_body_sink(void *sink_ctx, ig_exchange *ex, const char *data, size_t n);
@@ -44,16 +44,16 @@ typedef struct ig_body_plan {
 typedef struct ig_handler {
     /* A head has come. Either fill *plan (the body is then read, after 100 Continue where asked), or answer now with
      * ig_exchange_respond: the body is then not read. */
-    void (*on_head)(void *ctx, ig_exchange *ex, const ig_request *req, ig_body_plan *plan);
+    void (*on_head)(void *ctx, ig_exchange *ex, const ig_incoming *req, ig_body_plan *plan);
     /* The body is whole (also called without one). */
-    void (*on_request)(void *ctx, ig_exchange *ex, const ig_request *req);
+    void (*on_request)(void *ctx, ig_exchange *ex, const ig_incoming *req);
     /* After ig_exchange_full said true: there is room again. May be NULL. */
     void (*on_drained)(void *ctx, ig_exchange *ex);
     /* The client went away, was too slow, sent something broken, or the server stops: drop all work for it. */
     void (*on_gone)(void *ctx, ig_exchange *ex);
     /* Body of an answer that the server itself gives (400, 408, 413, 431, 503 ...): appends to *body, may set *type.
      * req is NULL where the head could not be read. NULL: the sentence as text/plain. */
-    void (*error_body)(void *ctx, const ig_request *req, unsigned status, const char *text, ig_buf *body,
+    void (*error_body)(void *ctx, const ig_incoming *req, unsigned status, const char *text, ig_buf *body,
                        const char **type);
 } ig_handler;
 
@@ -105,7 +105,7 @@ ig_server_counts ig_server_count(const ig_server *server);
 
 /* ---- exchanges ---- */
 
-const ig_request *ig_exchange_request(const ig_exchange *ex);
+const ig_incoming *ig_exchange_request(const ig_exchange *ex);
 void ig_exchange_set_ctx(ig_exchange *ex, void *ctx);
 void *ig_exchange_ctx(const ig_exchange *ex);
 /* Frees the collected body early: nothing must point into it any more. */
