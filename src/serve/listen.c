@@ -117,10 +117,11 @@ static bool loopback_address(const struct sockaddr *a)
 static ig_status may_bind(const struct sockaddr *a, const char *name, const ig_listen *l, ig_error *err)
 {
     if (a->sa_family == AF_UNIX || loopback_address(a) || (l->tls_cert && l->keys_required)) return IG_OK;
-    return ig_fail(err, IG_DENIED, 0,
-                   "%.200s can be reached from other machines, which needs TLS (a certificate and a key) and API keys; give "
-                   "both, or listen at tcp:127.0.0.1:11434",
-                   name);
+    return ig_fail(
+        err, IG_DENIED, 0,
+        "%.200s can be reached from other machines, which needs TLS (a certificate and a key) and API keys; give "
+        "both, or listen at tcp:127.0.0.1:11434",
+        name);
 }
 
 /* The real address of a bound socket as people type it, and its port. */
@@ -149,8 +150,8 @@ static ig_status bind_failed(int e, const char *name, unsigned port, ig_error *e
     if (e == EADDRINUSE) {
         name_taker(port, taker, sizeof taker);
         return ig_fail(err, IG_IO, 0,
-                       "%.200s is taken%s; stop that, or choose another port: ingle serve --listen tcp:127.0.0.1:%u", name,
-                       taker, port < 65535 ? port + 1 : 11435);
+                       "%.200s is taken%s; stop that, or choose another port: ingle serve --listen tcp:127.0.0.1:%u",
+                       name, taker, port < 65535 ? port + 1 : 11435);
     }
     if (e == EACCES)
         return ig_fail(err, IG_DENIED, 0, "ports below 1024, as of %.200s, need root; choose a higher one", name);
@@ -214,8 +215,9 @@ static ig_status listen_tcp(ig_server *server, const char *text, const ig_listen
     for (const struct addrinfo *a = list; a && st == IG_OK; a = a->ai_next) {
         st = listen_at(server, a, l, err);
         if (st == IG_OK) n++;
-        if (st == IG_IO && n && a->ai_family == AF_INET6) st = IG_OK; /* a name with an IPv6 address where there is none */
-        if (n && !strcmp(t.port, "0")) break;                         /* any free port: one is enough */
+        if (st == IG_IO && n && a->ai_family == AF_INET6)
+            st = IG_OK;                       /* a name with an IPv6 address where there is none */
+        if (n && !strcmp(t.port, "0")) break; /* any free port: one is enough */
     }
     freeaddrinfo(list);
     return st;
@@ -325,9 +327,9 @@ ig_status ig_server_listen_inherited(ig_server *server, const ig_listen *l, unsi
     if (count > PASSED_MAX) return ig_fail(err, IG_BAD_INPUT, 0, "LISTEN_FDS names %lu sockets, at most 64", count);
     for (int fd = FIRST_PASSED; fd < FIRST_PASSED + (int)count; fd++) {
         if (!is_listening_stream(fd))
-            return ig_fail(err, IG_BAD_INPUT, 0,
-                           "descriptor %d passed by systemd is no listening stream socket; use ListenStream= in the unit",
-                           fd);
+            return ig_fail(
+                err, IG_BAD_INPUT, 0,
+                "descriptor %d passed by systemd is no listening stream socket; use ListenStream= in the unit", fd);
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
         (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
         IG_TRY(add_socket(server, fd, l, NULL, err));

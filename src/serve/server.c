@@ -19,10 +19,10 @@
 #include "serve/conn.h"
 
 enum {
-    ACCEPTS_PER_ROUND = 64,  /* so that a storm of connections does not starve running streams (H20) */
-    ACCEPT_PAUSE_MS = 100,   /* without descriptors left (M18) */
-    DESCRIPTORS_KEPT = 128,  /* for files, workers and the rest of the process */
-    UNSENT_BYTES = 131072,   /* what the kernel may hold back for a client that stopped reading (H17) */
+    ACCEPTS_PER_ROUND = 64, /* so that a storm of connections does not starve running streams (H20) */
+    ACCEPT_PAUSE_MS = 100,  /* without descriptors left (M18) */
+    DESCRIPTORS_KEPT = 128, /* for files, workers and the rest of the process */
+    UNSENT_BYTES = 131072,  /* what the kernel may hold back for a client that stopped reading (H17) */
 };
 
 /* ---- owners and idle connections ---- */
@@ -138,9 +138,10 @@ static void pause_accepting(ig_server *server)
 
 static void refuse_connection(ig_server *server, int fd, bool tls)
 {
-    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n"
-                                 "Retry-After: 1\r\nConnection: close\r\n\r\n"
-                                 "too many connections are open; close some of them\n";
+    static const char answer[] =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n"
+        "Retry-After: 1\r\nConnection: close\r\n\r\n"
+        "too many connections are open; close some of them\n";
     server->counts.refused++;
     if (!tls) (void)ig_sock_send(fd, answer, sizeof answer - 1);
     close(fd);
@@ -297,16 +298,19 @@ unsigned ig_server_port(const ig_server *server, size_t i)
 
 ig_status ig_server_reload_tls(ig_server *server, const char *cert, const char *key, ig_error *err)
 {
-    ig_tls_context *fresh = NULL;
-    IG_TRY(ig_tls_context_new(cert, key, &fresh, err)); /* the proof that they can be used */
-    ig_tls_context_free(fresh);
+    ig_status st = IG_OK;
+    for (ig_listener *l = server->listeners; l && st == IG_OK; l = l->next)
+        if (l->tls) st = ig_tls_context_new(cert, key, &l->fresh, err);
     for (ig_listener *l = server->listeners; l; l = l->next) {
-        if (!l->tls) continue;
-        IG_TRY(ig_tls_context_new(cert, key, &fresh, err));
-        ig_tls_context_free(l->tls);
-        l->tls = fresh;
+        if (st == IG_OK && l->fresh) {
+            ig_tls_context_free(l->tls);
+            l->tls = l->fresh;
+        } else {
+            ig_tls_context_free(l->fresh);
+        }
+        l->fresh = NULL;
     }
-    return IG_OK;
+    return st;
 }
 
 /* ---- life ---- */
@@ -321,7 +325,7 @@ static void run_kicks(void *ctx)
         list = c->kick_next;
         c->kicked = false;
         if (c->state == CONN_DEAD)
-            ig_conn_free(c);
+            ig_free(c);
         else
             ig_conn_run(c);
     }
@@ -334,7 +338,7 @@ void ig_conn_kick(ig_conn *c)
     c->kicked = true;
     c->kick_next = server->kicks;
     server->kicks = c;
-    if (!server->kick_timer.set) ig_timer_set(server->loop, &server->kick_timer, 1, run_kicks, server);
+    if (!server->kick_timer.set) ig_timer_set(server->loop, &server->kick_timer, ig_now_ns(), run_kicks, server);
 }
 
 static uint64_t open_files(void)
@@ -396,24 +400,30 @@ static void close_listeners(ig_server *server)
     }
 }
 
-/* Closes every connection but those whose exchange runs, or with `running` every one. */
+/* Closes every connection but those with a request or an answer under way, or with `running` every one. */
 static void close_conns(ig_server *server, bool running)
 {
     for (ig_conn *c = server->conns, *next; c; c = next) {
         next = c->next;
-        if (running || !c->ex) ig_conn_close(c);
+        if (running || c->idle || c->state == CONN_HANDSHAKE) ig_conn_close(c);
     }
+}
+
+static void run_stopped(void *ctx)
+{
+    ig_server *server = ctx;
+    void (*stopped)(void *ctx) = server->stopped;
+    server->stopped = NULL;
+    stopped(server->stopped_ctx); /* which may free the server */
 }
 
 void ig_server_conn_closed(ig_server *server)
 {
     server->counts.conns--;
     resume_accepting(server);
-    if (!server->stopping || server->counts.conns || !server->stopped) return;
-    void (*stopped)(void *ctx) = server->stopped;
-    server->stopped = NULL;
+    if (!server->stopping || server->counts.conns) return;
     ig_timer_clear(server->loop, &server->stop_timer);
-    stopped(server->stopped_ctx);
+    if (server->stopped) ig_timer_set(server->loop, &server->stop_timer, ig_now_ns(), run_stopped, server);
 }
 
 static void on_stop_deadline(void *ctx) { close_conns(ctx, true); }

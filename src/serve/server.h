@@ -59,15 +59,15 @@ typedef struct ig_handler {
 
 /* 0 stands for the value in the comment. */
 typedef struct ig_server_limits {
-    size_t conns_max;        /* as many as descriptors allow, less 128 */
-    size_t conns_owner_max;  /* 2000 of one uid, or of one address where the uid is not known */
-    size_t out_bytes_max;    /* 262144: buffered for a client, above which ig_exchange_full says true */
+    size_t conns_max;          /* as many as descriptors allow, less 128 */
+    size_t conns_owner_max;    /* 2000 of one uid, or of one address where the uid is not known */
+    size_t out_bytes_max;      /* 262144: buffered for a client, above which ig_exchange_full says true */
     uint64_t bodies_bytes_max; /* 1 GiB: request bodies held in memory, all together, above which 503 */
-    uint32_t head_ms;        /* 10000: for a whole head, from its first byte; also for a TLS handshake */
-    uint32_t idle_ms;        /* 60000: between requests */
-    uint32_t body_grace_ms;  /* 10000: after it a body must have come at rate_bytes_s on average */
-    uint32_t stall_ms;       /* 30000: without a byte of the body, or without a byte taken of the answer */
-    uint32_t rate_bytes_s;   /* 1024 */
+    uint32_t head_ms;          /* 10000: for a whole head, from its first byte; also for a TLS handshake */
+    uint32_t idle_ms;          /* 60000: between requests */
+    uint32_t body_grace_ms;    /* 10000: after it a body must have come at rate_bytes_s on average */
+    uint32_t stall_ms;         /* 30000: without a byte of the body, or without a byte taken of the answer */
+    uint32_t rate_bytes_s;     /* 1024 */
 } ig_server_limits;
 
 ig_status ig_server_new(ig_loop *loop, const ig_handler *handler, void *ctx, const ig_server_limits *limits,
@@ -79,10 +79,10 @@ void ig_server_free(ig_server *server);
 void ig_server_stop(ig_server *server, uint32_t after_ms, void (*done)(void *ctx), void *ctx);
 
 typedef struct ig_listen {
-    const char *address;    /* tcp:HOST:PORT ([v6] in brackets, port 0: any free one) or unix:PATH */
-    unsigned unix_mode;     /* of the socket file; 0: 0660 */
+    const char *address;            /* tcp:HOST:PORT ([v6] in brackets, port 0: any free one) or unix:PATH */
+    unsigned unix_mode;             /* of the socket file; 0: 0660 */
     const char *tls_cert, *tls_key; /* PEM files; both or neither */
-    bool keys_required;     /* the handler demands keys: with TLS the condition for addresses beyond loopback (H22) */
+    bool keys_required; /* the handler demands keys: with TLS the condition for addresses beyond loopback (H22) */
 } ig_listen;
 /* Errors say what to type: port taken (by which process), address refused, socket in use. */
 ig_status ig_server_listen(ig_server *server, const ig_listen *l, ig_error *err);
@@ -97,9 +97,9 @@ unsigned ig_server_port(const ig_server *server, size_t i); /* 0 for unix */
 ig_status ig_server_reload_tls(ig_server *server, const char *cert, const char *key, ig_error *err);
 
 typedef struct ig_server_counts {
-    size_t conns, exchanges; /* now */
+    size_t conns, exchanges;                             /* now */
     uint64_t accepted, refused, evicted, requests, gone; /* since start */
-    uint64_t bodies_bytes; /* now */
+    uint64_t bodies_bytes;                               /* now */
 } ig_server_counts;
 ig_server_counts ig_server_count(const ig_server *server);
 

@@ -1,8 +1,6 @@
 /* TLS; see tls.h. */
 #include "serve/tls.h"
 
-#ifdef IG_HAVE_OPENSSL
-
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -38,7 +36,8 @@ ig_status ig_tls_context_new(const char *cert, const char *key, ig_tls_context *
     }
     SSL_CTX_set_min_proto_version(c->ssl, TLS1_2_VERSION);
     SSL_CTX_set_options(c->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-    SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(c->ssl,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
     if (SSL_CTX_use_certificate_chain_file(c->ssl, cert) != 1) return failed(c, "certificate", cert, err);
     if (SSL_CTX_use_PrivateKey_file(c->ssl, key, SSL_FILETYPE_PEM) != 1) return failed(c, "key", key, err);
@@ -104,45 +103,3 @@ void ig_tls_shutdown(ig_tls *t)
     (void)SSL_shutdown(t->ssl);
     ERR_clear_error();
 }
-
-#else
-
-ig_status ig_tls_context_new(const char *cert, const char *key, ig_tls_context **out, ig_error *err)
-{
-    (void)cert;
-    (void)key;
-    *out = NULL;
-    return ig_fail(err, IG_UNSUPPORTED, 0, "this ingle was built without TLS; install libssl-dev and build it again");
-}
-void ig_tls_context_free(ig_tls_context *c) { (void)c; }
-ig_tls *ig_tls_new(ig_tls_context *c, int fd)
-{
-    (void)c;
-    (void)fd;
-    return NULL;
-}
-void ig_tls_free(ig_tls *t) { (void)t; }
-long ig_tls_handshake(ig_tls *t)
-{
-    (void)t;
-    return IG_IO_FAILED;
-}
-long ig_tls_read(ig_tls *t, void *out, size_t n)
-{
-    (void)t;
-    (void)out;
-    (void)n;
-    return IG_IO_FAILED;
-}
-long ig_tls_write(ig_tls *t, const void *p, size_t n)
-{
-    (void)t;
-    (void)p;
-    (void)n;
-    return IG_IO_FAILED;
-}
-bool ig_tls_wants_write(const ig_tls *t) { return t == NULL; }
-bool ig_tls_has_more(const ig_tls *t) { return t == NULL; }
-void ig_tls_shutdown(ig_tls *t) { (void)t; }
-
-#endif

@@ -1,5 +1,4 @@
-/* TLS for listeners that leave the machine (rule H30): a thin face over OpenSSL, so that nothing else includes it. Built
- * without OpenSSL, ig_tls_context_new says so. */
+/* TLS for listeners that leave the machine (rule H30): a thin face over OpenSSL, so that nothing else includes it. */
 #ifndef IG_SERVE_TLS_H
 #define IG_SERVE_TLS_H
 
