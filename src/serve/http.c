@@ -55,24 +55,23 @@ bool ig_http_same(ig_str a, const char *b)
 
 /* ---- finding the head ---- */
 
-/* The line buf[start..end) without its CRLF is complete. */
-static ig_http_result line_done(ig_http_scan *scan, size_t end, ig_http_refusal *why)
+/* One more line is complete. */
+static ig_http_result line_done(ig_http_scan *scan, bool empty, ig_http_refusal *why)
 {
-    size_t len = end - scan->line_start;
-    bool first = scan->n_lines++ == 0;
-    if (!first && len > IG_HTTP_LINE_MAX) return refuse(why, 431, "a header line is longer than 8192 bytes");
-    if (scan->n_lines > IG_HTTP_FIELDS_MAX + 1 && len > 0)
+    if (++scan->n_lines > IG_HTTP_FIELDS_MAX + 1 && !empty)
         return refuse(why, 431, "the request has more than 100 header fields");
-    scan->line_start = end + 2;
+    scan->line_start = scan->pos + 1;
     return IG_HTTP_MORE;
 }
 
-/* A line that has not ended yet: the request line may hold a method, a target of its limit and a version. */
-static ig_http_result line_open(const ig_http_scan *scan, ig_http_refusal *why)
+/* What the byte at scan->pos makes too long. The request line may hold a method, a target of its limit and a version.
+ */
+static ig_http_result judge_length(const ig_http_scan *scan, bool ends, ig_http_refusal *why)
 {
     size_t len = scan->pos - scan->line_start;
-    if (scan->n_lines > 0 && len > IG_HTTP_LINE_MAX + 1)
-        return refuse(why, 431, "a header line is longer than 8192 bytes");
+    if (scan->pos >= IG_HTTP_HEAD_MAX) return refuse(why, 431, "the request's head is longer than 65536 bytes");
+    if (ends) return IG_HTTP_MORE;
+    if (scan->n_lines > 0 && len > IG_HTTP_LINE_MAX) return refuse(why, 431, "a header line is longer than 8192 bytes");
     if (scan->n_lines == 0 && len > IG_HTTP_TARGET_MAX + 64)
         return refuse(why, 414, "the request line is longer than the 8192 bytes allowed for a target");
     return IG_HTTP_MORE;
@@ -82,14 +81,13 @@ ig_http_result ig_http_scan_head(ig_http_scan *scan, const char *buf, size_t n, 
 {
     for (; scan->pos < n; scan->pos++) {
         char c = buf[scan->pos];
-        if (scan->pos >= IG_HTTP_HEAD_MAX) return refuse(why, 431, "the request's head is longer than 65536 bytes");
+        if (judge_length(scan, scan->cr && c == '\n', why) == IG_HTTP_BAD) return IG_HTTP_BAD;
         if (scan->cr && c != '\n') return refuse(why, 400, "a CR without LF stands in the request's head");
         if (!scan->cr && c == '\n') return refuse(why, 400, "a line of the request's head ends with LF alone");
         if (scan->cr) {
-            size_t end = scan->pos - 1;
-            bool empty = end == scan->line_start;
+            bool empty = scan->pos == scan->line_start + 1;
             scan->cr = false;
-            if (line_done(scan, end, why) == IG_HTTP_BAD) return IG_HTTP_BAD;
+            if (line_done(scan, empty, why) == IG_HTTP_BAD) return IG_HTTP_BAD;
             if (!empty) continue;
             if (scan->n_lines == 1) return refuse(why, 400, "the request begins with an empty line");
             *head_len = ++scan->pos;
@@ -98,7 +96,7 @@ ig_http_result ig_http_scan_head(ig_http_scan *scan, const char *buf, size_t n, 
         scan->cr = c == '\r';
         if (!scan->cr && is_control(c)) return refuse(why, 400, "a control character stands in the request's head");
     }
-    return line_open(scan, why);
+    return IG_HTTP_MORE;
 }
 
 /* ---- the request line ---- */
