@@ -1,5 +1,5 @@
-/* Face of serve/dialect: pure translation between the vendors' HTTP and JSON and the internal requests and events of the
- * service. No socket, process, file or clock: bytes in, structs out; events in, bytes out.
+/* Face of serve/dialect: pure translation between the vendors' HTTP and JSON and the internal requests and events of
+ * the service. No socket, process, file or clock: bytes in, structs out; events in, bytes out.
  *
  *     ig_dialect_match   method and path             -> route
  *     ig_dialect_parse   route, query and body       -> ig_request, or an ig_problem
@@ -111,9 +111,9 @@ typedef struct ig_route {
     const char *method; /* "GET"; HEAD finds the row of GET where it has none */
     const char *path;   /* "/v1/models/{id}": the last segment in braces takes the rest of the path */
     ig_dialect dialect;
-    ig_op op;                    /* parse may make LOAD or UNLOAD of GENERATE */
-    bool (*parse)(ig_parse *);   /* NULL: no body is read */
-    const ig_emit_ops *emit;     /* NULL: the front writes the body by ig_list_* or by itself */
+    ig_op op;                  /* parse may make LOAD or UNLOAD of GENERATE */
+    bool (*parse)(ig_parse *); /* NULL: no body is read */
+    const ig_emit_ops *emit;   /* NULL: the front writes the body by ig_list_* or by itself */
 } ig_route;
 
 typedef struct ig_match {
@@ -154,8 +154,9 @@ typedef struct ig_request {
 /* Zeroes *req first; ig_request_fini is needed either way. query: as
  * it stands behind '?', may be empty. body: empty for GET. */
 bool ig_dialect_parse(const ig_match *match, ig_str query, ig_str body, ig_request *req, ig_problem *problem);
-/* Fills what a request leaves open in every part: first from the model's own parameters (Ollama names such as num_predict,
- * may be NULL; unknown ones are skipped), then from the dialect's defaults. Call once, before the frames go out. */
+/* Fills what a request leaves open in every part: first from the model's own parameters (Ollama names such as
+ * num_predict, may be NULL; unknown ones are skipped), then from the dialect's defaults. Call once, before the frames
+ * go out. */
 bool ig_request_defaults(ig_request *req, const json_t *model_parameters, ig_problem *problem);
 void ig_request_fini(ig_request *req);
 
@@ -163,18 +164,18 @@ void ig_request_fini(ig_request *req);
 
 typedef enum ig_event { IG_EV_PROGRESS, IG_EV_DELTA, IG_EV_DONE, IG_EV_ERROR, IG_EV_RESULT } ig_event;
 
-/* What the answer tells besides the events. Borrowed by the emitter for its whole life; the front may fill digest, n_ctx
- * and load_ns until the first event. */
+/* What the answer tells besides the events. Borrowed by the emitter for its whole life; the front may fill digest,
+ * n_ctx and load_ns until the first event. */
 typedef struct ig_emit_context {
-    const char *id;       /* of the request, [a-zA-Z0-9]{8,40}; ids of answers and items are made of it */
-    const char *model;    /* name that answers */
-    const char *digest;   /* "sha256:…" or NULL */
-    const char *ran_on;   /* "local" */
-    const char *device;   /* "cpu" */
-    const char *version;  /* of the program */
-    uint64_t n_ctx;       /* context in use */
-    uint64_t created_ns;  /* wall clock, since 1970 */
-    uint64_t load_ns;     /* time this request waited for its model */
+    const char *id;      /* of the request, [a-zA-Z0-9]{8,40}; ids of answers and items are made of it */
+    const char *model;   /* name that answers */
+    const char *digest;  /* "sha256:…" or NULL */
+    const char *ran_on;  /* "local" */
+    const char *device;  /* "cpu" */
+    const char *version; /* of the program */
+    uint64_t n_ctx;      /* context in use */
+    uint64_t created_ns; /* wall clock, since 1970 */
+    uint64_t load_ns;    /* time this request waited for its model */
 } ig_emit_context;
 
 typedef struct ig_emitter ig_emitter;
@@ -206,14 +207,14 @@ bool ig_emit_failed(const ig_emitter *e);
 /* ------------------------------------------------------------------------------------------------ listings */
 
 typedef struct ig_model_row {
-    const char *name;            /* "qwen3:8b" */
-    const char *digest;          /* 64 hex digits */
-    const char *format;          /* "gguf", "safetensors" */
-    const char *family;          /* architecture */
-    const char *parent;          /* base model or "" */
-    const char *parameter_size;  /* "8.2B" */
-    const char *quantization;    /* "Q4_K_M" */
-    const char *state;           /* "unloaded", "loading", "loaded" */
+    const char *name;                /* "qwen3:8b" */
+    const char *digest;              /* 64 hex digits */
+    const char *format;              /* "gguf", "safetensors" */
+    const char *family;              /* architecture */
+    const char *parent;              /* base model or "" */
+    const char *parameter_size;      /* "8.2B" */
+    const char *quantization;        /* "Q4_K_M" */
+    const char *state;               /* "unloaded", "loading", "loaded" */
     const char *const *capabilities; /* NULL-terminated: completion, tools, insert, embedding, thinking; may be NULL */
     uint64_t size_bytes, modified_ns, expires_ns; /* expires_ns 0: never */
     uint64_t vram_bytes;

@@ -17,7 +17,8 @@ ig_emitter *ig_emit_new(const ig_request *req, const ig_emit_context *context)
     const size_t n_parts = json_array_size(req->parts);
     ig_emitter *e = ig_calloc(1, sizeof *e);
     if (!e) return NULL;
-    *e = (ig_emitter){.req = req, .ctx = context, .ops = req->route->emit, .now_ns = context->created_ns, .status = 200};
+    *e =
+        (ig_emitter){.req = req, .ctx = context, .ops = req->route->emit, .now_ns = context->created_ns, .status = 200};
     ig_buf_init(&e->piece, IG_ANSWER_BYTES_MAX);
     e->items = json_array();
     e->n_choices = req->op == IG_OP_GENERATE ? n_parts * req->n : 0;
@@ -62,7 +63,8 @@ void ig_emit_free(ig_emitter *e)
     ig_free(e);
 }
 
-/* ------------------------------------------------------------------------------------------------ what the worker told */
+/* ------------------------------------------------------------------------------------------------ what the worker told
+ */
 
 static bool streams(const ig_emitter *e) { return e->req->stream && e->ops && e->ops->stream_type; }
 
@@ -382,10 +384,11 @@ json_t *ig_out_timings(const ig_usage *u)
 {
     const uint64_t fresh = u->prompt > u->cached ? u->prompt - u->cached : 0;
     return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)u->cached, "prompt_n",
-                     (json_int_t)fresh, "prompt_ms", u->prompt_ms, "prompt_per_token_ms", per(u->prompt_ms, (double)fresh),
-                     "prompt_per_second", per(1000 * (double)fresh, u->prompt_ms), "predicted_n", (json_int_t)u->completion,
-                     "predicted_ms", u->generate_ms, "predicted_per_token_ms", per(u->generate_ms, (double)u->completion),
-                     "predicted_per_second", per(1000 * (double)u->completion, u->generate_ms));
+                     (json_int_t)fresh, "prompt_ms", u->prompt_ms, "prompt_per_token_ms",
+                     per(u->prompt_ms, (double)fresh), "prompt_per_second", per(1000 * (double)fresh, u->prompt_ms),
+                     "predicted_n", (json_int_t)u->completion, "predicted_ms", u->generate_ms, "predicted_per_token_ms",
+                     per(u->generate_ms, (double)u->completion), "predicted_per_second",
+                     per(1000 * (double)u->completion, u->generate_ms));
 }
 
 json_t *ig_openai_usage(const ig_usage *u)
@@ -399,9 +402,11 @@ json_t *ig_openai_usage(const ig_usage *u)
 /* One entry without its alternatives. */
 static json_t *logprob_entry(const json_t *lp, bool with_id)
 {
-    json_t *id = json_object_get(lp, "id"), *token = json_object_get(lp, "token"), *value = json_object_get(lp, "logprob");
+    json_t *id = json_object_get(lp, "id"), *token = json_object_get(lp, "token"),
+           *value = json_object_get(lp, "logprob");
     json_t *bytes = json_object_get(lp, "bytes");
-    return json_pack("{s:O*, s:O?, s:O?, s:O?}", "id", with_id ? id : NULL, "token", token, "logprob", value, "bytes", bytes);
+    return json_pack("{s:O*, s:O?, s:O?, s:O?}", "id", with_id ? id : NULL, "token", token, "logprob", value, "bytes",
+                     bytes);
 }
 
 json_t *ig_out_logprobs(const json_t *lp, bool with_id)

@@ -19,7 +19,7 @@ typedef struct ig_choice {
     json_t *logprobs;       /* owned array of lp entries, NULL without */
     ig_call *calls;         /* [n_calls] */
     size_t n_calls;
-    bool begun;             /* its first chunk is out */
+    bool begun; /* its first chunk is out */
     bool done;
     const char *finish; /* static: "stop", "length", "tool_calls", "cancelled" */
     json_t *stop;       /* owned; matched stop string, NULL without */
@@ -41,13 +41,13 @@ struct ig_emitter {
     const ig_emit_ops *ops;
     ig_choice *choices; /* [n_choices]; part × n + c */
     size_t n_choices, n_open;
-    json_t *result;   /* owned; body of RESULT */
-    json_t *items;    /* Responses: output, Anthropic: content; owned array */
-    ig_buf piece;     /* text of the open item or block */
-    unsigned open;    /* kind of the open item, 0: none */
+    json_t *result;    /* owned; body of RESULT */
+    json_t *items;     /* Responses: output, Anthropic: content; owned array */
+    ig_buf piece;      /* text of the open item or block */
+    unsigned open;     /* kind of the open item, 0: none */
     uint64_t sequence; /* Responses */
-    json_t *lp_open;  /* Responses: logprobs of the open message */
-    char phase[16];   /* of the last PROGRESS: "", "queue", "load", "prompt" */
+    json_t *lp_open;   /* Responses: logprobs of the open message */
+    char phase[16];    /* of the last PROGRESS: "", "queue", "load", "prompt" */
     uint64_t progress_done, progress_total, progress_cached;
     uint64_t now_ns;
     unsigned status;
@@ -69,7 +69,7 @@ struct ig_emit_ops {
     void (*end)(ig_emitter *e, ig_buf *out);
     void (*whole)(ig_emitter *e, ig_buf *out);
     void (*ping)(ig_emitter *e, ig_buf *out);
-    void (*progress)(ig_emitter *e, ig_buf *out); /* where the client asked for progress */
+    void (*progress)(ig_emitter *e, ig_buf *out);                     /* where the client asked for progress */
     void (*problem)(ig_emitter *e, const ig_problem *p, ig_buf *out); /* inside a stream */
 };
 
@@ -81,8 +81,8 @@ extern const ig_emit_ops ig_anthropic_ops, ig_anthropic_count_ops;
 extern const ig_emit_ops ig_completion_ops, ig_editor_result_ops, ig_editor_slots_ops, ig_editor_props_ops;
 
 /* Each takes ownership of value; NULL (out of memory in json_pack) marks the emitter as failed. */
-void ig_out_json(ig_emitter *e, json_t *value, ig_buf *out);                    /* bare */
-void ig_out_line(ig_emitter *e, json_t *value, ig_buf *out);                    /* NDJSON */
+void ig_out_json(ig_emitter *e, json_t *value, ig_buf *out);                   /* bare */
+void ig_out_line(ig_emitter *e, json_t *value, ig_buf *out);                   /* NDJSON */
 void ig_out_sse(ig_emitter *e, const char *event, json_t *value, ig_buf *out); /* event NULL: data alone */
 /* "chatcmpl-ID" and the like; n NULL-able suffix number. */
 json_t *ig_out_id(const ig_emitter *e, const char *prefix);
@@ -95,7 +95,8 @@ json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *usage);
 /* llama-server's `timings`. */
 json_t *ig_out_timings(const ig_usage *u);
 json_t *ig_openai_usage(const ig_usage *u);
-/* [{token,logprob,bytes,top_logprobs:[{token,logprob,bytes}]}] of lp entries; with_id adds "id" as llama-server does. */
+/* [{token,logprob,bytes,top_logprobs:[{token,logprob,bytes}]}] of lp entries; with_id adds "id" as llama-server does.
+ */
 json_t *ig_out_logprobs(const json_t *lp, bool with_id);
 /* The error object in the form of an OpenAI body. */
 json_t *ig_openai_error(const ig_problem *p);

@@ -79,7 +79,8 @@ static bool read_think(ig_parse *p, const char *name, json_t *v)
     if (json_is_boolean(v)) return ig_set(p, "reasoning", json_boolean(json_is_true(v)));
     for (size_t i = 0; s && i < sizeof levels / sizeof *levels; i++)
         if (!strcmp(s, levels[i])) return ig_read_effort(p, name, v) && ig_set(p, "reasoning", json_true());
-    return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be true, false, \"low\", \"medium\", \"high\" or \"max\"", name);
+    return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be true, false, \"low\", \"medium\", \"high\" or \"max\"",
+                     name);
 }
 
 static bool read_format(ig_parse *p, const char *name, json_t *v)
@@ -121,24 +122,22 @@ static bool read_template(ig_parse *p, const char *name, json_t *v)
 {
     if (json_is_string(v) && json_string_length(v) == 0) return true;
     return ig_refuse(p, IG_P_UNSUPPORTED, name,
-                     "%s cannot come with a request; create a model with it (POST /api/create), or send raw: true", name);
+                     "%s cannot come with a request; create a model with it (POST /api/create), or send raw: true",
+                     name);
 }
 
 static bool read_context(ig_parse *p, const char *name, json_t *v)
 {
     if (json_is_array(v) && json_array_size(v) == 0) return true;
-    return ig_refuse(p, IG_P_UNSUPPORTED, name, "%s is no longer kept; send the conversation as messages to /api/chat", name);
+    return ig_refuse(p, IG_P_UNSUPPORTED, name, "%s is no longer kept; send the conversation as messages to /api/chat",
+                     name);
 }
 
 static const ig_param generate_params[] = {
-    {"prompt", IG_K_LATER, NULL, 0, 0, NULL},
-    {"suffix", IG_K_LATER, NULL, 0, 0, NULL},
-    {"system", IG_K_LATER, NULL, 0, 0, NULL},
-    {"raw", IG_K_LATER, NULL, 0, 0, NULL},
-    {"template", IG_K_READ, NULL, 0, 0, read_template},
-    {"context", IG_K_READ, NULL, 0, 0, read_context},
-    {"images", IG_K_READ, NULL, 0, 0, refuse_images},
-    {0},
+    {"prompt", IG_K_LATER, NULL, 0, 0, NULL},           {"suffix", IG_K_LATER, NULL, 0, 0, NULL},
+    {"system", IG_K_LATER, NULL, 0, 0, NULL},           {"raw", IG_K_LATER, NULL, 0, 0, NULL},
+    {"template", IG_K_READ, NULL, 0, 0, read_template}, {"context", IG_K_READ, NULL, 0, 0, read_context},
+    {"images", IG_K_READ, NULL, 0, 0, refuse_images},   {0},
 };
 
 static bool read_common(ig_parse *p, const ig_param *own)
@@ -190,10 +189,11 @@ static json_t *translate(ig_parse *p, size_t i, json_t *m)
     json_t *images = json_object_get(m, "images"), *name = json_object_get(m, "tool_name");
     (void)snprintf(at, sizeof at, "messages[%zu].images", i);
     if (images && !json_is_null(images) && !refuse_images(p, at, images)) return NULL;
-    json_t *copy = json_pack("{s:o*, s:O*, s:O*, s:O*, s:O*, s:O*}", "role", lower(json_object_get(m, "role")), "content",
-                             json_object_get(m, "content"), "reasoning_content", json_object_get(m, "thinking"), "tool_calls",
-                             json_object_get(m, "tool_calls"), "tool_call_id", json_object_get(m, "tool_call_id"), "name",
-                             name ? name : json_object_get(m, "name"));
+    json_t *copy =
+        json_pack("{s:o*, s:O*, s:O*, s:O*, s:O*, s:O*}", "role", lower(json_object_get(m, "role")), "content",
+                  json_object_get(m, "content"), "reasoning_content", json_object_get(m, "thinking"), "tool_calls",
+                  json_object_get(m, "tool_calls"), "tool_call_id", json_object_get(m, "tool_call_id"), "name",
+                  name ? name : json_object_get(m, "name"));
     if (!copy) ig_no_memory(p);
     return copy;
 }
@@ -249,7 +249,8 @@ bool ig_parse_ollama_generate(ig_parse *p)
     if (system && *system &&
         !ig_add_message(p, messages, "system", json_incref(ig_get(p, "system")), NULL, NULL, NULL, NULL))
         return false;
-    if (has_prompt && !ig_add_message(p, messages, "user", json_incref(ig_get(p, "prompt")), NULL, NULL, NULL, NULL)) return false;
+    if (has_prompt && !ig_add_message(p, messages, "user", json_incref(ig_get(p, "prompt")), NULL, NULL, NULL, NULL))
+        return false;
     return ig_add_generate(p, "chat");
 }
 
@@ -285,7 +286,8 @@ static bool parse_embed(ig_parse *p, const char *key, bool normalize)
     if (!ig_get(p, key) || json_array_size(inputs) == 0 ||
         (!json_is_array(ig_get(p, key)) && json_is_string(first) && json_string_length(first) == 0))
         return load_only(p);
-    json_t *truncate = json_object_get(p->to, "truncate"), *keep = json_pack("{s:O, s:O*}", "inputs", inputs, "truncate", truncate);
+    json_t *truncate = json_object_get(p->to, "truncate"),
+           *keep = json_pack("{s:O, s:O*}", "inputs", inputs, "truncate", truncate);
     json_decref(p->to); /* sampling options mean nothing here */
     p->to = keep;
     return (keep || ig_no_memory(p)) && ig_set(p, "normalize", json_boolean(normalize)) && ig_add_part(p, "embed");
@@ -314,7 +316,8 @@ static bool read_files(ig_parse *p, const char *name, json_t *v)
 {
     const char *file;
     json_t *digest;
-    if (!json_is_object(v)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be an object of file names and digests", name);
+    if (!json_is_object(v))
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be an object of file names and digests", name);
     json_object_foreach(v, file, digest)
     {
         if (!*file || *file == '.' || strlen(file) > 255 || strchr(file, '/') || strchr(file, '\\'))
@@ -334,7 +337,8 @@ static bool refuse_adapters(ig_parse *p, const char *name, json_t *v)
 static bool refuse_modelfile(ig_parse *p, const char *name, json_t *v)
 {
     (void)v;
-    return ig_refuse(p, IG_P_UNSUPPORTED, name, "%s is no longer taken; send from, system, template and parameters", name);
+    return ig_refuse(p, IG_P_UNSUPPORTED, name, "%s is no longer taken; send from, system, template and parameters",
+                     name);
 }
 
 static bool read_license(ig_parse *p, const char *name, json_t *v)
@@ -373,8 +377,10 @@ static const ig_param manage_params[] = {
     {0},
 };
 static const ig_param show_params[] = {
-    {"verbose", IG_K_BOOL, NULL, 0, 0, NULL},   {"system", IG_K_IGNORE, NULL, 0, 0, NULL},
-    {"template", IG_K_IGNORE, NULL, 0, 0, NULL}, {"options", IG_K_IGNORE, NULL, 0, 0, NULL},
+    {"verbose", IG_K_BOOL, NULL, 0, 0, NULL},
+    {"system", IG_K_IGNORE, NULL, 0, 0, NULL},
+    {"template", IG_K_IGNORE, NULL, 0, 0, NULL},
+    {"options", IG_K_IGNORE, NULL, 0, 0, NULL},
     {0},
 };
 static const ig_param pull_params[] = {

@@ -15,8 +15,8 @@ static bool is_chat(const ig_emitter *e) { return e->ops == &ig_ollama_chat_ops;
 static void set_text(const ig_emitter *e, json_t *o, json_t *text, json_t *thinking, json_t *calls)
 {
     if (is_chat(e)) {
-        json_t *m = json_pack("{s:s, s:o, s:o*, s:o*}", "role", "assistant", "content", text, "thinking", thinking, "tool_calls",
-                              calls);
+        json_t *m = json_pack("{s:s, s:o, s:o*, s:o*}", "role", "assistant", "content", text, "thinking", thinking,
+                              "tool_calls", calls);
         (void)json_object_set_new(o, "message", m);
         return;
     }
@@ -39,8 +39,8 @@ static json_t *call_json(const ig_call *call, size_t index)
 {
     json_t *arguments = ig_call_object(call);
     if (!arguments) return NULL;
-    return json_pack("{s:O, s:{s:I, s:O, s:o}}", "id", call->id, "function", "index", (json_int_t)index, "name", call->name,
-                     "arguments", arguments);
+    return json_pack("{s:O, s:{s:I, s:O, s:o}}", "id", call->id, "function", "index", (json_int_t)index, "name",
+                     call->name, "arguments", arguments);
 }
 
 /* Sends the calls that are complete; a broken one goes out as text, so that nothing is lost and nothing half is run. */
@@ -87,9 +87,9 @@ static void set_end(ig_emitter *e, json_t *o, const char *reason, bool metrics)
     if (metrics) {
         if (!is_chat(e)) (void)json_object_set_new(end, "context", json_array());
         json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "total_duration", total_ns(e), "load_duration",
-                                 (json_int_t)e->ctx->load_ns, "prompt_eval_count", (json_int_t)u.prompt, "prompt_eval_duration",
-                                 ns_of_ms(u.prompt_ms), "eval_count", (json_int_t)u.completion, "eval_duration",
-                                 ns_of_ms(u.generate_ms));
+                                 (json_int_t)e->ctx->load_ns, "prompt_eval_count", (json_int_t)u.prompt,
+                                 "prompt_eval_duration", ns_of_ms(u.prompt_ms), "eval_count", (json_int_t)u.completion,
+                                 "eval_duration", ns_of_ms(u.generate_ms));
         (void)json_object_update(end, more);
         json_decref(more);
     }
@@ -163,7 +163,8 @@ const ig_emit_ops ig_ollama_generate_ops = {.stream_type = "application/x-ndjson
                                             .whole = ollama_whole,
                                             .ping = ollama_ping,
                                             .problem = ollama_problem};
-const ig_emit_ops ig_ollama_status_ops = {.stream_type = "application/x-ndjson", .raw = true, .problem = ollama_problem};
+const ig_emit_ops ig_ollama_status_ops = {
+    .stream_type = "application/x-ndjson", .raw = true, .problem = ollama_problem};
 
 /* ------------------------------------------------------------------------------------------------ embeddings */
 
@@ -175,9 +176,9 @@ static void embed_whole(ig_emitter *e, ig_buf *out)
     for (size_t i = 0; i < json_array_size(rows); i++)
         (void)json_array_append_new(list, ig_out_embedding(json_array_get(rows, i), e->req->n_dimensions));
     ig_out_json(e,
-                json_pack("{s:s, s:o, s:I, s:I, s:I, s:o}", "model", e->ctx->model, "embeddings", list, "total_duration",
-                          total_ns(e), "load_duration", (json_int_t)e->ctx->load_ns, "prompt_eval_count", (json_int_t)u.prompt,
-                          "ingle", ig_out_ingle(e, &u)),
+                json_pack("{s:s, s:o, s:I, s:I, s:I, s:o}", "model", e->ctx->model, "embeddings", list,
+                          "total_duration", total_ns(e), "load_duration", (json_int_t)e->ctx->load_ns,
+                          "prompt_eval_count", (json_int_t)u.prompt, "ingle", ig_out_ingle(e, &u)),
                 out);
 }
 

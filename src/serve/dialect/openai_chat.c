@@ -12,7 +12,8 @@ static bool read_stream_options(ig_parse *p, const char *name, json_t *v)
     json_t *usage = json_object_get(v, "include_usage");
     if (!json_is_object(v)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be an object", name);
     if (usage && !json_is_boolean(usage) && !json_is_null(usage))
-        return ig_refuse(p, IG_P_BAD_REQUEST, "stream_options.include_usage", "%s.include_usage must be true or false", name);
+        return ig_refuse(p, IG_P_BAD_REQUEST, "stream_options.include_usage", "%s.include_usage must be true or false",
+                         name);
     p->req->include_usage = json_is_true(usage);
     if (json_is_true(json_object_get(v, "include_obfuscation"))) ig_ignore(p, "stream_options.", "include_obfuscation");
     return true;
@@ -27,7 +28,8 @@ static bool read_response_format(ig_parse *p, const char *name, json_t *v)
     if (type && !strcmp(type, "text")) return true;
     if (type && !strcmp(type, "json_object") && !schema) return ig_set(p, "json_object", json_true());
     if (type && (!strcmp(type, "json_schema") || !strcmp(type, "json_object"))) {
-        if (schema && !json_is_null(schema)) return ig_read_json_schema(p, "response_format.json_schema.schema", schema);
+        if (schema && !json_is_null(schema))
+            return ig_read_json_schema(p, "response_format.json_schema.schema", schema);
         if (json_is_object(nested)) return ig_set(p, "json_object", json_true());
         return ig_refuse(p, IG_P_BAD_SCHEMA, name, "%s needs json_schema with a schema in it", name);
     }
@@ -83,8 +85,8 @@ static bool read_tool_calls(ig_parse *p, const char *at, json_t *message, json_t
     *out = NULL;
     if (json_is_object(old)) {
         if (!(*out = json_array())) return ig_no_memory(p);
-        return ig_add_call(p, at, json_object_get(old, "name"), json_object_get(old, "name"), json_object_get(old, "arguments"),
-                           *out);
+        return ig_add_call(p, at, json_object_get(old, "name"), json_object_get(old, "name"),
+                           json_object_get(old, "arguments"), *out);
     }
     if (!list || json_is_null(list) || (json_is_array(list) && json_array_size(list) == 0)) return true;
     if (!json_is_array(list)) return ig_refuse(p, IG_P_BAD_REQUEST, at, "%s.tool_calls must be a list", at);
@@ -93,7 +95,8 @@ static bool read_tool_calls(ig_parse *p, const char *at, json_t *message, json_t
     {
         json_t *f = json_object_get(call, "function");
         (void)snprintf(where, sizeof where, "%.40s.tool_calls[%zu]", at, i);
-        if (!ig_add_call(p, where, json_object_get(call, "id"), json_object_get(f, "name"), json_object_get(f, "arguments"), *out))
+        if (!ig_add_call(p, where, json_object_get(call, "id"), json_object_get(f, "name"),
+                         json_object_get(f, "arguments"), *out))
             return false;
     }
     return true;
@@ -147,8 +150,7 @@ static bool read_logprobs(ig_parse *p)
     if (!ig_get_bool(p, "logprobs", &wanted)) return false;
     if (top && (!ig_whole(top, &n) || n < 0 || n > 20))
         return ig_refuse(p, IG_P_BAD_REQUEST, "top_logprobs", "top_logprobs must be a whole number from 0 to 20");
-    if (n && !wanted)
-        return ig_refuse(p, IG_P_BAD_REQUEST, "top_logprobs", "top_logprobs needs logprobs: true");
+    if (n && !wanted) return ig_refuse(p, IG_P_BAD_REQUEST, "top_logprobs", "top_logprobs needs logprobs: true");
     return !wanted || ig_set(p, "logprobs", json_integer(n));
 }
 
@@ -178,8 +180,8 @@ static json_t *head(ig_emitter *e, const char *object)
 static void chunk(ig_emitter *e, size_t choice, json_t *delta, json_t *logprobs, const char *finish, ig_buf *out)
 {
     json_t *o = head(e, "chat.completion.chunk");
-    json_t *list = json_pack("[{s:I, s:o, s:o?, s:s?}]", "index", (json_int_t)choice, "delta", delta, "logprobs", logprobs,
-                             "finish_reason", finish);
+    json_t *list = json_pack("[{s:I, s:o, s:o?, s:s?}]", "index", (json_int_t)choice, "delta", delta, "logprobs",
+                             logprobs, "finish_reason", finish);
     (void)json_object_set_new(o, "choices", list);
     if (e->req->include_usage) (void)json_object_set_new(o, "usage", json_null());
     if (finish && e->n_open == 0) {
@@ -206,12 +208,12 @@ static void tool_chunk(ig_emitter *e, size_t choice, const json_t *body, ig_buf 
     const json_int_t index = (json_int_t)(c->n_calls - 1);
     if (json_object_get(body, "name"))
         chunk(e, choice,
-              json_pack("{s:[{s:I, s:O, s:s, s:{s:O, s:s}}]}", "tool_calls", "index", index, "id", call->id, "type", "function",
-                        "function", "name", call->name, "arguments", ""),
+              json_pack("{s:[{s:I, s:O, s:s, s:{s:O, s:s}}]}", "tool_calls", "index", index, "id", call->id, "type",
+                        "function", "function", "name", call->name, "arguments", ""),
               NULL, NULL, out);
     if (json_is_string(args) && json_string_length(args))
-        chunk(e, choice, json_pack("{s:[{s:I, s:{s:O}}]}", "tool_calls", "index", index, "function", "arguments", args), NULL,
-              NULL, out);
+        chunk(e, choice, json_pack("{s:[{s:I, s:{s:O}}]}", "tool_calls", "index", index, "function", "arguments", args),
+              NULL, NULL, out);
 }
 
 static void chat_delta(ig_emitter *e, size_t choice, const json_t *body, ig_buf *out)
@@ -264,8 +266,8 @@ static json_t *whole_calls(const ig_choice *c)
 {
     json_t *calls = c->n_calls ? json_array() : NULL;
     for (size_t i = 0; i < c->n_calls; i++)
-        (void)json_array_append_new(calls, json_pack("{s:O, s:s, s:{s:O, s:o}}", "id", c->calls[i].id, "type", "function",
-                                                     "function", "name", c->calls[i].name, "arguments",
+        (void)json_array_append_new(calls, json_pack("{s:O, s:s, s:{s:O, s:o}}", "id", c->calls[i].id, "type",
+                                                     "function", "function", "name", c->calls[i].name, "arguments",
                                                      ig_out_text(&c->calls[i].args)));
     return calls;
 }

@@ -92,8 +92,8 @@ static void embed_whole(ig_emitter *e, ig_buf *out)
         if (json_array_append_new(data, one) != 0) e->failed = true;
     }
     ig_out_json(e,
-                json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:o}", "object", "list", "model", e->ctx->model, "data", data, "usage",
-                          "prompt_tokens", (json_int_t)u.prompt, "total_tokens", (json_int_t)u.prompt, "ingle",
+                json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:o}", "object", "list", "model", e->ctx->model, "data", data,
+                          "usage", "prompt_tokens", (json_int_t)u.prompt, "total_tokens", (json_int_t)u.prompt, "ingle",
                           ig_out_ingle(e, &u)),
                 out);
 }
@@ -130,7 +130,8 @@ static bool read_documents(ig_parse *p, const char *name, json_t *v)
 static bool read_top_n(ig_parse *p, const char *name, json_t *v)
 {
     int64_t n;
-    if (!ig_whole(v, &n) || n < 1) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number from 1", name);
+    if (!ig_whole(v, &n) || n < 1)
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number from 1", name);
     p->req->top_n = n < 1 << 30 ? (unsigned)n : 0;
     return true;
 }
@@ -153,7 +154,8 @@ bool ig_parse_rerank(ig_parse *p)
     static const ig_param *const tables[] = {rerank_params, NULL};
     bool back = false;
     if (!ig_read_body(p, tables) || !ig_get_bool(p, "return_documents", &back)) return false;
-    if (!json_object_get(p->to, "query")) return ig_refuse(p, IG_P_BAD_REQUEST, "query", "query is missing; send a text");
+    if (!json_object_get(p->to, "query"))
+        return ig_refuse(p, IG_P_BAD_REQUEST, "query", "query is missing; send a text");
     if (!json_object_get(p->to, "documents"))
         return ig_refuse(p, IG_P_BAD_REQUEST, "documents", "documents is missing; send a list of texts");
     if (back) (void)json_object_set(p->req->echo, "documents", json_object_get(p->to, "documents"));
@@ -176,7 +178,8 @@ static int by_score(const void *a, const void *b)
 static void rerank_whole(ig_emitter *e, ig_buf *out)
 {
     ig_usage u = ig_emit_usage(e);
-    const json_t *scores = json_object_get(e->result, "scores"), *documents = json_object_get(e->req->echo, "documents");
+    const json_t *scores = json_object_get(e->result, "scores"),
+                 *documents = json_object_get(e->req->echo, "documents");
     const size_t n = json_array_size(scores), shown = e->req->top_n && e->req->top_n < n ? e->req->top_n : n;
     scored *list = ig_calloc(n + 1, sizeof *list);
     json_t *results = json_array();
@@ -191,9 +194,9 @@ static void rerank_whole(ig_emitter *e, ig_buf *out)
     if (!list) e->failed = true;
     ig_free(list);
     ig_out_json(e,
-                json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:o}", "object", "list", "model", e->ctx->model, "results", results,
-                          "usage", "prompt_tokens", (json_int_t)u.prompt, "total_tokens", (json_int_t)u.prompt, "ingle",
-                          ig_out_ingle(e, &u)),
+                json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:o}", "object", "list", "model", e->ctx->model, "results",
+                          results, "usage", "prompt_tokens", (json_int_t)u.prompt, "total_tokens", (json_int_t)u.prompt,
+                          "ingle", ig_out_ingle(e, &u)),
                 out);
 }
 

@@ -36,9 +36,11 @@ bool ig_parse_openai_text(ig_parse *p)
     if (!ig_read_body(p, tables)) return false;
     json_t *prompt = ig_get(p, "prompt"), *best = ig_get(p, "best_of"), *max = ig_get(p, "max_tokens");
     if (best && (!ig_whole(best, &best_of) || best_of > p->req->n))
-        return ig_refuse(p, IG_P_UNSUPPORTED, "best_of", "best_of cannot be above n; ask for n answers and choose yourself");
+        return ig_refuse(p, IG_P_UNSUPPORTED, "best_of",
+                         "best_of cannot be above n; ask for n answers and choose yourself");
     if (!prompt) return ig_refuse(p, IG_P_BAD_REQUEST, "prompt", "prompt is missing; send a text or token ids");
-    if (!max && !ig_get(p, "n_predict")) (void)json_object_set_new(p->req->defaults, "max_tokens", json_integer(MAX_TOKENS_DEFAULT));
+    if (!max && !ig_get(p, "n_predict"))
+        (void)json_object_set_new(p->req->defaults, "max_tokens", json_integer(MAX_TOKENS_DEFAULT));
     (void)json_object_set_new(p->req->defaults, "temperature", json_real(1));
     (void)json_object_set_new(p->req->defaults, "top_p", json_real(1));
     return ig_set(p, "parse_special", json_true()) && ig_add_prompts(p, prompt);
@@ -79,8 +81,8 @@ static json_t *text_logprobs(const json_t *lp, uint64_t *offset)
         (void)json_array_append_new(offsets, json_integer((json_int_t)*offset));
         if (json_is_string(token)) *offset += count_chars(json_string_value(token), json_string_length(token));
     }
-    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", values, "top_logprobs", tops, "text_offset",
-                     offsets);
+    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", values, "top_logprobs", tops,
+                     "text_offset", offsets);
 }
 
 static const char *finish_reason(const ig_choice *c) { return !strcmp(c->finish, "length") ? "length" : "stop"; }

@@ -79,8 +79,8 @@ json_t *ig_openai_error(const ig_problem *p)
     json_t *error = json_pack("{s:s, s:s, s:s?, s:s?}", "message", p->message, "type", rows[kind].type, "param",
                               p->param[0] ? p->param : NULL, "code", rows[kind].code);
     if (error && p->kind == IG_P_TOO_LONG)
-        (void)json_object_update_new(error, json_pack("{s:I, s:I}", "n_prompt_tokens", (json_int_t)p->n_prompt, "n_ctx",
-                                                      (json_int_t)p->n_ctx));
+        (void)json_object_update_new(
+            error, json_pack("{s:I, s:I}", "n_prompt_tokens", (json_int_t)p->n_prompt, "n_ctx", (json_int_t)p->n_ctx));
     return error;
 }
 

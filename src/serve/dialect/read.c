@@ -37,9 +37,10 @@ static bool within_limits(ig_str text, ig_problem *problem)
                                   "the body is nested deeper than %u brackets at byte %zu; make it flatter",
                                   IG_BODY_DEPTH_MAX, i);
         if (values > IG_BODY_VALUES_MAX || members > IG_BODY_MEMBERS_MAX)
-            return ig_problem_set(problem, IG_P_TOO_LARGE, NULL,
-                                  "the body holds more than %u JSON values or %u object members; send less in one request",
-                                  IG_BODY_VALUES_MAX, IG_BODY_MEMBERS_MAX);
+            return ig_problem_set(
+                problem, IG_P_TOO_LARGE, NULL,
+                "the body holds more than %u JSON values or %u object members; send less in one request",
+                IG_BODY_VALUES_MAX, IG_BODY_MEMBERS_MAX);
     }
     return true;
 }
@@ -63,8 +64,8 @@ static bool syntax_problem(const json_error_t *e, ig_problem *problem)
         return ig_problem_set(problem, IG_P_UNAVAILABLE, NULL, "out of memory while reading the body; try again later");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (json_error_code(e) == kinds[i].code) text = kinds[i].text;
-    return ig_problem_set(problem, IG_P_BAD_REQUEST, NULL, "the body %s (line %d, byte %d); send one JSON object in UTF-8",
-                          text, e->line, e->position);
+    return ig_problem_set(problem, IG_P_BAD_REQUEST, NULL,
+                          "the body %s (line %d, byte %d); send one JSON object in UTF-8", text, e->line, e->position);
 }
 
 json_t *ig_read_json(ig_str text, ig_problem *problem)
@@ -133,7 +134,8 @@ bool ig_get_string(ig_parse *p, const char *name, const char **out)
 {
     json_t *v = ig_get(p, name);
     *out = NULL;
-    if (v && !plain_string(v)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a string without NUL bytes", name);
+    if (v && !plain_string(v))
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a string without NUL bytes", name);
     if (v) *out = json_string_value(v);
     return true;
 }
@@ -207,7 +209,8 @@ static bool read_number(ig_parse *p, const ig_param *row, const char *full, json
         return ig_refuse(p, IG_P_BAD_REQUEST, full, "%s must be a %s", full, is_int ? "whole number" : "number");
     double d = is_int ? (double)whole : json_number_value(v);
     if (!(d >= row->min && d <= row->max))
-        return ig_refuse(p, IG_P_BAD_REQUEST, full, "%s is %g; give a value from %g to %g", full, d, row->min, row->max);
+        return ig_refuse(p, IG_P_BAD_REQUEST, full, "%s is %g; give a value from %g to %g", full, d, row->min,
+                         row->max);
     return ig_set(p, row->to ? row->to : row->name, is_int ? json_integer(whole) : json_real(d));
 }
 
@@ -283,10 +286,12 @@ bool ig_read_body(ig_parse *p, const ig_param *const *tables)
 
 static bool add_stop(ig_parse *p, const char *name, json_t *stop, json_t *list)
 {
-    if (!json_is_string(stop)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a string or a list of strings", name);
+    if (!json_is_string(stop))
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a string or a list of strings", name);
     size_t n = json_string_length(stop);
     if (n > STOP_BYTES_MAX)
-        return ig_refuse(p, IG_P_BAD_REQUEST, name, "an entry of %s has %zu bytes, the limit is %d", name, n, STOP_BYTES_MAX);
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "an entry of %s has %zu bytes, the limit is %d", name, n,
+                         STOP_BYTES_MAX);
     if (n == 0) {
         ig_ignore(p, name, " \"\"");
         return true;
@@ -373,7 +378,8 @@ bool ig_read_logit_bias(ig_parse *p, const char *name, json_t *v)
 bool ig_read_json_schema(ig_parse *p, const char *name, json_t *v)
 {
     if (json_is_boolean(v)) return ig_set(p, "json_schema", json_incref(v));
-    if (!json_is_object(v)) return ig_refuse(p, IG_P_BAD_SCHEMA, name, "%s must be a JSON Schema, that is an object", name);
+    if (!json_is_object(v))
+        return ig_refuse(p, IG_P_BAD_SCHEMA, name, "%s must be a JSON Schema, that is an object", name);
     return ig_set(p, "json_schema", json_incref(v));
 }
 
@@ -389,7 +395,8 @@ bool ig_read_template_args(ig_parse *p, const char *name, json_t *v)
 bool ig_read_n_ctx(ig_parse *p, const char *name, json_t *v)
 {
     int64_t n;
-    if (!ig_whole(v, &n) || n > INT32_MAX) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number of tokens", name);
+    if (!ig_whole(v, &n) || n > INT32_MAX)
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number of tokens", name);
     p->req->n_ctx = n > 0 ? (uint64_t)n : 0;
     return true;
 }
@@ -398,8 +405,8 @@ bool ig_read_n(ig_parse *p, const char *name, json_t *v)
 {
     int64_t n;
     if (!ig_whole(v, &n) || n < 1 || n > IG_N_MAX)
-        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number from 1 to %u; send several requests for more", name,
-                         IG_N_MAX);
+        return ig_refuse(p, IG_P_BAD_REQUEST, name,
+                         "%s must be a whole number from 1 to %u; send several requests for more", name, IG_N_MAX);
     p->req->n = (unsigned)n;
     return true;
 }
@@ -413,8 +420,8 @@ bool ig_read_stream(ig_parse *p, const char *name, json_t *v)
 
 bool ig_read_effort(ig_parse *p, const char *name, json_t *v)
 {
-    static const char *const rows[][2] = {{"none", NULL},    {"minimal", "low"}, {"low", "low"},   {"medium", "medium"},
-                                          {"high", "high"},  {"xhigh", "max"},   {"max", "max"},   {"ultra", "max"}};
+    static const char *const rows[][2] = {{"none", NULL},   {"minimal", "low"}, {"low", "low"}, {"medium", "medium"},
+                                          {"high", "high"}, {"xhigh", "max"},   {"max", "max"}, {"ultra", "max"}};
     for (size_t i = 0; json_is_string(v) && i < sizeof rows / sizeof *rows; i++) {
         if (strcmp(json_string_value(v), rows[i][0]) != 0) continue;
         if (!rows[i][1]) return ig_set(p, "reasoning", json_false());
@@ -451,7 +458,8 @@ static bool read_samplers(ig_parse *p, const char *name, json_t *v)
 static bool read_predict_ms(ig_parse *p, const char *name, json_t *v)
 {
     int64_t ms;
-    if (!ig_whole(v, &ms)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number of milliseconds", name);
+    if (!ig_whole(v, &ms))
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number of milliseconds", name);
     p->req->predict_ms = ms > 0 ? (uint64_t)ms : 0;
     return true;
 }
@@ -483,7 +491,8 @@ static bool read_format_llama(ig_parse *p, const char *name, json_t *v)
 static bool read_top_k(ig_parse *p, const char *name, json_t *v)
 {
     int64_t k;
-    if (!ig_whole(v, &k) || k > INT32_MAX) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number", name);
+    if (!ig_whole(v, &k) || k > INT32_MAX)
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number", name);
     return ig_set(p, "top_k", json_integer(k > 0 ? k : 0));
 }
 

@@ -18,13 +18,13 @@ typedef enum ig_param_kind {
     IG_K_INT,    /* likewise, whole */
     IG_K_BOOL,
     IG_K_STRING,
-    IG_K_IGNORE, /* any value: named in ignored */
+    IG_K_IGNORE,        /* any value: named in ignored */
     IG_K_IGNORE_NUMBER, /* the same, but a wrong type is a problem */
     IG_K_IGNORE_BOOL,
-    IG_K_QUIET,  /* any value: has no effect here by design and is not worth a word */
-    IG_K_ONLY,   /* number or bool that must equal min: the feature is not there, its neutral value is fine */
-    IG_K_LATER,  /* known; the dialect's own code reads it */
-    IG_K_READ    /* read() does it; is not called for null */
+    IG_K_QUIET, /* any value: has no effect here by design and is not worth a word */
+    IG_K_ONLY,  /* number or bool that must equal min: the feature is not there, its neutral value is fine */
+    IG_K_LATER, /* known; the dialect's own code reads it */
+    IG_K_READ   /* read() does it; is not called for null */
 } ig_param_kind;
 
 typedef struct ig_param {
@@ -80,10 +80,12 @@ bool ig_read_keep_alive(ig_parse *p, const char *name, json_t *v);
 /* "low" and so on, as OpenAI's reasoning_effort. */
 bool ig_read_effort(ig_parse *p, const char *name, json_t *v);
 
-/* Checks a tool of OpenAI's nested form and appends a clean copy: name, description, parameters, strict. at: "tools[3]". */
+/* Checks a tool of OpenAI's nested form and appends a clean copy: name, description, parameters, strict. at:
+ * "tools[3]". */
 bool ig_add_tool(ig_parse *p, const char *at, json_t *name, json_t *description, json_t *parameters, json_t *strict,
                  json_t *tools);
-/* Sets tools, tool_choice (choice: owned json "auto"/"none"/"required"/{"name":…} or NULL) after checking that they fit. */
+/* Sets tools, tool_choice (choice: owned json "auto"/"none"/"required"/{"name":…} or NULL) after checking that they
+ * fit. */
 bool ig_set_tools(ig_parse *p, json_t *tools, json_t *choice);
 /* Keeps in tools those whose names stand in allowed ([{function:{name}}] or [{name}]). */
 bool ig_allow_tools(ig_parse *p, json_t *tools, json_t *allowed);

@@ -1,4 +1,5 @@
-/* Tools, messages, prompts: pieces of requests that several dialects share, checked and brought to the internal form. */
+/* Tools, messages, prompts: pieces of requests that several dialects share, checked and brought to the internal form.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -29,8 +30,8 @@ bool ig_add_tool(ig_parse *p, const char *at, json_t *name, json_t *description,
         return ig_refuse(p, IG_P_BAD_SCHEMA, at, "the parameters of %s must be a JSON Schema, that is an object", at);
     if (json_array_size(tools) >= TOOLS_MAX)
         return ig_refuse(p, IG_P_BAD_REQUEST, "tools", "there are more than %d tools; send fewer", TOOLS_MAX);
-    json_t *tool = json_pack("{s:s, s:{s:O, s:O*, s:O*, s:O*}}", "type", "function", "function", "name", name, "description",
-                             description, "parameters", parameters, "strict", strict);
+    json_t *tool = json_pack("{s:s, s:{s:O, s:O*, s:O*, s:O*}}", "type", "function", "function", "name", name,
+                             "description", description, "parameters", parameters, "strict", strict);
     return json_array_append_new(tools, tool) == 0 || ig_no_memory(p);
 }
 
@@ -70,7 +71,8 @@ bool ig_set_tools(ig_parse *p, json_t *tools, json_t *choice)
     const bool forced = name || (mode && !strcmp(mode, "required"));
     bool good = true;
     if (forced && json_array_size(tools) == 0)
-        good = ig_refuse(p, IG_P_BAD_REQUEST, "tool_choice", "tool_choice asks for a tool but tools is empty; send the tools too");
+        good = ig_refuse(p, IG_P_BAD_REQUEST, "tool_choice",
+                         "tool_choice asks for a tool but tools is empty; send the tools too");
     else if (name && !has_tool(tools, name))
         good = ig_refuse(p, IG_P_BAD_REQUEST, "tool_choice", "tool_choice names a tool that is not in tools");
     if (!good || json_array_size(tools) == 0) {
@@ -92,9 +94,10 @@ static bool read_chat_tool(ig_parse *p, const char *key, size_t i, json_t *tool,
         ig_ignore(p, at, " (not a function)");
         return true;
     }
-    if (!json_is_object(f)) return ig_refuse(p, IG_P_BAD_REQUEST, at, "%s must be {\"type\":\"function\",\"function\":{…}}", at);
-    return ig_add_tool(p, at, json_object_get(f, "name"), json_object_get(f, "description"), json_object_get(f, "parameters"),
-                       json_object_get(f, "strict"), tools);
+    if (!json_is_object(f))
+        return ig_refuse(p, IG_P_BAD_REQUEST, at, "%s must be {\"type\":\"function\",\"function\":{…}}", at);
+    return ig_add_tool(p, at, json_object_get(f, "name"), json_object_get(f, "description"),
+                       json_object_get(f, "parameters"), json_object_get(f, "strict"), tools);
 }
 
 /* tool_choice and the older function_call; *out is new, NULL without. */
@@ -106,8 +109,9 @@ static bool read_chat_choice(ig_parse *p, json_t *tools, json_t **out)
     if (!v && !old) return true;
     if (mode) {
         if (strcmp(mode, "auto") != 0 && strcmp(mode, "none") != 0 && strcmp(mode, "required") != 0)
-            return ig_refuse(p, IG_P_BAD_REQUEST, "tool_choice",
-                             "tool_choice must be auto, none, required or {\"type\":\"function\",\"function\":{\"name\":…}}");
+            return ig_refuse(
+                p, IG_P_BAD_REQUEST, "tool_choice",
+                "tool_choice must be auto, none, required or {\"type\":\"function\",\"function\":{\"name\":…}}");
         *out = json_string(mode);
         return *out || ig_no_memory(p);
     }
@@ -121,8 +125,9 @@ static bool read_chat_choice(ig_parse *p, json_t *tools, json_t **out)
     }
     json_t *name = json_object_get(v ? json_object_get(v, "function") : old, "name");
     if (!good_name(name))
-        return ig_refuse(p, IG_P_BAD_REQUEST, "tool_choice",
-                         "tool_choice must be auto, none, required or {\"type\":\"function\",\"function\":{\"name\":…}}");
+        return ig_refuse(
+            p, IG_P_BAD_REQUEST, "tool_choice",
+            "tool_choice must be auto, none, required or {\"type\":\"function\",\"function\":{\"name\":…}}");
     *out = json_pack("{s:O}", "name", name);
     return *out || ig_no_memory(p);
 }
@@ -149,7 +154,8 @@ bool ig_read_chat_tools(ig_parse *p)
 
 bool ig_refuse_media(ig_parse *p, const char *at, const char *what)
 {
-    return ig_refuse(p, IG_P_UNSUPPORTED, at, "%s is %s: this server answers text alone; send only text parts", at, what);
+    return ig_refuse(p, IG_P_UNSUPPORTED, at, "%s is %s: this server answers text alone; send only text parts", at,
+                     what);
 }
 
 /* A part of a content; text is appended to buf. */
@@ -157,9 +163,9 @@ static bool read_part(ig_parse *p, const char *at, json_t *part, ig_buf *buf)
 {
     static const struct {
         const char *type, *key; /* key NULL: refused */
-    } rows[] = {{"text", "text"},           {"input_text", "text"}, {"output_text", "text"}, {"refusal", "refusal"},
-                {"image_url", NULL},        {"image", NULL},        {"input_image", NULL},   {"input_audio", NULL},
-                {"file", NULL},             {"input_file", NULL},   {"document", NULL},      {"video_url", NULL}};
+    } rows[] = {{"text", "text"},    {"input_text", "text"}, {"output_text", "text"}, {"refusal", "refusal"},
+                {"image_url", NULL}, {"image", NULL},        {"input_image", NULL},   {"input_audio", NULL},
+                {"file", NULL},      {"input_file", NULL},   {"document", NULL},      {"video_url", NULL}};
     const char *type = json_string_value(json_object_get(part, "type"));
     for (size_t i = 0; type && i < sizeof rows / sizeof *rows; i++) {
         if (strcmp(type, rows[i].type) != 0) continue;
@@ -214,8 +220,8 @@ bool ig_add_call(ig_parse *p, const char *at, json_t *id, json_t *name, json_t *
     if (json_array_size(calls) >= CALLS_MAX)
         return ig_refuse(p, IG_P_BAD_REQUEST, at, "a message has more than %d tool calls", CALLS_MAX);
     if (!json_is_string(id)) id = fresh = json_sprintf("call_%zu", json_array_size(calls));
-    json_t *call = json_pack("{s:O, s:s, s:{s:O, s:o}}", "id", id, "type", "function", "function", "name", name, "arguments",
-                             arguments_text(arguments));
+    json_t *call = json_pack("{s:O, s:s, s:{s:O, s:o}}", "id", id, "type", "function", "function", "name", name,
+                             "arguments", arguments_text(arguments));
     json_decref(empty);
     json_decref(fresh);
     return json_array_append_new(calls, call) == 0 || ig_no_memory(p);
@@ -258,7 +264,8 @@ bool ig_add_generate(ig_parse *p, const char *kind)
     const bool grammar_left = json_object_get(p->to, "grammar") != NULL;
     const bool schema = json_object_get(p->to, "json_schema") != NULL;
     if (grammar_left && (schema || json_object_get(p->to, "json_object")))
-        return ig_refuse(p, IG_P_BAD_REQUEST, "grammar", "grammar and a JSON format exclude each other; send one of them");
+        return ig_refuse(p, IG_P_BAD_REQUEST, "grammar",
+                         "grammar and a JSON format exclude each other; send one of them");
     for (size_t i = 0; i < json_array_size(names); i++)
         for (size_t k = 0; k < sizeof off / sizeof *off; k++)
             if (!strcmp(json_string_value(json_array_get(names, i)), off[k].sampler) &&
@@ -304,8 +311,9 @@ bool ig_add_prompts(ig_parse *p, json_t *prompt)
     const bool list = is_list_of_prompts(prompt);
     const size_t n = list ? json_array_size(prompt) : 1;
     if (n * p->req->n > IG_CHOICES_MAX)
-        return ig_refuse(p, IG_P_BAD_REQUEST, "prompt", "%zu prompts with n %u are more than %u answers; send several requests",
-                         n, p->req->n, IG_CHOICES_MAX);
+        return ig_refuse(p, IG_P_BAD_REQUEST, "prompt",
+                         "%zu prompts with n %u are more than %u answers; send several requests", n, p->req->n,
+                         IG_CHOICES_MAX);
     for (size_t i = 0; i < n; i++) {
         json_t *one;
         if (list) (void)snprintf(at, sizeof at, "prompt[%zu]", i);
