@@ -97,6 +97,15 @@ static void start_call(ig_emitter *e, ig_choice *c, const json_t *body)
     if (!call->id || !call->name) e->failed = true;
 }
 
+size_t ig_call_index(const ig_choice *c, const json_t *body)
+{
+    const json_t *i = json_object_get(body, "i");
+    const json_int_t at = json_integer_value(i);
+    if (json_object_get(body, "name") || !json_is_integer(i) || at < 0 || (uint64_t)at >= c->n_calls)
+        return c->n_calls ? c->n_calls - 1 : SIZE_MAX;
+    return (size_t)at;
+}
+
 /* Keeps the part of a DELTA that is needed later. */
 static void keep_delta(ig_emitter *e, ig_choice *c, const json_t *body)
 {
@@ -105,8 +114,9 @@ static void keep_delta(ig_emitter *e, ig_choice *c, const json_t *body)
     const bool keeps = !streams(e) && !e->ops->always;
     if (kind && !strcmp(kind, "tool")) {
         if (json_object_get(body, "name")) start_call(e, c, body);
-        if (c->n_calls && json_object_get(body, "args"))
-            keep(e, &c->calls[c->n_calls - 1].args, json_object_get(body, "args"));
+        const size_t at = ig_call_index(c, body);
+        if (at < c->n_calls && json_object_get(body, "args"))
+            keep(e, &c->calls[at].args, json_object_get(body, "args"));
         return;
     }
     if (e->ops->keep_ids) append_all(e, &c->ids, json_object_get(body, "ids"));
@@ -143,6 +153,7 @@ static void keep_done(ig_choice *c, const json_t *body)
     c->n_cached = count_of(usage, "cached");
     c->n_completion = count_of(usage, "completion");
     c->n_reasoning = count_of(usage, "reasoning");
+    c->n_dropped = count_of(usage, "dropped");
     c->queue_ms = ms_of(timings, "queue_ms");
     c->prompt_ms = ms_of(timings, "prompt_ms");
     c->generate_ms = ms_of(timings, "generate_ms");
@@ -247,6 +258,13 @@ void ig_emit_problem(ig_emitter *e, const ig_problem *p, uint64_t now_ns, ig_buf
     e->ended = true;
 }
 
+/* Editors know 501 as "this model cannot fill in the middle". */
+static void adapt(const ig_emitter *e, ig_problem *p)
+{
+    if (e->req->route->dialect == IG_D_EDITOR && p->kind == IG_P_UNSUPPORTED && !strcmp(p->param, "suffix"))
+        p->kind = IG_P_NOT_HERE;
+}
+
 void ig_emit_event(ig_emitter *e, size_t part, ig_event type, const json_t *body, uint64_t now_ns, ig_buf *out)
 {
     const size_t before = out->len;
@@ -268,6 +286,7 @@ void ig_emit_event(ig_emitter *e, size_t part, ig_event type, const json_t *body
     case IG_EV_RESULT: on_result(e, body, out); break;
     case IG_EV_ERROR:
         ig_problem_from_event(&problem, body);
+        adapt(e, &problem);
         ig_emit_problem(e, &problem, now_ns, out);
         break;
     }
@@ -349,6 +368,7 @@ ig_usage ig_emit_usage(const ig_emitter *e)
         const bool first = i % e->req->n == 0;
         if (first) u.prompt += c->n_prompt;
         if (first) u.cached += c->n_cached;
+        if (first) u.dropped += c->n_dropped;
         if (first) u.prompt_ms += c->prompt_ms;
         u.completion += c->n_completion;
         u.reasoning += c->n_reasoning;
@@ -356,7 +376,17 @@ ig_usage ig_emit_usage(const ig_emitter *e)
         u.queue_ms = fmax(u.queue_ms, c->queue_ms);
     }
     if (e->result) u.prompt = count_of(json_object_get(e->result, "usage"), "prompt");
+    if (e->result) u.dropped = count_of(json_object_get(e->result, "usage"), "dropped");
     return u;
+}
+
+bool ig_emit_counted(ig_emitter *e, ig_buf *out)
+{
+    ig_problem p;
+    if (json_is_integer(json_object_get(json_object_get(e->result, "usage"), "prompt"))) return true;
+    ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker did not count the tokens; see the log");
+    ig_emit_problem(e, &p, e->now_ns, out);
+    return false;
 }
 
 json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
@@ -372,6 +402,8 @@ json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
     if (!o) return NULL;
     if (u) (void)json_object_set_new(o, "n_prompt", json_integer((json_int_t)u->prompt));
     if (u) (void)json_object_set_new(o, "cached", json_integer((json_int_t)u->cached));
+    if (u && u->dropped) (void)json_object_set_new(o, "truncated", json_true());
+    if (u && u->dropped) (void)json_object_set_new(o, "dropped", json_integer((json_int_t)u->dropped));
     if (flag) (void)json_object_set(o, "flag", (json_t *)flag);
     if (finish) (void)json_object_set_new(o, "finish", json_string(finish));
     (void)json_object_set(o, "ignored", e->req->ignored);

@@ -7,6 +7,9 @@
 #define IG_ANSWER_BYTES_MAX (64u << 20) /* text kept of one choice */
 #define IG_CALLS_MAX        128u        /* tool calls of one choice */
 
+/* Before thoughts that go out as encrypted_content, so that they are known again when they come back. */
+#define IG_THOUGHTS_MARK "ingle:"
+
 /* One tool call as it grows. */
 typedef struct ig_call {
     json_t *id, *name; /* owned strings */
@@ -26,12 +29,12 @@ typedef struct ig_choice {
     json_t *flag;       /* owned string or NULL */
     json_t *ids;        /* owned array or NULL */
     uint64_t n_chars;   /* characters of text so far (text_offset) */
-    uint64_t n_prompt, n_cached, n_completion, n_reasoning;
+    uint64_t n_prompt, n_cached, n_completion, n_reasoning, n_dropped;
     double queue_ms, prompt_ms, generate_ms;
 } ig_choice;
 
 typedef struct ig_usage {
-    uint64_t prompt, cached, completion, reasoning;
+    uint64_t prompt, cached, completion, reasoning, dropped;
     double queue_ms, prompt_ms, generate_ms;
 } ig_usage;
 
@@ -90,6 +93,8 @@ json_t *ig_out_text(const ig_buf *buf); /* new string of its bytes */
 json_t *ig_out_bytes(const char *p, size_t n);
 /* Sums over parts and choices: a prompt counts once for its n samples. */
 ig_usage ig_emit_usage(const ig_emitter *e);
+/* Did the RESULT of a count tell usage.prompt? If not, the answer ends with a problem. */
+bool ig_emit_counted(ig_emitter *e, ig_buf *out);
 /* The `ingle` object; usage may be NULL. */
 json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *usage);
 /* llama-server's `timings`. */
@@ -107,6 +112,8 @@ void ig_openai_stream_problem(ig_emitter *e, const ig_problem *p, ig_buf *out);
 void ig_openai_stream_end(ig_emitter *e, json_t *o, ig_buf *out);
 /* RFC 3339 with nanoseconds, UTC; out has 40 bytes. */
 const char *ig_time_text(uint64_t ns, char out[40]);
+/* Which call a DELTA of kind "tool" belongs to: its own index, or the newest call; SIZE_MAX without any. */
+size_t ig_call_index(const ig_choice *c, const json_t *body);
 /* Arguments of a finished call as an object; NULL where they are no JSON object. */
 json_t *ig_call_object(const ig_call *call);
 /* Copies rows of embeddings cut to n_dimensions (0: whole) and normalised again where cut. */

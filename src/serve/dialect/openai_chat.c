@@ -202,10 +202,11 @@ static void role_chunk(ig_emitter *e, size_t choice, ig_buf *out)
 static void tool_chunk(ig_emitter *e, size_t choice, const json_t *body, ig_buf *out)
 {
     const ig_choice *c = &e->choices[choice];
-    const ig_call *call = c->n_calls ? &c->calls[c->n_calls - 1] : NULL;
+    const size_t at = ig_call_index(c, body);
     json_t *args = json_object_get(body, "args");
-    if (!call) return;
-    const json_int_t index = (json_int_t)(c->n_calls - 1);
+    if (at >= c->n_calls) return;
+    const ig_call *call = &c->calls[at];
+    const json_int_t index = (json_int_t)at;
     if (json_object_get(body, "name"))
         chunk(e, choice,
               json_pack("{s:[{s:I, s:O, s:s, s:{s:O, s:s}}]}", "tool_calls", "index", index, "id", call->id, "type",

@@ -43,6 +43,14 @@ bool ig_problem_set(ig_problem *p, ig_problem_kind kind, const char *param, cons
     return false;
 }
 
+/* Does the sentence name the number? */
+static bool names(const char *message, uint64_t n)
+{
+    char digits[24];
+    (void)snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
+    return strstr(message, digits) != NULL;
+}
+
 void ig_problem_from_event(ig_problem *p, const json_t *body)
 {
     static const struct {
@@ -61,6 +69,11 @@ void ig_problem_from_event(ig_problem *p, const json_t *body)
                    message ? message : "the worker failed without a message; see the log");
     p->n_prompt = n_prompt > 0 ? (uint64_t)n_prompt : 0;
     p->n_ctx = n_ctx > 0 ? (uint64_t)n_ctx : 0;
+    if (kind != IG_P_TOO_LONG || (names(p->message, p->n_prompt) && names(p->message, p->n_ctx))) return;
+    (void)snprintf(
+        p->message, sizeof p->message,
+        "the prompt has %llu tokens, the context holds %llu; shorten it or ask for a larger context (num_ctx)",
+        (unsigned long long)p->n_prompt, (unsigned long long)p->n_ctx);
 }
 
 unsigned ig_problem_status(const ig_problem *p, ig_dialect dialect)
@@ -97,8 +110,15 @@ static json_t *editor_error(const ig_problem *p)
 static json_t *anthropic_error(const ig_problem *p, const char *request_id)
 {
     const ig_problem_kind kind = p->kind < IG_P_COUNT ? p->kind : IG_P_INTERNAL;
+    char text[sizeof p->message + 64];
+    /* Agents of this dialect look for these words to shorten their conversation. */
+    if (kind == IG_P_TOO_LONG && p->n_ctx)
+        (void)snprintf(text, sizeof text, "prompt is too long: %llu tokens > %llu maximum",
+                       (unsigned long long)p->n_prompt, (unsigned long long)p->n_ctx);
+    else
+        (void)snprintf(text, sizeof text, "%s", p->message);
     return json_pack("{s:s, s:{s:s, s:s}, s:s*}", "type", "error", "error", "type", rows[kind].anthropic, "message",
-                     p->message, "request_id", request_id);
+                     text, "request_id", request_id);
 }
 
 void ig_dialect_problem(ig_dialect dialect, const ig_problem *p, const char *request_id, ig_buf *out)

@@ -111,6 +111,10 @@ void ig_ignore(ig_parse *p, const char *prefix, const char *name)
     if (json_array_size(p->req->ignored) >= IGNORED_MAX) return;
     int n = snprintf(text, sizeof text, "%.32s%.64s", prefix, name);
     size_t len = ig_utf8_whole(text, n > 0 ? (size_t)n : 0);
+    for (size_t i = 0; i < json_array_size(p->req->ignored); i++) {
+        const json_t *had = json_array_get(p->req->ignored, i);
+        if (json_string_length(had) == len && !memcmp(json_string_value(had), text, len)) return;
+    }
     (void)json_array_append_new(p->req->ignored, json_stringn(text, len));
 }
 

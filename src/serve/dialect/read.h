@@ -104,6 +104,8 @@ bool ig_add_message(ig_parse *p, json_t *messages, const char *role, json_t *con
 bool ig_read_messages(ig_parse *p);
 /* One part out of p->to with op "generate". kind: "chat" or "text". */
 bool ig_add_generate(ig_parse *p, const char *kind);
+/* One part that asks how many tokens the messages and tools in p->to make: {"op":"template", "count":true, …}. */
+bool ig_add_count(ig_parse *p);
 /* One part {"op":op} + p->to. */
 bool ig_add_part(ig_parse *p, const char *op);
 /* Text or array of ids, checked; new reference in *out. */

@@ -275,6 +275,18 @@ bool ig_add_generate(ig_parse *p, const char *kind)
     return ig_set(p, "kind", json_string(kind)) && ig_add_part(p, "generate");
 }
 
+bool ig_add_count(ig_parse *p)
+{
+    static const char *const keys[] = {"messages",      "tools",     "tool_choice",
+                                       "template_args", "reasoning", "continue_last"};
+    json_t *part = json_pack("{s:s, s:b, s:b}", "op", "template", "count", 1, "add_generation_prompt", 1);
+    for (size_t i = 0; part && i < sizeof keys / sizeof *keys; i++) {
+        json_t *v = json_object_get(p->to, keys[i]);
+        if (v && json_object_set(part, keys[i], v) != 0) return json_decref(part), ig_no_memory(p);
+    }
+    return json_array_append_new(p->req->parts, part) == 0 || ig_no_memory(p);
+}
+
 static bool is_ids(const json_t *v)
 {
     int64_t id;

@@ -11,6 +11,9 @@ static const ig_route routes[] = {
     {"POST", "/chat/completions", IG_D_OPENAI, IG_OP_GENERATE, ig_parse_openai_chat, &ig_openai_chat_ops},
     {"POST", "/v1/completions", IG_D_OPENAI, IG_OP_GENERATE, ig_parse_openai_text, &ig_openai_text_ops},
     {"POST", "/completions", IG_D_OPENAI, IG_OP_GENERATE, ig_parse_openai_text, &ig_openai_text_ops},
+    {"POST", "/v1/responses", IG_D_OPENAI, IG_OP_GENERATE, ig_parse_responses, &ig_responses_ops},
+    {"POST", "/responses", IG_D_OPENAI, IG_OP_GENERATE, ig_parse_responses, &ig_responses_ops},
+    {"POST", "/v1/responses/input_tokens", IG_D_OPENAI, IG_OP_WORKER, ig_parse_input_tokens, &ig_input_tokens_ops},
     {"POST", "/v1/embeddings", IG_D_OPENAI, IG_OP_WORKER, ig_parse_openai_embed, &ig_openai_embed_ops},
     {"POST", "/embeddings", IG_D_OPENAI, IG_OP_WORKER, ig_parse_openai_embed, &ig_openai_embed_ops},
     {"POST", "/v1/rerank", IG_D_OPENAI, IG_OP_WORKER, ig_parse_rerank, &ig_rerank_ops},
@@ -21,6 +24,9 @@ static const ig_route routes[] = {
     {"GET", "/v1/models/{id}", IG_D_OPENAI, IG_OP_MODEL, ig_parse_model_arg, NULL},
     {"GET", "/models/{id}", IG_D_OPENAI, IG_OP_MODEL, ig_parse_model_arg, NULL},
     /* Anthropic */
+    {"POST", "/v1/messages", IG_D_ANTHROPIC, IG_OP_GENERATE, ig_parse_anthropic, &ig_anthropic_ops},
+    {"POST", "/v1/messages/count_tokens", IG_D_ANTHROPIC, IG_OP_WORKER, ig_parse_anthropic_count,
+     &ig_anthropic_count_ops},
     /* Ollama */
     {"GET", "/", IG_D_OLLAMA, IG_OP_ROOT, NULL, NULL},
     {"GET", "/api/version", IG_D_OLLAMA, IG_OP_VERSION, NULL, NULL},
@@ -39,6 +45,14 @@ static const ig_route routes[] = {
     {"HEAD", "/api/blobs/{digest}", IG_D_OLLAMA, IG_OP_BLOB_HEAD, ig_parse_blob, NULL},
     {"POST", "/api/blobs/{digest}", IG_D_OLLAMA, IG_OP_BLOB_PUT, ig_parse_blob, NULL},
     /* editors, as llama-server */
+    {"POST", "/completion", IG_D_EDITOR, IG_OP_GENERATE, ig_parse_completion, &ig_completion_ops},
+    {"POST", "/infill", IG_D_EDITOR, IG_OP_GENERATE, ig_parse_infill, &ig_completion_ops},
+    {"POST", "/v1/infill", IG_D_EDITOR, IG_OP_GENERATE, ig_parse_infill, &ig_completion_ops},
+    {"POST", "/tokenize", IG_D_EDITOR, IG_OP_WORKER, ig_parse_tokenize, &ig_editor_result_ops},
+    {"POST", "/detokenize", IG_D_EDITOR, IG_OP_WORKER, ig_parse_detokenize, &ig_editor_result_ops},
+    {"POST", "/apply-template", IG_D_EDITOR, IG_OP_WORKER, ig_parse_apply_template, &ig_editor_result_ops},
+    {"GET", "/props", IG_D_EDITOR, IG_OP_WORKER, ig_parse_props, &ig_editor_props_ops},
+    {"GET", "/slots", IG_D_EDITOR, IG_OP_WORKER, ig_parse_slots, &ig_editor_slots_ops},
     /* the service itself */
     {"GET", "/health", IG_D_EDITOR, IG_OP_HEALTH, NULL, NULL},
     {"GET", "/v1/health", IG_D_EDITOR, IG_OP_HEALTH, NULL, NULL},
