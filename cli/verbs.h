@@ -21,5 +21,6 @@ int cli_stop(const cli_call *call);
 int cli_completion(const cli_call *call);
 int cli_help(const cli_call *call);
 int cli_version(const cli_call *call);
+int cli_worker(const cli_call *call);
 
 #endif

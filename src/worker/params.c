@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "worker/wk.h"
 
 static const json_t *value_of(const json_t *body, const char *name)
@@ -131,7 +132,10 @@ static bool read_seed(const json_t *body, ingle_sampler_options *s, wk_fault *f)
     const json_t *v = value_of(body, "seed");
     if (v && !json_is_integer(v)) return wk_refuse(f, "bad_request", "seed", "\"seed\" is no whole number");
     s->seed = (uint64_t)json_integer_value(v);
-    s->seed_random = !v || json_integer_value(v) == -1;
+    if (v && json_integer_value(v) != -1) return true;
+    uint32_t random; /* 32 bits: a number that every JSON reader keeps exact */
+    ig_random(&random, sizeof random);
+    s->seed = random;
     return true;
 }
 
@@ -154,12 +158,16 @@ bool wk_read_params(const wk *w, const json_t *body, wk_params *p, wk_fault *f)
     const struct {
         const char *name;
         uint32_t *out;
-    } counts[] = {{"max_tokens", &p->max_tokens}, {"min_tokens", &p->min_tokens}, {"top_k", &p->sampler.top_k}, {"n", &p->n}};
+    } counts[] = {
+        {"max_tokens", &p->max_tokens}, {"min_tokens", &p->min_tokens}, {"top_k", &p->sampler.top_k}, {"n", &p->n}};
     const struct {
         const char *name;
         bool *out;
-    } flags[] = {{"ignore_eos", &p->ignore_eos}, {"truncate", &p->truncate},     {"shift", &p->shift},
-                 {"echo", &p->echo},             {"return_ids", &p->return_ids}};
+    } flags[] = {{"ignore_eos", &p->ignore_eos},
+                 {"truncate", &p->truncate},
+                 {"shift", &p->shift},
+                 {"echo", &p->echo},
+                 {"return_ids", &p->return_ids}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (!wk_read_count(body, counts[i].name, UINT32_MAX, counts[i].out, f)) return false;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)

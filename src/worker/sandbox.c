@@ -117,9 +117,9 @@ static int landlock(int abi_max)
 /* ------------------------------------------------------------------------------------------------ seccomp */
 
 typedef struct call {
-    const char *name; /* of the system call; unknown ones of this processor are left out */
-    int err_no;       /* 0: allowed, else it fails with this and nothing happens */
-    int arg;          /* >= 0: allowed only where ... */
+    const char *name;     /* of the system call; unknown ones of this processor are left out */
+    int err_no;           /* 0: allowed, else it fails with this and nothing happens */
+    int arg;              /* >= 0: allowed only where ... */
     uint64_t mask, value; /* ... argument `arg` & mask == value */
 } call;
 

@@ -13,6 +13,7 @@
 #include "serve/front/fr.h"
 
 #define PRESSURE_ROUNDS 5 /* seconds between looks at the machine's memory */
+#define FR_CONTEXT_STANDARD 32768
 
 void fr_say(fr_front *f, const char *format, ...)
 {
@@ -256,7 +257,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
     f->started_ns = ig_now_ns();
     f->n_threads = c->n_threads ? c->n_threads : ig_cores();
     f->memory_max = c->memory_max ? c->memory_max : ig_memory_available() / 4 * 3;
-    f->n_ctx = c->n_ctx;
+    f->n_ctx = c->n_ctx ? c->n_ctx : FR_CONTEXT_STANDARD;
     f->n_parallel = c->n_parallel ? c->n_parallel : 4;
     f->n_queue = c->n_queue ? c->n_queue : 512;
     f->stop_ms = c->stop_ms ? c->stop_ms : 20000;
