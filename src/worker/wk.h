@@ -206,6 +206,8 @@ bool wk_lane_cancel(wk_lane *lane, uint64_t id);
 /* request.c: the text lane. */
 void wk_prepare_request(wk *w, wk_request *r);
 void wk_request_free(wk_request *r);
+bool wk_fills_gaps(const wk *w); /* the vocabulary has tokens for prefix, suffix and middle */
+bool wk_render(const wk *w, wk_request *r, bool add_prompt); /* messages to text, and to tokens */
 bool wk_tokenize(const wk *w, ig_str text, unsigned flags, int32_t **ids, size_t *n, wk_fault *f);
 
 /* params.c */
@@ -220,6 +222,9 @@ void wk_put_slots(wk *w, ig_buf *out);      /* main thread */
 /* embed.c */
 bool wk_read_texts(wk *w, wk_request *r);         /* text lane */
 void wk_compute_embeddings(wk *w, wk_request *r); /* embed lane */
+
+/* facts.c: members of READY that describe the model. */
+void wk_put_facts(const wk *w, ig_buf *out);
 
 /* frames.c: main thread. */
 void wk_send(wk *w, ig_frame_type type, uint64_t request, const ig_buf *body);

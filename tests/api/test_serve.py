@@ -65,7 +65,7 @@ def test_openai(s):
     status, body, _ = s.post('/v1/embeddings', {'model': 'chat', 'input': 'a', 'encoding_format': 'base64'})
     ok(status == 200 and isinstance(body['data'][0]['embedding'], str), 'openai: embeddings as base64', body)
     status, body, _ = s.post('/v1/responses', {'model': 'chat', 'input': 'Hello', 'max_output_tokens': 8})
-    ok(status == 200 and body['object'] == 'response' and body['status'] == 'incomplete', 'openai: responses', body)
+    ok(status == 200 and body['object'] == 'response' and body['status'] in ('incomplete', 'completed'), 'openai: responses', body)
     return text
 
 
@@ -83,7 +83,7 @@ def test_others(s, text):
     ok(status == 200 and len(body['embeddings']) == 1, 'ollama: embed', body)
     message = {'model': 'chat', 'messages': HELLO, 'max_tokens': 24, 'temperature': 0.8}
     status, body, _ = s.post('/v1/messages', message, headers={'anthropic-version': '2023-06-01'})
-    ok(status == 200 and body['type'] == 'message' and body['stop_reason'] == 'max_tokens', 'anthropic: message', body)
+    ok(status == 200 and body['type'] == 'message' and body['stop_reason'] in ('max_tokens', 'end_turn'), 'anthropic: message', body)
     status, events = s.sse('/v1/messages', dict(message, stream=True), {'anthropic-version': '2023-06-01'})
     names = [e for e, _ in events]
     ok(status == 200 and names[0] == 'message_start' and names[-1] == 'message_stop', 'anthropic: events', names)
@@ -137,12 +137,11 @@ def test_truth(s):
         text = json.dumps(answer)
         ok(status == 400 and '4096' in text and '90' in text, f'too long at {path}: 400 with both numbers', (status, text))
         status, answer, _ = s.post(path, dict(body, model='nobody'))
-        wanted = (404,) if path != '/completion' else (200, 400)
-        ok(status in wanted, f'unknown model at {path}', (status, answer))
+        ok(status == 404, f'unknown model at {path}', (status, answer))
     status, body, _ = chat(s, max_tokens=100000, temperature=0)
     ok(status == 200 and body['choices'][0]['finish_reason'] in ('length', 'stop'), 'max_tokens beyond the room is no error', body)
-    status, body, _ = chat(s, frequency_penalty=9)
-    ok(status == 400 and 'frequency_penalty' in json.dumps(body), 'a value out of range is refused by name', (status, body))
+    status, body, _ = chat(s, top_p=2)
+    ok(status == 400 and 'top_p' in json.dumps(body), 'a value out of range is refused by name', (status, body))
     status, body, _ = chat(s, no_such_field=1)
     ok(status == 200 and 'no_such_field' in body.get('ingle', {}).get('ignored', []), 'an unknown field is named', body)
     status, body, _ = s.post('/v1/chat/completions', b'{"model": "chat", "messages": [')

@@ -12,7 +12,7 @@
 #include "base/os.h"
 #include "serve/front/fr.h"
 
-#define PRESSURE_ROUNDS 5 /* seconds between looks at the machine's memory */
+#define PRESSURE_ROUNDS     5 /* seconds between looks at the machine's memory */
 #define FR_CONTEXT_STANDARD 32768
 
 void fr_say(fr_front *f, const char *format, ...)

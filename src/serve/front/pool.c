@@ -44,12 +44,14 @@ static uint64_t bytes_of(const json_t *memory)
     return sum;
 }
 
-/* What the last worker of this model needed, else the size of its files and a guess. */
-static uint64_t estimate(const fr_entry *e)
+/* What the last worker of this model needed, else the size of its files and a guess. The cache of a model that would
+ * need more than there is shrinks to what is left. */
+static uint64_t estimate(const fr_front *f, const fr_entry *e)
 {
-    uint64_t n = e->facts ? bytes_of(json_object_get(e->facts, "memory")) : 0;
-    if (n) return n;
-    return ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &n) ? n : UINT64_MAX;
+    uint64_t least, n = e->facts ? bytes_of(json_object_get(e->facts, "memory")) : 0;
+    if (!ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &least)) least = UINT64_MAX;
+    if (!n) n = least;
+    return n > f->memory_max && least <= f->memory_max ? f->memory_max : n;
 }
 
 static bool idle(const fr_worker *w) { return w->state == FR_READY && !w->n_calls && !w->jobs_first; }
@@ -426,13 +428,13 @@ static json_t *init_body(const fr_worker *w)
     const fr_front *f = w->front;
     const fr_entry *e = w->entry;
     uint64_t others = fr_pool_bytes(f) - w->need_bytes;
-    uint64_t room = f->memory_max > others ? f->memory_max - others : 1;
+    uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = json_array();
     for (size_t i = 0; i < e->n_files; i++) json_array_append_new(files, json_string(e->files[i]));
-    return json_pack("{s:o, s:b, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "probe", (int)w->probe,
-                     "threads", (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions",
-                     (json_int_t)f->n_parallel, "kv", f->config->kv ? f->config->kv : "f16", "memory_max",
-                     (json_int_t)room, "template", e->template_text, "system", e->system);
+    return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
+                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
+                     f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
+                     e->template_text, "system", e->system);
 }
 
 static bool send_init(fr_worker *w, ig_error *err)
@@ -557,7 +559,7 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     w->ch.fd = -1;
     w->keep_alive_ms = f->keep_alive_ms;
     w->asked_ns = now;
-    w->need_bytes = probe ? PROBE_BYTES : estimate(e);
+    w->need_bytes = probe ? PROBE_BYTES : estimate(f, e);
     fr_worker **last = &f->workers;
     while (*last) last = &(*last)->next;
     *last = w;
