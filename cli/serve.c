@@ -6,6 +6,7 @@
 #include "ingle.h"
 #include "out.h"
 #include "serve/front.h"
+#include "store/store.h"
 #include "verbs.h"
 
 enum { MODELS_MAX = 256 };
@@ -85,6 +86,13 @@ int cli_serve(const cli_call *call)
     for (size_t i = 0; code < 0 && i < models->n_list; i++)
         if (!split_model(models->list[i], names + i * name_bytes, name_bytes, &files[i]))
             code = cli_usage("--model expects NAME=PATH or PATH, such as tiny=models/tiny.gguf");
+    char place[4096];
+    if (code < 0 && !c.store) {
+        if (ig_store_place(place, sizeof place, &err) == IG_OK)
+            c.store = place;
+        else
+            code = cli_fail(err.text);
+    }
     const char *keep = cli_text(call, "keep-alive");
     c.keep_alive_set = keep != NULL;
     if (code < 0 && keep && !duration(keep, &c.keep_alive_ms)) {

@@ -158,7 +158,7 @@ static const cli_flag serve_flags[] = {
     {"model", 'm', CLI_LIST, "[NAME=]PATH", 0, 0, NULL, "offer the model file PATH, as NAME; may be given again"},
     {"default", 0, CLI_TEXT, "NAME", 0, 0, NULL,
      "the model that answers where a program names none (default: the only one there is)"},
-    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store"},
+    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, ~/.local/share/ingle; for root /var/lib/ingle)"},
     {"listen", 'l', CLI_LIST, "ADDRESS", 0, 0, NULL,
      "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
     {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},

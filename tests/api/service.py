@@ -42,7 +42,8 @@ class Service:
     def __init__(self, *models, args=(), env=None):
         self.folder = tempfile.TemporaryDirectory()
         self.socket = os.path.join(self.folder.name, 's')
-        command = [INGLE, 'serve', '--listen', 'tcp:127.0.0.1:0', '--listen', 'unix:' + self.socket]
+        command = [INGLE, 'serve', '--listen', 'tcp:127.0.0.1:0', '--listen', 'unix:' + self.socket, '--store',
+                   os.path.join(self.folder.name, 'store')]
         for m in models:
             command += ['--model', m]
         self.log = []

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The service from outside: dialects, truth, scheduling, memory, faults. Prints TAP."""
 import concurrent.futures
+import hashlib
 import json
 import os
 import signal
@@ -214,6 +215,41 @@ def test_access(s):
     ok(status == 204, 'preflight', (status, body))
 
 
+def test_store(s):
+    with open(CHAT, 'rb') as f:
+        data = f.read()
+    digest = 'sha256:' + hashlib.sha256(data).hexdigest()
+    ok(s.ask('HEAD', '/api/blobs/' + digest)[0] == 404, 'a blob that is not there')
+    status, body, _ = s.post('/api/blobs/sha256:' + '0' * 64, data)
+    ok(status == 400, 'an upload with another digest is refused', (status, body))
+    status, body, _ = s.post('/api/blobs/' + digest, data)
+    ok(status == 201, 'upload', (status, body))
+    ok(s.ask('HEAD', '/api/blobs/' + digest)[0] == 200, 'the blob is there')
+    status, lines = s.lines('/api/create', {'model': 'mine', 'files': {'m.gguf': digest}, 'system': 'Be brief.',
+                                            'parameters': {'num_predict': 3, 'temperature': 0}})
+    ok(status == 200 and lines[-1] == {'status': 'success'}, 'create from an upload', lines)
+    status, body, _ = s.post('/api/chat', {'model': 'mine', 'messages': HELLO, 'stream': False})
+    ok(status == 200 and body['eval_count'] == 3, 'its parameters hold', body)
+    status, body, _ = s.post('/api/show', {'model': 'mine'})
+    ok(status == 200 and body['system'] == 'Be brief.' and 'num_predict' in body['parameters'] and 'tools' in body['capabilities'],
+       'show', body)
+    status, body, _ = s.post('/api/create', {'model': 'other', 'from': 'mine', 'system': 'x', 'stream': False})
+    ok(status == 200 and body == {'status': 'success'}, 'create from another', body)
+    status, body, _ = s.post('/api/copy', {'source': 'mine', 'destination': 'copied'})
+    ok(status == 200, 'copy', (status, body))
+    names = [m['name'] for m in s.get('/api/tags')[1]['models']]
+    ok({'mine:latest', 'other:latest', 'copied:latest'} <= set(names), 'tags', names)
+    ok(s.ask('DELETE', '/api/delete', {'model': 'copied'})[0] == 200, 'delete')
+    ok(s.ask('DELETE', '/api/delete', {'model': 'copied'})[0] == 404, 'delete twice')
+    bad = 'sha256:' + hashlib.sha256(data[:5000]).hexdigest()
+    s.post('/api/blobs/' + bad, data[:5000])
+    status, lines = s.lines('/api/create', {'model': 'broken', 'files': {'m.gguf': bad}})
+    ok('error' in lines[-1] and 'broken:latest' not in [m['name'] for m in s.get('/api/tags')[1]['models']],
+       'a broken model is refused when it is added', lines)
+    status, lines = s.lines('/api/pull', {'model': '/etc/passwd'})
+    ok(status == 400 or 'error' in lines[-1], 'a client names no paths', lines)
+
+
 def test_idle(s):
     def switches():
         with open(f'/proc/{s.process.pid}/status') as f:
@@ -242,6 +278,7 @@ def main():
         test_death(s)
         test_keep(s)
         test_access(s)
+        test_store(s)
         test_idle(s)
     finally:
         code = s.stop()

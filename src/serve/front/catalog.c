@@ -1,8 +1,9 @@
-/* Which models there are: files named at the start (the store's models join here). */
+/* Which models there are: files named at the start, and those of the store. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ void fr_entry_unref(fr_entry *e)
     ig_free(e->files);
     ig_free(e->name);
     ig_free(e->digest);
+    ig_manifest_free(e->manifest);
     ig_free(e->template_text);
     ig_free(e->system);
     ig_free(e->license);
@@ -119,16 +121,111 @@ static ig_status fill_entry(fr_entry *e, const ig_front_file *m, ig_error *err)
     return IG_OK;
 }
 
+static ig_status no_memory(ig_error *err)
+{
+    return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of models");
+}
+
+/* An empty entry at the end of the list. */
+static fr_entry *append(fr_front *f)
+{
+    fr_entry **last = &f->entries, *e = ig_calloc(1, sizeof *e);
+    if (!e) return NULL;
+    e->refs = 1;
+    while (*last) last = &(*last)->next;
+    return *last = e;
+}
+
+static json_t *read_object(const char *text)
+{
+    json_error_t error;
+    json_t *value = text ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : NULL;
+    if (value && !json_is_object(value)) {
+        json_decref(value);
+        return NULL;
+    }
+    return value;
+}
+
+static bool copy_some(char **to, const char *from) { return !from || !*from || (*to = copy(from)); }
+
+/* Takes the manifest over, also on failure. */
+static bool add_manifest(fr_front *f, ig_manifest *m)
+{
+    fr_entry *e = append(f);
+    if (!e) {
+        ig_manifest_free(m);
+        return false;
+    }
+    e->manifest = m;
+    e->size_bytes = ig_manifest_bytes(m);
+    e->modified_ns = m->added_s > 0 ? (uint64_t)m->added_s * FR_NS_PER_S : 0;
+    e->parameters = read_object(m->parameters);
+    e->facts = read_object(m->about);
+    e->name = copy(m->name.text);
+    e->digest = copy(m->digest.hex);
+    return e->name && e->digest && copy_some(&e->template_text, m->template) && copy_some(&e->system, m->system) &&
+           copy_some(&e->license, m->licence) && copy_some(&e->parent, m->base);
+}
+
+static bool same_model(const ig_manifest *m, const fr_entry *e)
+{
+    return m && e->manifest && !strcmp(m->name.text, e->name) && !strcmp(m->digest.hex, e->digest);
+}
+
+static bool is_listed(const ig_store_list *list, const fr_entry *e)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (same_model(list->models[i], e)) return true;
+    return false;
+}
+
+static bool is_known(const fr_front *f, const ig_manifest *m)
+{
+    for (const fr_entry *e = f->entries; e; e = e->next)
+        if (same_model(m, e)) return true;
+    return false;
+}
+
+void fr_catalog_refresh(fr_front *f, bool force)
+{
+    uint64_t now = ig_loop_now(f->loop);
+    ig_store_list list;
+    ig_error err;
+    if (!f->store || (!force && now - f->scanned_ns < FR_NS_PER_S)) return;
+    f->scanned_ns = now;
+    if (ig_store_models(f->store, &list, &err) != IG_OK) {
+        fr_say(f, "the store cannot be read: %s", err.text);
+        return;
+    }
+    for (fr_entry **at = &f->entries; *at;) {
+        fr_entry *e = *at;
+        if (!e->manifest || is_listed(&list, e)) {
+            at = &e->next;
+            continue;
+        }
+        *at = e->next;
+        fr_entry_unref(e);
+    }
+    for (size_t i = 0; i < list.n; i++) {
+        if (is_known(f, list.models[i])) continue;
+        ig_manifest *m = list.models[i];
+        list.models[i] = NULL;
+        if (!add_manifest(f, m)) fr_say(f, "out of memory for the list of models");
+    }
+    ig_store_list_free(&list);
+}
+
 ig_status fr_catalog_open(fr_front *f, ig_error *err)
 {
-    for (size_t i = f->config->n_models; i-- > 0;) {
-        fr_entry *e = ig_calloc(1, sizeof *e);
-        if (!e) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of models");
-        e->refs = 1;
-        e->next = f->entries;
-        f->entries = e;
+    for (size_t i = 0; i < f->config->n_models; i++) {
+        fr_entry *e = append(f);
+        if (!e) return no_memory(err);
         IG_TRY(fill_entry(e, &f->config->models[i], err));
     }
+    if (!f->config->store) return IG_OK;
+    IG_TRY(ig_store_open(f->config->store, NULL, &f->store, err));
+    fr_catalog_refresh(f, true);
     return IG_OK;
 }
 
@@ -139,6 +236,7 @@ void fr_catalog_close(fr_front *f)
         f->entries = e->next;
         fr_entry_unref(e);
     }
+    if (f->store) ig_store_close(f->store);
 }
 
 /* "name" also finds "name:latest", as Ollama's clients expect. */
@@ -149,7 +247,7 @@ static bool same_name(const char *have, const char *asked)
     size_t l = sizeof latest - 1;
     if (n > l && !strcmp(have + n - l, latest)) n -= l;
     if (m > l && !strcmp(asked + m - l, latest)) m -= l;
-    return n == m && !memcmp(have, asked, n);
+    return n == m && !strncasecmp(have, asked, n);
 }
 
 static fr_entry *default_entry(fr_front *f)
@@ -163,6 +261,7 @@ static fr_entry *default_entry(fr_front *f)
 fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p)
 {
     bool named = name && *name;
+    fr_catalog_refresh(f, false);
     for (fr_entry *e = f->entries; named && e; e = e->next)
         if (same_name(e->name, name)) return fr_entry_ref(e);
     fr_entry *e = named && !any ? NULL : default_entry(f);
@@ -175,16 +274,39 @@ fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p
     return NULL;
 }
 
-ig_status fr_entry_open(const fr_entry *e, int *fds, ig_error *err)
+/* Files of the store, without those that no worker reads. */
+static ig_status open_stored(const fr_front *f, const ig_manifest *m, int *fds, const char **names, size_t *n,
+                             ig_error *err)
 {
+    int all[FR_FILES_MAX];
+    if (m->n_files > FR_FILES_MAX)
+        return ig_fail(err, IG_TOO_LARGE, 0, "model %s has %zu files, at most %d can be opened", m->name.text,
+                       m->n_files, FR_FILES_MAX);
+    IG_TRY(ig_store_files_open(f->store, m, all, err));
+    for (size_t i = 0; i < m->n_files; i++) {
+        if (m->files[i].role == IG_ROLE_WEIGHTS || m->files[i].role == IG_ROLE_CONFIG) {
+            fds[*n] = all[i];
+            names[(*n)++] = m->files[i].name;
+        } else
+            close(all[i]);
+    }
+    return IG_OK;
+}
+
+ig_status fr_entry_open(const fr_front *f, const fr_entry *e, int *fds, const char **names, size_t *n, ig_error *err)
+{
+    *n = 0;
+    if (e->manifest) return open_stored(f, e->manifest, fds, names, n, err);
     for (size_t i = 0; i < e->n_files; i++) {
         struct stat st;
         fds[i] = open(e->paths[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        names[i] = e->files[i];
         if (fds[i] >= 0 && !fstat(fds[i], &st) && S_ISREG(st.st_mode)) continue;
         int no = fds[i] < 0 ? errno : EINVAL;
         if (fds[i] >= 0) close(fds[i]);
         while (i--) close(fds[i]);
         return ig_fail_errno(err, IG_NOT_FOUND, no, "cannot open the file of model %s", e->name);
     }
+    *n = e->n_files;
     return IG_OK;
 }

@@ -10,6 +10,7 @@
 #include "serve/front.h"
 #include "serve/loop.h"
 #include "serve/server.h"
+#include "store/store.h"
 
 #define FR_NS_PER_MS UINT64_C(1000000)
 #define FR_NS_PER_S  UINT64_C(1000000000)
@@ -38,6 +39,7 @@ typedef struct fr_entry {
     char **paths, **files; /* [n_files] where they lie, and their names for the worker */
     size_t n_files;
     uint64_t size_bytes, modified_ns;
+    ig_manifest *manifest;                           /* owned; NULL: files outside the store */
     json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
     char *template_text, *system, *license, *parent; /* or NULL */
     json_t *facts;          /* READY of a worker: what only a reader of the file knows; NULL until one has run */
@@ -48,12 +50,15 @@ typedef struct fr_entry {
 
 ig_status fr_catalog_open(fr_front *f, ig_error *err);
 void fr_catalog_close(fr_front *f);
+/* Looks into the store again, at most once a second unless forced. */
+void fr_catalog_refresh(fr_front *f, bool force);
 /* A reference, or NULL and *p. name NULL or "": the default model. any: an unknown name means it as well. */
 fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p);
 fr_entry *fr_entry_ref(fr_entry *e);
 void fr_entry_unref(fr_entry *e);
-/* Read-only descriptors of its files into fds [n_files]; on failure none stays open. */
-ig_status fr_entry_open(const fr_entry *e, int *fds, ig_error *err);
+/* The files that a worker needs: descriptors (the caller's) into fds [FR_FILES_MAX], their names (borrowed from the
+ * entry). On failure none stays open. */
+ig_status fr_entry_open(const fr_front *f, const fr_entry *e, int *fds, const char **names, size_t *n, ig_error *err);
 
 /* ---- pool.c: workers. ---- */
 
@@ -182,6 +187,10 @@ bool fr_may_manage(const fr_front *f, const ig_identity *who);
 /* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
 void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
 void fr_blob_end(fr_front *f, ig_exchange *ex);
+void fr_blob_head(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
+/* PULL, PUSH, CREATE, COPY, DELETE; takes the request over. */
+void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
+void fr_tasks_stop(fr_front *f); /* cancels and waits */
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 void fr_metrics(fr_front *f, ig_buf *out);
@@ -198,6 +207,10 @@ struct fr_front {
     ig_server *server;
     ig_access_rules access;
     fr_entry *entries;
+    ig_store *store; /* NULL: none */
+    uint64_t scanned_ns;
+    struct fr_task *tasks;
+    size_t n_tasks;
     fr_worker *workers;
     fr_job *jobs;
     size_t n_jobs;

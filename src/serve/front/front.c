@@ -280,6 +280,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
 
 static void tear_down(fr_front *f)
 {
+    fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_pool_close(f);
     ig_server_free(f->server);

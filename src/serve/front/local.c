@@ -111,6 +111,7 @@ typedef struct table {
 static bool make_table(fr_front *f, bool loaded, table *t)
 {
     size_t n = 0;
+    fr_catalog_refresh(f, false);
     for (fr_entry *e = f->entries; e; e = e->next) n++;
     *t = (table){ig_calloc(n + 1, sizeof *t->rows), ig_calloc(n + 1, sizeof *t->texts), 0};
     if (!t->rows || !t->texts) return false;
@@ -272,6 +273,8 @@ fr_local_fn fr_local_of(ig_op op)
     } ops[] = {
         {IG_OP_ROOT, do_root},     {IG_OP_VERSION, do_version}, {IG_OP_MODELS, do_models},
         {IG_OP_MODEL, do_model},   {IG_OP_TAGS, do_tags},       {IG_OP_PS, do_ps},
+        {IG_OP_PULL, fr_manage},   {IG_OP_PUSH, fr_manage},     {IG_OP_CREATE, fr_manage},
+        {IG_OP_COPY, fr_manage},   {IG_OP_DELETE, fr_manage},   {IG_OP_BLOB_HEAD, fr_blob_head},
         {IG_OP_HEALTH, do_health}, {IG_OP_READY, do_ready},     {IG_OP_METRICS, do_metrics},
     };
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)

@@ -423,14 +423,14 @@ static void on_channel(void *ctx, uint32_t events)
 
 /* ------------------------------------------------------------------------------------------------ starting */
 
-static json_t *init_body(const fr_worker *w)
+static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
 {
     const fr_front *f = w->front;
     const fr_entry *e = w->entry;
     uint64_t others = fr_pool_bytes(f) - w->need_bytes;
     uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = json_array();
-    for (size_t i = 0; i < e->n_files; i++) json_array_append_new(files, json_string(e->files[i]));
+    for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
     return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
                      "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
                      f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
@@ -440,17 +440,19 @@ static json_t *init_body(const fr_worker *w)
 static bool send_init(fr_worker *w, ig_error *err)
 {
     int fds[FR_FILES_MAX];
-    if (fr_entry_open(w->entry, fds, err) != IG_OK) return false;
-    json_t *body = init_body(w);
+    const char *names[FR_FILES_MAX];
+    size_t n;
+    if (fr_entry_open(w->front, w->entry, fds, names, &n, err) != IG_OK) return false;
+    json_t *body = init_body(w, names, n);
     ig_buf text;
     ig_buf_init(&text, IG_FRAME_BODY_MAX);
     if (body) ig_json_write(body, &text);
     json_decref(body);
     bool ok = body && !text.failed;
     if (ok)
-        ok = put(w, IG_FRAME_INIT, 0, text.ptr, text.len, fds, w->entry->n_files, err);
+        ok = put(w, IG_FRAME_INIT, 0, text.ptr, text.len, fds, n, err);
     else {
-        for (size_t i = 0; i < w->entry->n_files; i++) close(fds[i]);
+        for (size_t i = 0; i < n; i++) close(fds[i]);
         ig_fail(err, IG_NO_MEMORY, 0, "out of memory for starting a worker");
     }
     ig_buf_fini(&text);
