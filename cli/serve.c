@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "ingle.h"
 #include "out.h"
-#include "serve/front.h"
+#include "serve/serve.h"
 #include "store/store.h"
 #include "verbs.h"
 

@@ -1,4 +1,4 @@
-#include "serve/check.h"
+#include "serve/serve.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,7 @@
 
 #include "ipc/ipc.h"
 #include "serve/dialect/dialect.h"
-#include "serve/front.h"
+#include "serve/serve.h"
 #include "serve/loop.h"
 #include "serve/server.h"
 #include "store/store.h"

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "serve/check.h"
+#include "serve/serve.h"
 #include "serve/front/fr.h"
 
 #define LINES_BYTES_MAX ((size_t)4 << 20)

@@ -1,13 +1,14 @@
 /* Face of the front: the process that listens. It speaks HTTP, knows who asks, translates dialects, starts one worker
  * for each loaded model and keeps them within a memory budget. It never reads a model file itself. */
-#ifndef IG_SERVE_FRONT_H
-#define IG_SERVE_FRONT_H
+#ifndef IG_SERVE_SERVE_H
+#define IG_SERVE_SERVE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
+#include "store/store.h"
 
 /* A model that lies in files outside the store. */
 typedef struct ig_front_file {
@@ -47,5 +48,11 @@ typedef struct ig_front_config {
 
 /* Serves until SIGTERM or SIGINT. Errors: what keeps the service from starting. */
 ig_status ig_front_run(const ig_front_config *config, ig_error *err);
+
+/* Whether a model can be used, asked of a sandboxed worker before its name becomes visible.
+ * For ig_check: ctx is the path of this program (char *), NULL: /proc/self/exe. Starts a worker that loads the model as
+ * the service would (plan built, shapes checked, tokenizer and template read) and ends. Appends what it found out to
+ * about. Blocks; any thread. Errors: the worker's own sentence; IO where it died. */
+ig_status ig_model_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err);
 
 #endif
