@@ -102,6 +102,7 @@ static void read_some(ig_conn *c)
     if (n == 0) c->eof = true;
     if (n <= 0 || c->state == CONN_LINGER) return;
     if (c->idle) c->since_ns = now(c); /* the first byte of a head */
+    ig_idle_leave(c);
     c->progress_ns = now(c);
     keep_input(c, c->server->scratch, (size_t)n);
 }
