@@ -1449,6 +1449,178 @@ static void test_H20_storm(void)
     fix_fini(&f);
 }
 
+/* ---- anything at any time ---- */
+
+/* A handler that does whatever the dice say, and counts that each exchange ends exactly once. */
+enum { HELD_MAX = 256 };
+typedef struct dice {
+    uint64_t state;
+    ig_exchange *held[HELD_MAX];
+    unsigned n_held, taken, ended, gone, wrong;
+} dice;
+
+static unsigned roll(dice *d, unsigned n)
+{
+    d->state = d->state * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(d->state >> 33) % n;
+}
+
+static void take(dice *d, ig_exchange *ex)
+{
+    if (d->n_held == HELD_MAX) abort();
+    d->held[d->n_held++] = ex;
+    d->taken++;
+}
+
+static bool drop(dice *d, const ig_exchange *ex)
+{
+    for (unsigned i = 0; i < d->n_held; i++)
+        if (d->held[i] == ex) {
+            d->held[i] = d->held[--d->n_held];
+            return true;
+        }
+    d->wrong++;
+    return false;
+}
+
+/* Something that may be done with an exchange at any time. */
+static void act(dice *d, ig_exchange *ex)
+{
+    static char piece[40000];
+    unsigned what = roll(d, 8);
+    if (what < 3 && !ig_exchange_begun(ex)) {
+        (void)ig_exchange_begin(ex, 200, text_field, 1);
+    } else if (what < 5 && ig_exchange_begun(ex)) {
+        if (!ig_exchange_full(ex)) (void)ig_exchange_write(ex, piece, roll(d, sizeof piece));
+    } else if (what >= 5) {
+        (void)drop(d, ex);
+        d->ended++;
+        if (what == 5)
+            (void)ig_exchange_end(ex);
+        else if (what == 6)
+            ig_exchange_abort(ex);
+        else
+            (void)ig_exchange_respond(ex, 200, NULL, 0, piece, roll(d, 1000));
+    }
+}
+
+static bool dice_sink(void *ctx, ig_exchange *ex, const char *data, size_t n)
+{
+    dice *d = ctx;
+    (void)data;
+    (void)n;
+    if (roll(d, 4)) return true;
+    act(d, ex);
+    return roll(d, 2);
+}
+
+static void dice_head(void *ctx, ig_exchange *ex, const ig_incoming *req, ig_body_plan *plan)
+{
+    dice *d = ctx;
+    (void)req;
+    take(d, ex);
+    if (roll(d, 3) == 0) *plan = (ig_body_plan){.max_bytes = 1000000, .sink = dice_sink, .sink_ctx = d};
+    if (roll(d, 3)) plan->max_bytes = roll(d, 300000);
+    if (roll(d, 8) == 0) act(d, ex);
+}
+static void dice_request(void *ctx, ig_exchange *ex, const ig_incoming *req)
+{
+    volatile char last = req->body.len ? req->body.ptr[req->body.len - 1] : 0;
+    (void)last;
+    act(ctx, ex);
+}
+static void dice_drained(void *ctx, ig_exchange *ex) { act(ctx, ex); }
+static void dice_gone(void *ctx, ig_exchange *ex)
+{
+    dice *d = ctx;
+    d->gone += drop(d, ex);
+}
+
+static const char *const scripts[] = {GET("/a"),
+                                      POST("/b", 20, "", "0123456789"),
+                                      "0123456789",
+                                      CHUNKED("/c", "5\r\nhello\r\n"),
+                                      "0\r\n\r\n",
+                                      "4000\r\n",
+                                      "\r\n",
+                                      "GET / HTTP/1.0\r\n\r\n",
+                                      "HEAD / HTTP/1.1\r\n" H "\r\n",
+                                      POST("/d", 200000, "Expect: 100-continue\r\n", ""),
+                                      "garbage\r\n"};
+
+static void client_act(dice *d, fix *f, int *fd)
+{
+    static char buf[100000];
+    unsigned what = roll(d, 16);
+    if (*fd < 0) {
+        *fd = roll(d, 2) ? dial(f) : dial_unix(f);
+    } else if (what < 6) {
+        const char *text = scripts[roll(d, sizeof scripts / sizeof scripts[0])];
+        size_t n = strlen(text);
+        (void)send(*fd, text, roll(d, 4) ? n : roll(d, (unsigned)n), MSG_NOSIGNAL);
+    } else if (what < 8) {
+        memset(buf, 'z', sizeof buf);
+        (void)send(*fd, buf, roll(d, sizeof buf), MSG_NOSIGNAL);
+    } else if (what < 12) {
+        (void)recv(*fd, buf, 1 + roll(d, sizeof buf - 1), MSG_DONTWAIT);
+    } else if (what == 12) {
+        shutdown(*fd, SHUT_WR);
+    } else if (what > 13) {
+        if (what == 14)
+            close(*fd);
+        else
+            close_hard(*fd);
+        *fd = -1;
+    }
+}
+
+static void test_any_order(unsigned seed)
+{
+    enum { CLIENTS = 40, ACTIONS = 12000 };
+    static const ig_handler any = {dice_head, dice_request, dice_drained, dice_gone, NULL};
+    ig_server_limits l = {.conns_owner_max = 30,
+                          .head_ms = 20,
+                          .idle_ms = 20,
+                          .body_grace_ms = 30,
+                          .stall_ms = 20,
+                          .out_bytes_max = 50000,
+                          .bodies_bytes_max = 500000};
+    dice d = {.state = seed};
+    fix f;
+    fix_init(&f, NULL);
+    ig_server_free(f.server);
+    ig_error err;
+    if (ig_server_new(f.loop, &any, &d, &l, &f.server, &err) != IG_OK) abort();
+    ig_listen tcp = {.address = "tcp:127.0.0.1:0"}, local = {.address = f.path};
+    if (ig_server_listen(f.server, &tcp, &err) != IG_OK || ig_server_listen(f.server, &local, &err) != IG_OK) abort();
+    int fd[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) fd[i] = -1;
+    for (int i = 0; i < ACTIONS; i++) {
+        if (roll(&d, 50) == 0)
+            ig_fault_set(roll(&d, 2) ? IG_FAULT_ALLOC : IG_FAULT_WRITE, 1 + roll(&d, 10), ENOMEM, false);
+        client_act(&d, &f, &fd[roll(&d, CLIENTS)]);
+        if (roll(&d, 2)) (void)ig_loop_step(f.loop, 0, NULL);
+        if (d.n_held && roll(&d, 2)) act(&d, d.held[roll(&d, d.n_held)]);
+    }
+    ig_fault_reset();
+    unsigned running = d.n_held;
+    ig_server_counts c = ig_server_count(f.server);
+    for (int i = 0; i < CLIENTS; i++)
+        if (fd[i] >= 0) close(fd[i]);
+    if (seed % 2) {
+        (void)wait_conns(&f, 0, 3000);
+        c = ig_server_count(f.server);
+        tap_ok(c.conns == 0 && c.exchanges == 0 && c.bodies_bytes == 0 && d.n_held == 0,
+               "any order, seed %u: nothing is left", seed);
+    }
+    ig_server_free(f.server); /* with all that runs */
+    f.server = NULL;
+    tap_ok(d.wrong == 0 && d.n_held == 0 && d.taken == d.ended + d.gone && d.taken > 200,
+           "any order, seed %u: %u exchanges, %u ended by the handler, %u gone, %u running at the end; %llu evicted",
+           seed, d.taken, d.ended, d.gone, running, (unsigned long long)c.evicted);
+    fix_fini(&f);
+}
+
 /* ---- the loop ---- */
 
 typedef struct ticks {
@@ -1530,5 +1702,6 @@ int main(void)
     test_H30_tls();
     test_H15_many_connections();
     test_H20_storm();
+    for (unsigned seed = 1; seed <= 6; seed++) test_any_order(seed);
     return tap_done();
 }
