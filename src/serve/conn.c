@@ -314,7 +314,6 @@ static bool step_body(ig_conn *c)
 
 static bool begin_linger(ig_conn *c)
 {
-    c->reset = false;
     if (c->eof) return close_now(c);
     if (c->tls) ig_tls_shutdown(c->tls);
     if (shutdown(c->fd, SHUT_WR) < 0) return close_now(c);

@@ -490,21 +490,45 @@ static void test_H09_continue(void)
     fix_fini(&f);
 }
 
-/* An answer before the body has been read reaches a client that goes on sending. */
+/* Sends n bytes without reading; false when the connection breaks. */
+static bool send_all(fix *f, int fd, const char *bytes, size_t n)
+{
+    uint64_t end = ig_now_ns() + 5000000000u;
+    for (size_t at = 0; at < n && ig_now_ns() < end;) {
+        ssize_t done = send(fd, bytes + at, n - at, MSG_NOSIGNAL);
+        if (done < 0 && errno != EAGAIN) return false;
+        if (done > 0) at += (size_t)done;
+        rounds(f, 1);
+        if (at == n) return true;
+    }
+    return false;
+}
+
+/* A head and n bytes of body; the caller frees. */
+static char *large(const char *head, size_t n, size_t *len)
+{
+    size_t k = strlen(head);
+    char *bytes = malloc(k + n);
+    if (!bytes) abort();
+    memcpy(bytes, head, k);
+    for (size_t i = 0; i < n; i++) bytes[k + i] = (char)('a' + i * 7 % 23);
+    *len = k + n;
+    return bytes;
+}
+
+/* An answer before the body has been read reaches a client that first sends everything. */
 static void test_H13_early_answer(void)
 {
     fix f;
+    size_t n;
+    char *bytes = large(POST("/small", 3000000, "", ""), 3000000, &n);
     fix_init(&f, NULL);
-    size_t n = 3 << 20;
-    char *bytes = calloc(1, n);
-    if (!bytes) abort();
-    int head = snprintf(bytes, n, "%s", POST("/small", 3000000, "", ""));
-    memset(bytes + head, 'x', n - (size_t)head);
     for (int i = 0; i < 2; i++) {
         int fd = i ? dial_unix(&f) : dial(&f);
-        answer a = talk(&f, fd, bytes, n, NULL, 3000);
-        tap_ok(strstr(a.text, "HTTP/1.1 413") && strstr(a.text, "}") && a.closed,
-               "H13: 413 reaches a client that is still sending (%s)", i ? "unix" : "tcp");
+        bool sent = send_all(&f, fd, bytes, n);
+        answer a = talk(&f, fd, "", 0, NULL, 3000);
+        tap_ok(sent && strstr(a.text, "HTTP/1.1 413") && strstr(a.text, "}") && a.closed && !a.reset,
+               "H13: 413 reaches a client that sends everything first (%s)", i ? "unix" : "tcp");
         free(a.text);
         close(fd);
     }
@@ -515,23 +539,27 @@ static void test_H13_early_answer(void)
 
 static void test_large_body(void)
 {
-    fix f;
-    fix_init(&f, NULL);
-    size_t n = 3000000;
-    char *bytes = calloc(1, n + 200);
-    if (!bytes) abort();
-    int head = snprintf(bytes, 200, "%s", POST("/b", 3000000, "", ""));
-    for (size_t i = 0; i < n; i++) bytes[(size_t)head + i] = (char)('a' + i * 7 % 23);
-    int fd = dial(&f);
-    answer a = talk(&f, fd, bytes, n + (size_t)head, ".", 5000);
-    while (a.n < n + 9 && !a.closed && (rounds(&f, 1), true)) collect(fd, &a);
-    const char *body = strstr(a.text, "[POST /b] ");
-    tap_ok(body && a.n - (size_t)(body + 10 - a.text) == n + 1 && !memcmp(body + 10, bytes + head, n),
-           "3 MB there and back");
-    free(a.text);
+    static const char head[] = POST("/b", 3000000, "", "");
+    size_t n;
+    char *bytes = large(head, 3000000, &n);
+    for (int stop = 0; stop < 2; stop++) {
+        fix f;
+        fix_init(&f, NULL);
+        int fd = dial(&f);
+        bool sent = send_all(&f, fd, bytes, n) && wait_for(&f, &f.n_requests, 1, 1000);
+        rounds(&f, 5); /* the handler is through, the client has read nothing */
+        bool sending = ig_server_count(f.server).exchanges == 0 && ig_server_count(f.server).conns == 1;
+        if (stop) ig_server_stop(f.server, 3000, NULL, NULL);
+        answer a = talk(&f, fd, "", 0, NULL, 300);
+        const char *body = strstr(a.text, "[POST /b] ");
+        tap_ok(sent && sending && body && a.n - (size_t)(body + 10 - a.text) == 3000001 &&
+                   !memcmp(body + 10, bytes + sizeof head - 1, 3000000) && a.closed == stop,
+               "%s", stop ? "L19: an answer on its way is sent to its end" : "3 MB there and back");
+        free(a.text);
+        close(fd);
+        fix_fini(&f);
+    }
     free(bytes);
-    close(fd);
-    fix_fini(&f);
 }
 
 /* ---- clocks ---- */
@@ -575,6 +603,26 @@ static void test_H15_deadlines(void)
         free(a.text);
         close(fd);
     }
+    fix_fini(&f);
+}
+
+/* The deadline of a head begins with its first byte, not with the silence before. */
+static void test_H15_late_head(void)
+{
+    static const char get[] = GET("/a");
+    ig_server_limits l = {.head_ms = 150, .idle_ms = 3000};
+    fix f;
+    fix_init(&f, &l);
+    int fd = dial(&f);
+    for (int i = 0; i < 2; i++) {
+        pass_ms(&f, 300);
+        (void)send(fd, get, 9, MSG_NOSIGNAL);
+        pass_ms(&f, 20);
+        answer a = talk(&f, fd, get + 9, sizeof get - 10, "] .", 1000);
+        tap_ok(strstr(a.text, "200 OK") != NULL, "H15: a head after a long silence has its whole time");
+        free(a.text);
+    }
+    close(fd);
     fix_fini(&f);
 }
 
@@ -1684,6 +1732,7 @@ int main(void)
     test_H13_early_answer();
     test_large_body();
     test_H15_deadlines();
+    test_H15_late_head();
     test_H17_slow_reader();
     test_H16_departure();
     test_H16_half_close();
