@@ -102,6 +102,7 @@ static void read_some(ig_conn *c)
     if (n == 0) c->eof = true;
     if (n <= 0 || c->state == CONN_LINGER) return;
     if (c->idle) c->since_ns = now(c); /* the first byte of a head */
+    ig_idle_leave(c);
     c->progress_ns = now(c);
     keep_input(c, c->server->scratch, (size_t)n);
 }
@@ -313,7 +314,6 @@ static bool step_body(ig_conn *c)
 
 static bool begin_linger(ig_conn *c)
 {
-    c->reset = false;
     if (c->eof) return close_now(c);
     if (c->tls) ig_tls_shutdown(c->tls);
     if (shutdown(c->fd, SHUT_WR) < 0) return close_now(c);

@@ -200,7 +200,7 @@ void ig_exchange_refuse(ig_conn *c, unsigned status, const char *text)
     ig_buf_init(&body, 65536);
     ig_exchange_gone(c);
     if (h->error_body)
-        h->error_body(c->server->ctx, c->ex && c->ex->head.n_fields ? &c->ex->req : NULL, status, text, &body, &type);
+        h->error_body(c->server->ctx, c->ex ? &c->ex->req : NULL, status, text, &body, &type);
     else
         (void)ig_buf_printf(&body, "%s\n", text);
     if (body.failed) body.len = 0;

@@ -156,13 +156,19 @@ static bool make_room(ig_server *server, ig_owner *o)
     return server->counts.conns < server->limits.conns_max || evict_any(server);
 }
 
+/* Keep-alive probes are the kernel's: a machine that lost its power is found within two minutes, without a wake-up. */
 static void set_options(int fd, ig_transport transport)
 {
-    int on = 1, unsent = UNSENT_BYTES;
+    static const struct {
+        int level, name, value;
+    } rows[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},    {IPPROTO_TCP, TCP_KEEPIDLE, 60},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 15}, {IPPROTO_TCP, TCP_KEEPCNT, 4},
+    };
     if (transport == IG_TRANSPORT_UNIX) return;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        (void)setsockopt(fd, rows[i].level, rows[i].name, &rows[i].value, sizeof rows[i].value);
 }
 
 static ig_conn *new_conn(ig_listener *l, int fd)

@@ -43,7 +43,8 @@ typedef struct ig_body_plan {
 
 typedef struct ig_handler {
     /* A head has come. Either fill *plan (the body is then read, after 100 Continue where asked), or answer now with
-     * ig_exchange_respond: the body is then not read. */
+     * ig_exchange_respond or ig_exchange_begin: the body is then not read, on_request not called, and where a body was
+     * announced the connection closes after the answer. */
     void (*on_head)(void *ctx, ig_exchange *ex, const ig_incoming *req, ig_body_plan *plan);
     /* The body is whole (also called without one). */
     void (*on_request)(void *ctx, ig_exchange *ex, const ig_incoming *req);
@@ -75,7 +76,7 @@ ig_status ig_server_new(ig_loop *loop, const ig_handler *handler, void *ctx, con
 /* Closes everything; running exchanges get on_gone. */
 void ig_server_free(ig_server *server);
 /* No new connections; idle ones are closed, running exchanges may finish until after_ms, then they are cut. Calls
- * done (may be NULL) once no connection is left. */
+ * done (may be NULL) once no connection is left; it may free the server. */
 void ig_server_stop(ig_server *server, uint32_t after_ms, void (*done)(void *ctx), void *ctx);
 
 typedef struct ig_listen {
