@@ -115,7 +115,7 @@ static void tool_delta(ig_emitter *e, const ig_choice *c, const json_t *body, ig
 {
     const size_t at = ig_call_index(c, body);
     json_t *args = json_object_get(body, "args");
-    if (at + 1 != c->n_calls) return; /* its block is closed */
+    if (at >= c->n_calls || at + 1 != c->n_calls) return; /* its block is closed */
     const ig_call *call = &c->calls[at];
     if (json_object_get(body, "name"))
         open_block(

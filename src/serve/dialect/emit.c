@@ -236,14 +236,6 @@ static void on_raw(ig_emitter *e, bool last, const json_t *body, ig_buf *out)
     e->ended = last;
 }
 
-static void on_result(ig_emitter *e, const json_t *body, ig_buf *out)
-{
-    json_decref(e->result);
-    e->result = body ? json_incref((json_t *)body) : json_object();
-    if (e->ops->whole) e->ops->whole(e, out);
-    e->ended = true;
-}
-
 void ig_emit_problem(ig_emitter *e, const ig_problem *p, uint64_t now_ns, ig_buf *out)
 {
     if (e->ended) return;
@@ -255,6 +247,20 @@ void ig_emit_problem(ig_emitter *e, const ig_problem *p, uint64_t now_ns, ig_buf
         e->problem_type = "application/json";
         ig_dialect_problem(e->req->route->dialect, p, e->ctx->id, out);
     }
+    e->ended = true;
+}
+
+static void on_result(ig_emitter *e, const json_t *body, ig_buf *out)
+{
+    ig_problem p;
+    if (e->n_choices) {
+        ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker answered out of turn; send the request again");
+        ig_emit_problem(e, &p, e->now_ns, out);
+        return;
+    }
+    json_decref(e->result);
+    e->result = body ? json_incref((json_t *)body) : json_object();
+    if (e->ops->whole) e->ops->whole(e, out);
     e->ended = true;
 }
 

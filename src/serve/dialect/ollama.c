@@ -207,7 +207,7 @@ bool ig_parse_ollama_chat(ig_parse *p)
         return ig_refuse(p, IG_P_BAD_REQUEST, "messages", "messages must be a list");
     if (json_array_size(list) == 0) return load_only(p);
     json_t *translated = json_array(), *scratch = json_object();
-    bool good = translated && scratch && json_object_set_new(scratch, "messages", translated) == 0;
+    bool good = translated && json_object_set_new(scratch, "messages", translated) == 0;
     if (!good) ig_no_memory(p);
     json_array_foreach(list, i, m)
     {

@@ -224,6 +224,9 @@ static bool read_only(ig_parse *p, const ig_param *row, const char *full, json_t
         return ig_refuse(p, IG_P_BAD_REQUEST, full, "%s must be a number or a boolean", full);
     double d = json_is_number(v) ? json_number_value(v) : json_is_true(v);
     if (d == row->min) return true;
+    if (json_is_boolean(v))
+        return ig_refuse(p, IG_P_UNSUPPORTED, full, "%s can only be %s here; leave it out", full,
+                         row->min != 0 ? "true" : "false");
     return ig_refuse(p, IG_P_UNSUPPORTED, full, "%s can only be %g here; leave it out", full, row->min);
 }
 
