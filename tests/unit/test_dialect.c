@@ -532,7 +532,8 @@ static uint64_t tree_calls, tree_fail_at; /* allocations of trees; 0: none fails
 
 static void *tree_alloc(size_t n) { return ++tree_calls == tree_fail_at ? NULL : malloc(n); }
 
-/* Call k of either allocator fails: a problem or a failed emitter, never a crash; sanitizers see leaks. */
+/* Call k of either allocator fails: a problem, a failed emitter, or an answer that ends (an optional member may be
+ * missing); never a crash. Sanitizers see leaks. */
 static void walk(size_t generator, bool stream, bool trees)
 {
     static const char *const script[][2] = {
@@ -547,7 +548,8 @@ static void walk(size_t generator, bool stream, bool trees)
         {"done", "{\"c\":1,\"finish\":\"length\"}"}};
     enum { N = sizeof script / sizeof *script };
     json_t *bodies[N];
-    uint64_t k = 1;
+    size_t n_wrong = 0;
+    uint64_t k = 0;
     bool over = false;
     for (size_t i = 0; i < N; i++) bodies[i] = json_loads(script[i][1], 0, NULL);
     for (; !over && k < 20000; k++) {
@@ -557,20 +559,20 @@ static void walk(size_t generator, bool stream, bool trees)
         if (trees) json_set_alloc_funcs(tree_alloc, free);
         tree_calls = 0;
         tree_fail_at = trees ? k : 0;
-        if (!trees) ig_fault_set(IG_FAULT_ALLOC, k, 12, false);
+        if (!trees && k) ig_fault_set(IG_FAULT_ALLOC, k, 12, false);
         open_generator(&x, generator, stream);
         for (size_t i = 0; i < 2 * N; i++) exchange_event(&x, i / N, script[i % N][0], bodies[i % N], START_NS, &out);
-        over = trees ? tree_calls < k : ig_fault_calls(IG_FAULT_ALLOC) < k;
+        if (k) over = trees ? tree_calls < k : ig_fault_calls(IG_FAULT_ALLOC) < k;
         if (!trees) ig_fault_reset();
         tree_fail_at = 0;
-        if (over && (!x.emitter || ig_emit_failed(x.emitter) || !ig_emit_ended(x.emitter)))
-            tap_ok(false, "with enough memory the answer is whole");
+        const bool told = !x.parsed || !x.emitter || ig_emit_failed(x.emitter);
+        if (told ? k == 0 || over : !ig_emit_ended(x.emitter) || out.len == 0) n_wrong++;
         exchange_close(&x);
         ig_buf_fini(&out);
     }
     json_set_alloc_funcs(malloc, free);
     for (size_t i = 0; i < N; i++) json_decref(bodies[i]);
-    tap_ok(over, "%s %s: %s fails at each of %" PRIu64 " allocations", generators[generator].path,
+    tap_ok(over && n_wrong == 0, "%s %s: %s fails at each of %" PRIu64 " allocations", generators[generator].path,
            stream ? "streamed" : "whole", trees ? "a tree" : "memory", k);
 }
 
