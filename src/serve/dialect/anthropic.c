@@ -351,8 +351,8 @@ bool ig_parse_anthropic(ig_parse *p)
         return ig_refuse(p, IG_P_BAD_REQUEST, "max_tokens", "max_tokens must be a whole number from 1");
     if (!p->req->model || !*p->req->model)
         return ig_refuse(p, IG_P_BAD_REQUEST, "model", "model is required: which model should answer?");
-    (void)json_object_set_new(p->req->defaults, "temperature", json_real(1));
-    (void)json_object_set_new(p->req->defaults, "top_p", json_real(1));
+    ig_put(&p->req->defaults, "temperature", json_real(1));
+    ig_put(&p->req->defaults, "top_p", json_real(1));
     return ig_read_max_tokens(p, "max_tokens", max) && ig_add_generate(p, "chat");
 }
 

@@ -42,7 +42,7 @@ static json_t *call_id(const ig_call *call) { return json_sprintf("toolu_%s", js
 static void whole_calls(ig_emitter *e, const ig_choice *c, json_t *content)
 {
     for (size_t i = 0; i < c->n_calls; i++) {
-        json_t *input = ig_call_object(&c->calls[i]), *one;
+        json_t *input = ig_call_object(e, &c->calls[i]), *one;
         if (input) /* else the answer broke off inside: nothing half is run, nothing is lost */
             one = json_pack("{s:s, s:o, s:O, s:o}", "type", "tool_use", "id", call_id(&c->calls[i]), "name",
                             c->calls[i].name, "input", input);
@@ -58,14 +58,13 @@ static void whole(ig_emitter *e, ig_buf *out)
     ig_usage u = ig_emit_usage(e);
     json_t *content = json_array();
     if (c->reasoning.len)
-        (void)json_array_append_new(content, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking",
-                                                       ig_out_text(&c->reasoning), "signature", signature(e)));
+        ig_append(&content, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking", ig_out_text(&c->reasoning),
+                                      "signature", signature(e)));
     if (c->text.len)
-        (void)json_array_append_new(
-            content, json_pack("{s:s, s:o, s:n}", "type", "text", "text", ig_out_text(&c->text), "citations"));
+        ig_append(&content, json_pack("{s:s, s:o, s:n}", "type", "text", "text", ig_out_text(&c->text), "citations"));
     whole_calls(e, c, content);
     json_t *o = message(e, content, stop_reason(e, c), c->stop, &u);
-    (void)json_object_set_new(o, "ingle", ig_out_ingle(e, &u));
+    ig_put(&o, "ingle", ig_out_ingle(e, &u));
     ig_out_json(e, o, out);
 }
 
@@ -115,7 +114,7 @@ static void tool_delta(ig_emitter *e, const ig_choice *c, const json_t *body, ig
 {
     const size_t at = ig_call_index(c, body);
     json_t *args = json_object_get(body, "args");
-    if (at + 1 != c->n_calls) return; /* its block is closed */
+    if (at >= c->n_calls || at + 1 != c->n_calls) return; /* its block is closed */
     const ig_call *call = &c->calls[at];
     if (json_object_get(body, "name"))
         open_block(

@@ -171,6 +171,6 @@ bool ig_parse_slots(ig_parse *p)
 {
     char flag[8];
     const bool given = ig_query_get(p->query, "fail_on_no_slot", flag, sizeof flag);
-    if (given && strcmp(flag, "0") != 0) (void)json_object_set_new(p->req->echo, "fail_on_no_slot", json_true());
+    if (given && strcmp(flag, "0") != 0) ig_put(&p->req->echo, "fail_on_no_slot", json_true());
     return ig_parse_query_model(p) && ig_add_part(p, "slots");
 }

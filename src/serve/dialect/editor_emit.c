@@ -17,7 +17,7 @@ static json_t *settings(const ig_emitter *e, size_t choice)
     static const char *const texts[] = {"op", "prompt", "suffix", "messages", "kind"};
     json_t *o = json_copy((json_t *)part_of(e, choice));
     for (size_t i = 0; o && i < sizeof texts / sizeof *texts; i++) (void)json_object_del(o, texts[i]);
-    if (o) (void)json_object_set_new(o, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx));
+    if (o) ig_put(&o, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx));
     return o;
 }
 
@@ -65,7 +65,7 @@ static json_t *chosen(const ig_emitter *e, json_t *o)
     for (size_t i = 0; i < json_array_size(fields); i++) {
         const char *path = json_string_value(json_array_get(fields, i));
         json_t *v = at_path(o, path);
-        if (v) (void)json_object_set(few, path, v);
+        if (v) ig_put(&few, path, json_incref(v));
     }
     json_decref(o);
     return few;
@@ -87,9 +87,8 @@ static json_t *full(ig_emitter *e, size_t choice, bool stream)
                           c->text.len && memchr(text, '\n', c->text.len) ? 1 : 0, "truncated", u.dropped ? 1 : 0,
                           "stop_type", stop_type(c), "stopping_word", c->stop ? json_incref(c->stop) : json_string(""),
                           "tokens_cached", (json_int_t)(u.prompt + u.completion), "timings", ig_out_timings(&u));
-    if (o && c->logprobs && !stream)
-        (void)json_object_set_new(o, "completion_probabilities", ig_out_logprobs(c->logprobs, true));
-    if (o) (void)json_object_set_new(o, "ingle", ig_out_ingle(e, &u));
+    if (o && c->logprobs && !stream) ig_put(&o, "completion_probabilities", ig_out_logprobs(c->logprobs, true));
+    if (o) ig_put(&o, "ingle", ig_out_ingle(e, &u));
     return o ? chosen(e, o) : NULL;
 }
 
@@ -103,7 +102,7 @@ static void completion_delta(ig_emitter *e, size_t choice, const json_t *body, i
     json_t *o = json_pack("{s:I, s:O, s:o, s:b, s:i, s:I, s:I}", "index", (json_int_t)choice, "content", text, "tokens",
                           ids ? json_incref(ids) : json_array(), "stop", 0, "id_slot", -1, "tokens_predicted",
                           (json_int_t)c->n_completion, "tokens_evaluated", (json_int_t)e->progress_total);
-    if (o && lp) (void)json_object_set_new(o, "completion_probabilities", ig_out_logprobs(lp, true));
+    if (o && lp) ig_put(&o, "completion_probabilities", ig_out_logprobs(lp, true));
     ig_out_sse(e, NULL, o, out);
 }
 
@@ -161,7 +160,7 @@ static void result_whole(ig_emitter *e, ig_buf *out)
     json_t *o = json_object();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         json_t *v = json_object_get(e->result, names[i][0]);
-        if (v && !json_object_get(o, names[i][1])) (void)json_object_set(o, names[i][1], v);
+        if (v && !json_object_get(o, names[i][1])) ig_put(&o, names[i][1], json_incref(v));
     }
     ig_out_json(e, o, out);
 }
@@ -188,9 +187,9 @@ static void props_whole(ig_emitter *e, ig_buf *out)
     static const char *const more[] = {"bos_token", "eos_token"};
     for (size_t i = 0; o && i < sizeof more / sizeof *more; i++) {
         json_t *v = json_object_get(e->result, more[i]);
-        if (v) (void)json_object_set(o, more[i], v);
+        if (v) ig_put(&o, more[i], json_incref(v));
     }
-    if (o) (void)json_object_set_new(o, "ingle", ig_out_ingle(e, NULL));
+    if (o) ig_put(&o, "ingle", ig_out_ingle(e, NULL));
     ig_out_json(e, o, out);
 }
 

@@ -236,14 +236,6 @@ static void on_raw(ig_emitter *e, bool last, const json_t *body, ig_buf *out)
     e->ended = last;
 }
 
-static void on_result(ig_emitter *e, const json_t *body, ig_buf *out)
-{
-    json_decref(e->result);
-    e->result = body ? json_incref((json_t *)body) : json_object();
-    if (e->ops->whole) e->ops->whole(e, out);
-    e->ended = true;
-}
-
 void ig_emit_problem(ig_emitter *e, const ig_problem *p, uint64_t now_ns, ig_buf *out)
 {
     if (e->ended) return;
@@ -255,6 +247,20 @@ void ig_emit_problem(ig_emitter *e, const ig_problem *p, uint64_t now_ns, ig_buf
         e->problem_type = "application/json";
         ig_dialect_problem(e->req->route->dialect, p, e->ctx->id, out);
     }
+    e->ended = true;
+}
+
+static void on_result(ig_emitter *e, const json_t *body, ig_buf *out)
+{
+    ig_problem p;
+    if (e->n_choices) {
+        ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker answered out of turn; send the request again");
+        ig_emit_problem(e, &p, e->now_ns, out);
+        return;
+    }
+    json_decref(e->result);
+    e->result = body ? json_incref((json_t *)body) : json_object();
+    if (e->ops->whole) e->ops->whole(e, out);
     e->ended = true;
 }
 
@@ -400,13 +406,13 @@ json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
     json_t *o = json_pack("{s:s?, s:s?, s:s?, s:I}", "digest", e->ctx->digest, "ran_on", e->ctx->ran_on, "device",
                           e->ctx->device, "n_ctx", (json_int_t)e->ctx->n_ctx);
     if (!o) return NULL;
-    if (u) (void)json_object_set_new(o, "n_prompt", json_integer((json_int_t)u->prompt));
-    if (u) (void)json_object_set_new(o, "cached", json_integer((json_int_t)u->cached));
-    if (u && u->dropped) (void)json_object_set_new(o, "truncated", json_true());
-    if (u && u->dropped) (void)json_object_set_new(o, "dropped", json_integer((json_int_t)u->dropped));
-    if (flag) (void)json_object_set(o, "flag", (json_t *)flag);
-    if (finish) (void)json_object_set_new(o, "finish", json_string(finish));
-    (void)json_object_set(o, "ignored", e->req->ignored);
+    if (u) ig_put(&o, "n_prompt", json_integer((json_int_t)u->prompt));
+    if (u) ig_put(&o, "cached", json_integer((json_int_t)u->cached));
+    if (u && u->dropped) ig_put(&o, "truncated", json_true());
+    if (u && u->dropped) ig_put(&o, "dropped", json_integer((json_int_t)u->dropped));
+    if (flag) ig_put(&o, "flag", json_incref((json_t *)flag));
+    if (finish) ig_put(&o, "finish", json_string(finish));
+    ig_put(&o, "ignored", json_incref(e->req->ignored));
     return o;
 }
 
@@ -448,8 +454,8 @@ json_t *ig_out_logprobs(const json_t *lp, bool with_id)
         const json_t *entry = json_array_get(lp, i), *top = json_object_get(entry, "top");
         json_t *one = logprob_entry(entry, with_id), *others = json_array();
         for (size_t k = 0; k < json_array_size(top); k++)
-            (void)json_array_append_new(others, logprob_entry(json_array_get(top, k), with_id));
-        (void)json_object_set_new(one, "top_logprobs", others);
+            ig_append(&others, logprob_entry(json_array_get(top, k), with_id));
+        ig_put(&one, "top_logprobs", others);
         if (json_array_append_new(list, one) != 0) {
             json_decref(list);
             list = NULL;
@@ -486,11 +492,13 @@ const char *ig_time_text(uint64_t ns, char out[40])
     return out;
 }
 
-json_t *ig_call_object(const ig_call *call)
+json_t *ig_call_object(ig_emitter *e, const ig_call *call)
 {
-    ig_problem ignored;
+    ig_problem why;
     if (call->args.len == 0) return json_object();
-    return ig_read_json((ig_str){call->args.ptr, call->args.len}, &ignored);
+    json_t *o = ig_read_json((ig_str){call->args.ptr, call->args.len}, &why);
+    if (!o && why.kind == IG_P_UNAVAILABLE) e->failed = true;
+    return o;
 }
 
 json_t *ig_out_embedding(const json_t *row, unsigned n_dimensions)
@@ -505,6 +513,6 @@ json_t *ig_out_embedding(const json_t *row, unsigned n_dimensions)
     json_t *cut = json_array();
     const double scale = sum > 0 ? 1 / sqrt(sum) : 1;
     for (size_t i = 0; cut && i < n_dimensions; i++)
-        (void)json_array_append_new(cut, json_real((double)(float)(json_number_value(json_array_get(row, i)) * scale)));
+        ig_append(&cut, json_real((double)(float)(json_number_value(json_array_get(row, i)) * scale)));
     return cut;
 }

@@ -2,7 +2,7 @@
 #ifndef IG_SERVE_DIALECT_EMIT_H
 #define IG_SERVE_DIALECT_EMIT_H
 
-#include "serve/dialect/dialect.h"
+#include "serve/dialect/read.h"
 
 #define IG_ANSWER_BYTES_MAX (64u << 20) /* text kept of one choice */
 #define IG_CALLS_MAX        128u        /* tool calls of one choice */
@@ -115,7 +115,7 @@ const char *ig_time_text(uint64_t ns, char out[40]);
 /* Which call a DELTA of kind "tool" belongs to: its own index, or the newest call; SIZE_MAX without any. */
 size_t ig_call_index(const ig_choice *c, const json_t *body);
 /* Arguments of a finished call as an object; NULL where they are no JSON object. */
-json_t *ig_call_object(const ig_call *call);
+json_t *ig_call_object(ig_emitter *e, const ig_call *call);
 /* Copies rows of embeddings cut to n_dimensions (0: whole) and normalised again where cut. */
 json_t *ig_out_embedding(const json_t *row, unsigned n_dimensions);
 

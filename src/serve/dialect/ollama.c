@@ -155,9 +155,9 @@ static bool read_common(ig_parse *p, const ig_param *own)
     if (top && (!ig_whole(top, &n) || n < 0 || n > 20))
         return ig_refuse(p, IG_P_BAD_REQUEST, "top_logprobs", "top_logprobs must be a whole number from 0 to 20");
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
-        (void)json_object_set_new(p->req->defaults, reals[i].name, json_real(reals[i].value));
-    (void)json_object_set_new(p->req->defaults, "top_k", json_integer(40));
-    (void)json_object_set_new(p->req->defaults, "repeat_last_n", json_integer(64));
+        ig_put(&p->req->defaults, reals[i].name, json_real(reals[i].value));
+    ig_put(&p->req->defaults, "top_k", json_integer(40));
+    ig_put(&p->req->defaults, "repeat_last_n", json_integer(64));
     if (!p->req->model || !*p->req->model) return ig_refuse(p, IG_P_BAD_REQUEST, "model", "model is required");
     return !(wanted || n) || ig_set(p, "logprobs", json_integer(n));
 }
@@ -207,7 +207,7 @@ bool ig_parse_ollama_chat(ig_parse *p)
         return ig_refuse(p, IG_P_BAD_REQUEST, "messages", "messages must be a list");
     if (json_array_size(list) == 0) return load_only(p);
     json_t *translated = json_array(), *scratch = json_object();
-    bool good = translated && scratch && json_object_set_new(scratch, "messages", translated) == 0;
+    bool good = translated && json_object_set_new(scratch, "messages", translated) == 0;
     if (!good) ig_no_memory(p);
     json_array_foreach(list, i, m)
     {

@@ -12,32 +12,32 @@ static json_t *head(const ig_emitter *e)
 static bool is_chat(const ig_emitter *e) { return e->ops == &ig_ollama_chat_ops; }
 
 /* Puts text where the route has it; takes all three. */
-static void set_text(const ig_emitter *e, json_t *o, json_t *text, json_t *thinking, json_t *calls)
+static void set_text(const ig_emitter *e, json_t **o, json_t *text, json_t *thinking, json_t *calls)
 {
     if (is_chat(e)) {
         json_t *m = json_pack("{s:s, s:o, s:o*, s:o*}", "role", "assistant", "content", text, "thinking", thinking,
                               "tool_calls", calls);
-        (void)json_object_set_new(o, "message", m);
+        ig_put(o, "message", m);
         return;
     }
-    (void)json_object_set_new(o, "response", text);
-    if (thinking) (void)json_object_set_new(o, "thinking", thinking);
+    ig_put(o, "response", text);
+    if (thinking) ig_put(o, "thinking", thinking);
     json_decref(calls);
 }
 
 static void line(ig_emitter *e, json_t *text, json_t *thinking, json_t *calls, const json_t *lp, ig_buf *out)
 {
     json_t *o = head(e);
-    set_text(e, o, text, thinking, calls);
-    (void)json_object_set_new(o, "done", json_false());
-    if (lp) (void)json_object_set_new(o, "logprobs", ig_out_logprobs(lp, false));
+    set_text(e, &o, text, thinking, calls);
+    ig_put(&o, "done", json_false());
+    if (lp) ig_put(&o, "logprobs", ig_out_logprobs(lp, false));
     ig_out_line(e, o, out);
 }
 
 /* A whole call; NULL where its arguments are no object, because the answer broke off inside. */
-static json_t *call_json(const ig_call *call, size_t index)
+static json_t *call_json(ig_emitter *e, const ig_call *call, size_t index)
 {
-    json_t *arguments = ig_call_object(call);
+    json_t *arguments = ig_call_object(e, call);
     if (!arguments) return NULL;
     return json_pack("{s:O, s:{s:I, s:O, s:o}}", "id", call->id, "function", "index", (json_int_t)index, "name",
                      call->name, "arguments", arguments);
@@ -50,7 +50,7 @@ static void flush_calls(ig_emitter *e, ig_choice *c, bool all, ig_buf *out)
         ig_call *call = &c->calls[i];
         if (call->sent || (!all && i + 1 == c->n_calls)) continue;
         call->sent = true;
-        json_t *one = call_json(call, i);
+        json_t *one = call_json(e, call, i);
         if (one)
             line(e, json_string(""), NULL, json_pack("[o]", one), NULL, out);
         else
@@ -80,22 +80,20 @@ static json_int_t total_ns(const ig_emitter *e)
 }
 
 /* done, done_reason and the metrics. */
-static void set_end(ig_emitter *e, json_t *o, const char *reason, bool metrics)
+static void set_end(ig_emitter *e, json_t **o, const char *reason, bool metrics)
 {
     ig_usage u = ig_emit_usage(e);
     json_t *end = json_pack("{s:b, s:s}", "done", 1, "done_reason", reason);
     if (metrics) {
-        if (!is_chat(e)) (void)json_object_set_new(end, "context", json_array());
+        if (!is_chat(e)) ig_put(&end, "context", json_array());
         json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "total_duration", total_ns(e), "load_duration",
                                  (json_int_t)e->ctx->load_ns, "prompt_eval_count", (json_int_t)u.prompt,
                                  "prompt_eval_duration", ns_of_ms(u.prompt_ms), "eval_count", (json_int_t)u.completion,
                                  "eval_duration", ns_of_ms(u.generate_ms));
-        (void)json_object_update(end, more);
-        json_decref(more);
+        ig_merge(&end, more);
     }
-    (void)json_object_set_new(end, "ingle", ig_out_ingle(e, metrics ? &u : NULL));
-    (void)json_object_update(o, end);
-    json_decref(end);
+    ig_put(&end, "ingle", ig_out_ingle(e, metrics ? &u : NULL));
+    ig_merge(o, end);
 }
 
 static const char *done_reason(const ig_choice *c) { return !strcmp(c->finish, "length") ? "length" : "stop"; }
@@ -105,18 +103,18 @@ static void ollama_done(ig_emitter *e, size_t choice, ig_buf *out)
     ig_choice *c = &e->choices[choice];
     flush_calls(e, c, true, out);
     json_t *o = head(e);
-    set_text(e, o, json_string(""), NULL, NULL);
-    set_end(e, o, done_reason(c), true);
+    set_text(e, &o, json_string(""), NULL, NULL);
+    set_end(e, &o, done_reason(c), true);
     ig_out_line(e, o, out);
 }
 
-static void whole_answer(ig_emitter *e, ig_choice *c, json_t *o)
+static void whole_answer(ig_emitter *e, ig_choice *c, json_t **o)
 {
     json_t *calls = c->n_calls ? json_array() : NULL;
     for (size_t i = 0; i < c->n_calls; i++) {
-        json_t *one = call_json(&c->calls[i], i);
+        json_t *one = call_json(e, &c->calls[i], i);
         if (one)
-            (void)json_array_append_new(calls, one);
+            ig_append(&calls, one);
         else if (!ig_buf_add(&c->text, c->calls[i].args.ptr, c->calls[i].args.len))
             e->failed = true;
     }
@@ -126,7 +124,7 @@ static void whole_answer(ig_emitter *e, ig_choice *c, json_t *o)
     }
     set_text(e, o, ig_out_text(&c->text), c->reasoning.len ? ig_out_text(&c->reasoning) : NULL, calls);
     set_end(e, o, done_reason(c), true);
-    if (c->logprobs) (void)json_object_set_new(o, "logprobs", ig_out_logprobs(c->logprobs, false));
+    if (c->logprobs) ig_put(o, "logprobs", ig_out_logprobs(c->logprobs, false));
 }
 
 /* Also the one line of a request that only loads or unloads. */
@@ -134,10 +132,10 @@ static void ollama_whole(ig_emitter *e, ig_buf *out)
 {
     json_t *o = head(e);
     if (e->n_choices) {
-        whole_answer(e, &e->choices[0], o);
+        whole_answer(e, &e->choices[0], &o);
     } else {
-        set_text(e, o, json_string(""), NULL, NULL);
-        set_end(e, o, e->req->op == IG_OP_UNLOAD ? "unload" : "load", false);
+        set_text(e, &o, json_string(""), NULL, NULL);
+        set_end(e, &o, e->req->op == IG_OP_UNLOAD ? "unload" : "load", false);
     }
     ig_out_json(e, o, out);
     if (e->req->stream) (void)ig_buf_add(out, "\n", 1);
@@ -174,7 +172,7 @@ static void embed_whole(ig_emitter *e, ig_buf *out)
     const json_t *rows = json_object_get(e->result, "embeddings");
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(rows); i++)
-        (void)json_array_append_new(list, ig_out_embedding(json_array_get(rows, i), e->req->n_dimensions));
+        ig_append(&list, ig_out_embedding(json_array_get(rows, i), e->req->n_dimensions));
     ig_out_json(e,
                 json_pack("{s:s, s:o, s:I, s:I, s:I, s:o}", "model", e->ctx->model, "embeddings", list,
                           "total_duration", total_ns(e), "load_duration", (json_int_t)e->ctx->load_ns,

@@ -162,8 +162,8 @@ bool ig_parse_openai_chat(ig_parse *p)
     const char *name = max ? "max_completion_tokens" : "max_tokens";
     if (!max) max = ig_get(p, "max_tokens");
     if (max && !ig_read_max_tokens(p, name, max)) return false;
-    (void)json_object_set_new(p->req->defaults, "temperature", json_real(1));
-    (void)json_object_set_new(p->req->defaults, "top_p", json_real(1));
+    ig_put(&p->req->defaults, "temperature", json_real(1));
+    ig_put(&p->req->defaults, "top_p", json_real(1));
     return ig_add_generate(p, "chat");
 }
 
@@ -182,14 +182,14 @@ static void chunk(ig_emitter *e, size_t choice, json_t *delta, json_t *logprobs,
     json_t *o = head(e, "chat.completion.chunk");
     json_t *list = json_pack("[{s:I, s:o, s:o?, s:s?}]", "index", (json_int_t)choice, "delta", delta, "logprobs",
                              logprobs, "finish_reason", finish);
-    (void)json_object_set_new(o, "choices", list);
-    if (e->req->include_usage) (void)json_object_set_new(o, "usage", json_null());
+    ig_put(&o, "choices", list);
+    if (e->req->include_usage) ig_put(&o, "usage", json_null());
     if (finish && e->n_open == 0) {
         ig_usage u = ig_emit_usage(e);
-        (void)json_object_set_new(o, "timings", ig_out_timings(&u));
-        (void)json_object_set_new(o, "ingle", ig_out_ingle(e, &u));
+        ig_put(&o, "timings", ig_out_timings(&u));
+        ig_put(&o, "ingle", ig_out_ingle(e, &u));
     }
-    ig_out_sse(e, NULL, list ? o : NULL, out);
+    ig_out_sse(e, NULL, o, out);
 }
 
 static void role_chunk(ig_emitter *e, size_t choice, ig_buf *out)
@@ -252,8 +252,8 @@ void ig_openai_stream_end(ig_emitter *e, json_t *o, ig_buf *out)
 {
     if (e->req->include_usage) {
         ig_usage u = ig_emit_usage(e);
-        (void)json_object_set_new(o, "choices", json_array());
-        (void)json_object_set_new(o, "usage", ig_openai_usage(&u));
+        ig_put(&o, "choices", json_array());
+        ig_put(&o, "usage", ig_openai_usage(&u));
         ig_out_sse(e, NULL, o, out);
     } else {
         json_decref(o);
@@ -267,9 +267,8 @@ static json_t *whole_calls(const ig_choice *c)
 {
     json_t *calls = c->n_calls ? json_array() : NULL;
     for (size_t i = 0; i < c->n_calls; i++)
-        (void)json_array_append_new(calls, json_pack("{s:O, s:s, s:{s:O, s:o}}", "id", c->calls[i].id, "type",
-                                                     "function", "function", "name", c->calls[i].name, "arguments",
-                                                     ig_out_text(&c->calls[i].args)));
+        ig_append(&calls, json_pack("{s:O, s:s, s:{s:O, s:o}}", "id", c->calls[i].id, "type", "function", "function",
+                                    "name", c->calls[i].name, "arguments", ig_out_text(&c->calls[i].args)));
     return calls;
 }
 
@@ -279,10 +278,10 @@ static json_t *whole_choice(const ig_choice *c, size_t index)
     json_t *content = calls && c->text.len == 0 ? json_null() : ig_out_text(&c->text);
     json_t *message = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", content, "refusal");
     if (c->reasoning.len) {
-        (void)json_object_set_new(message, "reasoning_content", ig_out_text(&c->reasoning));
-        (void)json_object_set(message, "reasoning", json_object_get(message, "reasoning_content"));
+        ig_put(&message, "reasoning_content", ig_out_text(&c->reasoning));
+        ig_put(&message, "reasoning", json_incref(json_object_get(message, "reasoning_content")));
     }
-    if (calls) (void)json_object_set_new(message, "tool_calls", calls);
+    if (calls) ig_put(&message, "tool_calls", calls);
     if (c->logprobs) logprobs = json_pack("{s:o, s:n}", "content", ig_out_logprobs(c->logprobs, false), "refusal");
     return json_pack("{s:I, s:o, s:o?, s:s}", "index", (json_int_t)index, "message", message, "logprobs", logprobs,
                      "finish_reason", finish_reason(c));
@@ -294,10 +293,10 @@ static void chat_whole(ig_emitter *e, ig_buf *out)
     json_t *o = head(e, "chat.completion"), *choices = json_array();
     for (size_t i = 0; i < e->n_choices; i++)
         if (json_array_append_new(choices, whole_choice(&e->choices[i], i)) != 0) e->failed = true;
-    (void)json_object_set_new(o, "choices", choices);
-    (void)json_object_set_new(o, "usage", ig_openai_usage(&u));
-    (void)json_object_set_new(o, "timings", ig_out_timings(&u));
-    (void)json_object_set_new(o, "ingle", ig_out_ingle(e, &u));
+    ig_put(&o, "choices", choices);
+    ig_put(&o, "usage", ig_openai_usage(&u));
+    ig_put(&o, "timings", ig_out_timings(&u));
+    ig_put(&o, "ingle", ig_out_ingle(e, &u));
     ig_out_json(e, o, out);
 }
 
@@ -309,10 +308,10 @@ static void chat_progress(ig_emitter *e, ig_buf *out)
         json_decref(o);
         return;
     }
-    (void)json_object_set_new(o, "choices", json_array());
-    (void)json_object_set_new(o, "prompt_progress",
-                              json_pack("{s:I, s:I, s:I}", "total", (json_int_t)e->progress_total, "cache",
-                                        (json_int_t)e->progress_cached, "processed", (json_int_t)e->progress_done));
+    ig_put(&o, "choices", json_array());
+    ig_put(&o, "prompt_progress",
+           json_pack("{s:I, s:I, s:I}", "total", (json_int_t)e->progress_total, "cache", (json_int_t)e->progress_cached,
+                     "processed", (json_int_t)e->progress_done));
     ig_out_sse(e, NULL, o, out);
 }
 

@@ -158,7 +158,7 @@ bool ig_parse_rerank(ig_parse *p)
         return ig_refuse(p, IG_P_BAD_REQUEST, "query", "query is missing; send a text");
     if (!json_object_get(p->to, "documents"))
         return ig_refuse(p, IG_P_BAD_REQUEST, "documents", "documents is missing; send a list of texts");
-    if (back) (void)json_object_set(p->req->echo, "documents", json_object_get(p->to, "documents"));
+    if (back) ig_put(&p->req->echo, "documents", json_incref(json_object_get(p->to, "documents")));
     return ig_add_part(p, "rerank");
 }
 
@@ -188,8 +188,8 @@ static void rerank_whole(ig_emitter *e, ig_buf *out)
     for (size_t i = 0; list && i < shown; i++) {
         json_t *text = documents ? json_array_get(documents, list[i].index) : NULL;
         json_t *one = json_pack("{s:I, s:f}", "index", (json_int_t)list[i].index, "relevance_score", list[i].score);
-        if (text) (void)json_object_set_new(one, "document", json_pack("{s:O}", "text", text));
-        (void)json_array_append_new(results, one);
+        if (text) ig_put(&one, "document", json_pack("{s:O}", "text", text));
+        ig_append(&results, one);
     }
     if (!list) e->failed = true;
     ig_free(list);

@@ -39,10 +39,9 @@ bool ig_parse_openai_text(ig_parse *p)
         return ig_refuse(p, IG_P_UNSUPPORTED, "best_of",
                          "best_of cannot be above n; ask for n answers and choose yourself");
     if (!prompt) return ig_refuse(p, IG_P_BAD_REQUEST, "prompt", "prompt is missing; send a text or token ids");
-    if (!max && !ig_get(p, "n_predict"))
-        (void)json_object_set_new(p->req->defaults, "max_tokens", json_integer(MAX_TOKENS_DEFAULT));
-    (void)json_object_set_new(p->req->defaults, "temperature", json_real(1));
-    (void)json_object_set_new(p->req->defaults, "top_p", json_real(1));
+    if (!max && !ig_get(p, "n_predict")) ig_put(&p->req->defaults, "max_tokens", json_integer(MAX_TOKENS_DEFAULT));
+    ig_put(&p->req->defaults, "temperature", json_real(1));
+    ig_put(&p->req->defaults, "top_p", json_real(1));
     return ig_set(p, "parse_special", json_true()) && ig_add_prompts(p, prompt);
 }
 
@@ -73,12 +72,12 @@ static json_t *text_logprobs(const json_t *lp, uint64_t *offset)
         for (size_t k = 0; k < json_array_size(top); k++) {
             const json_t *other = json_array_get(top, k);
             const char *text = json_string_value(json_object_get(other, "token"));
-            if (text) (void)json_object_set(map, text, json_object_get(other, "logprob"));
+            if (text) ig_put(&map, text, json_incref(json_object_get(other, "logprob")));
         }
-        (void)json_array_append_new(tops, map);
-        (void)json_array_append_new(tokens, json_is_string(token) ? json_incref(token) : json_string(""));
-        (void)json_array_append_new(values, json_is_number(value) ? json_incref(value) : json_null());
-        (void)json_array_append_new(offsets, json_integer((json_int_t)*offset));
+        ig_append(&tops, map);
+        ig_append(&tokens, json_is_string(token) ? json_incref(token) : json_string(""));
+        ig_append(&values, json_is_number(value) ? json_incref(value) : json_null());
+        ig_append(&offsets, json_integer((json_int_t)*offset));
         if (json_is_string(token)) *offset += count_chars(json_string_value(token), json_string_length(token));
     }
     return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", values, "top_logprobs", tops,
@@ -97,13 +96,13 @@ static json_t *choice_json(json_t *text, size_t index, json_t *logprobs, const c
 static void chunk(ig_emitter *e, json_t *choice, bool last, ig_buf *out)
 {
     json_t *o = head(e), *list = json_pack("[o]", choice);
-    (void)json_object_set_new(o, "choices", list);
-    if (e->req->include_usage) (void)json_object_set_new(o, "usage", json_null());
+    ig_put(&o, "choices", list);
+    if (e->req->include_usage) ig_put(&o, "usage", json_null());
     if (last) {
         ig_usage u = ig_emit_usage(e);
-        (void)json_object_set_new(o, "ingle", ig_out_ingle(e, &u));
+        ig_put(&o, "ingle", ig_out_ingle(e, &u));
     }
-    ig_out_sse(e, NULL, list ? o : NULL, out);
+    ig_out_sse(e, NULL, o, out);
 }
 
 static void text_delta(ig_emitter *e, size_t choice, const json_t *body, ig_buf *out)
@@ -134,10 +133,10 @@ static void text_whole(ig_emitter *e, ig_buf *out)
         if (json_array_append_new(choices, choice_json(ig_out_text(&c->text), i, logprobs, finish_reason(c))) != 0)
             e->failed = true;
     }
-    (void)json_object_set_new(o, "choices", choices);
-    (void)json_object_set_new(o, "usage", ig_openai_usage(&u));
-    (void)json_object_set_new(o, "timings", ig_out_timings(&u));
-    (void)json_object_set_new(o, "ingle", ig_out_ingle(e, &u));
+    ig_put(&o, "choices", choices);
+    ig_put(&o, "usage", ig_openai_usage(&u));
+    ig_put(&o, "timings", ig_out_timings(&u));
+    ig_put(&o, "ingle", ig_out_ingle(e, &u));
     ig_out_json(e, o, out);
 }
 

@@ -102,8 +102,8 @@ static json_t *editor_error(const ig_problem *p)
 {
     json_t *error = ig_openai_error(p);
     if (!error) return NULL;
-    (void)json_object_set_new(error, "code", json_integer(ig_problem_status(p, IG_D_EDITOR)));
-    if (p->kind == IG_P_TOO_LONG) (void)json_object_set_new(error, "type", json_string("exceed_context_size_error"));
+    ig_put(&error, "code", json_integer(ig_problem_status(p, IG_D_EDITOR)));
+    if (p->kind == IG_P_TOO_LONG) ig_put(&error, "type", json_string("exceed_context_size_error"));
     return error;
 }
 

@@ -90,6 +90,22 @@ json_t *ig_read_json(ig_str text, ig_problem *problem)
 
 /* ------------------------------------------------------------------------------------------------ small helpers */
 
+static void give_up(json_t **o, bool good)
+{
+    if (good) return;
+    json_decref(*o);
+    *o = NULL;
+}
+
+void ig_put(json_t **o, const char *name, json_t *value) { give_up(o, json_object_set_new(*o, name, value) == 0); }
+void ig_append(json_t **list, json_t *value) { give_up(list, json_array_append_new(*list, value) == 0); }
+
+void ig_merge(json_t **o, json_t *more)
+{
+    give_up(o, more && json_object_update(*o, more) == 0);
+    json_decref(more);
+}
+
 bool ig_refuse(ig_parse *p, ig_problem_kind kind, const char *param, const char *format, ...)
 {
     char text[sizeof p->problem->message];
@@ -111,11 +127,13 @@ void ig_ignore(ig_parse *p, const char *prefix, const char *name)
     if (json_array_size(p->req->ignored) >= IGNORED_MAX) return;
     int n = snprintf(text, sizeof text, "%.32s%.64s", prefix, name);
     size_t len = ig_utf8_whole(text, n > 0 ? (size_t)n : 0);
+    for (size_t i = 0; i < len && !ig_utf8_valid(text, len); i++) /* a name that was cut inside a character */
+        if ((unsigned char)text[i] >= 0x80) text[i] = '?';
     for (size_t i = 0; i < json_array_size(p->req->ignored); i++) {
         const json_t *had = json_array_get(p->req->ignored, i);
         if (json_string_length(had) == len && !memcmp(json_string_value(had), text, len)) return;
     }
-    (void)json_array_append_new(p->req->ignored, json_stringn(text, len));
+    ig_append(&p->req->ignored, json_stringn(text, len));
 }
 
 bool ig_set(ig_parse *p, const char *name, json_t *value)
@@ -224,6 +242,9 @@ static bool read_only(ig_parse *p, const ig_param *row, const char *full, json_t
         return ig_refuse(p, IG_P_BAD_REQUEST, full, "%s must be a number or a boolean", full);
     double d = json_is_number(v) ? json_number_value(v) : json_is_true(v);
     if (d == row->min) return true;
+    if (json_is_boolean(v))
+        return ig_refuse(p, IG_P_UNSUPPORTED, full, "%s can only be %s here; leave it out", full,
+                         row->min != 0 ? "true" : "false");
     return ig_refuse(p, IG_P_UNSUPPORTED, full, "%s can only be %g here; leave it out", full, row->min);
 }
 
@@ -453,7 +474,7 @@ static bool read_samplers(ig_parse *p, const char *name, json_t *v)
             const char *entry = json_string_value(json_array_get(v, k));
             named = named || (entry && !strcmp(entry, rows[i].name));
         }
-        if (!named) (void)json_array_append_new(off, json_string(rows[i].name));
+        if (!named) ig_append(&off, json_string(rows[i].name));
     }
     ig_ignore(p, "", "samplers (order)");
     return json_object_set_new(p->req->echo, "samplers_off", off) == 0 || ig_no_memory(p);

@@ -39,6 +39,12 @@ typedef struct ig_param {
  * tables. */
 extern const ig_param ig_params_sampling[], ig_params_llama[];
 
+/* Adding to a tree without checking each step: where memory is short (or value is NULL) the whole tree is given up and
+ * *o becomes NULL, which every later step passes on, so that one look at the end is enough. Both take value. */
+void ig_put(json_t **o, const char *name, json_t *value);
+void ig_append(json_t **list, json_t *value);
+void ig_merge(json_t **o, json_t *more);
+
 /* Bytes to a tree, within the limits of dialect.h. NULL fills problem. */
 json_t *ig_read_json(ig_str text, ig_problem *problem);
 /* Walks the members of `object` and treats each by the first table that knows it; others are ignored by name. prefix

@@ -29,9 +29,9 @@ static bool read_reasoning(ig_parse *p, const char *name, json_t *v)
     if (summary && !json_is_null(summary) && !json_is_string(summary))
         return ig_refuse(p, IG_P_BAD_REQUEST, "reasoning.summary",
                          "reasoning.summary must be auto, concise or detailed");
-    (void)json_object_set_new(p->req->echo, "reasoning",
-                              json_pack("{s:O?, s:O?}", "effort", json_is_string(effort) ? effort : NULL, "summary",
-                                        json_is_string(summary) ? summary : NULL));
+    ig_put(&p->req->echo, "reasoning",
+           json_pack("{s:O?, s:O?}", "effort", json_is_string(effort) ? effort : NULL, "summary",
+                     json_is_string(summary) ? summary : NULL));
     return !effort || json_is_null(effort) || ig_read_effort(p, "reasoning.effort", effort);
 }
 
@@ -42,7 +42,7 @@ static bool read_text(ig_parse *p, const char *name, json_t *v)
     if (!json_is_object(v)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be an object", name);
     if (json_is_string(json_object_get(v, "verbosity"))) ig_ignore(p, "text.", "verbosity");
     if (!format || json_is_null(format)) return true;
-    (void)json_object_set_new(p->req->echo, "text", json_pack("{s:O}", "format", format));
+    ig_put(&p->req->echo, "text", json_pack("{s:O}", "format", format));
     if (type && !strcmp(type, "text")) return true;
     if (type && !strcmp(type, "json_object")) return ig_set(p, "json_object", json_true());
     if (type && !strcmp(type, "json_schema") && schema) return ig_read_json_schema(p, "text.format.schema", schema);
@@ -61,9 +61,9 @@ static bool read_include(ig_parse *p, const char *name, json_t *v)
         const char *s = json_string_value(one);
         if (!s) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s[%zu] must be a string", name, i);
         if (!strcmp(s, "reasoning.encrypted_content"))
-            (void)json_object_set_new(p->req->echo, "encrypted", json_true());
+            ig_put(&p->req->echo, "encrypted", json_true());
         else if (!strcmp(s, "message.output_text.logprobs"))
-            (void)json_object_set_new(p->req->echo, "logprobs", json_true());
+            ig_put(&p->req->echo, "logprobs", json_true());
         else
             ig_ignore(p, "include.", s);
     }
@@ -329,7 +329,7 @@ static bool read_logprobs(ig_parse *p)
     if (top && (!ig_whole(top, &n) || n < 0 || n > 20))
         return ig_refuse(p, IG_P_BAD_REQUEST, "top_logprobs", "top_logprobs must be a whole number from 0 to 20");
     if (!n && !json_object_get(p->req->echo, "logprobs")) return true;
-    (void)json_object_set_new(p->req->echo, "logprobs", json_true());
+    ig_put(&p->req->echo, "logprobs", json_true());
     return ig_set(p, "logprobs", json_integer(n));
 }
 
@@ -348,8 +348,8 @@ static bool read_all(ig_parse *p)
 
 bool ig_parse_responses(ig_parse *p)
 {
-    (void)json_object_set_new(p->req->defaults, "temperature", json_real(1));
-    (void)json_object_set_new(p->req->defaults, "top_p", json_real(1));
+    ig_put(&p->req->defaults, "temperature", json_real(1));
+    ig_put(&p->req->defaults, "top_p", json_real(1));
     return read_all(p) && ig_add_generate(p, "chat");
 }
 

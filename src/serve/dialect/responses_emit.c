@@ -91,10 +91,10 @@ static json_t *response(const ig_emitter *e, const char *status, json_t *error)
     }
     json_decref(more);
     const bool counted = complete || !strcmp(status, "incomplete");
-    (void)json_object_set_new(o, "usage", counted ? usage_json(e) : json_null());
+    ig_put(&o, "usage", counted ? usage_json(e) : json_null());
     if (!running) {
         ig_usage u = ig_emit_usage(e);
-        (void)json_object_set_new(o, "ingle", ig_out_ingle(e, &u));
+        ig_put(&o, "ingle", ig_out_ingle(e, &u));
     }
     return o;
 }
@@ -118,7 +118,7 @@ static bool as_summary(const ig_emitter *e)
 static json_t *place(const ig_emitter *e, const char *part)
 {
     json_t *o = json_pack("{s:o, s:I}", "item_id", item_id(e), "output_index", output_index(e));
-    if (o && part) (void)json_object_set_new(o, part, json_integer(0));
+    if (o && part) ig_put(&o, part, json_integer(0));
     return o;
 }
 
@@ -149,10 +149,10 @@ static json_t *reasoning_item(const ig_emitter *e, bool done)
     json_t *o = json_pack("{s:o, s:s, s:[], s:s}", "id", item_id(e), "type", "reasoning", "summary", "status",
                           done ? "completed" : "in_progress");
     if (!o || !done) return o;
-    (void)json_object_set_new(o, as_summary(e) ? "summary" : "content", json_pack("[o]", thoughts_part(e, true)));
+    ig_put(&o, as_summary(e) ? "summary" : "content", json_pack("[o]", thoughts_part(e, true)));
     if (json_object_get(e->req->echo, "encrypted")) {
         json_t *text = ig_out_text(&e->piece);
-        (void)json_object_set_new(o, "encrypted_content", json_sprintf(IG_THOUGHTS_MARK "%s", json_string_value(text)));
+        ig_put(&o, "encrypted_content", json_sprintf(IG_THOUGHTS_MARK "%s", json_string_value(text)));
         json_decref(text);
     }
     return o;
@@ -217,8 +217,7 @@ static void close_text(ig_emitter *e, ig_buf *out)
 {
     const text_names *n = names_of(e);
     json_t *whole = place_with(e, n->part, "text", ig_out_text(&e->piece));
-    if (e->open == MESSAGE)
-        (void)json_object_set_new(whole, "logprobs", e->lp_open ? json_incref(e->lp_open) : json_array());
+    if (e->open == MESSAGE) ig_put(&whole, "logprobs", e->lp_open ? json_incref(e->lp_open) : json_array());
     event(e, n->done, whole, out);
     event(e, n->part_done, place_with(e, n->part, "part", part_json(e, true)), out);
 }
@@ -227,7 +226,7 @@ static void close_call(ig_emitter *e, ig_buf *out)
 {
     const ig_call *call = last_call(e);
     json_t *o = place_with(e, NULL, "name", json_incref(call->name));
-    (void)json_object_set_new(o, "arguments", ig_out_text(&call->args));
+    ig_put(&o, "arguments", ig_out_text(&call->args));
     event(e, "response.function_call_arguments.done", o, out);
 }
 
@@ -292,7 +291,7 @@ static void text_delta(ig_emitter *e, unsigned kind, json_t *text, const json_t 
     json_t *o = place_with(e, n->part, "delta", json_incref(text));
     if (kind == MESSAGE) {
         json_t *list = lp ? ig_out_logprobs(lp, false) : json_array();
-        (void)json_object_set(o, "logprobs", list);
+        ig_put(&o, "logprobs", json_incref(list));
         if (lp && !e->lp_open) e->lp_open = json_array();
         if (lp && json_array_extend(e->lp_open, list) != 0) e->failed = true;
         json_decref(list);

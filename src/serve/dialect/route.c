@@ -146,6 +146,7 @@ bool ig_dialect_parse(const ig_match *match, ig_str query, ig_str body, ig_reque
         good = p.body != NULL;
     }
     good = good && match->route->parse(&p);
+    if (good && (!req->echo || !req->defaults || !req->ignored)) good = ig_no_memory(&p);
     json_decref(p.to);
     return good;
 }
