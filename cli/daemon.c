@@ -1,6 +1,7 @@
 #include "daemon.h"
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,28 @@
 #define ANSWER_BYTES_MAX ((size_t)64 << 20)
 #define STANDARD_URL     "http://127.0.0.1:11434"
 
+/* Loaded when it is needed: a worker and an idle service do without its libraries. */
+#define CURL_FUNCTIONS(X)                                                                                              \
+    X(curl_easy_init)                                                                                                  \
+    X(curl_easy_cleanup)                                                                                               \
+    X(curl_easy_setopt)                                                                                                \
+    X(curl_easy_perform)                                                                                               \
+    X(curl_easy_getinfo)                                                                                               \
+    X(curl_easy_strerror)                                                                                              \
+    X(curl_slist_append)                                                                                               \
+    X(curl_slist_free_all)
+/* The checking macros of curl.h stand in the way of a table. */
+#undef curl_easy_setopt
+#undef curl_easy_getinfo
+
+typedef struct curl_table {
+#define X(f) __typeof__(&f) f;
+    CURL_FUNCTIONS(X)
+#undef X
+} curl_table;
+
 typedef struct talk {
+    curl_table api;
     char url[2048], socket[1024];
     ig_buf answer;
     daemon_line_fn fn; /* NULL: the answer is collected */
@@ -104,7 +126,7 @@ static size_t on_data(char *p, size_t size, size_t n, void *ctx)
 {
     talk *t = ctx;
     if (!ig_buf_add(&t->answer, p, size * n)) return 0;
-    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
+    t->api.curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
     return !t->fn || t->status >= 400 || give_lines(t) ? size * n : 0;
 }
 
@@ -128,40 +150,61 @@ static ig_status refused(const talk *t, ig_error *err)
 
 /* ------------------------------------------------------------------------------------------------ the call */
 
+static ig_status load_curl(curl_table *api, ig_error *err)
+{
+    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
+    void *library = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !library; i++)
+        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    bool whole = library != NULL;
+#define X(f)                                                                                                           \
+    if (whole) {                                                                                                       \
+        void *p = dlsym(library, #f);                                                                                  \
+        memcpy(&api->f, &p, sizeof p);                                                                                 \
+        whole = p != NULL;                                                                                             \
+    }
+    CURL_FUNCTIONS(X)
+#undef X
+    if (whole) return IG_OK;
+    return ig_fail(err, IG_UNSUPPORTED, 0, "talking to the service needs libcurl. Type: apt install libcurl4");
+}
+
 static ig_status perform(talk *t, const char *method, const json_t *body, ig_error *err)
 {
+    IG_TRY(load_curl(&t->api, err));
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    t->curl = curl_easy_init();
+    struct curl_slist *headers = t->api.curl_slist_append(NULL, "Content-Type: application/json");
+    t->curl = t->api.curl_easy_init();
     if (!t->curl || !headers || (body && !text)) {
-        curl_slist_free_all(headers);
+        t->api.curl_slist_free_all(headers);
         free(text);
-        if (t->curl) curl_easy_cleanup(t->curl);
+        if (t->curl) t->api.curl_easy_cleanup(t->curl);
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the call of the service");
     }
-    curl_easy_setopt(t->curl, CURLOPT_URL, t->url);
-    curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, method);
-    curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, 10L);
-    curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
-    if (*t->socket) curl_easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, t->socket);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_URL, t->url);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    t->api.curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "*");
+    t->api.curl_easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, method);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
+    if (*t->socket) t->api.curl_easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, t->socket);
     if (text) {
-        curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
-        curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, text);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, text);
     }
-    CURLcode rc = curl_easy_perform(t->curl);
-    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
-    curl_easy_cleanup(t->curl);
-    curl_slist_free_all(headers);
+    CURLcode rc = t->api.curl_easy_perform(t->curl);
+    t->api.curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
+    t->api.curl_easy_cleanup(t->curl);
+    t->api.curl_slist_free_all(headers);
     free(text);
     if (rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST)
         return ig_fail(err, IG_NOT_FOUND, 0, "no service answers at %s. Type: ingle serve",
                        *t->socket ? t->socket : t->url);
     if (rc == CURLE_WRITE_ERROR && t->fn) return IG_OK; /* fn wanted no more */
-    if (rc != CURLE_OK) return ig_fail(err, IG_IO, 0, "the call of %s failed: %s", t->url, curl_easy_strerror(rc));
+    if (rc != CURLE_OK)
+        return ig_fail(err, IG_IO, 0, "the call of %s failed: %s", t->url, t->api.curl_easy_strerror(rc));
     return t->status >= 400 ? refused(t, err) : IG_OK;
 }
 

@@ -22,6 +22,18 @@
     {                                                                                                                  \
         "json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print one JSON object"                                               \
     }
+#define STORE                                                                                                          \
+    {                                                                                                                  \
+        "store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else the standard place)" \
+    }
+#define QUIET                                                                                                          \
+    {                                                                                                                  \
+        "quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print no progress"                                                \
+    }
+#define NO_CHECK                                                                                                       \
+    {                                                                                                                  \
+        "no-check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add the model also where this version cannot load it"            \
+    }
 #define LEN(a) (sizeof(a) / sizeof *(a))
 
 static const cli_flag run_flags[] = {
@@ -57,6 +69,7 @@ static const cli_flag run_flags[] = {
      "after the text print on stderr every token's log probability and the N best alternatives"},
     {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times, speeds, memory and seed on stderr"},
     {"verbose", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say on stderr what runs where"},
+    STORE,
 };
 
 static const cli_flag show_flags[] = {
@@ -67,6 +80,7 @@ static const cli_flag show_flags[] = {
      "read every weight and tell where NaN or infinity stands; exit 3 when it does"},
     {"meta", 0, CLI_TEXT, "KEY", 0, 0, NULL, "print only the value of KEY, an array one element a line"},
     JSON,
+    STORE,
 };
 
 static const cli_flag tokenize_flags[] = {
@@ -74,6 +88,7 @@ static const cli_flag tokenize_flags[] = {
     {"special", 0, CLI_SWITCH, NULL, 0, 0, NULL,
      "add the vocabulary's special tokens and read text such as <s> as one; with --decode write them out"},
     {"decode", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the input is ids, print their text"},
+    STORE,
 };
 
 static const cli_flag template_flags[] = {
@@ -84,6 +99,7 @@ static const cli_flag template_flags[] = {
      "local time that strftime_now() tells, as 2026-03-07T15:04:05 (default: the entry \"now\" of FILE; without either "
      "the "
      "function is not defined)"},
+    STORE,
 };
 
 static const cli_flag eval_flags[] = {
@@ -103,6 +119,7 @@ static const cli_flag eval_flags[] = {
     THREADS,
     KV("f32"),
     JSON,
+    STORE,
 };
 
 static const cli_flag embed_flags[] = {
@@ -115,6 +132,7 @@ static const cli_flag embed_flags[] = {
     THREADS,
     KV("f32"),
     JSON,
+    STORE,
 };
 
 static const cli_flag imatrix_flags[] = {
@@ -124,6 +142,7 @@ static const cli_flag imatrix_flags[] = {
      "tokens of one window (default: 512, at most the trained context)"},
     {"windows", 0, CLI_COUNT, "N", 1, 16777216, NULL, "stop after N windows (default: the whole text)"},
     THREADS,
+    STORE,
 };
 
 static const cli_flag bench_flags[] = {
@@ -137,6 +156,7 @@ static const cli_flag bench_flags[] = {
     THREADS,
     KV("f16"),
     JSON,
+    STORE,
 };
 
 static const cli_flag quantize_flags[] = {
@@ -158,7 +178,8 @@ static const cli_flag serve_flags[] = {
     {"model", 'm', CLI_LIST, "[NAME=]PATH", 0, 0, NULL, "offer the model file PATH, as NAME; may be given again"},
     {"default", 0, CLI_TEXT, "NAME", 0, 0, NULL,
      "the model that answers where a program names none (default: the only one there is)"},
-    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, ~/.local/share/ingle; for root /var/lib/ingle)"},
+    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "folder of the store (default: INGLE_STORE, ~/.local/share/ingle; for root /var/lib/ingle)"},
     {"listen", 'l', CLI_LIST, "ADDRESS", 0, 0, NULL,
      "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
     {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},
@@ -192,6 +213,50 @@ static const cli_flag ps_flags[] = {
 
 static const cli_flag stop_flags[] = {
     HOST,
+};
+
+static const cli_flag pull_flags[] = {
+    STORE,
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
+    {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
+    NO_CHECK,
+    QUIET,
+    JSON,
+};
+
+static const cli_flag import_flags[] = {
+    STORE,
+    {"model", 0, CLI_TEXT, "NAME", 0, 0, NULL, "import this model alone"},
+    {"copy", 0, CLI_SWITCH, NULL, 0, 0, NULL, "copy files rather than refer to where they lie"},
+    NO_CHECK,
+    QUIET,
+    JSON,
+};
+
+static const cli_flag list_flags[] = {
+    STORE,
+    {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print names alone"},
+    JSON,
+};
+
+static const cli_flag store_flags[] = {
+    STORE,
+};
+
+static const cli_flag verify_flags[] = {
+    STORE,
+    {"quarantine", 0, CLI_SWITCH, NULL, 0, 0, NULL, "move damaged files aside, so that pull loads them anew"},
+};
+
+static const cli_flag gc_flags[] = {
+    STORE,
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print what would be removed and remove nothing"},
+    {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "also what is younger than an hour, and every unfinished download"},
+};
+
+static const cli_flag df_flags[] = {
+    STORE,
+    JSON,
 };
 
 static const cli_flag help_flags[] = {
@@ -324,6 +389,54 @@ const cli_verb cli_verbs[] = {
      LEN(ps_flags), 0, 0, "", cli_status},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
+    {"pull", "SOURCE [NAME]", "add a model to the store",
+     "Loads a model and adds it to the store under NAME, or a name made of the source. SOURCE is one of\n\n"
+     "a path: a GGUF file (of a split one any part) or a directory with safetensors;\n\n"
+     "https://HOST/PATH.gguf, perhaps with #sha256=DIGEST behind it;\n\n"
+     "hf://ORG/REPO[@REV][:FILE or QUANT] of the Hugging Face hub. Without QUANT the one GGUF file that is there, "
+     "else Q4_K_M. HF_TOKEN and HF_ENDPOINT are honoured, and what the hub's own cache holds is not loaded again;\n\n"
+     "NAME:TAG of the Ollama registry.\n\n"
+     "A pull that was interrupted goes on where it stopped. Every file is verified, and the model is opened once "
+     "before its name appears; what cannot be loaded is refused with the reason.",
+     "ingle pull hf://Qwen/Qwen3-0.6B-GGUF:Q8_0 qwen3:0.6b\n"
+     "ingle pull ./model.gguf my-model\n"
+     "ingle pull qwen3:0.6b",
+     pull_flags, LEN(pull_flags), 1, 2, "@file", cli_pull},
+    {"list", "", "list the models of the store",
+     "Prints name, the first digits of the digest, size and age of every model in the store.",
+     "ingle list\n"
+     "ingle list --json",
+     list_flags, LEN(list_flags), 0, 0, "", cli_list},
+    {"rm", "NAME...", "remove models from the store",
+     "Takes the names away, and the files that no other model names and no process uses.", "ingle rm my-model",
+     store_flags, LEN(store_flags), 1, CLI_ARGS_MAX, "", cli_rm},
+    {"cp", "FROM TO", "give a model another name",
+     "Adds the name TO for the model FROM. Nothing is copied but the name.", "ingle cp qwen3:0.6b team/helper",
+     store_flags, LEN(store_flags), 2, 2, "", cli_cp},
+    {"import", "[DIR]", "take over the models of an Ollama store",
+     "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
+     "copied "
+     "where that can be avoided: blocks are shared where the file system can, else a file that only this user can "
+     "change "
+     "is linked, else the store refers to the file where it lies. Every file is verified. The Ollama store is only "
+     "read.",
+     "ingle import\n"
+     "ingle import /usr/share/ollama/.ollama/models --model llama3.2:1b",
+     import_flags, LEN(import_flags), 0, 1, "@file", cli_import},
+    {"verify", "[NAME]", "compare files of the store with their digests",
+     "Reads every file of the model NAME, or of all models. Exit code 3 when something is damaged.",
+     "ingle verify\n"
+     "ingle verify qwen3:0.6b --quarantine",
+     verify_flags, LEN(verify_flags), 0, 1, "", cli_verify},
+    {"gc", "", "remove what no model needs",
+     "Removes files that no model names and no process uses, an hour after they came, unfinished downloads after a "
+     "week, "
+     "and leftovers of processes that were killed.",
+     "ingle gc --dry-run\n"
+     "ingle gc",
+     gc_flags, LEN(gc_flags), 0, 0, "", cli_gc},
+    {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
+     "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -82,6 +82,10 @@ typedef struct ingle_model_options {
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
+/* The same from open descriptors: names [n] are file names without folders; a GGUF file alone, all parts of a split
+ * model, or the files of a Hugging Face directory. The descriptors stay the caller's and are not needed afterwards. */
+INGLE_API ingle_status ingle_model_open_files(const char *const *names, const int *fds, size_t n,
+                                              const ingle_model_options *options, ingle_model **out, ingle_error *err);
 INGLE_API void ingle_model_close(ingle_model *model);
 
 typedef enum ingle_pooling { /* from the tokens' hidden states to one embedding */

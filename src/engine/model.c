@@ -122,6 +122,12 @@ ingle_status ig_model_open_fds(const char *const *names, const int *fds, size_t 
     return open_place(&at, options, out, err);
 }
 
+ingle_status ingle_model_open_files(const char *const *names, const int *fds, size_t n,
+                                    const ingle_model_options *options, ingle_model **out, ingle_error *err)
+{
+    return ig_model_open_fds(names, fds, n, options, out, err);
+}
+
 void ingle_model_close(ingle_model *model)
 {
     if (!model) return;

@@ -210,7 +210,8 @@ ig_status ig_collect_files(ig_store *s, const ig_store_file *files, size_t n, ui
         (void)snprintf(ref, sizeof ref, "%s.json", files[i].digest.hex);
         if (is_named(&names, files[i].digest.hex)) continue;
         uint64_t bytes = 0;
-        count(&c, take_away(&c, s->blobs_fd, place, 0, &bytes), IG_WASTE_BLOB, place, bytes);
+        fate f = take_away(&c, s->blobs_fd, place, 0, &bytes);
+        count(&c, f, IG_WASTE_BLOB, place, bytes);
         (void)collect_reference(&c, s->refs_fd, ref);
     }
     named_fini(&names);

@@ -10,7 +10,7 @@
 
 #include "base/disk.h"
 #include "base/os.h"
-#include "source/source.h"
+#include "store/source/source.h"
 
 enum { SYNC_BYTES = 64 << 20, TELL_MS = 100, TRIES = 6, WAIT_MS = 500, WAIT_MAX_MS = 30000, STATE_BYTES_MAX = 4096 };
 
@@ -527,6 +527,17 @@ static ig_status fetch_all(ig_asker *a, ig_plan *plan, ig_import_result *counts,
     return IG_OK;
 }
 
+/* What was copied from this machine for a model that is refused. What was loaded over the network stays until garbage
+ * collection, in case it is asked for again. */
+static void drop_copies(ig_asker *a, const ig_plan *plan)
+{
+    int lock;
+    uint64_t freed;
+    if (plan->n == 0 || plan->items[0].url || ig_store_lock(a->store, true, &lock, NULL) != IG_OK) return;
+    (void)ig_collect_files(a->store, plan->m.files, plan->m.n_files, &freed, NULL);
+    close(lock);
+}
+
 ig_status ig_plan_run(ig_asker *a, ig_plan *plan, ig_import_result *counts, ig_manifest **out, ig_error *err)
 {
     size_t n = 0;
@@ -540,6 +551,7 @@ ig_status ig_plan_run(ig_asker *a, ig_plan *plan, ig_import_result *counts, ig_m
     if (st == IG_OK && !ig_asker_note(a, IG_PULL_CHECKING, plan->m.name.text, NULL)) st = cancelled(err);
     if (st == IG_OK) st = ig_store_add(a->store, &plan->m, &a->o->check, out, err);
     for (size_t i = 0; i < n; i++) close(leases[i]);
+    if (st != IG_OK) drop_copies(a, plan);
     return st;
 }
 
