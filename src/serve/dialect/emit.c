@@ -119,7 +119,7 @@ static void keep_delta(ig_emitter *e, ig_choice *c, const json_t *body)
             keep(e, &c->calls[at].args, json_object_get(body, "args"));
         return;
     }
-    if (e->ops->keep_ids) append_all(e, &c->ids, json_object_get(body, "ids"));
+    if (e->ops->keep_ids && keeps) append_all(e, &c->ids, json_object_get(body, "ids"));
     if (!keeps) return;
     const bool reasoning = kind && !strcmp(kind, "reasoning");
     keep(e, reasoning ? &c->reasoning : &c->text, text);
