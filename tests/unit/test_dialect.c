@@ -584,6 +584,41 @@ static void test_memory(void)
 
 /* ------------------------------------------------------------------------------------------------ listings */
 
+static void expect(const char *what, ig_buf *got, const char *wanted);
+
+/* Whose work runs in the slots is told to its owner and to those who may manage, else only that it runs. */
+static void test_slots(void)
+{
+    static const char *const users[] = {"1000", "1001", "1001"};
+    static const char seen[] =
+        "[{\"id\":0,\"n_ctx\":64,\"is_processing\":true,\"id_task\":7,\"params\":{},\"next_token\":{\"has_next_token\":"
+        "true,\"n_remain\":-1,\"n_decoded\":4},\"state\":\"generate\",\"user\":\"1000\",\"n_prompt\":5,\"cached\":2},"
+        "{\"id\":1,\"n_ctx\":64,\"is_processing\":false}]";
+    static const char hidden[] =
+        "[{\"id\":0,\"n_ctx\":64,\"is_processing\":true},{\"id\":1,\"n_ctx\":64,\"is_processing\":false}]";
+    json_t *result =
+        json_loads("{\"slots\":[{\"id\":0,\"state\":\"generate\",\"tokens\":9,\"n_ctx\":64,\"user\":\"1000\","
+                   "\"request\":7,\"c\":0,\"n_prompt\":5,\"cached\":2,\"generated\":4},{\"id\":1,\"state\":"
+                   "\"idle\",\"tokens\":9,\"n_ctx\":64,\"user\":\"1001\"}]}",
+                   0, NULL);
+    for (int i = 0; i < 3; i++) {
+        exchange x;
+        ig_buf b;
+        ig_buf_init(&b, 1 << 16);
+        exchange_open(&x, "GET", ig_str_from("/slots"), (ig_str){"", 0}, (ig_str){"", 0});
+        json_object_set_new(json_array_get(x.req.parts, 0), "user", json_string(users[i]));
+        if (i == 2) json_object_set_new(x.req.echo, "all_slots", json_true());
+        exchange_event(&x, 0, "result", result, START_NS, &b);
+        expect(i == 0   ? "slots: one's own work"
+               : i == 1 ? "slots: not other people's"
+                        : "slots: all for who may manage",
+               &b, i == 1 ? hidden : seen);
+        exchange_close(&x);
+        ig_buf_fini(&b);
+    }
+    json_decref(result);
+}
+
 static void expect(const char *what, ig_buf *got, const char *wanted)
 {
     (void)ig_buf_add(got, "", 1);
@@ -744,6 +779,7 @@ int main(void)
     test_match();
     test_strange_events();
     test_same_text();
+    test_slots();
     test_ollama_lists();
     test_lists();
     test_defaults();
