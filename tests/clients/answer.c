@@ -85,8 +85,8 @@ static json_t *result(const json_t *part)
     for (size_t i = 0; i < json_array_size(inputs); i++)
         json_array_append_new(rows, json_pack("[f,f,f]", 0.5, -0.5, 0.7071067690849304));
     if (rows) return json_pack("{s:o, s:{s:i}}", "embeddings", rows, "usage", "prompt", 3);
-    return json_pack("{s:s, s:[i,i], s:s, s:{s:i}}", "prompt", "<user>", "tokens", 1, 2, "content", "text", "usage",
-                     "prompt", 9);
+    return json_pack("{s:s, s:[i,i], s:s, s:{s:i}}", "prompt", "<user>", "ids", 1, 2, "text", "text", "usage", "prompt",
+                     9);
 }
 
 static void list(ig_op op)

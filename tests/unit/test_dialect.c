@@ -584,6 +584,41 @@ static void test_memory(void)
 
 /* ------------------------------------------------------------------------------------------------ listings */
 
+static void expect(const char *what, ig_buf *got, const char *wanted);
+
+/* Whose work runs in the slots is told to its owner and to those who may manage, else only that it runs. */
+static void test_slots(void)
+{
+    static const char *const users[] = {"1000", "1001", "1001"};
+    static const char seen[] =
+        "[{\"id\":0,\"n_ctx\":64,\"is_processing\":true,\"id_task\":7,\"params\":{},\"next_token\":{\"has_next_token\":"
+        "true,\"n_remain\":-1,\"n_decoded\":4},\"state\":\"generate\",\"user\":\"1000\",\"n_prompt\":5,\"cached\":2},"
+        "{\"id\":1,\"n_ctx\":64,\"is_processing\":false}]";
+    static const char hidden[] =
+        "[{\"id\":0,\"n_ctx\":64,\"is_processing\":true},{\"id\":1,\"n_ctx\":64,\"is_processing\":false}]";
+    json_t *result =
+        json_loads("{\"slots\":[{\"id\":0,\"state\":\"generate\",\"tokens\":9,\"n_ctx\":64,\"user\":\"1000\","
+                   "\"request\":7,\"c\":0,\"n_prompt\":5,\"cached\":2,\"generated\":4},{\"id\":1,\"state\":"
+                   "\"idle\",\"tokens\":9,\"n_ctx\":64,\"user\":\"1001\"}]}",
+                   0, NULL);
+    for (int i = 0; i < 3; i++) {
+        exchange x;
+        ig_buf b;
+        ig_buf_init(&b, 1 << 16);
+        exchange_open(&x, "GET", ig_str_from("/slots"), (ig_str){"", 0}, (ig_str){"", 0});
+        json_object_set_new(json_array_get(x.req.parts, 0), "user", json_string(users[i]));
+        if (i == 2) json_object_set_new(x.req.echo, "all_slots", json_true());
+        exchange_event(&x, 0, "result", result, START_NS, &b);
+        expect(i == 0   ? "slots: one's own work"
+               : i == 1 ? "slots: not other people's"
+                        : "slots: all for who may manage",
+               &b, i == 1 ? hidden : seen);
+        exchange_close(&x);
+        ig_buf_fini(&b);
+    }
+    json_decref(result);
+}
+
 static void expect(const char *what, ig_buf *got, const char *wanted)
 {
     (void)ig_buf_add(got, "", 1);
@@ -591,37 +626,45 @@ static void expect(const char *what, ig_buf *got, const char *wanted)
     got->len = 0;
 }
 
-static void test_lists(void)
+static const char *const abilities[] = {"completion", "tools", NULL};
+
+/* info: borrowed. */
+static ig_model_row a_row(const json_t *info)
 {
-    static const char *const abilities[] = {"completion", "tools", NULL};
-    json_t *info = json_pack("{s:s, s:i, s:[s,s]}", "general.architecture", "qwen3", "qwen3.context_length", 40960,
-                             "tokenizer.ggml.tokens", "a", "b");
-    const ig_model_row row = {.name = "qwen3:8b",
-                              .digest = "00ff",
-                              .format = "gguf",
-                              .family = "qwen3",
-                              .parameter_size = "8.2B",
-                              .quantization = "Q4_K_M",
-                              .state = "loaded",
-                              .capabilities = abilities,
-                              .size_bytes = 5000000000u,
-                              .modified_ns = START_NS,
-                              .n_ctx_max = 40960,
-                              .n_ctx_load = 16384,
-                              .n_ctx_loaded = 8192,
-                              .n_embd = 4096,
-                              .n_params = 8190735360u,
-                              .n_vocab = 151936,
-                              .license = "Apache License",
-                              .template_text = "{{ .Prompt }}",
-                              .parameters_text = "num_ctx 8192",
-                              .model_info = info};
-    ig_buf b;
-    ig_buf_init(&b, 1 << 20);
+    return (ig_model_row){.name = "qwen3:8b",
+                          .digest = "00ff",
+                          .format = "gguf",
+                          .family = "qwen3",
+                          .parameter_size = "8.2B",
+                          .quantization = "Q4_K_M",
+                          .state = "loaded",
+                          .capabilities = abilities,
+                          .size_bytes = 5000000000u,
+                          .modified_ns = START_NS,
+                          .n_ctx_max = 40960,
+                          .n_ctx_load = 16384,
+                          .n_ctx_loaded = 8192,
+                          .n_embd = 4096,
+                          .n_params = 8190735360u,
+                          .n_vocab = 151936,
+                          .license = "Apache License",
+                          .template_text = "{{ .Prompt }}",
+                          .parameters_text = "num_ctx 8192",
+                          .model_info = info};
+}
+
 #define DETAILS                                                                                                        \
     "\"details\":{\"parent_model\":\"\",\"format\":\"gguf\",\"family\":\"qwen3\",\"families\":[\"qwen3\"],"            \
     "\"parameter_size\":\"8.2B\",\"quantization_level\":\"Q4_K_M\",\"context_length\":40960,\"embedding_length\":"     \
     "4096}"
+
+static void test_ollama_lists(void)
+{
+    json_t *info = json_pack("{s:s, s:i, s:[s,s]}", "general.architecture", "qwen3", "qwen3.context_length", 40960,
+                             "tokenizer.ggml.tokens", "a", "b");
+    const ig_model_row row = a_row(info);
+    ig_buf b;
+    ig_buf_init(&b, 1 << 20);
     ig_list_tags(&row, 1, &b);
     expect(
         "/api/tags", &b,
@@ -641,6 +684,17 @@ static void test_lists(void)
     tap_ok(b.len && memmem(b.ptr, b.len, "[\"a\",\"b\"]", 9), "/api/show verbose has arrays");
     b.len = 0;
     tap_ok(json_is_array(json_object_get(info, "tokenizer.ggml.tokens")), "the caller's tree is left alone");
+    ig_list_version("0.13.0", "0.1.0", &b);
+    expect("/api/version", &b, "{\"version\":\"0.13.0\",\"ingle\":\"0.1.0\"}");
+    ig_buf_fini(&b);
+    json_decref(info);
+}
+
+static void test_lists(void)
+{
+    const ig_model_row row = a_row(NULL);
+    ig_buf b;
+    ig_buf_init(&b, 1 << 20);
     ig_list_openai(&row, 1, &b);
     expect(
         "/v1/models", &b,
@@ -657,15 +711,17 @@ static void test_lists(void)
         "/v1/models for Anthropic", &b,
         "{\"data\":[{\"type\":\"model\",\"id\":\"qwen3:8b\",\"display_name\":\"qwen3:8b\",\"created_at\":"
         "\"2023-11-14T22:13:20.123456789Z\"}],\"has_more\":false,\"first_id\":\"qwen3:8b\",\"last_id\":\"qwen3:8b\"}");
-    ig_list_version("0.13.0", "0.1.0", &b);
-    expect("/api/version", &b, "{\"version\":\"0.13.0\",\"ingle\":\"0.1.0\"}");
-    ig_model_row nothing = {0};
-    ig_list_show(&nothing, true, &b);
-    ig_list_openai_one(&nothing, &b);
-    ig_list_anthropic(&nothing, 1, &b);
-    tap_ok(!b.failed, "a row without anything");
+    const ig_model_row rows[] = {
+        {0}, {.name = "\xff", .family = "\xc3", .license = "\xff\xfe", .system = "a\xf0", .quantization = "\xe2"}};
+    for (size_t i = 0; i < 2; i++) {
+        ig_list_show(&rows[i], true, &b);
+        ig_list_openai_one(&rows[i], &b);
+        ig_list_anthropic(&rows[i], 1, &b);
+        ig_list_tags(&rows[i], 1, &b);
+        ig_list_ps(&rows[i], 1, &b);
+        tap_ok(!b.failed && ig_utf8_valid(b.ptr, b.len), i ? "a row of broken bytes" : "a row without anything");
+    }
     ig_buf_fini(&b);
-    json_decref(info);
 }
 
 /* ------------------------------------------------------------------------------------------------ the rest */
@@ -723,6 +779,8 @@ int main(void)
     test_match();
     test_strange_events();
     test_same_text();
+    test_slots();
+    test_ollama_lists();
     test_lists();
     test_defaults();
     test_numbers();

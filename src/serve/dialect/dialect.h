@@ -138,7 +138,8 @@ typedef struct ig_request {
     json_t *defaults;  /* owned object: what the dialect uses where neither client nor model says (internal names) */
     json_t *manage;    /* owned object or NULL: arguments of PULL, CREATE, COPY, DELETE, SHOW, BLOB_* */
     json_t *ignored;   /* owned array of names */
-    json_t *echo;      /* owned object: what the emitter repeats to the client */
+    json_t *echo;      /* owned object: what the emitter repeats to the client; the front sets "all_slots": true for GET
+                        * /slots where the client may see everybody's work (parts[0].user is then of no matter) */
     unsigned n;        /* samples of each part, 1..IG_N_MAX */
     bool stream, include_usage, return_progress, base64;
     bool model_any;      /* this client names models at random: an unknown name means the default model */

@@ -152,15 +152,26 @@ const ig_emit_ops ig_completion_ops = {.stream_type = "text/event-stream",
 
 /* ------------------------------------------------------------------------------------------------ queries */
 
+/* {ids, pieces} to [{id, piece}]; a piece is a text, or bytes where it is none. */
+static json_t *with_pieces(const json_t *ids, const json_t *pieces)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        json_t *id = json_array_get(ids, i), *piece = json_array_get(pieces, i);
+        ig_append(&list, json_pack("{s:O, s:O?}", "id", id, "piece", piece));
+    }
+    return list;
+}
+
 /* What the worker found, under the name that clients read. */
 static void result_whole(ig_emitter *e, ig_buf *out)
 {
-    static const char *const names[][2] = {
-        {"tokens", "tokens"}, {"content", "content"}, {"prompt", "prompt"}, {"text", "content"}, {"ids", "tokens"}};
+    static const char *const names[][2] = {{"prompt", "prompt"}, {"text", "content"}, {"ids", "tokens"}};
+    const json_t *pieces = json_object_get(e->result, "pieces");
     json_t *o = json_object();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         json_t *v = json_object_get(e->result, names[i][0]);
-        if (v && !json_object_get(o, names[i][1])) ig_put(&o, names[i][1], json_incref(v));
+        if (v) ig_put(&o, names[i][1], i == 2 && pieces ? with_pieces(v, pieces) : json_incref(v));
     }
     ig_out_json(e, o, out);
 }
@@ -177,38 +188,73 @@ static json_t *result_or(const ig_emitter *e, const char *name, json_t *otherwis
 
 static void props_whole(ig_emitter *e, ig_buf *out)
 {
-    json_t *n_ctx = result_or(e, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx));
-    json_t *o = json_pack("{s:{s:o, s:o}, s:o, s:s, s:o, s:o, s:{s:b, s:b}, s:s?, s:b}", "default_generation_settings",
-                          "n_ctx", n_ctx, "params", result_or(e, "params", json_object()), "total_slots",
-                          result_or(e, "total_slots", json_integer(1)), "model_path", e->ctx->model, "chat_template",
-                          result_or(e, "chat_template", json_string("")), "chat_template_caps",
-                          result_or(e, "chat_template_caps", json_object()), "modalities", "vision", 0, "audio", 0,
-                          "build_info", e->ctx->version, "is_sleeping", 0);
     static const char *const more[] = {"bos_token", "eos_token"};
-    for (size_t i = 0; o && i < sizeof more / sizeof *more; i++) {
+    const int tools = json_is_true(json_object_get(e->result, "has_tools"));
+    json_t *o = json_pack("{s:{s:o, s:{}}, s:o, s:s, s:o, s:{s:b, s:b}, s:{s:b, s:b}, s:s?, s:b}",
+                          "default_generation_settings", "n_ctx",
+                          result_or(e, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx)), "params", "total_slots",
+                          result_or(e, "n_sessions", json_integer(1)), "model_path", e->ctx->model, "chat_template",
+                          result_or(e, "chat_template", json_string("")), "chat_template_caps", "supports_tools", tools,
+                          "supports_tool_calls", tools, "modalities", "vision", 0, "audio", 0, "build_info",
+                          e->ctx->version, "is_sleeping", 0);
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         json_t *v = json_object_get(e->result, more[i]);
         if (v) ig_put(&o, more[i], json_incref(v));
     }
-    if (o) ig_put(&o, "ingle", ig_out_ingle(e, NULL));
+    ig_put(&o, "ingle", ig_out_ingle(e, NULL));
     ig_out_json(e, o, out);
 }
 
 const ig_emit_ops ig_editor_props_ops = {.whole = props_whole};
 
-/* The worker's list as it is; a balancer may ask for an error where nothing is free. */
+/* May the client see what runs in the slot? Its own work it may; all of it where the front has set "all_slots". */
+static bool may_see(const ig_emitter *e, const json_t *slot)
+{
+    const char *owner = json_string_value(json_object_get(slot, "user"));
+    const char *client = json_string_value(json_object_get(json_array_get(e->req->parts, 0), "user"));
+    if (json_is_true(json_object_get(e->req->echo, "all_slots"))) return true;
+    return owner && client && !strcmp(owner, client);
+}
+
+/* The worker's {id, state, n_ctx, request, n_prompt, cached, generated, user} in llama-server's form. */
+static json_t *slot_json(const ig_emitter *e, const json_t *slot, bool busy)
+{
+    json_t *id = json_object_get(slot, "id"), *n_ctx = json_object_get(slot, "n_ctx");
+    json_t *request = json_object_get(slot, "request"), *decoded = json_object_get(slot, "generated");
+    json_t *o = json_pack("{s:O?, s:O?, s:b}", "id", id, "n_ctx", n_ctx, "is_processing", busy);
+    if (!busy || !may_see(e, slot)) return o;
+    static const char *const more[] = {"state", "user", "n_prompt", "cached"};
+    ig_put(&o, "id_task", request ? json_incref(request) : json_integer(-1));
+    ig_put(&o, "params", json_object());
+    ig_put(&o, "next_token", json_pack("{s:b, s:i, s:O?}", "has_next_token", 1, "n_remain", -1, "n_decoded", decoded));
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        json_t *v = json_object_get(slot, more[i]);
+        if (v) ig_put(&o, more[i], json_incref(v));
+    }
+    return o;
+}
+
+/* A balancer may ask for an error where nothing is free. */
 static void slots_whole(ig_emitter *e, ig_buf *out)
 {
     const json_t *slots = json_object_get(e->result, "slots");
-    bool idle = false;
+    json_t *list = json_array();
+    bool any_idle = false;
     ig_problem p;
-    for (size_t i = 0; i < json_array_size(slots); i++)
-        idle = idle || !json_is_true(json_object_get(json_array_get(slots, i), "is_processing"));
-    if (!idle && json_object_get(e->req->echo, "fail_on_no_slot")) {
+    for (size_t i = 0; i < json_array_size(slots); i++) {
+        const json_t *slot = json_array_get(slots, i);
+        const char *state = json_string_value(json_object_get(slot, "state"));
+        const bool idle = !state || !strcmp(state, "idle");
+        any_idle = any_idle || idle;
+        ig_append(&list, slot_json(e, slot, !idle));
+    }
+    if (!any_idle && json_object_get(e->req->echo, "fail_on_no_slot")) {
+        json_decref(list);
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "no slot available");
         ig_emit_problem(e, &p, e->now_ns, out);
         return;
     }
-    ig_out_json(e, json_is_array(slots) ? json_incref((json_t *)slots) : json_array(), out);
+    ig_out_json(e, list, out);
 }
 
 const ig_emit_ops ig_editor_slots_ops = {.whole = slots_whole};

@@ -119,7 +119,7 @@ static void keep_delta(ig_emitter *e, ig_choice *c, const json_t *body)
             keep(e, &c->calls[at].args, json_object_get(body, "args"));
         return;
     }
-    if (e->ops->keep_ids) append_all(e, &c->ids, json_object_get(body, "ids"));
+    if (e->ops->keep_ids && keeps) append_all(e, &c->ids, json_object_get(body, "ids"));
     if (!keeps) return;
     const bool reasoning = kind && !strcmp(kind, "reasoning");
     keep(e, reasoning ? &c->reasoning : &c->text, text);
@@ -153,7 +153,11 @@ static void keep_done(ig_choice *c, const json_t *body)
     c->n_cached = count_of(usage, "cached");
     c->n_completion = count_of(usage, "completion");
     c->n_reasoning = count_of(usage, "reasoning");
-    c->n_dropped = count_of(usage, "dropped");
+    c->n_dropped = count_of(body, "truncated");
+    c->n_shifted = count_of(body, "shifted");
+    const json_t *seed = json_object_get(body, "seed");
+    c->has_seed = json_is_integer(seed);
+    c->seed = json_integer_value(seed);
     c->queue_ms = ms_of(timings, "queue_ms");
     c->prompt_ms = ms_of(timings, "prompt_ms");
     c->generate_ms = ms_of(timings, "generate_ms");
@@ -375,6 +379,7 @@ ig_usage ig_emit_usage(const ig_emitter *e)
         if (first) u.prompt += c->n_prompt;
         if (first) u.cached += c->n_cached;
         if (first) u.dropped += c->n_dropped;
+        u.shifted += c->n_shifted;
         if (first) u.prompt_ms += c->prompt_ms;
         u.completion += c->n_completion;
         u.reasoning += c->n_reasoning;
@@ -382,7 +387,7 @@ ig_usage ig_emit_usage(const ig_emitter *e)
         u.queue_ms = fmax(u.queue_ms, c->queue_ms);
     }
     if (e->result) u.prompt = count_of(json_object_get(e->result, "usage"), "prompt");
-    if (e->result) u.dropped = count_of(json_object_get(e->result, "usage"), "dropped");
+    if (e->result) u.dropped = count_of(e->result, "truncated");
     return u;
 }
 
@@ -410,6 +415,8 @@ json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
     if (u) ig_put(&o, "cached", json_integer((json_int_t)u->cached));
     if (u && u->dropped) ig_put(&o, "truncated", json_true());
     if (u && u->dropped) ig_put(&o, "dropped", json_integer((json_int_t)u->dropped));
+    if (u && u->shifted) ig_put(&o, "shifted", json_integer((json_int_t)u->shifted));
+    if (e->n_choices && e->choices[0].has_seed) ig_put(&o, "seed", json_integer(e->choices[0].seed));
     if (flag) ig_put(&o, "flag", json_incref((json_t *)flag));
     if (finish) ig_put(&o, "finish", json_string(finish));
     ig_put(&o, "ignored", json_incref(e->req->ignored));

@@ -14,12 +14,15 @@ static void write_tree(json_t *o, ig_buf *out)
     json_decref(o);
 }
 
-static const char *or_empty(const char *s) { return s ? s : ""; }
+/* What a row tells may come from a model's file: broken bytes become U+FFFD. */
+static json_t *text(const char *s) { return ig_out_bytes(s ? s : "", s ? strlen(s) : 0); }
+static json_t *text_or_null(const char *s) { return s ? text(s) : json_null(); }
+static json_t *text_or_nothing(const char *s) { return s ? text(s) : NULL; }
 
 static json_t *texts(const char *const *list)
 {
     json_t *a = json_array();
-    for (size_t i = 0; list && list[i]; i++) (void)json_array_append_new(a, json_string(list[i]));
+    for (size_t i = 0; list && list[i]; i++) (void)json_array_append_new(a, text(list[i]));
     return a;
 }
 
@@ -37,17 +40,17 @@ static bool can(const ig_model_row *r, const char *what)
 static json_t *openai_row(const ig_model_row *r)
 {
     const char *made = can(r, "embedding") && !can(r, "completion") ? "embedding" : "text";
-    json_t *o = json_pack("{s:s, s:s, s:I, s:s}", "id", or_empty(r->name), "object", "model", "created",
+    json_t *o = json_pack("{s:o, s:s, s:I, s:s}", "id", text(r->name), "object", "model", "created",
                           (json_int_t)(r->modified_ns / 1000000000u), "owned_by", "ingle");
     json_t *more = json_pack(
-        "{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:[s], s:[s]}, s:{s:s}, s:I, s:I, s:s?, s:{s:s?, s:I, s:I, s:I, s:o}}",
-        "meta", "n_ctx_train", (json_int_t)r->n_ctx_max, "n_embd", (json_int_t)r->n_embd, "n_params",
-        (json_int_t)r->n_params, "size", (json_int_t)r->size_bytes, "n_vocab", (json_int_t)r->n_vocab, "architecture",
-        "input_modalities", "text", "output_modalities", made, "status", "value", r->state ? r->state : "unloaded",
-        "max_context_length", (json_int_t)r->n_ctx_max, "context_length",
-        (json_int_t)(r->n_ctx_loaded ? r->n_ctx_loaded : r->n_ctx_load), "quantization", r->quantization, "ingle",
-        "digest", r->digest, "n_ctx_max", (json_int_t)r->n_ctx_max, "n_ctx_load", (json_int_t)r->n_ctx_load,
-        "n_ctx_loaded", (json_int_t)r->n_ctx_loaded, "capabilities", texts(r->capabilities));
+        "{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:[s], s:[s]}, s:{s:s}, s:I, s:I, s:o, s:{s:s?, s:I, s:I, s:I, s:o}}", "meta",
+        "n_ctx_train", (json_int_t)r->n_ctx_max, "n_embd", (json_int_t)r->n_embd, "n_params", (json_int_t)r->n_params,
+        "size", (json_int_t)r->size_bytes, "n_vocab", (json_int_t)r->n_vocab, "architecture", "input_modalities",
+        "text", "output_modalities", made, "status", "value", r->state ? r->state : "unloaded", "max_context_length",
+        (json_int_t)r->n_ctx_max, "context_length", (json_int_t)(r->n_ctx_loaded ? r->n_ctx_loaded : r->n_ctx_load),
+        "quantization", text_or_null(r->quantization), "ingle", "digest", r->digest, "n_ctx_max",
+        (json_int_t)r->n_ctx_max, "n_ctx_load", (json_int_t)r->n_ctx_load, "n_ctx_loaded", (json_int_t)r->n_ctx_loaded,
+        "capabilities", texts(r->capabilities));
     if (o && more && r->n_ctx_loaded)
         (void)json_object_set_new(more, "loaded_context_length", json_integer((json_int_t)r->n_ctx_loaded));
     if (o && more && json_object_update(o, more) == 0) {
@@ -83,14 +86,15 @@ void ig_list_openai_one(const ig_model_row *row, ig_buf *out) { write_tree(opena
 static json_t *anthropic_row(const ig_model_row *r)
 {
     char time[40];
-    return json_pack("{s:s, s:s, s:s, s:s}", "type", "model", "id", or_empty(r->name), "display_name",
-                     or_empty(r->name), "created_at", ig_time_text(r->modified_ns, time));
+    return json_pack("{s:s, s:o, s:o, s:s}", "type", "model", "id", text(r->name), "display_name", text(r->name),
+                     "created_at", ig_time_text(r->modified_ns, time));
 }
 
 void ig_list_anthropic(const ig_model_row *rows, size_t n, ig_buf *out)
 {
-    write_tree(json_pack("{s:o, s:b, s:s?, s:s?}", "data", rows_of(anthropic_row, rows, n), "has_more", 0, "first_id",
-                         n ? rows[0].name : NULL, "last_id", n ? rows[n - 1].name : NULL),
+    json_t *first = text_or_null(n ? rows[0].name : NULL), *last = text_or_null(n ? rows[n - 1].name : NULL);
+    write_tree(json_pack("{s:o, s:b, s:o, s:o}", "data", rows_of(anthropic_row, rows, n), "has_more", 0, "first_id",
+                         first, "last_id", last),
                out);
 }
 
@@ -98,10 +102,10 @@ void ig_list_anthropic(const ig_model_row *rows, size_t n, ig_buf *out)
 
 static json_t *details(const ig_model_row *r)
 {
-    json_t *families = r->family ? json_pack("[s]", r->family) : json_null();
-    json_t *o = json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "parent_model", or_empty(r->parent), "format",
-                          or_empty(r->format), "family", or_empty(r->family), "families", families, "parameter_size",
-                          or_empty(r->parameter_size), "quantization_level", or_empty(r->quantization));
+    json_t *families = r->family ? json_pack("[o]", text(r->family)) : json_null();
+    json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "parent_model", text(r->parent), "format", text(r->format),
+                          "family", text(r->family), "families", families, "parameter_size", text(r->parameter_size),
+                          "quantization_level", text(r->quantization));
     if (o && r->n_ctx_max) (void)json_object_set_new(o, "context_length", json_integer((json_int_t)r->n_ctx_max));
     if (o && r->n_embd) (void)json_object_set_new(o, "embedding_length", json_integer((json_int_t)r->n_embd));
     return o;
@@ -110,9 +114,9 @@ static json_t *details(const ig_model_row *r)
 static json_t *tags_row(const ig_model_row *r)
 {
     char time[40];
-    return json_pack("{s:s, s:s, s:s, s:I, s:s, s:o, s:o}", "name", or_empty(r->name), "model", or_empty(r->name),
+    return json_pack("{s:o, s:o, s:s, s:I, s:o, s:o, s:o}", "name", text(r->name), "model", text(r->name),
                      "modified_at", ig_time_text(r->modified_ns, time), "size", (json_int_t)r->size_bytes, "digest",
-                     or_empty(r->digest), "details", details(r), "capabilities", texts(r->capabilities));
+                     text(r->digest), "details", details(r), "capabilities", texts(r->capabilities));
 }
 
 void ig_list_tags(const ig_model_row *rows, size_t n, ig_buf *out)
@@ -123,9 +127,9 @@ void ig_list_tags(const ig_model_row *rows, size_t n, ig_buf *out)
 static json_t *ps_row(const ig_model_row *r)
 {
     char time[40];
-    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:s, s:I, s:I}", "name", or_empty(r->name), "model", or_empty(r->name),
-                     "size", (json_int_t)r->size_bytes, "digest", or_empty(r->digest), "details", details(r),
-                     "expires_at", ig_time_text(r->expires_ns ? r->expires_ns : NEVER_NS, time), "size_vram",
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:I}", "name", text(r->name), "model", text(r->name), "size",
+                     (json_int_t)r->size_bytes, "digest", text(r->digest), "details", details(r), "expires_at",
+                     ig_time_text(r->expires_ns ? r->expires_ns : NEVER_NS, time), "size_vram",
                      (json_int_t)r->vram_bytes, "context_length", (json_int_t)r->n_ctx_loaded);
 }
 
@@ -147,11 +151,11 @@ static json_t *model_info(const json_t *info, bool verbose)
 void ig_list_show(const ig_model_row *r, bool verbose, ig_buf *out)
 {
     char time[40];
-    write_tree(json_pack("{s:s*, s:s, s:s, s:s, s:s*, s:o, s:o, s:o, s:s}", "license", r->license, "modelfile",
-                         or_empty(r->modelfile), "parameters", or_empty(r->parameters_text), "template",
-                         or_empty(r->template_text), "system", r->system, "details", details(r), "model_info",
-                         model_info(r->model_info, verbose), "capabilities", texts(r->capabilities), "modified_at",
-                         ig_time_text(r->modified_ns, time)),
+    write_tree(json_pack("{s:o*, s:o, s:o, s:o, s:o*, s:o, s:o, s:o, s:s}", "license", text_or_nothing(r->license),
+                         "modelfile", text(r->modelfile), "parameters", text(r->parameters_text), "template",
+                         text(r->template_text), "system", text_or_nothing(r->system), "details", details(r),
+                         "model_info", model_info(r->model_info, verbose), "capabilities", texts(r->capabilities),
+                         "modified_at", ig_time_text(r->modified_ns, time)),
                out);
 }
 

@@ -81,7 +81,8 @@ bool ig_set_tools(ig_parse *p, json_t *tools, json_t *choice)
         return good;
     }
     if (!choice) choice = json_string("auto");
-    return ig_set(p, "tools", tools) & ig_set(p, "tool_choice", choice);
+    const bool set = ig_set(p, "tools", tools);
+    return ig_set(p, "tool_choice", choice) && set;
 }
 
 static bool read_chat_tool(ig_parse *p, const char *key, size_t i, json_t *tool, bool legacy, json_t *tools)
