@@ -775,7 +775,7 @@ static const struct {
     {IG_FRAME_REQUEST, GENERATE("\"priority\":\"now\""), "bad_request"},
     {IG_FRAME_REQUEST, GENERATE("\"echo\":\"yes\""), "bad_request"},
     {IG_FRAME_REQUEST, GENERATE("\"suffix\":\"y\""), "unsupported"},
-    {IG_FRAME_REQUEST, GENERATE("\"grammar\":\"root ::= \""), "bad_request"},
+    {IG_FRAME_REQUEST, GENERATE("\"grammar\":\"root ::= [a\""), "bad_request"},
     {IG_FRAME_REQUEST, GENERATE("\"grammar\":7"), "bad_request"},
     {IG_FRAME_REQUEST, GENERATE("\"grammar\":\"root ::= [a\",\"json_object\":true"), "bad_request"},
     {IG_FRAME_REQUEST, GENERATE("\"json_schema\":{\"type\":\"strange\"}"), "bad_request"},
