@@ -49,6 +49,9 @@ static bool read_bias(const wk *w, const json_t *body, wk_params *p, wk_fault *f
     const json_t *list = value_of(body, "logit_bias");
     size_t n = json_array_size(list);
     if (!list) return true;
+    if (!json_is_array(list))
+        return wk_refuse(f, "bad_request", "logit_bias", "\"logit_bias\" is no list of token ids with numbers");
+    if (n == 0) return true;
     p->bias = ig_calloc(n, sizeof *p->bias);
     if (!p->bias) return wk_refuse(f, "overloaded", NULL, "out of memory for %zu logit biases", n);
     for (size_t i = 0; i < n; i++) {
@@ -77,6 +80,7 @@ static bool read_stops(const json_t *body, wk_params *p, wk_fault *f)
     if (!list) return true;
     if (!json_is_array(list) || n > IG_STOPS_MAX)
         return wk_refuse(f, "bad_request", "stop", "\"stop\" is no list of at most %d strings", IG_STOPS_MAX);
+    if (n == 0) return true;
     p->stops = ig_calloc(n, sizeof *p->stops);
     if (!p->stops) return wk_refuse(f, "overloaded", NULL, "out of memory for stop strings");
     for (size_t i = 0; i < n; i++) {

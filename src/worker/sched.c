@@ -16,7 +16,7 @@
 enum {
     COPY_MIN = 16,       /* tokens for which a copy of another session pays */
     CHUNK_MIN = 16,      /* tokens of a prompt beside others' tokens, at least */
-    CHUNK_FIRST = 32,    /* while it is not known how long a token takes */
+    CHUNK_FIRST = 8,     /* while it is not known how long a token takes */
     STEP_MS_MAX = 500,   /* what a step of prompts alone may take: how soon a cancellation is seen */
     DECODE_FACTOR = 2,   /* a chunk beside others' tokens may take so many times what they take alone */
     SLICE_TOKENS = 1024, /* what a user may be ahead of one who has nothing running */
@@ -458,6 +458,7 @@ static void learn(wk *w, double ms, size_t n_single, uint32_t n_prompt)
     double *what = n_prompt ? &w->token_ms : &w->decode_ms;
     double beside = n_prompt && n_single ? w->decode_ms : 0;
     double now = n_prompt ? (ms > beside ? ms - beside : 0) / n_prompt : ms;
+    if (now < 1e-6) now = 1e-6;
     *what = *what > 0 ? 0.8 * *what + 0.2 * now : now;
 }
 

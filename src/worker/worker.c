@@ -273,6 +273,7 @@ static void leave_queue(wk *w, wk_request *r)
 static void end_job(wk *w, wk_request *r)
 {
     wk_choice c = {.r = r};
+    r->p.n = 1; /* whatever it asked for, one frame ends it */
     if (atomic_load(&r->cancelled))
         wk_send_done(w, &c, "cancelled", NULL, NULL);
     else if (r->failed)
