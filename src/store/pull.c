@@ -10,7 +10,7 @@
 
 #include "base/disk.h"
 #include "base/os.h"
-#include "source/source.h"
+#include "store/source/source.h"
 
 enum { SYNC_BYTES = 64 << 20, TELL_MS = 100, TRIES = 6, WAIT_MS = 500, WAIT_MAX_MS = 30000, STATE_BYTES_MAX = 4096 };
 

@@ -4,7 +4,7 @@
 #ifndef IG_STORE_SOURCE_H
 #define IG_STORE_SOURCE_H
 
-#include "../inner.h"
+#include "store/inner.h"
 
 enum { IG_URL_MAX = 2048, IG_LISTING_BYTES_MAX = 32 << 20, IG_REDIRECTS_MAX = 10 };
 
