@@ -558,7 +558,7 @@ static void test_together(void)
 
 int main(void)
 {
-    (void)snprintf(work, sizeof work, "/tmp/test_store.XXXXXX");
+    (void)snprintf(work, sizeof work, "%s/test_store.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(work)) return 1;
     (void)snprintf(root, sizeof root, "%s/store", work);
     test_names();
