@@ -5,7 +5,7 @@
 
 #include "worker/wk.h"
 
-enum { TEXTS_MAX = 16384, TEXTS_A_STEP = 8 };
+enum { TEXTS_MAX = 16384, TEXTS_A_STEP = 8, TEXTS_A_TURN = 64 };
 static const uint64_t result_values_max = 2u << 20; /* numbers in an answer: 12 characters each fill a frame */
 
 /* -------------------------------------------------------------------------------------------- reading */
@@ -43,6 +43,7 @@ static bool fit(const wk *w, wk_request *r, size_t i, int32_t *ids, size_t *n)
         return false;
     }
     if (w->adds_eos) ids[most - 1] = ids[*n - 1];
+    r->texts.n_dropped += *n - most;
     *n = most;
     return true;
 }
@@ -244,18 +245,28 @@ static bool compute(wk *w, wk_request *r)
     float *rows = ig_calloc((size_t)(most * width) * TEXTS_A_STEP, sizeof *rows);
     if (!rows) return wk_refuse(&r->fault, "overloaded", NULL, "out of memory for %zu embeddings", t->n);
     bool ok = true;
-    for (size_t i = 0; ok && i < t->n && !atomic_load(&r->cancelled); i += TEXTS_A_STEP)
-        ok = compute_some(w, r, i, i + TEXTS_A_STEP < t->n ? i + TEXTS_A_STEP : t->n, rows, (size_t)width);
+    size_t turn = t->n - t->n_done < TEXTS_A_TURN ? t->n : t->n_done + TEXTS_A_TURN;
+    while (ok && t->n_done < turn && !atomic_load(&r->cancelled)) {
+        size_t to = turn - t->n_done < TEXTS_A_STEP ? turn : t->n_done + TEXTS_A_STEP;
+        ok = compute_some(w, r, t->n_done, to, rows, (size_t)width);
+        t->n_done = to;
+    }
     ig_free(rows);
     return ok;
 }
 
 void wk_compute_embeddings(wk *w, wk_request *r)
 {
-    ig_buf_init(&r->result, WK_RESULT_BYTES_MAX);
-    ig_buf_printf(&r->result, "{\"%s\":[", r->op == WK_RERANK ? "scores" : "embeddings");
+    const wk_texts *t = &r->texts;
+    if (t->n_done == 0) {
+        ig_buf_init(&r->result, WK_RESULT_BYTES_MAX);
+        ig_buf_printf(&r->result, "{\"%s\":[", r->op == WK_RERANK ? "scores" : "embeddings");
+    }
     r->failed = !compute(w, r);
-    ig_buf_printf(&r->result, "],\"usage\":{\"prompt\":%llu}}", (unsigned long long)r->texts.n_tokens);
+    if (!r->failed && t->n_done < t->n) return; /* the others' turn */
+    ig_buf_printf(&r->result, "],\"usage\":{\"prompt\":%llu", (unsigned long long)t->n_tokens);
+    if (t->n_dropped) ig_buf_printf(&r->result, ",\"dropped\":%llu", (unsigned long long)t->n_dropped);
+    ig_buf_printf(&r->result, "}}");
     if (!r->failed && r->result.failed)
         r->failed = !wk_refuse(&r->fault, "overloaded", NULL, "out of memory for %zu embeddings", r->texts.n);
 }

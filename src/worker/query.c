@@ -33,10 +33,11 @@ static bool answer_tokenize(wk *w, wk_request *r)
     ig_buf_printf(&r->result, "]");
     ig_buf scratch;
     ig_buf_init(&scratch, 1 << 20);
-    if (pieces) ig_buf_printf(&r->result, ",\"pieces\":[");
+    if (pieces) ig_buf_printf(&r->result, ",\"tokens\":[");
     for (size_t i = 0; pieces && i < n; i++) {
-        if (i) ig_buf_add(&r->result, ",", 1);
+        ig_buf_printf(&r->result, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids[i]);
         put_piece(w, ids[i], &scratch, &r->result);
+        ig_buf_add(&r->result, "}", 1);
     }
     ig_buf_printf(&r->result, pieces ? "]}" : "}");
     ig_buf_fini(&scratch);
@@ -112,7 +113,8 @@ static bool answer_props(wk *w, wk_request *r)
     ig_buf_printf(b, ",\"n_ctx\":%u,\"n_ctx_train\":%u,\"n_vocab\":%u,\"n_params\":%llu,\"weight_bytes\":%llu",
                   w->n_ctx, i->n_ctx_train, i->n_vocab, (unsigned long long)i->n_params,
                   (unsigned long long)i->weight_bytes);
-    ig_buf_printf(b, ",\"n_layers\":%u,\"n_embd\":%u,\"n_sessions\":%u", i->n_layers, i->n_embd_out, w->cfg.n_sessions);
+    ig_buf_printf(b, ",\"n_layers\":%u,\"n_embd\":%u,\"total_slots\":%u", i->n_layers, i->n_embd_out,
+                  w->cfg.n_sessions);
     ig_buf_printf(b, ",\"bos\":%d,\"eos\":%d,\"bos_token\":", i->bos, i->eos);
     wk_put_broken(b, str(&w->bos_text));
     ig_buf_printf(b, ",\"eos_token\":");
@@ -146,17 +148,16 @@ void wk_answer_query(wk *w, wk_request *r)
             !wk_refuse(&r->fault, "bad_request", NULL, "the answer is larger than %zu bytes", WK_RESULT_BYTES_MAX);
 }
 
+static const char *state_of(const wk_choice *c) { return !c ? "idle" : c->prompt_done ? "generate" : "prompt"; }
+
 void wk_put_slots(wk *w, ig_buf *out)
 {
     ig_buf_printf(out, "{\"waiting\":%u,\"slots\":[", w->n_waiting);
     for (uint32_t i = 0; w->engine && i < w->cfg.n_sessions; i++) {
         const wk_slot *s = &w->slots[i];
         const wk_choice *c = s->choice;
-        ig_buf_printf(out, "%s{\"id\":%u,\"state\":\"%s\",\"tokens\":%u,\"n_ctx\":%u", i ? "," : "", i,
-                      !c               ? "idle"
-                      : c->prompt_done ? "generate"
-                                       : "prompt",
-                      ingle_session_length(s->session), w->n_ctx);
+        ig_buf_printf(out, "%s{\"id\":%u,\"is_processing\":%s,\"state\":\"%s\",\"tokens\":%u,\"n_ctx\":%u",
+                      i ? "," : "", i, c ? "true" : "false", state_of(c), ingle_session_length(s->session), w->n_ctx);
         ig_buf_printf(out, ",\"user\":");
         wk_put_z(out, s->user ? s->user->name : NULL);
         if (c)

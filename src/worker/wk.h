@@ -66,8 +66,8 @@ typedef struct wk_user { /* a partition of the prefix cache; lives while a reque
 
 typedef struct wk_texts {    /* of an embed or rerank request */
     ingle_embed_item *items; /* owned, also their tokens */
-    size_t n;
-    uint64_t n_tokens;
+    size_t n, n_done;
+    uint64_t n_tokens, n_dropped; /* dropped: that truncation took away */
     ingle_pooling pooling;
     bool normalize;
 } wk_texts;
@@ -220,8 +220,9 @@ void wk_answer_query(wk *w, wk_request *r); /* text lane */
 void wk_put_slots(wk *w, ig_buf *out);      /* main thread */
 
 /* embed.c */
-bool wk_read_texts(wk *w, wk_request *r);         /* text lane */
-void wk_compute_embeddings(wk *w, wk_request *r); /* embed lane */
+bool wk_read_texts(wk *w, wk_request *r); /* text lane */
+/* Embed lane: a turn of it; r->texts.n_done < n: it wants another, after the others'. */
+void wk_compute_embeddings(wk *w, wk_request *r);
 
 /* facts.c: members of READY that describe the model. */
 void wk_put_facts(const wk *w, ig_buf *out);

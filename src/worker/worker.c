@@ -300,7 +300,13 @@ static void take_done(wk *w)
             end_job(w, r);
         }
     }
-    for (wk_request *r; (r = wk_lane_take_done(&w->embed)) != NULL;) end_job(w, r);
+    for (wk_request *r; (r = wk_lane_take_done(&w->embed)) != NULL;) {
+        bool over = r->failed || atomic_load(&r->cancelled) || r->texts.n_done == r->texts.n;
+        if (over)
+            end_job(w, r);
+        else
+            wk_lane_give(&w->embed, r);
+    }
 }
 
 /* -------------------------------------------------------------------------------------------- loop */
