@@ -45,11 +45,12 @@ static void angles(ig_run *run, const ig_op *op, size_t row)
     }
 }
 
+/* x / sqrt(sum of squares + eps): the file's epsilon lies under the root, as in the published models. */
 static void unit_length(const float *x, float *y, float eps, uint32_t n)
 {
     double sum = 0;
     for (uint32_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    float f = (float)(1 / fmax(sqrt(sum), (double)eps));
+    float f = (float)(1 / sqrt(sum + (double)eps));
     for (uint32_t i = 0; i < n; i++) y[i] = x[i] * f;
 }
 

@@ -20,12 +20,14 @@ typedef struct model {
     const char *name, *arch, *keys, *tensors;
 } model;
 
-#define DIMS   "context_length=2048 embedding_length=32 feed_forward_length=56 attention.head_count=4 "
-#define RMS    "attention.layer_norm_rms_epsilon=1e-05 "
-#define LN     "attention.layer_norm_epsilon=1e-05 "
-#define GQA    "attention.head_count_kv=2 "
-#define HEAD16 "attention.key_length=16 attention.value_length=16 rope.dimension_count=16 "
-#define MOE8   "expert_count=8 expert_used_count=3 "
+#define DIMS "context_length=2048 embedding_length=32 feed_forward_length=56 attention.head_count=4 "
+#define RMS  "attention.layer_norm_rms_epsilon=1e-05 "
+/* The reference takes 0 for qwen2vl, whatever the key says. */
+#define TINY_EPS "attention.layer_norm_rms_epsilon=1e-12 "
+#define LN       "attention.layer_norm_epsilon=1e-05 "
+#define GQA      "attention.head_count_kv=2 "
+#define HEAD16   "attention.key_length=16 attention.value_length=16 rope.dimension_count=16 "
+#define MOE8     "expert_count=8 expert_used_count=3 "
 
 #define EMBED       "token_embd.weight:32,121 output_norm.weight:32 "
 #define OUTPUT      "output.weight:32,121 "
@@ -87,7 +89,8 @@ static const model models[] = {
      EMBED OUTPUT NORMS NORM_BIASES "position_embd.weight:32,96 *attn_qkv.weight:32,48 *attn_qkv.bias:48 "
                                     "*attn_output.weight:32,32 *attn_output.bias:32 " MLP MLP_BIAS},
     {"qwen2vl", "qwen2vl",
-     DIMS GQA RMS "block_count=3 rope.dimension_count=8 rope.freq_base=1000000.0 rope.dimension_sections=[2,1,1,0]",
+     DIMS GQA TINY_EPS
+     "block_count=3 rope.dimension_count=8 rope.freq_base=1000000.0 rope.dimension_sections=[2,1,1,0]",
      EMBED OUTPUT NORMS QKV8 QKV_BIAS8 GLU},
     {"mellum", "mellum",
      DIMS GQA RMS MOE8 HEAD16 "block_count=4 rope.freq_base=500000.0 expert_feed_forward_length=24 "
