@@ -150,6 +150,9 @@ enum ig_part {
 #define IG_PART_NO_FIRST_NORM (1ull << 38)  /* block 0 has no attn_norm */
 #define IG_PART_NEXTN (1ull << 39)          /* nextn_predict_layers draft layers at the end are skipped */
 
+#define IG_PART_CLASS_SOFTMAX (1ull << 40)  /* scores of a reranking model are probabilities of its classes */
+#define IG_PART_MEAN_HEAD (1ull << 41)      /* classifier over the mean of all tokens, with GELU (else the first, tanh) */
+
 typedef struct ig_arch {
     const char *name;     /* general.architecture, and the prefix of its metadata keys */
     const char *families; /* models people know, for the documentation */

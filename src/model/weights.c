@@ -454,6 +454,7 @@ static const binding model_rows[] = {
     {"dense_3.weight", MAT, MODEL(dense_3), {D_MID, D_ANY}, encoder, true},
     {"cls.weight", MAT, MODEL(cls), {D_EMBD, D_EMBD}, yes, true},
     {"cls.bias", BIAS, MODEL(cls), {D_EMBD}, yes, true},
+    {"cls.norm", NORM, MODEL(cls_norm), {D_EMBD}, yes, true},
     {"cls.output.weight", MAT, MODEL(cls_out), {D_EMBD, D_ANY}, yes, true},
     {"cls.output.bias", BIAS, MODEL(cls_out), {D_ANY}, yes, true},
 };

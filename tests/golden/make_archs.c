@@ -1,7 +1,7 @@
 /* One row a model: metadata and tensors as text, in the notation of the golden folder's TENSORS.md.
  *
  * keys     "NAME=VALUE ...", behind the architecture's name; 5 is a uint32, 5.0 or 1e-05 a float32, true a bool, "x" a
- *          string, [1,2] an array of int32, [true,false] of bools
+ *          string, [1,2] an array of int32, others of bools or strings
  * tensors  "NAME:NE0,NE1 ...", the fastest axis first; *NAME is one of every layer, 2-5*NAME one of these layers
  *
  * Weights: norms 1 +- 0.2, matrices with standard deviation 1 / sqrt(inputs), 1.6 times that for queries and keys and
@@ -47,6 +47,17 @@ typedef struct model {
     layers "*ffn_gate_shexp.weight:32," ff " " layers "*ffn_up_shexp.weight:32," ff " " layers                         \
            "*ffn_down_shexp.weight:" ff ",32 "
 #define GEMMA EMBED NORMS QKV16 GLU "*post_attention_norm.weight:32 *post_ffw_norm.weight:32 "
+
+#define BERT                                                                                                           \
+    "context_length=64 embedding_length=36 block_count=4 feed_forward_length=60 attention.head_count=4 " LN            \
+    "attention.causal=false "
+#define BERT_TENSORS                                                                                                   \
+    "token_embd.weight:36,131 token_embd_norm.weight:36 token_embd_norm.bias:36 token_types.weight:36,2 "              \
+    "position_embd.weight:36,64 *attn_q.weight:36,36 *attn_q.bias:36 *attn_k.weight:36,36 *attn_k.bias:36 "            \
+    "*attn_v.weight:36,36 *attn_v.bias:36 *attn_output.weight:36,36 *attn_output.bias:36 "                             \
+    "*attn_output_norm.weight:36 *attn_output_norm.bias:36 *layer_output_norm.weight:36 *layer_output_norm.bias:36 "   \
+    "*ffn_up.weight:36,60 *ffn_up.bias:60 *ffn_down.weight:60,36 *ffn_down.bias:36 "
+#define CLS_DENSE "cls.weight:36,36 cls.bias:36 "
 
 static const model models[] = {
     {"olmo", "olmo", DIMS GQA LN "block_count=3 rope.dimension_count=8 attention.clamp_kqv=1.5",
@@ -141,15 +152,19 @@ static const model models[] = {
      "*attn_output.bias:48 *ffn_up.weight:48,56 *ffn_up.bias:56 *ffn_down.weight:56,48 *ffn_down.bias:48"},
     {"mpt-clamp", "mpt", DIMS GQA LN "block_count=3 attention.max_alibi_bias=4.0 attention.clamp_kqv=0.5",
      EMBED OUTPUT NORMS "*attn_qkv.weight:32,64 *attn_output.weight:32,32 " MLP},
-    {"bert-rerank", "bert",
-     "context_length=64 embedding_length=36 block_count=3 feed_forward_length=60 attention.head_count=4 " LN
-     "attention.causal=false pooling_type=4",
-     "token_embd.weight:36,131 token_embd_norm.weight:36 token_embd_norm.bias:36 token_types.weight:36,2 "
-     "position_embd.weight:36,64 *attn_q.weight:36,36 *attn_q.bias:36 *attn_k.weight:36,36 *attn_k.bias:36 "
-     "*attn_v.weight:36,36 *attn_v.bias:36 *attn_output.weight:36,36 *attn_output.bias:36 "
-     "*attn_output_norm.weight:36 *attn_output_norm.bias:36 *layer_output_norm.weight:36 *layer_output_norm.bias:36 "
-     "*ffn_up.weight:36,60 *ffn_up.bias:60 *ffn_down.weight:60,36 *ffn_down.bias:36 cls.weight:36,36 cls.bias:36 "
-     "cls.output.weight:36,1 cls.output.bias:1"},
+    {"bert-rerank", "bert", BERT "pooling_type=4", BERT_TENSORS CLS_DENSE "cls.output.weight:36,1 cls.output.bias:1"},
+    {"bert-rerank-bare", "bert", BERT "pooling_type=4 classifier.output_labels=[\"no\",\"yes\"]",
+     BERT_TENSORS "cls.output.weight:36,2"},
+    {"modern-bert-rerank", "modern-bert",
+     BERT "pooling_type=4 rope.dimension_count=8 rope.freq_base=160000.0 rope.freq_base_swa=10000.0 "
+          "attention.sliding_window=12",
+     "token_embd.weight:36,131 token_embd_norm.weight:36 output_norm.weight:36 1-3*attn_norm.weight:36 "
+     "*attn_qkv.weight:36,108 *attn_output.weight:36,36 *ffn_norm.weight:36 *ffn_up.weight:36,120 "
+     "*ffn_down.weight:60,36 cls.weight:36,36 cls.norm.weight:36 cls.output.weight:36,1 cls.output.bias:1"},
+    {"qwen3-rerank", "qwen3",
+     DIMS GQA RMS HEAD16 "block_count=3 rope.freq_base=1000000.0 pooling_type=4 "
+                         "classifier.output_labels=[\"yes\",\"no\"]",
+     EMBED NORMS QKV16 QK_NORM16 GLU "cls.output.weight:32,2"},
 };
 
 /* ------------------------------------------------------------------------------------------------ bytes */
@@ -209,14 +224,16 @@ static void put_bool(file *f, const char *s) { put(&f->meta, *s == 't' ? "\1" : 
 
 static void meta_array(file *f, const char *name, const char *list)
 {
-    bool flags = list[1] == 't' || list[1] == 'f';
+    uint32_t type = list[1] == '"' ? STRING : list[1] == 't' || list[1] == 'f' ? BOOL : I32;
     uint64_t n = 1;
     for (const char *s = list; *s; s++) n += *s == ',';
     key(f, name, ARRAY);
-    put_u32(&f->meta, flags ? BOOL : I32);
+    put_u32(&f->meta, type);
     put_u64(&f->meta, n);
     for (const char *s = list; s; s = strchr(s + 1, ',')) {
-        if (flags)
+        if (type == STRING)
+            put_text(&f->meta, s + 2, strcspn(s + 2, "\""));
+        else if (type == BOOL)
             put_bool(f, s + 1);
         else
             put_u32(&f->meta, (uint32_t)strtol(s + 1, NULL, 10));

@@ -15,8 +15,9 @@ import sys
 import tempfile
 
 LENGTH, GREEDY, LEAST_GAP = 44, 24, 0.03
-GELU = {"codeshell", "starcoder", "gemma2", "gemma3", "mpt", "bert"}
+GELU = {"codeshell", "starcoder", "gemma2", "gemma3", "mpt", "bert", "modern-bert"}
 MIN_COSINE = {"gemma3-62": 0.9999}  # the reference rounds GELU to half precision, 62 times
+CLASSES = {"bert-rerank-bare": 2, "qwen3-rerank": 2}
 NOTES = {
     "olmo": "layer norm without weights, clamped q, k and v",
     "qwen2vl": "rotation in sections; a tiny epsilon, which the reference takes as 0",
@@ -30,7 +31,10 @@ NOTES = {
     "command-r-64": "norms of q and k for every head, from 64 layers on",
     "mpt-alibi": "max_alibi_bias 16, 6 heads, biases everywhere",
     "mpt-clamp": "max_alibi_bias 4, clamp_kqv 0.5, grouped queries, untied output",
-    "bert-rerank": "classifier head of a reranking model",
+    "bert-rerank": "dense layer, tanh, one class",
+    "bert-rerank-bare": "two classes without a dense layer",
+    "modern-bert-rerank": "dense layer, GELU, norm, one class",
+    "qwen3-rerank": "last token, softmax over two classes",
 }
 
 
@@ -115,16 +119,17 @@ def decoder(peer, name, arch, model, out):
 
 
 def reranker(peer, name, arch, model, out):
-    """The score alone counts: the peer's first value, for several prompts."""
-    prompts = [prompt(name, seed, 131, True) for seed in range(6)]
-    scores = [peer.embedding(model, ids, 4)[0] for ids in prompts]
+    """Only scores count: the peer's first values, one a class, for several prompts."""
+    bert = "bert" in arch
+    prompts = [prompt(name, seed, 131 if bert else 121, bert) for seed in range(4)]
+    scores = [list(peer.embedding(model, ids, 4)[: CLASSES.get(name, 1)]) for ids in prompts]
     return {
         "file": name + ".gguf",
         "architecture": arch,
         "texts": prompts,
         "scores": scores,
         "features": [NOTES[name]],
-        "tolerance": {"max_abs": 5e-3},
+        "tolerance": {"max_abs": 5e-3 if arch in GELU else 1e-4},
     }
 
 
