@@ -21,6 +21,10 @@ soak:
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
 	fuzz/soak
 
+docs: all
+	ninja -C $(BUILD) tests/test_models_doc
+	$(BUILD)/tests/test_models_doc --print > docs/models.md.new && mv docs/models.md.new docs/models.md
+
 format:
 	git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
 
@@ -30,4 +34,4 @@ install: all
 clean:
 	rm -rf $(BUILD) build-clang build-asan build-tsan
 
-.PHONY: all check bench fuzz soak format install clean
+.PHONY: all check bench fuzz soak docs format install clean

@@ -2,7 +2,7 @@
  *
  *   make_model OUT [NAME=VALUE]...
  *     layers=16 d=2048 ff=8192 heads=32 kv=8 vocab=128256 ctx=8192 type=Q4_0 seed=1     a 1-billion-parameter shape
- *     type: F32, F16, Q8_0, Q4_0, Q4_K, Q6_K; norms are F32, matrices of the type
+ *     type: F32, F16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ1_S to IQ4_XS, TQ1_0, TQ2_0, MXFP4: matrices; norms are F32
  *     small=1: 2 layers, d 256, ff 512, heads 8, kv 2, vocab 320
  *
  * Weights are uniform with variance 1/d, so that activations stay in range. The vocabulary has 3 special ids, 256 bytes
@@ -17,16 +17,41 @@
 
 typedef struct shape {
     uint64_t layers, d, ff, heads, kv, vocab, ctx, seed;
-    char type[8];
+    char type[12];
 } shape;
 
 typedef struct type_row {
     const char *name;
     uint32_t id, file_type, block, bytes; /* numbers of the GGUF format; elements and bytes of a block */
+    uint32_t d_at;                        /* offset of d, binary16, in the block */
+    float d;                              /* 1 / deviation of weights made of random bytes with d = 1 */
+    uint32_t m_at;                        /* of the minimum, 0: none; a minimum of m times d makes the mean 0 */
+    float m;
 } type_row;
 static const type_row types[] = {
-    {"F32", 0, 0, 1, 4},    {"F16", 1, 1, 1, 2},        {"Q4_0", 2, 2, 32, 18},
-    {"Q8_0", 8, 7, 32, 34}, {"Q4_K", 12, 15, 256, 144}, {"Q6_K", 14, 18, 256, 210},
+    {"F32", 0, 0, 1, 4, 0, 0, 0, 0},
+    {"F16", 1, 1, 1, 2, 0, 0, 0, 0},
+    {"Q4_0", 2, 2, 32, 18, 0, 4.61f, 0, 0},
+    {"Q4_1", 3, 3, 32, 20, 0, 4.61f, 2, -7.5f},
+    {"Q5_0", 6, 8, 32, 22, 0, 9.25f, 0, 0},
+    {"Q5_1", 7, 9, 32, 24, 0, 9.24f, 2, -15.5f},
+    {"Q8_0", 8, 7, 32, 34, 0, 73.9f, 0, 0},
+    {"Q2_K", 10, 10, 256, 84, 80, 13.9f, 82, 1.5f},
+    {"Q3_K", 11, 12, 256, 110, 108, 43.3f, 0, 0},
+    {"Q4_K", 12, 15, 256, 144, 0, 230.0f, 2, 7.5f},
+    {"Q5_K", 13, 17, 256, 176, 0, 527.0f, 2, 15.5f},
+    {"Q6_K", 14, 18, 256, 210, 208, 1360.0f, 0, 0},
+    {"IQ2_XXS", 16, 19, 256, 66, 0, 53.4f, 0, 0},
+    {"IQ2_XS", 17, 20, 256, 74, 0, 55.9f, 0, 0},
+    {"IQ3_XXS", 18, 23, 256, 98, 0, 143.0f, 0, 0},
+    {"IQ1_S", 19, 24, 256, 50, 0, 7.19f, 0, 0},
+    {"IQ4_NL", 20, 25, 32, 18, 0, 67.5f, 0, 0},
+    {"IQ3_S", 21, 26, 256, 110, 0, 140.0f, 0, 0},
+    {"IQ2_S", 22, 28, 256, 82, 0, 56.4f, 0, 0},
+    {"IQ4_XS", 23, 30, 256, 136, 0, 1246.0f, 0, 0},
+    {"TQ1_0", 34, 36, 256, 54, 52, 0.82f, 0, 0},
+    {"TQ2_0", 35, 37, 256, 66, 64, 1.22f, 0, 0},
+    {"MXFP4", 39, 38, 32, 17, 0, 5.85f, 0, 0}, /* d is an exponent */
 };
 
 enum { NAME_MAX_BYTES = 64, TENSORS_PER_LAYER = 9, ALIGNMENT = 32 };
@@ -201,21 +226,14 @@ static void fill_block(const type_row *t, unsigned char *b, float deviation)
         uint64_t r = next_random();
         h = (uint16_t)(half(((float)((r & 4095) + 1) / 4096.0f) * 1.732f * deviation) | (r >> 63 << 15));
         memcpy(b, &h, 2);
-    } else if (!strcmp(t->name, "Q8_0")) {
-        h = half(deviation / 73.9f); /* int8 is uniform: deviation 73.9 */
-        memcpy(b, &h, 2);
-    } else if (!strcmp(t->name, "Q4_0")) {
-        h = half(deviation / 4.61f); /* 0..15 minus 8 */
-        memcpy(b, &h, 2);
-    } else if (!strcmp(t->name,
-                       "Q4_K")) { /* d, dmin, 12 bytes of 6-bit scales and minima, 128 bytes: scale q - minimum */
-        h = half(deviation / 230.0f);
-        memcpy(b, &h, 2);
-        h = half(deviation / 230.0f * 7.5f);
-        memcpy(b + 2, &h, 2);
-    } else { /* Q6_K: 128 + 64 bytes of numbers, 16 int8 scales, d */
-        h = half(deviation / 1360.0f);
-        memcpy(b + 208, &h, 2);
+    } else if (!strcmp(t->name, "MXFP4")) {
+        b[t->d_at] = (unsigned char)(128 + lroundf(log2f(deviation / t->d)));
+    } else {
+        h = half(deviation / t->d);
+        memcpy(b + t->d_at, &h, 2);
+        if (!t->m_at) return;
+        h = (uint16_t)(half(deviation / t->d * fabsf(t->m)) | (t->m < 0 ? 0x8000 : 0));
+        memcpy(b + t->m_at, &h, 2);
     }
 }
 

@@ -14,7 +14,7 @@ void help_overview(FILE *to)
         const cli_verb *v = &cli_verbs[i];
         char head[64];
         (void)snprintf(head, sizeof head, "%s %s", v->name, v->args);
-        fprintf(to, "  %-24s  %s\n", head, v->summary);
+        fprintf(to, "  %-26s  %s\n", head, v->summary);
     }
     fprintf(to, "\nType ingle VERB --help for its flags.\n");
 }

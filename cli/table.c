@@ -76,6 +76,16 @@ static const cli_flag tokenize_flags[] = {
     {"decode", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the input is ids, print their text"},
 };
 
+static const cli_flag template_flags[] = {
+    {"messages", 0, CLI_FILE, "FILE", 0, 0, NULL, "the conversation as JSON (default: standard input)"},
+    {"bos", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "value of bos_token (default: what FILE says, else the model's)"},
+    {"eos", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "value of eos_token (default: what FILE says, else the model's)"},
+    {"now", 0, CLI_TEXT, "TIME", 0, 0, NULL,
+     "local time that strftime_now() tells, as 2026-03-07T15:04:05 (default: the entry \"now\" of FILE; without either "
+     "the "
+     "function is not defined)"},
+};
+
 static const cli_flag eval_flags[] = {
     {"tokens", 0, CLI_TEXT, "IDS", 0, 0, NULL, "token ids separated by commas"},
     {"logits", 0, CLI_FILE, "FILE", 0, 0, NULL,
@@ -107,6 +117,15 @@ static const cli_flag embed_flags[] = {
     JSON,
 };
 
+static const cli_flag imatrix_flags[] = {
+    {"text", 0, CLI_FILE, "FILE", 0, 0, NULL, "the text to read, of the kind that the model will meet"},
+    {"out", 'o', CLI_FILE, "FILE", 0, 0, NULL, "file to write (default: imatrix.gguf)"},
+    {"window", 0, CLI_COUNT, "N", 4, 16777216, NULL,
+     "tokens of one window (default: 512, at most the trained context)"},
+    {"windows", 0, CLI_COUNT, "N", 1, 16777216, NULL, "stop after N windows (default: the whole text)"},
+    THREADS,
+};
+
 static const cli_flag bench_flags[] = {
     {"prompt", 0, CLI_COUNT, "N", 1, 16777216, NULL,
      "tokens of the prompt (default: 512, or half the trained context)"},
@@ -127,6 +146,12 @@ static const cli_flag quantize_flags[] = {
      "convert tensors that are quantised already, too (each time something is lost)"},
     THREADS,
     JSON,
+};
+
+static const cli_flag grammar_flags[] = {
+    {"json-schema", 0, CLI_FILE, "FILE", 0, 0, NULL, "the JSON Schema (draft 2020-12) to check against"},
+    {"grammar", 0, CLI_FILE, "FILE", 0, 0, NULL, "the GBNF grammar to check against"},
+    {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the text, byte for byte (default: standard input)"},
 };
 
 static const cli_flag help_flags[] = {
@@ -156,11 +181,32 @@ const cli_verb cli_verbs[] = {
     {"tokenize", "MODEL [TEXT]", "turn text into token ids and back",
      "Prints the token ids of TEXT, of --file FILE or of standard input on one line. The bytes are taken as they are. "
      "Works "
-     "for files that hold a vocabulary and no weights.",
+     "for files that hold a vocabulary and no weights, and for directories that hold a tokenizer.json. There, special "
+     "tokens in the text are always read as such.",
      "ingle tokenize model.gguf \"Hello world\"\n"
      "ingle tokenize model.gguf --file page.txt --special\n"
+     "ingle tokenize folder-with-tokenizer-json \"Hello world\"\n"
      "ingle tokenize model.gguf --decode \"403 407 261\"",
      tokenize_flags, LEN(tokenize_flags), 1, 2, "@file", cli_tokenize},
+    {"template", "MODEL|FILE.jinja", "turn a conversation into a prompt",
+     "Renders the chat template of a model file, or the one in FILE.jinja, with the conversation of --messages, and "
+     "prints "
+     "exactly the text that a model would be fed. Templates are understood as Hugging Face transformers runs them. A "
+     "model "
+     "without a template gets ChatML: <|im_start|>, role, newline, content, <|im_end|>, newline.\n\n"
+     "The conversation is a JSON object whose entries are the variables of the template: messages, tools, documents, "
+     "add_generation_prompt, enable_thinking and so on; or only the list of messages, then with add_generation_prompt. "
+     "tools and documents are none where they are absent, nothing else is defined that is not given. The entries id, "
+     "kind, "
+     "feature, template, source, tier, note, expect, expect_error, error_kind, must, allow_output, max_seconds and "
+     "max_mib "
+     "are left out.\n\n"
+     "When the template refuses the conversation its message goes to standard error; an error of another kind names "
+     "the "
+     "line of the template. Nothing is printed then.",
+     "ingle template model.gguf --messages chat.json\n"
+     "ingle template chat.jinja --messages chat.json --bos \"<s>\" --now 2026-03-07T15:04:05",
+     template_flags, LEN(template_flags), 1, 1, "@file", cli_template},
     {"eval", "MODEL", "compute logits or perplexity",
      "With --tokens: runs the ids through the model and writes the logits (--logits), prints the greedy continuation "
      "(--greedy), or else prints the most probable next id of every position. Works for files without a vocabulary.\n\n"
@@ -200,6 +246,22 @@ const cli_verb cli_verbs[] = {
      "ingle quantize model-f16.gguf model-q4.gguf Q4_K_M\n"
      "ingle quantize model-f16.gguf model-iq4.gguf IQ4_XS --imatrix model.imatrix.gguf",
      quantize_flags, LEN(quantize_flags), 3, 3, "@file", cli_quantize},
+    {"imatrix", "MODEL", "measure which weights matter",
+     "Runs the text of --text through the model in windows that do not overlap and writes for every matrix how large the "
+     "activations are that meet each of its columns. ingle quantize --imatrix uses the file to spend precision where it "
+     "counts. The model should be the unquantised one.",
+     "ingle imatrix model-f16.gguf --text sample.txt -o model.imatrix.gguf",
+     imatrix_flags, LEN(imatrix_flags), 1, 1, "@file", cli_imatrix},
+    {"grammar", "check", "check a text against a grammar or a JSON schema",
+     "Compiles the grammar or the schema and matches the text with it as a constrained decoder would. The exit code is "
+     "0 when the "
+     "whole text matches, 3 when it does not, and 1 when the grammar is wrong or cannot be enforced, with the reason: "
+     "for a "
+     "schema the JSON pointer of the keyword.\n\n"
+     "A schema accepts every notation of a valid value, with free white space; what a model generates is narrower.",
+     "ingle grammar check --json-schema answer.schema.json --file answer.json\n"
+     "ingle grammar check --grammar list.gbnf <answer.txt",
+     grammar_flags, LEN(grammar_flags), 1, 1, "check", cli_grammar},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -6,7 +6,7 @@
 static ingle_status print_ids(const ingle_model *model, const ig_buf *text, bool special, ingle_error *err)
 {
     cli_ids ids;
-    unsigned flags = special ? INGLE_ADD_SPECIAL | INGLE_PARSE_SPECIAL : 0;
+    unsigned flags = special ? INGLE_ADD_SPECIAL | INGLE_PARSE_SPECIAL : INGLE_PARSE_ADDED;
     ingle_status st = input_tokenize(model, text->ptr, text->len, flags, &ids, err);
     for (size_t i = 0; st == INGLE_OK && i < ids.n; i++) cli_outf("%s%d", i ? " " : "", ids.ids[i]);
     if (st == INGLE_OK) cli_out("\n", 1);

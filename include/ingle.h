@@ -77,7 +77,8 @@ typedef struct ingle_model_options {
 } ingle_model_options;
 
 /* Opens a GGUF file (v2, v3; the first part of a split model opens all parts), or a Hugging Face directory with
- * config.json and safetensors. options may be NULL.
+ * config.json and safetensors, or a directory with a tokenizer.json alone, which tokenizes and does nothing else.
+ * options may be NULL.
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
@@ -159,7 +160,9 @@ enum {
     INGLE_ADD_SPECIAL = 1,   /* add BOS, EOS, CLS, SEP where the vocabulary says so */
     INGLE_PARSE_SPECIAL = 2, /* text such as <s> becomes the control token; without it user text never does */
     INGLE_WRITE_SPECIAL = 4, /* detokenize: write control tokens out; without it they are left out */
-    INGLE_STRIP_SPECIAL = 8  /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
+    INGLE_STRIP_SPECIAL = 8, /* detokenize: drop the BOS/EOS that ADD_SPECIAL would have put there */
+    INGLE_PARSE_ADDED = 16   /* tokenize: as PARSE_SPECIAL where the vocabulary is a tokenizer.json, whose own library
+                              * always finds special tokens in a text; else nothing */
 };
 /* Text to token ids. text is any bytes, n_text bytes long. Writes at most capacity ids and always sets *n_out to the
  * full number, so a call with capacity 0 measures; INGLE_TOO_LARGE when out was too small and capacity was not 0.
@@ -171,6 +174,50 @@ INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t 
                                         char *out, size_t capacity, size_t *n_out, ingle_error *err);
 /* True if `id` ends a generation (EOS, EOT, EOM and the like). */
 INGLE_API bool ingle_token_is_end(const ingle_model *model, int32_t id);
+
+/* ------------------------------------------------------------------------------------------------ chat templates */
+
+/* A compiled chat template: the Jinja2 that models ship, as Hugging Face transformers runs it. Immutable; any number of
+ * threads may use one. A template sees nothing but the conversation that it is given; steps, depth, memory and output of
+ * a rendering are limited, and 256 KiB of stack are enough. */
+typedef struct ingle_template ingle_template;
+
+/* Compiles source (UTF-8, n bytes, at most 1 MiB; nothing of it is kept). Errors: BAD_INPUT (syntax), UNSUPPORTED
+ * (import, include, unknown tags, filters and tests), each with line and construct; TOO_LARGE, NO_MEMORY. */
+INGLE_API ingle_status ingle_template_compile(const char *source, size_t n, ingle_template **out, ingle_error *err);
+/* The template of a model (metadata key tokenizer.chat_template), with bos_token and eos_token from its vocabulary. A
+ * model without one gets ChatML: <|im_start|>ROLE newline CONTENT<|im_end|> newline for each message, then
+ * <|im_start|>assistant newline. *is_default (may be NULL) tells. The model may be closed afterwards. */
+INGLE_API ingle_status ingle_template_of_model(const ingle_model *model, ingle_template **out, bool *is_default,
+                                               ingle_error *err);
+INGLE_API void ingle_template_free(ingle_template *t);
+
+typedef struct ingle_template_options {
+    size_t size;
+    const char *bos, *eos; /* bos_token and eos_token; NULL: what the conversation says, else the model's */
+    const char *now;       /* local time for strftime_now, "2026-03-07T15:04:05"; NULL: the conversation's entry "now";
+                            * without either the function is not defined */
+    uint64_t steps_max;    /* 0: 20 million */
+    uint64_t memory_max;   /* bytes of values, 0: 256 MiB */
+    uint64_t output_max;   /* bytes, 0: 32 MiB */
+} ingle_template_options;
+
+typedef struct ingle_template_text {
+    char *text; /* n bytes of UTF-8, NUL-terminated; freed by ingle_template_text_free */
+    size_t n;
+    bool raised; /* the call failed because the template refused: text is the template's message, whole */
+} ingle_template_text;
+
+/* Renders a conversation: JSON, an object whose entries are the template's variables (messages, tools, documents,
+ * add_generation_prompt, enable_thinking, ...), or only the list of messages (then with add_generation_prompt). tools
+ * and documents are none where they are absent. The entries id, kind, feature, template, source, tier, note, now,
+ * expect, expect_error, error_kind, must, allow_output, max_seconds and max_mib are no variables. options may be NULL.
+ * Errors: BAD_INPUT (JSON; the template refuses: err has its message; a value is undefined or has a wrong type: the line
+ * is named), UNSUPPORTED, TOO_LARGE (a limit), NO_MEMORY. *out must be freed in any case. */
+INGLE_API ingle_status ingle_template_render(const ingle_template *t, const char *json, size_t n_json,
+                                             const ingle_template_options *options, ingle_template_text *out,
+                                             ingle_error *err);
+INGLE_API void ingle_template_text_free(ingle_template_text *text);
 
 /* ------------------------------------------------------------------------------------------------ engine, sessions */
 
@@ -212,6 +259,12 @@ INGLE_API ingle_status ingle_session_encode(ingle_session *session, const int32_
  * that the result equals a session that was fed the kept tokens. Errors: BAD_INPUT when the range does not exist. */
 INGLE_API ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32_t n_discard,
                                            ingle_error *err);
+
+/* Called during a step for every product with a weight matrix: matrix `matrix` of the n_matrices of tensor `tensor` meets
+ * rows x [n_rows, n], stride floats apart. For importance data; fn NULL ends it. From the thread that steps. */
+typedef void (*ingle_observe_fn)(void *user, const char *tensor, size_t n_matrices, size_t matrix, const float *x,
+                                 size_t stride, size_t n_rows, size_t n);
+INGLE_API void ingle_engine_observe(ingle_engine *engine, ingle_observe_fn fn, void *user);
 
 typedef struct ingle_embed_item {
     const int32_t *tokens; /* n_tokens ids */
@@ -331,6 +384,24 @@ typedef struct ingle_generate_result {
 INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler,
                                       const ingle_generate_options *options, ingle_generate_result *out,
                                       ingle_error *err);
+
+/* ------------------------------------------------------------------------------------------- structured output */
+
+/* A grammar in GBNF or a JSON Schema (draft 2020-12, see docs/grammar.md), compiled. Immutable; any thread may use it.
+ */
+typedef struct ingle_grammar ingle_grammar;
+typedef enum ingle_grammar_kind { INGLE_GRAMMAR_GBNF = 0, INGLE_GRAMMAR_JSON_SCHEMA } ingle_grammar_kind;
+
+/* Errors: BAD_INPUT (names line or JSON pointer), UNSUPPORTED (a keyword that cannot be enforced, with its pointer),
+ * TOO_LARGE, NO_MEMORY. The text is not needed afterwards. */
+INGLE_API ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out,
+                                          ingle_error *err);
+INGLE_API void ingle_grammar_close(ingle_grammar *grammar);
+/* Whether the whole text matches: for a schema any notation of a valid JSON value. n_fits (may be NULL): how many bytes
+ * at the beginning of the text can be continued to a match. Errors: TOO_LARGE (nested too deeply, too ambiguous),
+ * NO_MEMORY. */
+INGLE_API ingle_status ingle_grammar_match(const ingle_grammar *grammar, const char *text, size_t n, bool *match,
+                                           size_t *n_fits, ingle_error *err);
 
 #ifdef __cplusplus
 }

@@ -90,6 +90,11 @@ void ingle_engine_free(ingle_engine *engine)
     ig_free(engine);
 }
 
+void ingle_engine_observe(ingle_engine *engine, ingle_observe_fn fn, void *user)
+{
+    ig_run_observe(engine->run, fn, user);
+}
+
 uint32_t ingle_engine_n_ctx(const ingle_engine *engine) { return engine->n_ctx; }
 uint32_t ingle_engine_n_threads(const ingle_engine *engine) { return engine->n_threads; }
 

@@ -63,12 +63,22 @@ static ig_status copy_names(ingle_model *m, ig_error *err)
                                       : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the names of the model");
 }
 
+/* A directory that holds a tokenizer and no model: an empty model file stands in for the model. */
+static ig_status open_tokenizer(ingle_model *m, const char *path, ig_error *err)
+{
+    static const uint8_t empty[24] = {'G', 'G', 'U', 'F', 3};
+    IG_TRY(ig_format_open_memory(path, empty, sizeof empty, &m->file, err));
+    IG_TRY(copy_names(m, err));
+    return ig_vocab_from_directory(path, &m->vocab, err);
+}
+
 static ig_status open_all(ingle_model *m, const char *path, const ingle_model_options *options, ig_error *err)
 {
     ingle_model_options o;
     IG_OPTIONS(&o, options);
     m->kernels = ig_kernels_get(o.kernels, err);
     if (!m->kernels) return err->status;
+    if (ig_vocab_is_directory(path)) return open_tokenizer(m, path, err);
     IG_TRY(ig_format_open(path, &m->file, err));
     IG_TRY(copy_names(m, err));
     IG_TRY(ig_vocab_from_format(m->file, &m->vocab, err));
@@ -345,6 +355,7 @@ ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n
     ig_ids ids = {0};
     unsigned f =
         (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
+    if ((flags & INGLE_PARSE_ADDED) && model->vocab && ig_vocab_is_json(model->vocab)) f |= IG_TOKENIZE_PARSE;
     *n_out = 0;
     ig_status st = need_vocab(model, &e);
     if (st == IG_OK) st = ig_tokenize(model->vocab, text, n_text, f, &ids, &e);

@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "base/os.h"
+
 /* Keys tokenizer.ggml.<name>_token_id. Those without a place in the spec are checked all the same (rule G18). */
 static const struct {
     const char *name;
@@ -153,6 +155,19 @@ static void read_strips(const ig_format *f, ig_vocab_spec *spec)
         spec->strip_left = IG_STR("[MASK]");
 }
 
+/* An array of bytes, kept by some files as unsigned and by some as signed. */
+static ig_status read_charsmap(const ig_format *f, ig_vocab_spec *spec, ig_error *err)
+{
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+    const ig_meta *m = NULL;
+    IG_TRY(ig_format_array(f, key, false, IG_META_U8, &m, err));
+    if (!m) return IG_OK;
+    if (m->elem != IG_META_U8 && m->elem != IG_META_I8)
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s is no array of bytes", ig_format_path(f), key);
+    spec->charsmap = (ig_str){(const char *)m->data, (size_t)m->n};
+    return IG_OK;
+}
+
 static ig_status build(const ig_format *f, ig_vocab_spec *spec, arrays *a, ig_vocab **out, ig_error *err)
 {
     ig_error e;
@@ -161,9 +176,65 @@ static ig_status build(const ig_format *f, ig_vocab_spec *spec, arrays *a, ig_vo
     IG_TRY(read_ids(f, spec, err));
     IG_TRY(check_lists(f, spec, err));
     IG_TRY(read_flags(f, spec, err));
+    if (ig_str_is(spec->model, "t5")) IG_TRY(read_charsmap(f, spec, err));
     read_strips(f, spec);
     ig_status st = ig_vocab_new(spec, out, &e);
     return st == IG_OK ? IG_OK : ig_fail(err, st, e.offset, "%s: %s", ig_format_path(f), e.text);
+}
+
+static ig_status from_json(const char *path, ig_str json, ig_str config, ig_vocab **out, ig_error *err)
+{
+    ig_error e;
+    ig_status st = ig_vocab_from_json(json.ptr, json.len, config.ptr, config.len, out, &e);
+    return st == IG_OK ? IG_OK : ig_fail(err, st, e.offset, "%.200s: %s", path, e.text);
+}
+
+/* Path of a file in a directory; too long ones are cut and then not found. */
+static const char *inside(const char *dir, const char *file, char out[4096])
+{
+    (void)snprintf(out, 4096, "%s/%s", dir, file);
+    return out;
+}
+
+static bool is_there(const char *dir, const char *file)
+{
+    char path[4096];
+    ig_file f;
+    ig_status st = ig_file_map(inside(dir, file, path), &f, NULL);
+    ig_file_unmap(&f);
+    return st != IG_NOT_FOUND;
+}
+
+bool ig_vocab_is_directory(const char *path)
+{
+    return is_there(path, "tokenizer.json") && !is_there(path, "config.json");
+}
+
+ig_status ig_vocab_from_directory(const char *path, ig_vocab **out, ig_error *err)
+{
+    char name[4096];
+    ig_file json, config = {0};
+    *out = NULL;
+    IG_TRY(ig_file_map(inside(path, "tokenizer.json", name), &json, err));
+    ig_status st = IG_OK;
+    if (is_there(path, "tokenizer_config.json"))
+        st = ig_file_map(inside(path, "tokenizer_config.json", name), &config, err);
+    if (st == IG_OK)
+        st = from_json(path, (ig_str){(const char *)json.data, (size_t)json.size},
+                       (ig_str){(const char *)config.data, (size_t)config.size}, out, err);
+    ig_file_unmap(&json);
+    ig_file_unmap(&config);
+    return st;
+}
+
+/* The raw tokenizer files that the reader of a model directory passes on. *has false: there are none. */
+static ig_status read_json(const ig_format *f, bool *has, ig_vocab **out, ig_error *err)
+{
+    ig_str json = {NULL, 0}, config = {NULL, 0};
+    IG_TRY(ig_format_str(f, "ingle.tokenizer.json", false, &json, err));
+    IG_TRY(ig_format_str(f, "ingle.tokenizer.config", false, &config, err));
+    *has = json.ptr != NULL;
+    return *has ? from_json(ig_format_path(f), json, config, out, err) : IG_OK;
 }
 
 ig_status ig_vocab_from_format(const ig_format *f, ig_vocab **out, ig_error *err)
@@ -171,8 +242,10 @@ ig_status ig_vocab_from_format(const ig_format *f, ig_vocab **out, ig_error *err
     ig_vocab_spec spec = {
         .bos = -1, .eos = -1, .eot = -1, .eom = -1, .unk = -1, .sep = -1, .pad = -1, .cls = -1, .mask = -1};
     arrays a = {0};
+    bool has_json = false;
     *out = NULL;
-    if (!ig_format_meta(f, "tokenizer.ggml.model")) return IG_OK;
+    IG_TRY(read_json(f, &has_json, out, err));
+    if (has_json || !ig_format_meta(f, "tokenizer.ggml.model")) return IG_OK;
     IG_TRY(ig_format_str(f, "tokenizer.ggml.model", true, &spec.model, err));
     if (ig_str_is(spec.model, "no_vocab") || ig_str_is(spec.model, "none")) return IG_OK;
     ig_status st = build(f, &spec, &a, out, err);

@@ -20,8 +20,8 @@
 /* Forms that an activation row takes before it meets weights. */
 typedef enum ig_pack {
     IG_PACK_F32, /* the floats themselves: for F32, F16, BF16 weights */
-    IG_PACK_Q8,  /* blocks of 32: int8 with a float scale: for Q4_0, Q8_0 */
-    IG_PACK_Q8K, /* blocks of 256: int8, float scale, sums of 16: for K types */
+    IG_PACK_Q8,  /* blocks of 32: int8 with a float scale: for types of smaller blocks */
+    IG_PACK_Q8K, /* blocks of 256: int8, float scale, sums of 16: for super-blocks */
     IG_PACK_COUNT
 } ig_pack;
 

@@ -36,12 +36,18 @@ static size_t hidden_bytes(const ig_model *m)
     return most;
 }
 
+/* Bytes of a gathered input in a form, 0 where no expert wants it. */
+static size_t input_bytes(const ig_model *m, ig_pack form)
+{
+    return m->input_pack_mask & 1u << form ? form_bytes(m, form, m->hp.n_embd) : 0;
+}
+
 uint64_t ig_routing_bytes(const ig_model *m, uint32_t n_batch, unsigned n_threads)
 {
     uint64_t n = (uint64_t)n_batch * m->hp.n_experts_used, e = m->hp.n_experts;
     if (e == 0 || m->ff_most == 0) return 0;
-    uint64_t each = 12 + hidden_bytes(m) + (2ull * m->ff_most + 2ull * m->hp.n_embd) * sizeof(float);
-    for (int p = 1; p < IG_PACK_COUNT; p++) each += m->pack_bytes[p];
+    uint64_t each = 12 + hidden_bytes(m) + (2ull * m->ff_most + m->hp.n_embd) * sizeof(float);
+    for (int p = 0; p < IG_PACK_COUNT; p++) each += input_bytes(m, (ig_pack)p);
     return n * each + e * (8 + 9ull * n_threads);
 }
 
@@ -52,8 +58,7 @@ bool ig_routing_init(ig_run *run)
     size_t n = (size_t)run->opt.n_batch * m->hp.n_experts_used, e = m->hp.n_experts;
     if (e == 0 || m->ff_most == 0) return true;
     for (int p = 0; p < IG_PACK_COUNT; p++) {
-        size_t bytes = p == IG_PACK_F32 ? m->hp.n_embd * sizeof(float) : m->pack_bytes[p];
-        r->in[p] = ig_arena_alloc(&run->arena, n, bytes ? bytes : 1);
+        r->in[p] = ig_arena_alloc(&run->arena, n, input_bytes(m, (ig_pack)p) + 1);
         if (!r->in[p]) return false;
     }
     r->expert = ig_arena_alloc(&run->arena, n, sizeof *r->expert);
@@ -228,25 +233,30 @@ static void product_piece(void *ctx, size_t piece, unsigned thread)
     }
 }
 
-/* Tells the observer what every used expert was given. */
-static void observe(const expert_job *j)
+/* Tells the observer which rows every expert was given, one by one. */
+static void tell_inputs(const expert_job *j)
 {
     const ig_run *run = j->run;
+    uint32_t k = run->m->hp.n_experts_used;
+    for (uint32_t row = 0; run->observe && row < run->n_rows; row++)
+        for (uint32_t i = 0; i < 2 * k; i++)
+            if (j->mat[i / k])
+                ig_tell(run, j->mat[i / k], run->routing.expert[row * k + i % k], ig_row_at(run, j->op->in, row), 0, 1);
+}
+
+/* The same for the hidden rows that down sees, `stride` floats apart in order of their places. */
+static void tell_hidden(const ig_run *run, const ig_mat *down, const float *hidden, size_t stride)
+{
     const ig_routing *r = &run->routing;
-    for (int i = 0; i < 2 && j->mat[i]; i++) {
-        if (run->k->type[j->mat[i]->type].pack != IG_PACK_F32) continue;
-        for (uint32_t u = 0; u < r->n_used; u++) {
-            uint32_t e = r->used[u], first = r->start[e];
-            run->observe(run->observe_ctx, j->mat[i]->name, e, (const float *)(const void *)j->in[i] + (size_t)first * j->mat[i]->n_in,
-                         j->mat[i]->n_in, r->start[e + 1] - first, j->mat[i]->n_in);
-        }
+    for (uint32_t u = 0; run->observe && u < r->n_used; u++) {
+        uint32_t e = r->used[u], first = r->start[e];
+        ig_tell(run, down, e, hidden + first * stride, stride, r->start[e + 1] - first);
     }
 }
 
 static void product(expert_job *j)
 {
     size_t per = (j->mat[0]->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS;
-    if (j->run->observe) observe(j);
     ig_pool_run(j->run->pool, product_piece, j, per * j->run->routing.n_used);
 }
 
@@ -312,6 +322,7 @@ static void product_down(ig_run *run, const ig_op *op, bool gated)
         .out = {r->out, NULL},
         .in = {f32 ? (const uint8_t *)(gated ? r->gate : r->up) : r->hidden, NULL},
         .in_bytes = {f32 ? stride * sizeof(float) : form_bytes(run->m, run->k->type[w->down_exps.type].pack, ff), 0}};
+    tell_hidden(run, &w->down_exps, gated ? r->gate : r->up, stride);
     product(&down);
 }
 
@@ -330,6 +341,7 @@ void ig_op_experts(ig_run *run, const ig_op *op)
     ig_pool_run(run->pool, route_piece, &j, run->n_rows);
     sort_assignments(run);
     ig_pool_run(run->pool, gather_piece, &j, run->n_rows);
+    tell_inputs(&j);
     product(&j);
     ig_pool_run(run->pool, hidden_piece, &j, (size_t)run->n_rows * run->m->hp.n_experts_used);
     product_down(run, op, gated);

@@ -89,8 +89,8 @@ static ig_status choose_mixer(const ig_reader *r, const ig_model *m, const lists
 static ig_ffn_kind choose_ffn(const ig_model *m, const ig_layer *w)
 {
     if (m->arch->block == IG_BLOCK_MIXER && (w->attention || w->mixer != IG_MIX_NONE)) return IG_FFN_NONE;
-    bool router = ig_has_tensor(m, w->index, "ffn_gate_inp.weight");
-    return m->hp.n_experts && router ? IG_FFN_EXPERTS : IG_FFN_DENSE;
+    bool routed = ig_has_tensor(m, w->index, "ffn_gate_inp.weight") || ig_has_tensor(m, w->index, "ffn_down_exps.weight");
+    return m->hp.n_experts && routed ? IG_FFN_EXPERTS : IG_FFN_DENSE;
 }
 
 static ig_status check_counts(const ig_reader *r, const ig_layer *w)
@@ -229,12 +229,15 @@ static ig_status init_layer(const ig_reader *r, ig_model *m, const lists *l, ig_
 /* Layers that choose positions: all that have the tensors, or as attention.indexer.types says. */
 static ig_status init_indexer(const ig_reader *r, ig_model *m)
 {
+    static const char *const names[2][3] = {
+        {"indexer.attn_q_b.weight", "indexer.attn_k.weight", "indexer.proj.weight"},
+        {"indexer.q_proj.weight", "indexer.k_proj.weight", "indexer.k_norm.weight"}};
     ig_hparams *hp = &m->hp;
     bool blocks = ig_part_on(m, IG_PART_BLOCK_INDEXER), tokens = ig_part_on(m, IG_PART_TOKEN_INDEXER), any = false;
     if (!blocks && !tokens) return IG_OK;
     for (uint32_t l = 0; l < hp->n_layers; l++) {
         ig_layer *w = &m->layers[l];
-        w->indexer = ig_has_tensor(m, l, blocks ? "indexer.q_proj.weight" : "indexer.attn_q_b.weight");
+        for (size_t i = 0; i < 3; i++) w->indexer = w->indexer || ig_has_tensor(m, l, names[blocks][i]);
         w->idx_keys = w->indexer ? hp->idx_head : 0;
         if (tokens && l == 0 && !w->indexer)
             return ig_fail(r->err, IG_BAD_INPUT, 0, "%s: tensor blk.0.indexer.attn_q_b.weight is missing, expected by "

@@ -49,9 +49,7 @@ void ig_op_linear(ig_run *run, const ig_op *op)
     if (n_rows == 0) return;
     for (uint32_t i = 0; i < op->n_mats; i++) {
         n += mat_pieces(op->mat[i]);
-        if (run->observe)
-            run->observe(run->observe_ctx, op->mat[i]->name, -1, ig_row_at(run, op->in, 0),
-                         run->m->slot_width[op->in.slot], n_rows, op->n);
+        ig_tell(run, op->mat[i], 0, ig_row_at(run, op->in, 0), run->m->slot_width[op->in.slot], n_rows);
     }
     ig_run_pieces(run, op, linear_piece, n);
 }
@@ -90,8 +88,7 @@ void ig_op_heads(ig_run *run, const ig_op *op)
 {
     size_t n_tiles = (run->n_rows + IG_QUERY_TILE - 1) / IG_QUERY_TILE;
     for (uint32_t h = 0; run->observe && h < op->heads; h++)
-        run->observe(run->observe_ctx, op->mat[0]->name, h,
-                     ig_row_at(run, (ig_view){op->in.slot, op->in.at + h * op->in_stride}, 0),
-                     run->m->slot_width[op->in.slot], run->n_rows, op->n);
+        ig_tell(run, op->mat[0], h, ig_row_at(run, (ig_view){op->in.slot, op->in.at + h * op->in_stride}, 0),
+                run->m->slot_width[op->in.slot], run->n_rows);
     ig_run_pieces(run, op, heads_piece, n_tiles * op->heads);
 }

@@ -128,11 +128,11 @@ ig_status ig_step(ig_run *run, ig_step_item *items, size_t n_items, ig_error *er
 /* The encoder's step of an encoder-decoder model: item.seq becomes the source of decoder sequences. */
 ig_status ig_encode(ig_run *run, ig_step_item *item, ig_error *err);
 
-/* Called after every product with a weight matrix that is named: x [n_rows, stride] floats are its inputs, expert < 0
- * for a plain matrix. From one thread at a time. */
-typedef void (*ig_observe_fn)(void *ctx, const char *tensor, int64_t expert, const float *x, size_t stride,
-                              size_t n_rows, size_t n);
-void ig_run_observe(ig_run *run, ig_observe_fn fn, void *ctx);
+/* Called for every product with a weight matrix: matrix `matrix` of the n_matrices of tensor `tensor` meets the rows x
+ * [n_rows, n], stride floats apart. From the thread that calls ig_step. */
+typedef void (*ig_observe_fn)(void *user, const char *tensor, size_t n_matrices, size_t matrix, const float *x,
+                              size_t stride, size_t n_rows, size_t n);
+void ig_run_observe(ig_run *run, ig_observe_fn fn, void *user);
 
 /* Bytes of weight matrices read so far, counted where the kernels are called; a test compares before and after. */
 uint64_t ig_run_weight_bytes_read(const ig_run *run);

@@ -146,6 +146,8 @@ void ig_plan_experts(ig_builder *b, ig_layer *w, ig_view in, ig_target to)
                        .add = to.add,
                        .a = to.a});
     m->ff_most = max_u32(m->ff_most, w->up_exps.n_out);
+    m->input_pack_mask |= 1u << m->kernels->type[w->up_exps.type].pack;
+    if (ig_mat_here(&w->gate_exps)) m->input_pack_mask |= 1u << m->kernels->type[w->gate_exps.type].pack;
     m->hidden_pack_mask |= 1u << m->kernels->type[w->down_exps.type].pack;
     if (!shared) return;
     to.add = true;

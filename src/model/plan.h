@@ -219,7 +219,7 @@ struct ig_model {
     uint32_t slot_width[IG_SLOT_COUNT]; /* floats of a row, 0: slot not used */
     size_t pack_bytes[IG_PACK_COUNT];   /* bytes of a packed row, 0: form not used */
     size_t heads_bytes;                 /* IG_OP_HEADS: bytes of one packed head at most */
-    uint32_t ff_most, hidden_pack_mask; /* widest expert, forms of the down matrices */
+    uint32_t ff_most, input_pack_mask, hidden_pack_mask; /* widest expert; forms of the inputs, of the hidden rows */
     uint32_t mask_block, mask_groups;   /* chosen positions: block size (0: no indexer), groups of heads */
     uint32_t window_most;               /* widest window of group 1 */
     uint64_t state_floats;              /* recurrent state of a sequence */

@@ -185,10 +185,10 @@ void ig_run_free(ig_run *run)
     ig_free(run);
 }
 
-void ig_run_observe(ig_run *run, ig_observe_fn fn, void *ctx)
+void ig_run_observe(ig_run *run, ig_observe_fn fn, void *user)
 {
     run->observe = fn;
-    run->observe_ctx = ctx;
+    run->observe_user = user;
 }
 
 uint64_t ig_run_weight_bytes_read(const ig_run *run)

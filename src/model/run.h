@@ -78,7 +78,7 @@ struct ig_run {
     uint64_t page_bytes[IG_KV_GROUPS];
     uint32_t *free_pages[IG_KV_GROUPS], n_free[IG_KV_GROUPS]; /* stacks of page numbers */
     ig_observe_fn observe;
-    void *observe_ctx;
+    void *observe_user;
 };
 
 static inline float *ig_row_at(const ig_run *run, ig_view v, size_t row)
@@ -104,6 +104,13 @@ static inline uint32_t ig_snapshot_of(const ig_item *item, uint32_t pos)
     return 1 + seen / IG_PAGE_TOKENS % IG_SNAPSHOTS;
 }
 static inline uint32_t ig_op_rows(const ig_run *run, const ig_op *op) { return op->wanted ? run->n_wanted : run->n_rows; }
+
+/* Tells the observer, where there is one, that a matrix of w meets n_rows rows. */
+static inline void ig_tell(const ig_run *run, const ig_mat *w, size_t matrix, const float *x, size_t stride,
+                           size_t n_rows)
+{
+    if (run->observe) run->observe(run->observe_user, w->name, w->n_mats, matrix, x, stride, n_rows, w->n_in);
+}
 
 typedef struct ig_job { /* what a piece of work sees */
     ig_run *run;

@@ -236,6 +236,8 @@ static bool encoder(const ig_model *m, const ig_layer *w)
     return !m->hp.has_logits;
 }
 
+static bool after_dense_2(const ig_model *m, const ig_layer *w) { return encoder(m, w) && ig_mat_here(&m->dense_2); }
+
 #define LAYER(field) offsetof(ig_layer, field)
 static const binding layer_rows[] = {
     {"attn_norm", NORM, LAYER(attn_norm), {D_EMBD}, has_attn_norm, false},
@@ -451,7 +453,7 @@ static const binding model_rows[] = {
     {"altup_proj.weight", MAT, MODEL(altup_proj), {D_EMBD, D_EMBD, D_MORE_STREAMS}, gemma3n, false},
     {"altup_unembd_proj.weight", MAT, MODEL(altup_unembd), {D_EMBD, D_EMBD, D_MORE_STREAMS}, gemma3n, false},
     {"dense_2.weight", MAT, MODEL(dense_2), {D_EMBD, D_ANY}, encoder, true},
-    {"dense_3.weight", MAT, MODEL(dense_3), {D_MID, D_ANY}, encoder, true},
+    {"dense_3.weight", MAT, MODEL(dense_3), {D_MID, D_ANY}, after_dense_2, true},
     {"cls.weight", MAT, MODEL(cls), {D_EMBD, D_EMBD}, yes, true},
     {"cls.bias", BIAS, MODEL(cls), {D_EMBD}, yes, true},
     {"cls.norm", NORM, MODEL(cls_norm), {D_EMBD}, yes, true},
@@ -628,10 +630,20 @@ static const ig_tensor *take(ig_model *m, const char *name)
     return t;
 }
 
+/* What a file may have instead of a tensor. */
+static const char *const instead[][2] = {{"attn_q.weight", "attn_qkv.weight or attn_q_a.weight"},
+                                         {"attn_k_b.weight", "attn_kv_b.weight"},
+                                         {"ffn_up_exps.weight", "ffn_gate_up_exps.weight"},
+                                         {"attn_gate.weight", "ssm_in.weight"}};
+
 static ig_status missing(const ig_model *m, const char *name, ig_error *err)
 {
-    return ig_fail(err, IG_BAD_INPUT, 0, "%s: tensor %s is missing, expected by the architecture %s",
-                   ig_format_path(m->file), name, m->arch->name);
+    const char *other = NULL;
+    for (size_t i = 0; i < sizeof instead / sizeof *instead; i++)
+        if (strstr(name, instead[i][0])) other = instead[i][1];
+    return ig_fail(err, IG_BAD_INPUT, 0, "%s: tensor %s%s%s%s is missing, expected by the architecture %s",
+                   ig_format_path(m->file), name, other ? " (or " : "", other ? other : "", other ? ")" : "",
+                   m->arch->name);
 }
 
 /* Weight and bias of a norm. A few files leave ".weight" out of the name. */

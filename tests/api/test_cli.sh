@@ -120,7 +120,7 @@ done
 try 0 "$ingle" version;                            ok 'version' has 'ingle 0.'
 try 0 "$ingle" --version;                          ok '--version' has 'ingle 0.'
 try 0 "$ingle" help;                               ok 'help' has 'tokenize'
-for verb in run show tokenize eval bench completion help version; do
+for verb in run show tokenize template eval bench completion help version; do
     try 0 "$ingle" $verb --help;                   ok "$verb --help" has "Usage: ingle $verb"
     cp out help.out
     try 0 "$ingle" help $verb;                     ok "help $verb says the same" same out help.out
@@ -168,6 +168,19 @@ try 0 "$ingle" tokenize "$model" 'Once upon a time' --special; ok 'tokenize --sp
 try 0 "$ingle" tokenize "$model" --decode '1,403 407 261 378'; ok 'decode' prints ' Once upon a time'
 try 0 "$ingle" tokenize "$model" --file "$INGLE_DATA/tales.txt"; ok 'ids on one line' [ "$(wc -l <out)" -eq 1 ]
 try 0 "$ingle" tokenize "$model" --decode --file out; ok 'there and back' true
+mkdir -p tok && cat >tok/tokenizer.json <<'END'
+{"added_tokens": [{"id": 3, "content": "<s>", "special": true}], "pre_tokenizer": {"type": "Whitespace"},
+ "post_processor": {"type": "BertProcessing", "cls": ["<s>", 3], "sep": ["?", 0]},
+ "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "Hello": 1, "world": 2}}}
+END
+try 0 "$ingle" tokenize tok 'Hello, world<s>';     ok 'a folder with a tokenizer.json' prints '1 0 2 3'
+try 0 "$ingle" tokenize tok --special 'Hello';     ok 'and its special tokens' prints '3 1 0'
+try 0 "$ingle" tokenize tok --decode '3 1 2';      ok 'and back' prints 'Hello world'
+echo '{"clean_up_tokenization_spaces": 7}' >tok/tokenizer_config.json
+try 1 "$ingle" tokenize tok 'Hello';               ok 'a wrong configuration is named' tells 'clean_up_tokenization_spaces'
+rm tok/tokenizer_config.json
+sed -i 's/WordLevel/WordMagic/' tok/tokenizer.json
+try 1 "$ingle" tokenize tok 'Hello';               ok 'an unknown model is named' tells 'WordMagic'
 try 0 "$ingle" show "$model";                      ok 'show' has 'llama'
 try 0 "$ingle" show "$model" --json --tensors;     ok 'show --json' python3 -c \
     'import json; j = json.load(open("out")); assert j["architecture"] == "llama" and j["memory"]["fits"] and j["tensors"]'
@@ -185,6 +198,64 @@ try 0 "$ingle" eval "$model" --text "$INGLE_DATA/tales.txt" --window 128 --json;
     'import json; j = json.load(open("out")); assert (j["tokens"], j["scored"]) == (8287, 4032) and abs(j["ppl"] / 2.9939 - 1) < 0.005'
 try 0 "$ingle" bench "$model" --prompt 32 --generate 8 --streams 2 --json; ok 'bench --json' python3 -c \
     'import json; j = json.load(open("out")); assert j["prompt_tps"] > 0 and j["generate_tps"] > 0 and "bandwidth_share" in j'
+
+# ---- template: exactly the text, or a sentence and nothing
+printf '%s' '{"messages": [{"role": "user", "content": "h\u00e9\n"}], "items": {"items": 1, "b": 2}, "now": "2026-03-07T15:04:05",
+"id": "x", "expect": "y"}' >chat.json
+printf '%s' '[{"role": "user", "content": "hi"}]' >list.json
+tpl() { printf '%s' "$1" >t.jinja; }
+rendered() { printf '%b' "$1" >expected && same out expected && quiet; }
+tpl '{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}
+{{ items["items"] }}{{ items.b }}{{ id is defined }}{{ tools is none }}{{ strftime_now("%d %b %Y") }}
+'
+try 0 "$ingle" template t.jinja --messages chat.json --bos '<s>'
+ok 'template: exactly the text' rendered '<s>user: h\0303\0251\n12FalseTrue07 Mar 2026'
+tpl '{{ messages[0].content }}{{ eos_token }}{{ strftime_now is defined }}|
+{{ add_generation_prompt }}
+'
+try 0 "$ingle" template t.jinja --messages list.json --eos E
+ok 'template: a list of messages' rendered 'hiEFalse|\nTrue'
+try 0 "$ingle" template t.jinja --messages list.json --eos E --now 2026-03-07T15:04:05
+ok 'template: --now' rendered 'hiETrue|\nTrue'
+got=0 want=0; "$ingle" template t.jinja --eos E <list.json >out 2>err || got=$?
+ok 'template: conversation on standard input' rendered 'hiEFalse|\nTrue'
+try 0 "$ingle" template "$model" --messages list.json
+ok 'template: a model without one gets ChatML' [ "$(cat out; echo .)" = "$(printf '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n.')" ]
+tpl '{{ raise_exception("Only user and
+assistant, not " ~ messages[0].role) }}'
+try 1 "$ingle" template t.jinja --messages list.json
+printf 'ingle: Only user and\nassistant, not user\n' >expected
+ok 'template: its own message, whole' same err expected
+tpl 'x
+{{ messages[0].nothing.at_all }}'
+try 1 "$ingle" template t.jinja --messages list.json; ok 'template: an undefined value' says2 'line 2' "no attribute 'nothing'"
+tpl '{{ 1 | nosuch }}'
+try 1 "$ingle" template t.jinja --messages list.json; ok 'template: an unknown filter' says2 'line 1' 'nosuch'
+tpl '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}'
+try 1 "$ingle" template t.jinja --messages list.json; ok 'template: too many steps' says 'too many steps'
+echo '{"messages": [' >broken.json
+try 1 "$ingle" template t.jinja --messages broken.json; ok 'template: broken JSON' says 'JSON line'
+try 1 "$ingle" template absent.jinja --messages list.json; ok 'template: no template' says 'absent.jinja'
+try 1 "$ingle" template t.jinja --messages absent.json; ok 'template: no conversation' says 'absent.json'
+for bad in yesterday 2026-13-01T00:00:00 2026-01-01 '2026-01-01T00:00:00Z'; do
+    try 2 "$ingle" template t.jinja --messages list.json --now "$bad"; ok "template --now $bad" says '--now'
+done
+# ---- grammar check: 0 matches, 3 does not, 1 cannot be enforced
+printf '{"type":"array","items":{"type":"integer","maximum":9}}' >schema.json
+printf '{"properties":{"a":{"uniqueItems":true}}}' >unique.json
+printf 'root ::= "a" ("b" root)?\n' >rule.gbnf
+printf '[1, 9]' >right.json
+printf '[1, 10]' >wrong.json
+printf 'aba' >right.txt
+try 0 "$ingle" grammar check --json-schema schema.json --file right.json;  ok 'a text matches a schema' quiet
+try 3 "$ingle" grammar check --json-schema schema.json --file wrong.json;  ok 'a text does not' says 'byte 6 cannot follow'
+try 3 "$ingle" grammar check --json-schema schema.json;                    ok 'an empty text does not' says 'ends too early'
+try 1 "$ingle" grammar check --json-schema unique.json --file right.json;  ok 'a schema that cannot be enforced' says '#/properties/a/uniqueItems'
+try 1 "$ingle" grammar check --json-schema none.json --file right.json;    ok 'no such schema' says 'none.json'
+try 0 "$ingle" grammar check --grammar rule.gbnf --file right.txt;         ok 'a text matches a grammar' quiet
+try 1 "$ingle" grammar check --grammar right.txt --file right.txt;         ok 'no grammar' says 'line 1'
+try 2 "$ingle" grammar check --file right.txt;                             ok 'neither schema nor grammar' says '--json-schema'
+try 2 "$ingle" grammar chekc --grammar rule.gbnf;                          ok 'only check' says 'check'
 
 # ---- Ctrl-C ends the answer
 "$ingle" run "$model" 'Once upon a time' --temp 0.9 --seed 1 --context-shift >out 2>err </dev/null &

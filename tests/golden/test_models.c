@@ -15,9 +15,14 @@ typedef struct model_case {
 } model_case;
 
 static const model_case golden_cases[] = {
-    {"quants/models", "f16", "tokens.txt", true},     {"quants/models", "bf16", "tokens.txt", true},
-    {"quants/models", "q4_0", "tokens.txt", false},   {"quants/models", "q8_0", "tokens.txt", false},
-    {"quants/models", "q4_k_m", "tokens.txt", false}, {"quants/models", "q6_k", "tokens.txt", false},
+    {"quants/models", "f16", "tokens.txt", true},        {"quants/models", "bf16", "tokens.txt", true},
+    {"quants/models", "q4_0", "tokens.txt", false},      {"quants/models", "q4_1", "tokens.txt", false},
+    {"quants/models", "q5_0", "tokens.txt", false},      {"quants/models", "q5_1", "tokens.txt", false},
+    {"quants/models", "q8_0", "tokens.txt", false},      {"quants/models", "iq4_nl", "tokens.txt", false},
+    {"quants/models", "iq4_xs", "tokens.txt", false},    {"quants/models", "q2_k", "tokens.txt", false},
+    {"quants/models", "q3_k_m", "tokens.txt", false},    {"quants/models", "q4_k_m", "tokens.txt", false},
+    {"quants/models", "q5_k_m", "tokens.txt", false},    {"quants/models", "q6_k", "tokens.txt", false},
+    {"quants/models", "moe_mxfp4", "tokens.txt", false},
 };
 static const model_case own_cases[] = {
     {".", "stories260K", "logits.tokens.txt", true},

@@ -16,8 +16,49 @@ static const struct {
     int type;
     const char *file;
 } files[] = {
-    {IG_F32, "f32"},   {IG_F16, "f16"},   {IG_BF16, "bf16"},         {IG_Q4_0, "q4_0"}, {IG_Q4_0, "q4_0.imatrix"},
-    {IG_Q8_0, "q8_0"}, {IG_Q4_K, "q4_k"}, {IG_Q4_K, "q4_k.imatrix"}, {IG_Q6_K, "q6_k"}, {IG_Q6_K, "q6_k.imatrix"},
+    {IG_F32, "f32"},
+    {IG_F16, "f16"},
+    {IG_BF16, "bf16"},
+    {IG_Q4_0, "q4_0"},
+    {IG_Q4_0, "q4_0.imatrix"},
+    {IG_Q4_1, "q4_1"},
+    {IG_Q4_1, "q4_1.imatrix"},
+    {IG_Q5_0, "q5_0"},
+    {IG_Q5_0, "q5_0.imatrix"},
+    {IG_Q5_1, "q5_1"},
+    {IG_Q5_1, "q5_1.imatrix"},
+    {IG_Q8_0, "q8_0"},
+    {IG_IQ4_NL, "iq4_nl"},
+    {IG_IQ4_NL, "iq4_nl.imatrix"},
+    {IG_MXFP4, "mxfp4"},
+    {IG_NVFP4, "nvfp4"},
+    {IG_Q1_0, "q1_0"},
+    {IG_Q2_0, "q2_0"},
+    {IG_Q2_K, "q2_k"},
+    {IG_Q2_K, "q2_k.imatrix"},
+    {IG_Q3_K, "q3_k"},
+    {IG_Q3_K, "q3_k.imatrix"},
+    {IG_Q4_K, "q4_k"},
+    {IG_Q4_K, "q4_k.imatrix"},
+    {IG_Q5_K, "q5_k"},
+    {IG_Q5_K, "q5_k.imatrix"},
+    {IG_Q6_K, "q6_k"},
+    {IG_Q6_K, "q6_k.imatrix"},
+    {IG_IQ4_XS, "iq4_xs"},
+    {IG_IQ4_XS, "iq4_xs.imatrix"},
+    {IG_IQ2_XXS, "iq2_xxs.imatrix"},
+    {IG_IQ2_XS, "iq2_xs.imatrix"},
+    {IG_IQ2_S, "iq2_s"},
+    {IG_IQ2_S, "iq2_s.imatrix"},
+    {IG_IQ3_XXS, "iq3_xxs"},
+    {IG_IQ3_XXS, "iq3_xxs.imatrix"},
+    {IG_IQ3_S, "iq3_s"},
+    {IG_IQ3_S, "iq3_s.imatrix"},
+    {IG_IQ1_S, "iq1_s.imatrix"},
+    {IG_IQ1_M, "iq1_m"},
+    {IG_IQ1_M, "iq1_m.imatrix"},
+    {IG_TQ1_0, "tq1_0"},
+    {IG_TQ2_0, "tq2_0"},
 };
 
 static void *load(const char *name, const char *suffix, size_t *n)
@@ -105,7 +146,7 @@ static void check_file(const ig_kernels *k, int type, const char *name, const fl
     free(dot);
 }
 
-/* |x - d * q| <= d / 2. */
+/* |x - d * q| <= d / 2, and what a scale of 11 bits loses in blocks of 32. */
 static void check_pack(const ig_kernels *k, ig_pack form, size_t block, const float *source)
 {
     float have[COLS];
@@ -119,7 +160,7 @@ static void check_pack(const ig_kernels *k, ig_pack form, size_t block, const fl
         for (size_t b = 0; b < COLS; b += block) {
             float max = 0;
             for (size_t i = b; i < b + block; i++) max = fmaxf(max, fabsf(x[i]));
-            float half = max < IG_PACK_TINY ? max : max / 254 * (1 + 1e-5f);
+            float half = max < IG_PACK_TINY ? max : max / 254 * (1 + 1e-5f) + (form == IG_PACK_Q8 ? max * 0x1p-12f : 0);
             for (size_t i = b; i < b + block; i++) wrong += !(fabsf(x[i] - have[i]) <= half);
         }
     }
@@ -150,6 +191,67 @@ static void check_store(const ig_kernels *k, const float *source)
     free(want);
 }
 
+/* Every row of every codebook, not only those that the files happen to use: blocks with d = 1, scale 0 and no signs,
+ * whose indices count up. */
+typedef struct codebook {
+    const char *file;
+    int type;
+    size_t rows, width; /* of the file, in bytes of one element each */
+    float factor;       /* d * (the smallest scale) */
+} codebook;
+
+static const codebook codebooks[] = {
+    {"iq2xxs", IG_IQ2_XXS, 256, 8, 0.125f}, {"iq2xs", IG_IQ2_XS, 512, 8, 0.125f}, {"iq2s", IG_IQ2_S, 1024, 8, 0.125f},
+    {"iq3xxs", IG_IQ3_XXS, 256, 4, 0.25f},  {"iq3s", IG_IQ3_S, 512, 4, 1},        {"iq1s", IG_IQ1_S, 2048, 8, 1},
+};
+
+/* A block whose element group `at` (of `width`) has this index. */
+static void put_index(int type, uint8_t *b, size_t at, size_t index)
+{
+    uint8_t low = (uint8_t)index, high = (uint8_t)(index >> 8);
+    b[1] = 0x3C; /* d = 1 */
+    switch (type) {
+    case IG_IQ2_XXS: b[2 + at / 4 * 8 + at % 4] = low; break;
+    case IG_IQ2_XS: b[2 + 2 * at] = low, b[3 + 2 * at] = high; break;
+    case IG_IQ2_S: b[2 + at] = low, b[66 + at / 4] |= (uint8_t)(high << at % 4 * 2); break;
+    case IG_IQ3_XXS: b[2 + at] = low; break;
+    case IG_IQ3_S: b[2 + at] = low, b[66 + at / 8] |= (uint8_t)(high << at % 8); break;
+    default: { /* IQ1_S */
+        size_t bit = at % 4 * 3;
+        b[2 + at] = low;
+        b[34 + at / 4 * 2] |= (uint8_t)(high << bit);
+        b[35 + at / 4 * 2] |= (uint8_t)((unsigned)high << bit >> 8);
+    }
+    }
+}
+
+static void check_codebook(const ig_kernels *k, const codebook *c)
+{
+    char name[64];
+    size_t n, wrong = 0, per = 256 / c->width;
+    (void)snprintf(name, sizeof name, "grids/%s_grid", c->file);
+    uint8_t *want = load(name, ".bin", &n);
+    if (!want || n != c->rows * c->width) {
+        tap_ok(false, "%s.bin has %zu rows of %zu", name, c->rows, c->width);
+        free(want);
+        return;
+    }
+    for (size_t first = 0; first < c->rows; first += per) {
+        uint8_t block[256] = {0};
+        float have[256];
+        for (size_t at = 0; at < per; at++) put_index(c->type, block, at, first + at);
+        k->type[c->type].to_f32(block, have, 256);
+        for (size_t i = 0; i < 256; i++) {
+            uint8_t byte = want[first * c->width + i];
+            float v = c->type == IG_IQ1_S ? (float)(int8_t)byte + 0.125f : (float)byte * c->factor;
+            wrong += !(have[i] >= v && have[i] <= v);
+        }
+    }
+    tap_ok(!wrong, "%s: %zu rows through %s, %zu values differ", name, c->rows, ig_dtype_row((uint32_t)c->type)->name,
+           wrong);
+    free(want);
+}
+
 int main(void)
 {
     size_t n, n_source;
@@ -168,6 +270,8 @@ int main(void)
             check_pack(k, IG_PACK_Q8K, 256, source);
             check_store(k, source);
         }
+    for (size_t i = 0; x && i < sizeof codebooks / sizeof *codebooks; i++)
+        check_codebook(ig_kernels_get("ref", NULL), &codebooks[i]);
     free(x);
     free(source);
     return tap_done();

@@ -1,7 +1,7 @@
 /* Every kernel of every level this CPU has, tested against ref and timed by the same program.
  *
  *   harness [--level L] [--seed N]      TAP
- *   harness --bench [--csv] [--level L] [--mb N]
+ *   harness --bench [--csv] [--level L] [--mb N] [--type T]
  *       GB/s of weights (one column, matrix of N MB, larger than the caches), GMAC/s (64 columns), ns per element
  *
  * Buffers end at an inaccessible page, so an overread is a crash; bytes around outputs are checked. Bounds are derived:
@@ -132,20 +132,40 @@ static void put_half(uint8_t *p, data_kind kind)
     memcpy(p, &h, 2);
 }
 
+/* Where a block of random bytes needs a binary16 of the wanted kind; everything else may be anything. */
+typedef struct halves {
+    int type, n, at[2];
+} halves;
+static const halves half_places[] = {
+    {IG_F16, 1, {0}},     {IG_Q4_0, 1, {0}},    {IG_Q4_1, 2, {0, 2}}, {IG_Q5_0, 1, {0}},    {IG_Q5_1, 2, {0, 2}},
+    {IG_Q8_0, 1, {0}},    {IG_IQ4_NL, 1, {0}},  {IG_Q1_0, 1, {0}},    {IG_Q2_0, 1, {0}},    {IG_Q2_K, 2, {80, 82}},
+    {IG_Q3_K, 1, {108}},  {IG_Q4_K, 2, {0, 2}}, {IG_Q5_K, 2, {0, 2}}, {IG_Q6_K, 1, {208}},  {IG_IQ4_XS, 1, {0}},
+    {IG_IQ2_XXS, 1, {0}}, {IG_IQ2_XS, 1, {0}},  {IG_IQ2_S, 1, {0}},   {IG_IQ3_XXS, 1, {0}}, {IG_IQ3_S, 1, {0}},
+    {IG_IQ1_S, 1, {0}},   {IG_TQ1_0, 1, {52}},  {IG_TQ2_0, 1, {64}},
+};
+
+static void put_scales(int type, uint8_t *p, data_kind kind)
+{
+    float f = any_float(kind);
+    if (type == IG_F32) memcpy(p, &f, 4);
+    if (type == IG_BF16) memcpy(p, (uint8_t *)&f + 2, 2);
+    if (type == IG_MXFP4 && (kind == NORMAL || kind == EXTREME)) p[0] = (uint8_t)(110 + p[0] % 32);
+    if (type == IG_IQ1_M) { /* a nibble in each of four numbers */
+        uint16_t h = half(kind);
+        for (int i = 0; i < 4; i++) p[49 + 2 * i] = (uint8_t)((p[49 + 2 * i] & 15) | (h >> 4 * i & 15) << 4);
+    }
+    for (size_t i = 0; i < sizeof half_places / sizeof *half_places; i++)
+        for (int k = 0; half_places[i].type == type && k < half_places[i].n; k++)
+            put_half(p + half_places[i].at[k], kind);
+}
+
 static void weights(int type, uint8_t *p, size_t n, data_kind kind)
 {
     const ig_dtype_info *info = ig_dtype_row((uint32_t)type);
     for (size_t i = 0; i < n; i += info->block_elems, p += info->block_bytes) {
         for (size_t k = 0; k < info->block_bytes; k++)
             p[k] = (uint8_t)(kind == EXTREME ? (rnd() % 2 ? 0x7F : 0x80) : rnd());
-        float f = any_float(kind);
-        switch (type) {
-        case IG_F32: memcpy(p, &f, 4); break;
-        case IG_BF16: memcpy(p, (uint8_t *)&f + 2, 2); break;
-        case IG_Q6_K: put_half(p + 208, kind); break;
-        case IG_Q4_K: put_half(p + 2, kind); /* fall through */
-        default: put_half(p, kind);
-        }
+        put_scales(type, p, kind);
     }
 }
 
@@ -575,6 +595,7 @@ static double time_mul(const ig_kernels *k, int type, size_t n, size_t rows, siz
 }
 
 static size_t megabytes = 192; /* of weights, for one column */
+static const char *bench_type; /* the only one, or NULL */
 
 static void bench_mul(const ig_kernels *k, bool csv)
 {
@@ -584,6 +605,7 @@ static void bench_mul(const ig_kernels *k, bool csv)
         bool slow = !strcmp(k->level, "ref");
         if (slow) many /= 16;
         size_t rows = slow ? 64 : 512;
+        if (bench_type && strcmp(bench_type, types[t].name)) continue;
         const struct {
             const char *what;
             double value;
@@ -595,7 +617,7 @@ static void bench_mul(const ig_kernels *k, bool csv)
         for (size_t i = 0; csv && i < 3; i++)
             printf("%s,mul %s,%s,%.2f\n", k->level, types[t].name, out[i].what, out[i].value);
         if (!csv)
-            printf("%-7s %-5s %7.1f GB/s %8.1f GMAC/s, 4 columns %8.1f GMAC/s, 64 columns\n", k->level, types[t].name,
+            printf("%-7s %-7s %7.1f GB/s %8.1f GMAC/s, 4 columns %8.1f GMAC/s, 64 columns\n", k->level, types[t].name,
                    out[0].value, out[1].value, out[2].value);
         fflush(stdout);
     }
@@ -664,7 +686,7 @@ static void bench_others(const ig_kernels *k, bool csv)
 static void bench_level(const ig_kernels *k, bool csv)
 {
     bench_mul(k, csv);
-    bench_others(k, csv);
+    if (!bench_type) bench_others(k, csv);
 }
 
 static void test_level(const ig_kernels *k)
@@ -687,12 +709,14 @@ int main(int argc, char **argv)
             csv = true;
         else if (!strcmp(argv[i], "--level") && i + 1 < argc)
             only = argv[++i];
+        else if (!strcmp(argv[i], "--type") && i + 1 < argc)
+            bench_type = argv[++i];
         else if (!strcmp(argv[i], "--mb") && i + 1 < argc)
             megabytes = strtoul(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
             seed = strtoull(argv[++i], NULL, 10) | 1;
         else {
-            fprintf(stderr, "usage: %s [--bench [--csv] [--mb N]] [--level NAME] [--seed N]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--bench [--csv] [--mb N] [--type T]] [--level NAME] [--seed N]\n", argv[0]);
             return 2;
         }
     }

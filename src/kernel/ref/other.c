@@ -36,7 +36,7 @@ static void pack_q8(const float *src, void *dst, size_t n)
         ig_q8 out = {0};
         float x[32];
         memcpy(x, src + 32 * b, sizeof x);
-        out.d = quantise(x, out.q, 32);
+        out.d = ig_pack_short(quantise(x, out.q, 32));
         for (int i = 0; i < 32; i++) out.sum += out.q[i];
         memcpy((uint8_t *)dst + b * sizeof out, &out, sizeof out);
     }

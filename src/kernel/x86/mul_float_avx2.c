@@ -62,24 +62,21 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     }
 }
 
-#define TILE(name, type, size, rows, cols)                                                                             \
-    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
-                              size_t y_stride, size_t n)                                                               \
+#define TILE(type, size, rows, cols)                                                                                   \
+    static void tile_##rows##_##cols##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,    \
+                                              float *y, size_t y_stride, size_t n)                                     \
     {                                                                                                                  \
         tile(w, w_stride, x, x_stride, y, y_stride, n, size, load_##type, rows, cols);                                 \
     }
 #define TYPE(type, size)                                                                                               \
-    TILE(tall_3, type, size, 4, 3)                                                                                     \
-    TILE(one_3, type, size, 1, 3)                                                                                      \
-    TILE(tall_2, type, size, 4, 2)                                                                                     \
-    TILE(one_2, type, size, 1, 2)                                                                                      \
-    TILE(tall_1, type, size, 4, 1)                                                                                     \
-    TILE(one_1, type, size, 1, 1)                                                                                      \
+    TILE(type, size, 4, 3)                                                                                             \
+    TILE(type, size, 4, 2)                                                                                             \
+    TILE(type, size, 4, 1)                                                                                             \
+    TILE(type, size, 1, 1)                                                                                             \
     void ig_mul_##type##_avx2(const ig_mul_args *a)                                                                    \
     {                                                                                                                  \
-        static const ig_tiles tiles[] = {{3, 4, tall_3_##type, one_3_##type},                                          \
-                                         {2, 4, tall_2_##type, one_2_##type},                                          \
-                                         {1, 4, tall_1_##type, one_1_##type}};                                         \
+        static const ig_tiles tiles[] = {                                                                              \
+            {3, 4, tile_4_3_##type}, {2, 4, tile_4_2_##type}, {1, 4, tile_4_1_##type}, {1, 1, tile_1_1_##type}};       \
         ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(f32, 4)

@@ -58,27 +58,25 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     }
 }
 
-#define TILE(name, type, size, rows, cols)                                                                             \
-    static void name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,          \
-                              size_t y_stride, size_t n)                                                               \
+#define TILE(type, size, rows, cols)                                                                                   \
+    static void tile_##rows##_##cols##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,    \
+                                              float *y, size_t y_stride, size_t n)                                     \
     {                                                                                                                  \
         tile(w, w_stride, x, x_stride, y, y_stride, n, size, load_##type, rows, cols);                                 \
     }
 #define TYPE(type, size)                                                                                               \
-    TILE(tall_6, type, size, 4, 6)                                                                                     \
-    TILE(one_6, type, size, 1, 6)                                                                                      \
-    TILE(tall_4, type, size, 4, 4)                                                                                     \
-    TILE(one_4, type, size, 1, 4)                                                                                      \
-    TILE(tall_2, type, size, 4, 2)                                                                                     \
-    TILE(one_2, type, size, 1, 2)                                                                                      \
-    TILE(tall_1, type, size, 4, 1)                                                                                     \
-    TILE(one_1, type, size, 1, 1)                                                                                      \
+    TILE(type, size, 4, 6)                                                                                             \
+    TILE(type, size, 4, 4)                                                                                             \
+    TILE(type, size, 4, 2)                                                                                             \
+    TILE(type, size, 4, 1)                                                                                             \
+    TILE(type, size, 1, 1)                                                                                             \
     void ig_mul_##type##_avx512(const ig_mul_args *a)                                                                  \
     {                                                                                                                  \
-        static const ig_tiles tiles[] = {{6, 4, tall_6_##type, one_6_##type},                                          \
-                                         {4, 4, tall_4_##type, one_4_##type},                                          \
-                                         {2, 4, tall_2_##type, one_2_##type},                                          \
-                                         {1, 4, tall_1_##type, one_1_##type}};                                         \
+        static const ig_tiles tiles[] = {{6, 4, tile_4_6_##type},                                                      \
+                                         {4, 4, tile_4_4_##type},                                                      \
+                                         {2, 4, tile_4_2_##type},                                                      \
+                                         {1, 4, tile_4_1_##type},                                                      \
+                                         {1, 1, tile_1_1_##type}};                                                     \
         ig_tiles_run(a, tiles);                                                                                        \
     }
 TYPE(f32, 4)

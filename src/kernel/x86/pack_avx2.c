@@ -57,7 +57,7 @@ static void pack_q8(const float *src, void *dst, size_t n)
     uint8_t *out = dst;
     for (size_t b = 0; b < n / 32; b++, src += 32, out += sizeof(ig_q8)) {
         int32_t a, c;
-        float d = quantise(src, out + offsetof(ig_q8, q), 32);
+        float d = ig_pack_short(quantise(src, out + offsetof(ig_q8, q), 32));
         memcpy(out, &d, 4);
         sums(out + offsetof(ig_q8, q), &a, &c);
         a += c;

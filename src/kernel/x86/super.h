@@ -13,6 +13,18 @@ static inline __attribute__((always_inline, target("avx2,f16c"))) float ig_super
     return _cvtsh_ss(h);
 }
 
+#define IG_INLINE_AVX2 static inline __attribute__((always_inline, target("avx2")))
+
+/* What nibbles mean: ig_values_iq4 and ig_values_fp4 of ref/blocks.c. */
+IG_INLINE_AVX2 __m128i ig_iq4_values(void)
+{
+    return _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+}
+IG_INLINE_AVX2 __m128i ig_fp4_values(void)
+{
+    return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+}
+
 /* Per 128-bit lane the first 16 bytes of a Q4_K block (d, dmin, 12 bytes of six-bit fields) become the eight scales and
  * then the eight minimums, a byte each. */
 static inline __attribute__((always_inline, target("avx2"))) __m256i ig_q4_k_scales(__m256i heads)

@@ -4,7 +4,10 @@
 #include "base/utf8.h"
 #include "text/token/token_priv.h"
 
-enum { SHORT_PIECE = 24 }; /* up to here a plain scan for the best pair beats the heap */
+enum {
+    SHORT_PIECE = 24, /* up to here a plain scan for the best pair beats the heap */
+    LONG_PIECE = 1024 /* from here buckets beat the heap */
+};
 
 static bool offer(const ig_vocab *v, ig_work *w, int32_t left, int32_t right)
 {
@@ -40,21 +43,40 @@ static bool merge_long(const ig_vocab *v, ig_work *w, int32_t count)
     return true;
 }
 
-static void merge_short(const ig_vocab *v, ig_work *w)
+/* Symbols lie one behind the other, so that closing a gap moves a few bytes; every pair is looked up once. */
+static void merge_short(const ig_vocab *v, ig_work *w, int32_t count)
 {
+    const ig_merge *pair[SHORT_PIECE];
+    ig_symbol *s = w->symbols;
+    for (int32_t i = 0; i + 1 < count; i++) pair[i] = ig_vocab_merge(v, s[i].id, s[i + 1].id);
     for (;;) {
-        const ig_merge *best = NULL;
         int32_t at = -1;
-        for (int32_t i = 0; w->symbols[i].next >= 0; i = w->symbols[i].next) {
-            const ig_merge *m = ig_vocab_merge(v, w->symbols[i].id, w->symbols[w->symbols[i].next].id);
-            if (m && (!best || m->rank < best->rank)) {
-                best = m;
-                at = i;
-            }
+        uint32_t best = UINT32_MAX;
+        for (int32_t i = 0; i + 1 < count; i++) {
+            if (!pair[i] || pair[i]->rank >= best) continue;
+            best = pair[i]->rank;
+            at = i;
         }
-        if (!best) return;
-        join(v, w, at, w->symbols[at].next);
+        if (at < 0) break;
+        s[at].id = pair[at]->result;
+        s[at].n += s[at + 1].n;
+        count--;
+        for (int32_t i = at + 1; i < count; i++) {
+            s[i] = s[i + 1];
+            pair[i - 1] = pair[i];
+        }
+        if (at > 0) pair[at - 1] = ig_vocab_merge(v, s[at - 1].id, s[at].id);
+        if (at + 1 < count) pair[at] = ig_vocab_merge(v, s[at].id, s[at + 1].id);
     }
+    for (int32_t i = 0; i < count; i++) s[i].next = i + 1 < count ? i + 1 : -1;
+}
+
+bool ig_bpe_join(const ig_vocab *v, ig_work *w, int32_t count)
+{
+    if (count > LONG_PIECE) return ig_bpe_join_long(v, w, count);
+    if (count > SHORT_PIECE) return merge_long(v, w, count);
+    merge_short(v, w, count);
+    return true;
 }
 
 static bool write_bytes(const ig_vocab *v, const char *p, size_t n, ig_ids *out)
@@ -67,8 +89,7 @@ static bool write_bytes(const ig_vocab *v, const char *p, size_t n, ig_ids *out)
     return true;
 }
 
-/* The id of a whole piece, or -1. */
-static int32_t whole(const ig_vocab *v, const char *piece, size_t n)
+int32_t ig_bpe_whole(const ig_vocab *v, const char *piece, size_t n)
 {
     char text[512];
     size_t len = 0;
@@ -102,15 +123,11 @@ static bool encode_piece(const ig_vocab *v, ig_work *w, const char *piece, size_
 {
     bool newlines = v->flags.whole_newlines && piece[0] == '\n';
     if (v->flags.ignore_merges || newlines) {
-        int32_t id = whole(v, piece, n);
+        int32_t id = ig_bpe_whole(v, piece, n);
         if (id >= 0) return ig_ids_add(out, id);
     }
     if (!ig_work_symbols(w, n)) return false;
-    int32_t count = start(v, w, piece, n);
-    if (count > SHORT_PIECE) {
-        if (!merge_long(v, w, count)) return false;
-    } else
-        merge_short(v, w);
+    if (!ig_bpe_join(v, w, start(v, w, piece, n))) return false;
     for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
         const ig_symbol *s = &w->symbols[i];
         if (s->id >= 0 ? !ig_ids_add(out, s->id) : !write_bytes(v, piece + s->at, s->n, out)) return false;

@@ -1,6 +1,6 @@
 /* Ids to text. */
 #include "base/utf8.h"
-#include "text/token/token_priv.h"
+#include "text/token/tj.h"
 
 /* A token's text in GPT-2's alphabet as bytes. Characters outside the alphabet (broken vocabularies) are kept as they
  * are. */
@@ -51,7 +51,8 @@ static bool add_piece(const ig_vocab *v, int32_t id, bool strip, bool special, i
 
 bool ig_token_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out)
 {
-    return id < 0 || (size_t)id >= v->n || add_piece(v, id, false, special, out);
+    if (id < 0 || (size_t)id >= v->n) return true;
+    return v->tj ? ig_tj_piece(v, id, special, out) : add_piece(v, id, false, special, out);
 }
 
 /* What the reference calls cleaning up spaces, over p[0..n); three passes in its order, each looks at the text before
@@ -106,6 +107,7 @@ ig_status ig_detokenize(const ig_vocab *v, const int32_t *ids, size_t n, unsigne
         if (ids[i] < 0 || (size_t)ids[i] >= v->n)
             return ig_fail(err, IG_BAD_INPUT, i, "token id %d at position %zu is outside the vocabulary of %zu tokens",
                            ids[i], i, v->n);
+    if (v->tj) return ig_tj_decode(v, ids, n, flags & IG_DETOKENIZE_SPECIAL, out, err);
     bool strip = v->space_prefix; /* the space that encoding put in front; behind a BOS it stays */
     if (flags & IG_DETOKENIZE_STRIP) {
         if (v->add_bos && n && ids[0] == v->bos) ids++, n--, strip = false;

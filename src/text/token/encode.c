@@ -1,6 +1,6 @@
 /* Text to ids: special tokens are cut out first, the rest goes to the model's own encoder piece by piece. */
 #include "base/sort.h"
-#include "text/token/token_priv.h"
+#include "text/token/tj.h"
 
 bool ig_work_symbols(ig_work *w, size_t n)
 {
@@ -47,12 +47,13 @@ ig_join ig_work_pop(ig_work *w)
     return top;
 }
 
-static void work_fini(ig_work *w)
+void ig_work_fini(ig_work *w)
 {
     ig_free(w->symbols);
     ig_free(w->heap);
     ig_free(w->cuts.end);
     ig_buf_fini(&w->text);
+    ig_bpe_queue_free(w->queue);
 }
 
 typedef struct encoder {
@@ -103,12 +104,13 @@ ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned fl
     if (!ok)
         return ig_fail(err, IG_TOO_LARGE, 0, "a text of %zu bytes cannot be tokenized at once, at most %u can", n,
                        UINT32_MAX / 4);
+    if (v->tj) return ig_tj_encode(v, text, n, flags, out, err);
     if (add && v->add_bos && v->bos >= 0) ok = ig_ids_add(out, v->bos);
     ok = ok && encode_text(&e, text, n, flags & IG_TOKENIZE_PARSE);
     if (ok && add && v->add_sep && v->sep >= 0)
         ok = ig_ids_add(out, v->sep);
     else if (ok && add && v->add_eos && v->eos >= 0)
         ok = ig_ids_add(out, v->eos);
-    work_fini(&e.work);
+    ig_work_fini(&e.work);
     return ok ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory while tokenizing %zu bytes", n);
 }

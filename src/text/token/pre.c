@@ -195,6 +195,69 @@ static const ig_pre rows[] = {
     {"ufakzeka", {SHAPE(ufakzeka)}},
 };
 
+/* Regular expressions of tokenizer.json files. A contraction is only looked for in ASCII. */
+#define RE_CONTRACTIONS   "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define RE_SPACES         "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define RE_UPPER          "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define RE_LOWER          "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define RE_PREFIX         "[^\\r\\n\\p{L}\\p{N}]?"
+#define RE_CASED(suffix)  RE_PREFIX RE_UPPER "*" RE_LOWER "+" suffix "|" RE_PREFIX RE_UPPER "+" RE_LOWER "*" suffix "|"
+#define RE_LLAMA3(digits) RE_CONTRACTIONS "|" RE_PREFIX "\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" RE_SPACES
+static const ig_shape o200k = {CASED(IG_WORD_TITLE, L | M, 3, "\r\n/"), .suffix = true};
+static const ig_shape tekken_json = {CASED(IG_WORD_TITLE, L | M, 1, "\r\n/")};
+static const struct {
+    const char *regex;
+    ig_match_fn match;
+    const void *params;
+    bool whole; /* every character of a text is in a match */
+} patterns[] = {
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ig_match_gpt2, NULL, true},
+    {"'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ig_match_gpt2, NULL, true},
+    {RE_LLAMA3("\\p{N}{1,3}"), ig_match_shape, &llama3, true},
+    {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|"
+     "\\s+(?!\\S)|\\s+",
+     ig_match_shape, &llama3, true},
+    {RE_CONTRACTIONS "|" RE_PREFIX "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" RE_SPACES, ig_match_shape, &seed_coder,
+     true},
+    {RE_LLAMA3("\\p{N}"), ig_match_shape, &qwen2, true},
+    {RE_LLAMA3("\\p{N}+"), ig_match_shape, &minicpm5, true},
+    {RE_CONTRACTIONS "|" RE_PREFIX "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" RE_SPACES,
+     ig_match_shape, &qwen35, true},
+    {RE_CASED(RE_CONTRACTIONS "?") "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" RE_SPACES, ig_match_shape, &o200k,
+     true},
+    {RE_CASED("") "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" RE_SPACES, ig_match_shape, &tekken_json, true},
+    {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
+     "?[\\p{P}\\p{S}]+[\\r\\n]*|" RE_SPACES,
+     ig_match_shape, &deepseek3, false},
+    {"[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+", ig_match_run, &set_cjk_kana,
+     false},
+    {"\\p{N}{1,3}", ig_match_upto3, &numbers, false},
+    {"\\p{N}", ig_match_one, &numbers, false},
+    {"\\p{N}+", ig_match_run, &numbers, false},
+    {"[0-9][0-9][0-9]", ig_match_three_digits, NULL, false},
+    {"\\S+", ig_match_not_space, NULL, false},
+    {" ?[^(\\s|[.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C])]+", ig_match_bloom,
+     NULL, false},
+    {"[^\n]+|[\n]+", ig_match_lines, NULL, true},
+    {"[\r\n]", ig_match_one, &set_newlines, false},
+};
+
+bool ig_pre_pattern(ig_str regex, bool whole, ig_match_fn *match, const void **params)
+{
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        if (!ig_str_is(regex, patterns[i].regex) || (whole && !patterns[i].whole)) continue;
+        *match = patterns[i].match;
+        *params = patterns[i].params;
+        return true;
+    }
+    return false;
+}
+
+ig_str ig_pre_pattern_at(size_t i)
+{
+    return i < sizeof patterns / sizeof *patterns ? ig_str_from(patterns[i].regex) : (ig_str){NULL, 0};
+}
+
 /* Flags by name, where they differ from "spaces are cleaned, nothing else". */
 static const char *const keep_spaces = "deepseek-llm deepseek-coder deepseek-v3 command-r qwen2 deepseek-r1-qwen kormo "
                                        "f2llmv2 qwen35 poro-chat viking smollm gpt-4o "
@@ -299,8 +362,9 @@ static bool run_stages(const ig_pre *pre, const ig_chars *c, ig_cuts *a, ig_cuts
     return true;
 }
 
-static void read_chars(ig_chars *c, const char *text, size_t n)
+void ig_chars_read(ig_chars *c, const char *text, size_t n)
 {
+    c->n = 0;
     for (size_t at = 0; at < n; c->n++) {
         uint32_t cp = (uint8_t)text[at];
         size_t len = cp < 0x80 ? 1 : ig_utf8_decode(text + at, n - at, &cp);
@@ -325,7 +389,7 @@ bool ig_pre_split(const ig_pre *pre, const char *text, size_t n, ig_cuts *cuts)
                   .memo = &memo};
     bool ok = c.cp && c.cls && c.at;
     if (ok) {
-        read_chars(&c, text, n);
+        ig_chars_read(&c, text, n);
         ok = run_stages(pre, &c, cuts, &other);
         for (size_t i = 0; ok && i < cuts->len; i++) cuts->end[i] = c.at[cuts->end[i]];
     }

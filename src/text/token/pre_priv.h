@@ -31,6 +31,7 @@ typedef struct ig_set { /* characters of classes or ranges; ranges are sorted */
 typedef enum ig_word_kind {
     IG_WORD_RUN,   /* [^\r\n\p{L}\p{N}]? run of `body` */
     IG_WORD_CASE,  /* ... upper* lower+ or upper+ lower*; upper is all but a-z, lower all but A-Z */
+    IG_WORD_TITLE, /* ... upper* lower+ or upper+ lower*; upper is all but \p{Ll}, lower all but \p{Lu} \p{Lt} */
     IG_WORD_PHRASE /* ... letters with marks, single spaces between letters included */
 } ig_word_kind;
 
@@ -50,6 +51,9 @@ typedef struct ig_shape { /* parameters of a "word, digits, marks, spaces" scann
     bool newline_single;   /* a newline stands alone */
     bool powers;           /* white space in powers of two (jais-2) */
 } ig_shape;
+
+/* Reads text[0..n) into c, whose arrays have room for n + 1; a byte that is no valid UTF-8 counts as U+FFFD. */
+void ig_chars_read(ig_chars *c, const char *text, size_t n);
 
 /* Length of the match at i inside [i, end), 0: none. */
 typedef size_t (*ig_match_fn)(const ig_chars *c, size_t i, size_t end, const void *params);
@@ -74,5 +78,11 @@ size_t ig_match_bloom(const ig_chars *c, size_t i, size_t end, const void *param
 size_t ig_match_sentinel(const ig_chars *c, size_t i, size_t end, const void *params);
 size_t ig_match_image(const ig_chars *c, size_t i, size_t end, const void *params);
 size_t ig_match_tabs(const ig_chars *c, size_t i, size_t end, const void *params);
+
+/* Hand-written scanner of a regular expression as tokenizer.json files write it; false where there is none. Together
+ * with the gaps between them its matches are those of the expression. `whole`: only one that leaves no gaps. */
+bool ig_pre_pattern(ig_str regex, bool whole, ig_match_fn *match, const void **params);
+/* Expression i of that table, {NULL, 0} past the end. */
+ig_str ig_pre_pattern_at(size_t i);
 
 #endif

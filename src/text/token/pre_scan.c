@@ -85,11 +85,13 @@ static bool in_body(const ig_shape *s, const ig_chars *c, size_t i)
 
 static bool in_upper(const ig_shape *s, const ig_chars *c, size_t i)
 {
+    if (s->word == IG_WORD_TITLE) return (c->cls[i] & s->body & ~(uint32_t)IG_CHAR_LL) != 0;
     return in_body(s, c, i) && !ascii_case(c->cp[i], 'a');
 }
 
 static bool in_lower(const ig_shape *s, const ig_chars *c, size_t i)
 {
+    if (s->word == IG_WORD_TITLE) return (c->cls[i] & s->body & ~(uint32_t)IG_CHAR_LU) != 0;
     return in_body(s, c, i) && !ascii_case(c->cp[i], 'A');
 }
 
@@ -148,9 +150,11 @@ static size_t prefixed(const ig_shape *s, const ig_chars *c, size_t i, size_t en
 /* A word, and a contraction behind it where the shape has one. */
 static size_t word(const ig_shape *s, const ig_chars *c, size_t i, size_t end)
 {
-    static const body_fn bodies[] = {[IG_WORD_RUN] = body_run, [IG_WORD_CASE] = ends_lower, [IG_WORD_PHRASE] = phrase};
+    static const body_fn bodies[] = {
+        [IG_WORD_RUN] = body_run, [IG_WORD_CASE] = ends_lower, [IG_WORD_TITLE] = ends_lower, [IG_WORD_PHRASE] = phrase};
+    bool cased = s->word == IG_WORD_CASE || s->word == IG_WORD_TITLE;
     size_t n = prefixed(s, c, i, end, bodies[s->word]);
-    if (n == 0 && s->word == IG_WORD_CASE) n = prefixed(s, c, i, end, starts_upper);
+    if (n == 0 && cased) n = prefixed(s, c, i, end, starts_upper);
     if (n && s->suffix && i + n < end) n += contraction(c, i + n, end, true);
     return n;
 }

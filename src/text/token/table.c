@@ -91,10 +91,11 @@ typedef struct raw_merge { /* a line of the list on its way into the table */
 typedef struct reader {
     ig_vocab *v;
     ig_buf joined;
+    const ig_merge_list *list;
     int32_t last; /* the result before: lists follow the order of the tokens, so it or the next one is likely */
 } reader;
 
-static ig_status split_merge(const reader *r, ig_str text, uint32_t rank, raw_merge *out, ig_error *err)
+static ig_status split_text(ig_str text, uint32_t rank, raw_merge *out, ig_error *err)
 {
     const char *space = text.len > 1 ? memchr(text.ptr + 1, ' ', text.len - 1) : NULL;
     size_t n = space ? (size_t)(space - text.ptr) : 0;
@@ -106,6 +107,17 @@ static ig_status split_merge(const reader *r, ig_str text, uint32_t rank, raw_me
     if (memchr(out->right.ptr, ' ', out->right.len))
         return ig_fail(err, IG_BAD_INPUT, rank, "merge %u reads \"%.*s\", expected exactly one space", rank,
                        IG_STR_ARG(text));
+    return IG_OK;
+}
+
+static ig_status split_merge(const reader *r, size_t i, raw_merge *out, ig_error *err)
+{
+    uint32_t rank = (uint32_t)i;
+    if (r->list->right) {
+        out->left = r->list->left[i];
+        out->right = r->list->right[i];
+    } else
+        IG_TRY(split_text(r->list->left[i], rank, out, err));
     out->left_hash = hash_text(out->left.ptr, out->left.len, r->v->seed);
     out->right_hash = hash_text(out->right.ptr, out->right.len, r->v->seed);
     __builtin_prefetch(&r->v->slots[out->left_hash & (r->v->n_slots - 1)]);
@@ -114,39 +126,49 @@ static ig_status split_merge(const reader *r, ig_str text, uint32_t rank, raw_me
     return IG_OK;
 }
 
-static bool is_joined(const ig_vocab *v, int32_t id, const raw_merge *m)
+static bool is_joined(const ig_vocab *v, int32_t id, ig_str left, ig_str right)
 {
-    if (id < 0 || (size_t)id >= v->n || v->tokens[id].len != m->left.len + m->right.len) return false;
+    if (id < 0 || (size_t)id >= v->n || v->tokens[id].len != left.len + right.len) return false;
     const char *p = v->tokens[id].ptr;
-    return !memcmp(p, m->left.ptr, m->left.len) && !memcmp(p + m->left.len, m->right.ptr, m->right.len);
+    return !memcmp(p, left.ptr, left.len) && !memcmp(p + left.len, right.ptr, right.len);
 }
 
 /* Id of the joined text, -1: no token. */
 static ig_status find_result(reader *r, raw_merge *m, ig_error *err)
 {
     const ig_vocab *v = r->v;
+    ig_str right = m->right;
+    if (r->list
+            ->cut) { /* never more than the right half has: it is a token that begins with the prefix, or a bad one */
+        size_t cut = r->list->cut < right.len ? r->list->cut : right.len;
+        right = (ig_str){right.ptr + cut, right.len - cut};
+    }
     for (int32_t id = r->last; id <= r->last + 1; id++) {
-        if (!is_joined(v, id, m)) continue;
+        if (!is_joined(v, id, m->left, right)) continue;
         /* Of several tokens with one text the table's counts: ask it where there can be several. */
         m->merge.result = r->last = v->has_twins ? ig_texts_get(v, v->tokens[id]) : id;
         return IG_OK;
     }
     r->joined.len = 0;
-    if (!ig_buf_add(&r->joined, m->left.ptr, m->left.len) || !ig_buf_add(&r->joined, m->right.ptr, m->right.len))
+    if (!ig_buf_add(&r->joined, m->left.ptr, m->left.len) || !ig_buf_add(&r->joined, right.ptr, right.len))
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the vocabulary");
     m->merge.result = ig_texts_get(v, (ig_str){r->joined.ptr, r->joined.len});
-    if (m->merge.result >= 0) r->last = m->merge.result;
+    if (m->merge.result >= 0)
+        r->last = m->merge.result;
+    else if (r->list->strict)
+        return ig_fail(err, IG_BAD_INPUT, m->merge.rank, "merge %u joins \"%.*s\" and \"%.*s\" to no token",
+                       m->merge.rank, IG_STR_ARG(m->left), IG_STR_ARG(m->right));
     return IG_OK;
 }
 
-static ig_status resolve_merge(reader *r, ig_str text, raw_merge *m, ig_error *err)
+static ig_status resolve_merge(reader *r, raw_merge *m, ig_error *err)
 {
     ig_vocab *v = r->v;
     m->merge.left = (int32_t)find_slot(v, m->left, m->left_hash)->id_plus_1 - 1;
     m->merge.right = (int32_t)find_slot(v, m->right, m->right_hash)->id_plus_1 - 1;
     if (m->merge.left < 0 || m->merge.right < 0)
-        return ig_fail(err, IG_BAD_INPUT, m->merge.rank, "merge %u reads \"%.*s\", but a half of it is no token",
-                       m->merge.rank, IG_STR_ARG(text));
+        return ig_fail(err, IG_BAD_INPUT, m->merge.rank, "merge %u reads \"%.*s %.*s\", but a half of it is no token",
+                       m->merge.rank, IG_STR_ARG(m->left), IG_STR_ARG(m->right));
     m->slot = merge_slot(v, m->merge.left, m->merge.right);
     __builtin_prefetch(&v->merges[m->slot], 1);
     return find_result(r, m, err);
@@ -160,30 +182,30 @@ static void insert_merge(ig_vocab *v, const raw_merge *m)
     v->merges[i] = m->merge;
 }
 
-static ig_status read_batch(reader *r, const ig_str *merges, size_t from, size_t n, ig_error *err)
+static ig_status read_batch(reader *r, size_t from, size_t n, ig_error *err)
 {
     raw_merge batch[BATCH];
-    for (size_t i = 0; i < n; i++) IG_TRY(split_merge(r, merges[from + i], (uint32_t)(from + i), &batch[i], err));
-    for (size_t i = 0; i < n; i++) IG_TRY(resolve_merge(r, merges[from + i], &batch[i], err));
+    for (size_t i = 0; i < n; i++) IG_TRY(split_merge(r, from + i, &batch[i], err));
+    for (size_t i = 0; i < n; i++) IG_TRY(resolve_merge(r, &batch[i], err));
     for (size_t i = 0; i < n; i++) insert_merge(r->v, &batch[i]);
     return IG_OK;
 }
 
-ig_status ig_merges_read(ig_vocab *v, const ig_str *merges, size_t n, ig_error *err)
+ig_status ig_merges_read(ig_vocab *v, const ig_merge_list *list, ig_error *err)
 {
+    size_t n = list->n;
     if (n > MERGES_MAX)
-        return ig_fail(err, IG_BAD_INPUT, 0, "tokenizer.ggml.merges has %zu entries, expected at most %d", n,
-                       MERGES_MAX);
+        return ig_fail(err, IG_BAD_INPUT, 0, "there are %zu merges, expected at most %d", n, MERGES_MAX);
+    v->n_merges = n;
     v->n_merge_slots = 16;
     while (v->n_merge_slots / 4 * 3 < n) v->n_merge_slots *= 2;
     v->merges = ig_alloc(v->n_merge_slots * sizeof *v->merges);
     if (!v->merges) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the vocabulary");
     memset(v->merges, 0xFF, v->n_merge_slots * sizeof *v->merges);
-    reader r = {.v = v, .last = -1};
+    reader r = {.v = v, .list = list, .last = -1};
     ig_buf_init(&r.joined, SIZE_MAX / 2);
     ig_status st = IG_OK;
-    for (size_t i = 0; i < n && st == IG_OK; i += BATCH)
-        st = read_batch(&r, merges, i, n - i < BATCH ? n - i : BATCH, err);
+    for (size_t i = 0; i < n && st == IG_OK; i += BATCH) st = read_batch(&r, i, n - i < BATCH ? n - i : BATCH, err);
     ig_buf_fini(&r.joined);
     return st;
 }

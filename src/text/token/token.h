@@ -1,7 +1,9 @@
-/* Tokenizers: text to token ids and back. Three models behind one face: SentencePiece BPE with byte fallback ("llama"),
- * byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"). The pre-tokenizers are hand-written scanners,
- * linear in the input; no regular expressions run here. The vocabulary arrives as plain data; nothing here reads files.
- */
+/* Tokenizers: text to token ids and back. Of GGUF files four models behind one face: SentencePiece BPE with byte
+ * fallback
+ * ("llama"), byte-level BPE with a pre-tokenizer ("gpt2"), WordPiece ("bert"), Unigram ("t5"); and whatever a
+ * tokenizer.json of Hugging Face describes (tj.h). The pre-tokenizers are hand-written scanners, linear in the input;
+ * only an expression of a tokenizer.json that has none runs in PCRE2, within limits. The vocabulary arrives as plain
+ * data; nothing here reads files. */
 #ifndef IG_TEXT_TOKEN_TOKEN_H
 #define IG_TEXT_TOKEN_TOKEN_H
 
@@ -23,7 +25,7 @@ enum ig_token_type {
 };
 
 typedef struct ig_vocab_spec {
-    ig_str model; /* tokenizer.ggml.model: "llama", "gpt2", "gemma4", "bert" */
+    ig_str model; /* tokenizer.ggml.model: "llama", "gpt2", "gemma4", "bert", "t5" */
     ig_str pre;   /* tokenizer.ggml.pre, empty when absent */
     size_t n_tokens;
     const ig_str *tokens; /* [n_tokens]; the bytes must outlive the vocabulary, the array need not */
@@ -31,6 +33,7 @@ typedef struct ig_vocab_spec {
     const int32_t *types; /* [n_tokens] ig_token_type, or NULL: all normal */
     size_t n_merges;
     const ig_str *merges; /* [n_merges] "left right" by rank; bytes must outlive the vocabulary */
+    ig_str charsmap;      /* tokenizer.ggml.precompiled_charsmap of a "t5", empty: none; copied */
     int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask;                      /* -1 where absent */
     int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* 0, 1, or -1 where the key is absent */
     bool strip_right;  /* drop white space behind control tokens: what phi-3 models expect */
@@ -43,8 +46,16 @@ typedef struct ig_vocab ig_vocab;
  * or pre-tokenizer not known: names it and lists what is), NO_MEMORY. Immutable afterwards; any number of threads may
  * use it. */
 ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err);
+/* The same from Hugging Face's files: tokenizer.json, and tokenizer_config.json (NULL and 0: none) for the beginning
+ * and end tokens and the clean-up of spaces. Nothing is borrowed. What the tokenizer does is done as the file says; a
+ * component that is not known is UNSUPPORTED and named. `truncation` and `padding` are settings for batches of texts
+ * and are not applied. IG_TOKENIZE_PARSE: tokens marked special are found in a text; other added tokens always are.
+ * Errors: as above, and TOO_LARGE. */
+ig_status ig_vocab_from_json(const char *json, size_t n, const char *config, size_t n_config, ig_vocab **out,
+                             ig_error *err);
 void ig_vocab_free(ig_vocab *v);
 size_t ig_vocab_size(const ig_vocab *v);
+bool ig_vocab_is_json(const ig_vocab *v); /* made by ig_vocab_from_json */
 size_t ig_vocab_bytes(const ig_vocab *v); /* memory of the tables */
 
 enum { IG_TOKENIZE_ADD = 1, IG_TOKENIZE_PARSE = 2 };
@@ -52,7 +63,9 @@ typedef struct ig_ids { /* growing array of ids; zero-initialised is empty */
     int32_t *ptr;       /* owned, ig_free */
     size_t len, cap;
 } ig_ids;
-/* Appends the ids of text (any bytes). Linear in n, except an n log n term inside one piece. Errors: NO_MEMORY. */
+/* Appends the ids of text (any bytes). Linear in n, except an n log n term inside one piece, and a regular expression
+ * of a tokenizer.json that has no hand-written scanner. Errors: NO_MEMORY, TOO_LARGE (such an expression over its
+ * limits, or a text that is too long). */
 ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
 
 /* Bytes of one token as it stands inside a text (space marker and byte tokens decoded); empty for control tokens unless

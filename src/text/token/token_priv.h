@@ -8,7 +8,8 @@
 
 #define IG_MARKER "\xE2\x96\x81" /* U+2581, a space in SPM and raw BPE pieces, the start of a word in WordPiece */
 
-typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM } ig_vocab_kind;
+typedef enum ig_vocab_kind { IG_VOCAB_SPM, IG_VOCAB_BPE, IG_VOCAB_WPM, IG_VOCAB_TJ } ig_vocab_kind;
+typedef struct ig_tj ig_tj; /* tj.h */
 
 typedef struct ig_merge { /* slot of an open-addressing table */
     int32_t left, right;  /* left -1: empty */
@@ -41,7 +42,7 @@ struct ig_vocab {
     uint64_t seed;
     bool has_twins;   /* several tokens have one text, or some are in no slot */
     ig_merge *merges; /* [n_merge_slots] BPE */
-    size_t n_merge_slots;
+    size_t n_merge_slots, n_merges;
     bool words;           /* SPM: no token holds a marker behind anything but markers */
     int32_t byte_id[256]; /* id of a single byte, -1: none */
     ig_special special;
@@ -52,6 +53,7 @@ struct ig_vocab {
     uint8_t *ends;  /* [n] 1: ends a generation */
     size_t longest; /* bytes of the longest token */
     size_t bytes;   /* memory of all this */
+    ig_tj *tj;      /* IG_VOCAB_TJ: the pipeline of its tokenizer.json, owned */
 };
 
 /* A pair of neighbours that may be joined. */
@@ -65,6 +67,8 @@ typedef struct ig_symbol {
     int32_t prev, next, id;
 } ig_symbol;
 
+typedef struct ig_bpe_queue ig_bpe_queue; /* bpe_long.c */
+
 /* Working memory of one call, reused from piece to piece. */
 typedef struct ig_work {
     ig_symbol *symbols;
@@ -73,6 +77,7 @@ typedef struct ig_work {
     size_t n_heap, heap_cap;
     ig_cuts cuts;
     ig_buf text;
+    ig_bpe_queue *queue; /* made for the first long piece */
 } ig_work;
 
 bool ig_work_symbols(ig_work *w, size_t n);
@@ -83,7 +88,13 @@ bool ig_ids_add(ig_ids *ids, int32_t id);
 bool ig_texts_init(ig_vocab *v);                      /* for v->n tokens */
 void ig_texts_add(ig_vocab *v, uint32_t id);          /* the first of several with one text stays */
 int32_t ig_texts_get(const ig_vocab *v, ig_str text); /* -1: no token */
-ig_status ig_merges_read(ig_vocab *v, const ig_str *merges, size_t n, ig_error *err);
+typedef struct ig_merge_list {
+    const ig_str *left, *right; /* [n] by rank; right NULL: left holds "left right" */
+    size_t n;
+    size_t cut;  /* bytes that the right half loses when it is joined (##) */
+    bool strict; /* a joined text that is no token is an error */
+} ig_merge_list;
+ig_status ig_merges_read(ig_vocab *v, const ig_merge_list *list, ig_error *err);
 ig_status ig_special_index(ig_vocab *v, ig_error *err);
 
 typedef struct ig_mark { /* a special token in a text */
@@ -105,6 +116,19 @@ const ig_merge *ig_vocab_merge(const ig_vocab *v, int32_t left, int32_t right);
 bool ig_spm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
 bool ig_bpe_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
 bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out);
+/* BPE: joins the symbols 0..count-1 of w as the merges say; what is left is walked by `next` from symbol 0. */
+bool ig_bpe_join(const ig_vocab *v, ig_work *w, int32_t count);
+/* The same for many symbols, in linear time. False without memory: w is then of no use but to be freed. */
+bool ig_bpe_join_long(const ig_vocab *v, ig_work *w, int32_t count);
+void ig_bpe_queue_free(ig_bpe_queue *q);
+/* The id of a whole piece, or -1. */
+int32_t ig_bpe_whole(const ig_vocab *v, const char *piece, size_t n);
+void ig_work_fini(ig_work *w);
+
+/* Marker inside a token, behind something that is no marker. */
+bool ig_marker_inside(ig_str t);
+/* Name i of the tokens that end a turn or a text, NULL past the end; *turn: a turn. */
+const char *ig_end_name(size_t i, bool *turn);
 
 /* GPT-2's byte alphabet: the character that stands for a byte; the byte of a character, or -1. */
 uint32_t ig_byte_to_char(uint8_t byte);

@@ -1,6 +1,5 @@
 #include "text/token/unicode.h"
 
-#include <stdbool.h>
 #include <utf8proc.h>
 
 /* PropList.txt, White_Space. */
@@ -216,4 +215,30 @@ uint32_t ig_char_class(uint32_t cp)
     if (is_space(cp)) c |= IG_CHAR_SPACE;
     if (cp >= 0x2E80 && is_han(cp)) c |= IG_CHAR_HAN;
     return c;
+}
+
+bool ig_char_is_mark(uint32_t cp) { return (ig_char_class(cp) & IG_CHAR_M) != 0; }
+
+bool ig_char_is_nonspacing(uint32_t cp) { return utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_MN; }
+
+/* Circled and squared letters: symbols that Unicode counts as alphabetic. */
+static bool is_letter_symbol(uint32_t c)
+{
+    return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+           (c >= 0x1F170 && c <= 0x1F189);
+}
+
+bool ig_char_is_word(uint32_t cp)
+{
+    if (ig_char_class(cp) & (IG_CHAR_L | IG_CHAR_M)) return true;
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC || cp == 0x200C ||
+           cp == 0x200D || is_letter_symbol(cp);
+}
+
+bool ig_char_is_cjk(uint32_t c)
+{
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }

@@ -2,6 +2,7 @@
 #ifndef IG_TEXT_TOKEN_UNICODE_H
 #define IG_TEXT_TOKEN_UNICODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -19,5 +20,10 @@ enum {
     IG_CHAR_HAN = 1 << 10
 };
 uint32_t ig_char_class(uint32_t cp);
+
+bool ig_char_is_word(uint32_t cp);       /* \w: alphabetic, marks, decimal digits, connectors, joiners */
+bool ig_char_is_mark(uint32_t cp);       /* \p{M} */
+bool ig_char_is_nonspacing(uint32_t cp); /* \p{Mn} */
+bool ig_char_is_cjk(uint32_t cp);        /* ideographs as BERT counts them, each a word of its own */
 
 #endif

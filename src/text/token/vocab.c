@@ -2,7 +2,7 @@
  * two open-addressing tables (text -> id, pair of ids -> merge), because a 128k vocabulary is built at every start. */
 #include "base/sort.h"
 #include "base/utf8.h"
-#include "text/token/token_priv.h"
+#include "text/token/tj.h"
 
 #include <math.h>
 
@@ -48,7 +48,11 @@ static ig_status read_kind(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err
     static const struct {
         const char *name;
         ig_vocab_kind kind;
-    } kinds[] = {{"llama", IG_VOCAB_SPM}, {"gpt2", IG_VOCAB_BPE}, {"gemma4", IG_VOCAB_BPE}, {"bert", IG_VOCAB_WPM}};
+    } kinds[] = {{"llama", IG_VOCAB_SPM},
+                 {"gpt2", IG_VOCAB_BPE},
+                 {"gemma4", IG_VOCAB_BPE},
+                 {"bert", IG_VOCAB_WPM},
+                 {"t5", IG_VOCAB_TJ}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (!ig_str_is(spec->model, kinds[i].name)) continue;
         v->kind = kinds[i].kind;
@@ -58,7 +62,7 @@ static ig_status read_kind(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err
         return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.pre is \"%.*s\", which is not known",
                        IG_STR_ARG(spec->pre));
     }
-    return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.model is \"%.*s\", expected llama, gpt2, gemma4 or bert",
+    return ig_fail(err, IG_UNSUPPORTED, 0, "tokenizer.ggml.model is \"%.*s\", expected llama, gpt2, gemma4, bert or t5",
                    IG_STR_ARG(spec->model));
 }
 
@@ -92,7 +96,7 @@ static ig_status check_token(const ig_vocab_spec *spec, size_t id, ig_error *err
     return IG_OK;
 }
 
-static bool marker_inside(ig_str t)
+bool ig_marker_inside(ig_str t)
 {
     size_t at = 0;
     while (t.len - at >= 3 && !memcmp(t.ptr + at, IG_MARKER, 3)) at += 3;
@@ -120,7 +124,7 @@ static ig_status read_tokens(ig_vocab *v, const ig_vocab_spec *spec, ig_error *e
         v->types[i] = (uint8_t)(spec->types && spec->types[i] ? spec->types[i] : IG_TOKEN_NORMAL);
         if (v->scores && spec->scores) v->scores[i] = spec->scores[i];
         if (v->tokens[i].len > v->longest) v->longest = v->tokens[i].len;
-        if (v->words && marker_inside(v->tokens[i])) v->words = false;
+        if (v->words && ig_marker_inside(v->tokens[i])) v->words = false;
         /* A text with a NUL is never looked up: the reference holds C strings and does not find it either. */
         if (memchr(v->tokens[i].ptr, 0, v->tokens[i].len))
             v->has_twins = true;
@@ -237,6 +241,14 @@ static const char *const gap_marks[] = {"<|fim_prefix|>",
                                         "<reponame>",
                                         "<|file_sep|>"};
 
+const char *ig_end_name(size_t i, bool *turn)
+{
+    size_t n = sizeof turn_ends / sizeof *turn_ends;
+    *turn = i < n;
+    if (*turn) return turn_ends[i];
+    return i - n < sizeof other_ends / sizeof *other_ends ? other_ends[i - n] : NULL;
+}
+
 static int32_t mark_control(ig_vocab *v, const char *name, bool end)
 {
     int32_t id = ig_texts_get(v, ig_str_from(name));
@@ -265,9 +277,9 @@ static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
 {
     bool spm = v->kind == IG_VOCAB_SPM, wpm = v->kind == IG_VOCAB_WPM;
     v->add_bos = flag(spec->add_bos, wpm || spm || v->flags.add_bos || is_gemma4(spec));
-    v->add_eos = flag(spec->add_eos, false);
+    v->add_eos = flag(spec->add_eos, v->kind == IG_VOCAB_TJ);
     v->add_sep = flag(spec->add_sep, wpm || v->flags.add_sep);
-    v->space_prefix = flag(spec->add_space_prefix, spm);
+    v->space_prefix = flag(spec->add_space_prefix, spm || v->kind == IG_VOCAB_TJ);
     v->clean_spaces = wpm || (v->kind == IG_VOCAB_BPE && v->flags.clean_spaces);
     v->strip_right = spec->strip_right;
     v->strip_left = spec->strip_left.len ? ig_texts_get(v, spec->strip_left) : -1;
@@ -280,14 +292,15 @@ static ig_status build(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err)
     IG_TRY(read_tokens(v, spec, err));
     IG_TRY(read_ids(v, spec, err));
     find_bytes(v);
-    if (v->kind == IG_VOCAB_BPE) IG_TRY(ig_merges_read(v, spec->merges, spec->n_merges, err));
+    ig_merge_list merges = {.left = spec->merges, .n = spec->n_merges};
+    if (v->kind == IG_VOCAB_BPE) IG_TRY(ig_merges_read(v, &merges, err));
     read_flags(v, spec);
     find_control(v);
     IG_TRY(ig_special_index(v, err));
     v->bytes = sizeof *v + v->n * (sizeof(ig_str) + 2) + v->n_slots * sizeof(ig_text_slot) +
                v->n_merge_slots * sizeof(ig_merge) + v->special.n * 2 * sizeof(uint32_t) +
                (v->scores ? v->n * sizeof(float) : 0);
-    return IG_OK;
+    return v->kind == IG_VOCAB_TJ ? ig_tj_from_spec(v, spec, err) : IG_OK;
 }
 
 ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err)
@@ -307,6 +320,7 @@ ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err)
 void ig_vocab_free(ig_vocab *v)
 {
     if (!v) return;
+    ig_tj_free(v->tj);
     ig_free(v->tokens);
     ig_free(v->scores);
     ig_free(v->types);
@@ -319,6 +333,7 @@ void ig_vocab_free(ig_vocab *v)
 }
 
 size_t ig_vocab_size(const ig_vocab *v) { return v->n; }
+bool ig_vocab_is_json(const ig_vocab *v) { return v->tj && !v->tj->from_gguf; }
 size_t ig_vocab_bytes(const ig_vocab *v) { return v->bytes; }
 int32_t ig_vocab_bos(const ig_vocab *v) { return v->bos; }
 int32_t ig_vocab_eos(const ig_vocab *v) { return v->eos; }

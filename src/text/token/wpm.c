@@ -7,13 +7,6 @@
 #include "text/token/token_priv.h"
 #include "text/token/unicode.h"
 
-static bool is_cjk(uint32_t c)
-{
-    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
-           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
-           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
-}
-
 /* First character of the canonical decomposition: the letter without its accents. */
 static uint32_t base_char(uint32_t c)
 {
@@ -68,7 +61,7 @@ bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig
         if (cp == 0 || cp == 0xFFFD || (cls & (IG_CHAR_CONTROL | IG_CHAR_M))) continue;
         char utf8[4];
         size_t n_utf8 = ig_utf8_encode((uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), utf8);
-        bool alone = (cls & IG_CHAR_P) || (cp < 0x7F && (cls & IG_CHAR_S)) || is_cjk(cp);
+        bool alone = (cls & IG_CHAR_P) || (cp < 0x7F && (cls & IG_CHAR_S)) || ig_char_is_cjk(cp);
         if (alone && !flush(v, word, out)) return false;
         if (!ig_buf_add(word, utf8, n_utf8)) return false;
         if (alone && !flush(v, word, out)) return false;

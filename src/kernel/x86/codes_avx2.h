@@ -1,0 +1,158 @@
+/* Registers of 32 codes, a row each: the words in which x86/mul_blocks.inc and x86/mul_super.inc are written, and the
+ * tiles of this level. A "lane" is a 128-bit half of a row. */
+#ifndef IG_KERNEL_X86_CODES_AVX2_H
+#define IG_KERNEL_X86_CODES_AVX2_H
+
+#include "kernel/x86/super.h"
+#include "kernel/x86/vec_avx2.h"
+
+#define MUL(name) ig_mul_##name##_avx2
+/* T(type, columns, rows) of the tiles, as ig_tiles_run wants them. */
+#define BLOCK_TILES(T, type) T(type, 4, 2) T(type, 2, 4) T(type, 1, 4) T(type, 1, 1)
+#define SUPER_TILES(T, type) T(type, 8, 1) T(type, 4, 1) T(type, 2, 1) T(type, 1, 1)
+
+enum { PER = 1 }; /* rows in a register */
+
+typedef __m256i vi;
+typedef struct rows { /* where a register's rows are */
+    const uint8_t *a;
+} rows;
+
+INLINE rows rows_at(const uint8_t *w, size_t stride)
+{
+    (void)stride;
+    return (rows){w};
+}
+INLINE rows rows_on(rows r, size_t by) { return (rows){r.a + by}; }
+INLINE void rows_prefetch(rows r, size_t ahead) { ig_prefetch(r.a, ahead); }
+
+INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
+INLINE vi vi_set8(int x) { return _mm256_set1_epi8((char)x); }
+INLINE vi vi_set16(int x) { return _mm256_set1_epi16((short)x); }
+INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+INLINE vi vi_and_not(vi a, vi b) { return _mm256_andnot_si256(b, a); }
+INLINE vi vi_add8(vi a, vi b) { return _mm256_add_epi8(a, b); }
+INLINE vi vi_sub8(vi a, vi b) { return _mm256_sub_epi8(a, b); }
+INLINE vi vi_sub16(vi a, vi b) { return _mm256_sub_epi16(a, b); }
+INLINE vi vi_add32(vi a, vi b) { return _mm256_add_epi32(a, b); }
+/* Up (by > 0) or down in 16-bit fields. */
+INLINE vi vi_shift16(vi a, int by) { return by < 0 ? _mm256_srli_epi16(a, -by) : _mm256_slli_epi16(a, by); }
+INLINE vi vi_shuffle(vi bytes, vi index) { return _mm256_shuffle_epi8(bytes, index); }
+/* -1 where a >= b, unsigned. */
+INLINE vi vi_at_least(vi a, vi b) { return _mm256_cmpeq_epi8(_mm256_max_epu8(a, b), a); }
+/* The low lane of a, the high lane of b. */
+INLINE vi vi_lanes(vi a, vi b) { return _mm256_blend_epi32(a, b, 0xF0); }
+/* The same 16 bytes in every lane. */
+INLINE vi vi_table(__m128i bytes) { return _mm256_broadcastsi128_si256(bytes); }
+/* The same 32 bytes for every row. */
+INLINE vi vi_same(__m256i bytes) { return bytes; }
+
+INLINE vi vi_bytes(rows r) { return _mm256_loadu_si256((const __m256i *)r.a); }
+/* 16 bytes a row, in both lanes. */
+INLINE vi vi_twice(rows r) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)r.a)); }
+/* 16 bytes a row: low nibbles in the low lane, high ones in the high lane. */
+INLINE vi vi_nibbles(rows r)
+{
+    __m128i q = _mm_loadu_si128((const __m128i *)r.a);
+    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(q, 4), q), _mm256_set1_epi8(15));
+}
+/* Bytes of 0xFF where the bits of a number are set. */
+INLINE __m256i bits32(uint32_t bits)
+{
+    __m256i byte = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    __m256i all = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), byte);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(all, bit), bit);
+}
+INLINE vi vi_bits(rows r)
+{
+    uint32_t bits;
+    memcpy(&bits, r.a, 4);
+    return bits32(bits);
+}
+/* What get makes of each row. */
+INLINE vi vi_each(rows r, int i, __m256i (*get)(const uint8_t *block, int i)) { return get(r.a, i); }
+/* 16 bytes a row, in both lanes. */
+INLINE vi vi_twice_of(rows r, __m128i (*get)(const uint8_t *block)) { return _mm256_broadcastsi128_si256(get(r.a)); }
+/* 16 signed bytes a row, as 16 bits each. */
+INLINE vi vi_wide(rows r, __m128i (*get)(const uint8_t *block)) { return _mm256_cvtepi8_epi16(get(r.a)); }
+/* 16 numbers of 16 bits a row: even ones in the low lane, odd ones in the high lane. */
+INLINE vi vi_evens_odds(vi a)
+{
+    __m128i sort = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(sort)), 0xD8);
+}
+INLINE vf vf_each(rows r, float (*get)(const uint8_t *block)) { return _mm256_set1_ps(get(r.a)); }
+INLINE vf vf_halves(rows r)
+{
+    uint16_t h;
+    memcpy(&h, r.a, 2);
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
+}
+INLINE vf vf_of_bits(vi a) { return _mm256_castsi256_ps(a); }
+INLINE vf vf_of_int(vi a) { return _mm256_cvtepi32_ps(a); }
+INLINE float vf_sum_row(vf a, size_t row)
+{
+    (void)row;
+    return ig_sum8_lanes(a);
+}
+/* The same four values in both halves of every row. */
+INLINE vf vf_four(__m128 a) { return _mm256_broadcast_ps(&a); }
+/* The first four values of a row. */
+INLINE __m128 vf_first_four(vf a, size_t row)
+{
+    (void)row;
+    return _mm256_castps256_ps128(a);
+}
+
+/* 32 codes ready for products of bytes with 32-bit sums of four: |q| <= 128, |x| <= 127, so that a pair is below
+ * 32767. Unsigned codes (up to 127) need no magnitude. */
+typedef struct codes {
+    vi q, magnitude;
+} codes;
+typedef codes super_code;
+INLINE codes codes_signed(vi q) { return (codes){q, _mm256_abs_epi8(q)}; }
+INLINE codes codes_unsigned(vi q) { return (codes){q, q}; }
+INLINE vi block_x(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+INLINE vi block_dot(codes w, vi x, bool is_signed)
+{
+    vi pairs = _mm256_maddubs_epi16(w.magnitude, is_signed ? _mm256_sign_epi8(x, w.q) : x);
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* As these, for sums of pairs that meet 16-bit scales. */
+INLINE super_code super_codes(vi q, bool is_signed) { return is_signed ? codes_signed(q) : codes_unsigned(q); }
+/* Bits of signs of the groups of each row: eight numbers of 32 bits a row. */
+typedef struct group_signs {
+    uint32_t of[8];
+} group_signs;
+INLINE group_signs signs_of(rows r, __m256i (*get)(const uint8_t *block))
+{
+    group_signs s;
+    _mm256_storeu_si256((__m256i *)s.of, get(r.a));
+    return s;
+}
+/* From what get makes of each row for group g, and the signs. */
+INLINE super_code super_pair(rows r, int g, __m256i (*get)(const uint8_t *block, int g), const group_signs *s)
+{
+    return (super_code){_mm256_or_si256(bits32(s->of[g]), _mm256_set1_epi8(1)), get(r.a, g)};
+}
+INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
+{
+    vi pairs = _mm256_maddubs_epi16(w.magnitude, is_signed ? _mm256_sign_epi8(x, w.q) : x);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scale));
+}
+INLINE vi vi_madd16(vi a, __m256i b) { return _mm256_madd_epi16(a, b); }
+/* Number c of a row = sum of the 8 of v[c], c = 0..3. */
+INLINE vi sum_four(const vi v[4])
+{
+    vi a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
+    vi b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
+    vi s = _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    return _mm256_add_epi32(s, _mm256_permute2x128_si256(s, s, 1));
+}
+/* The first 16 bytes of a block, as ig_q4_k_scales wants them, and its result in both lanes of each row. */
+INLINE vi k4_scales(rows r) { return ig_q4_k_scales(vi_twice(r)); }
+
+#endif

@@ -1,0 +1,171 @@
+/* Registers of twice 32 codes, two rows in the 256-bit halves, so that each row's sums keep the order of kernel/pack.h:
+ * the words of x86/codes_avx2.h with AVX-512 VNNI, and the tiles of this level. */
+#ifndef IG_KERNEL_X86_CODES_AVX512_H
+#define IG_KERNEL_X86_CODES_AVX512_H
+
+#include "kernel/x86/super.h"
+#include "kernel/x86/vec_avx512.h"
+
+#define MUL(name)            ig_mul_##name##_avx512
+#define BLOCK_TILES(T, type) T(type, 8, 4) T(type, 4, 4) T(type, 2, 4) T(type, 1, 4) T(type, 1, 1)
+#define SUPER_TILES(T, type) T(type, 8, 2) T(type, 4, 2) T(type, 2, 2) T(type, 1, 2) T(type, 1, 1)
+
+enum { PER = 2 };
+
+typedef __m512i vi;
+typedef struct rows {
+    const uint8_t *a, *b;
+} rows;
+
+INLINE rows rows_at(const uint8_t *w, size_t stride) { return (rows){w, w + stride}; }
+INLINE rows rows_on(rows r, size_t by) { return (rows){r.a + by, r.b + by}; }
+INLINE void rows_prefetch(rows r, size_t ahead)
+{
+    ig_prefetch(r.a, ahead);
+    ig_prefetch(r.b, ahead);
+}
+
+INLINE vi join(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }
+INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
+INLINE vi vi_set8(int x) { return _mm512_set1_epi8((char)x); }
+INLINE vi vi_set16(int x) { return _mm512_set1_epi16((short)x); }
+INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+INLINE vi vi_and_not(vi a, vi b) { return _mm512_andnot_si512(b, a); }
+INLINE vi vi_add8(vi a, vi b) { return _mm512_add_epi8(a, b); }
+INLINE vi vi_sub8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
+INLINE vi vi_sub16(vi a, vi b) { return _mm512_sub_epi16(a, b); }
+INLINE vi vi_add32(vi a, vi b) { return _mm512_add_epi32(a, b); }
+INLINE vi vi_shift16(vi a, int by) /* counts in registers: compilers disagree about an immediate's sign */
+{
+    return by < 0 ? _mm512_srl_epi16(a, _mm_cvtsi32_si128(-by)) : _mm512_sll_epi16(a, _mm_cvtsi32_si128(by));
+}
+INLINE vi vi_shuffle(vi bytes, vi index) { return _mm512_shuffle_epi8(bytes, index); }
+INLINE vi vi_at_least(vi a, vi b) { return _mm512_movm_epi8(_mm512_cmpge_epu8_mask(a, b)); }
+INLINE vi vi_lanes(vi a, vi b) { return _mm512_mask_blend_epi32(0xF0F0, a, b); }
+INLINE vi vi_table(__m128i bytes) { return _mm512_broadcast_i32x4(bytes); }
+INLINE vi vi_same(__m256i bytes) { return _mm512_broadcast_i64x4(bytes); }
+
+INLINE vi vi_bytes(rows r)
+{
+    return join(_mm256_loadu_si256((const __m256i *)r.a), _mm256_loadu_si256((const __m256i *)r.b));
+}
+INLINE vi vi_twice(rows r)
+{
+    return join(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)r.a)),
+                _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)r.b)));
+}
+INLINE vi vi_nibbles(rows r)
+{
+    const long long four = 0x0004000400040004;
+    vi shift = _mm512_setr_epi64(0, 0, four, four, 0, 0, four, four);
+    return _mm512_and_si512(_mm512_srlv_epi16(vi_twice(r), shift), _mm512_set1_epi8(15));
+}
+INLINE __m256i bits32(uint32_t bits) { return _mm256_movm_epi8(bits); }
+INLINE vi vi_bits(rows r)
+{
+    uint32_t a, b;
+    memcpy(&a, r.a, 4);
+    memcpy(&b, r.b, 4);
+    return _mm512_movm_epi8((uint64_t)b << 32 | a);
+}
+INLINE vi vi_each(rows r, int i, __m256i (*get)(const uint8_t *block, int i)) { return join(get(r.a, i), get(r.b, i)); }
+INLINE vi vi_twice_of(rows r, __m128i (*get)(const uint8_t *block))
+{
+    return join(_mm256_broadcastsi128_si256(get(r.a)), _mm256_broadcastsi128_si256(get(r.b)));
+}
+INLINE vi vi_wide(rows r, __m128i (*get)(const uint8_t *block))
+{
+    return _mm512_cvtepi8_epi16(_mm256_set_m128i(get(r.b), get(r.a)));
+}
+INLINE vi vi_evens_odds(vi a)
+{
+    __m256i sort = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15, 16, 18, 20, 22, 24, 26, 28,
+                                    30, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutexvar_epi16(_mm512_cvtepi8_epi16(sort), a);
+}
+INLINE vf vf_each(rows r, float (*get)(const uint8_t *block))
+{
+    return _mm512_insertf32x8(_mm512_set1_ps(get(r.a)), _mm256_set1_ps(get(r.b)), 1);
+}
+INLINE vf vf_halves(rows r)
+{
+    uint16_t a, b;
+    memcpy(&a, r.a, 2);
+    memcpy(&b, r.b, 2);
+    return _mm512_cvtph_ps(_mm256_set_m128i(_mm_set1_epi16((short)b), _mm_set1_epi16((short)a)));
+}
+INLINE vf vf_of_bits(vi a) { return _mm512_castsi512_ps(a); }
+INLINE vf vf_of_int(vi a) { return _mm512_cvtepi32_ps(a); }
+INLINE float vf_sum_row(vf a, size_t row)
+{
+    return ig_sum8_lanes(row ? _mm512_extractf32x8_ps(a, 1) : _mm512_castps512_ps256(a));
+}
+INLINE vf vf_four(__m128 a) { return _mm512_broadcast_f32x4(a); }
+INLINE __m128 vf_first_four(vf a, size_t row) { return row ? _mm512_extractf32x4_ps(a, 2) : _mm512_castps512_ps128(a); }
+
+/* vpdpbusd wants one unsigned side: x + 128 is, and 128 * (sum of w) is taken off again through the accumulator's
+ * start, once for all columns. */
+typedef struct codes {
+    vi q, start;
+} codes;
+INLINE codes codes_signed(vi q)
+{
+    return (codes){q, _mm512_sub_epi32(vi_zero(), _mm512_dpbusd_epi32(vi_zero(), _mm512_set1_epi8(-128), q))};
+}
+INLINE codes codes_unsigned(vi q) { return codes_signed(q); }
+INLINE vi block_x(const uint8_t *p)
+{
+    return _mm512_xor_si512(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)), _mm512_set1_epi8(-128));
+}
+INLINE vi block_dot(codes w, vi x, bool is_signed)
+{
+    (void)is_signed;
+    return _mm512_dpbusd_epi32(w.start, x, w.q);
+}
+
+/* For sums of pairs that meet 16-bit scales: vpdpwssd applies the scale and adds in one step. */
+typedef struct super_code {
+    vi magnitude;
+    __mmask64 minus;
+} super_code;
+INLINE super_code super_codes(vi q, bool is_signed)
+{
+    return is_signed ? (super_code){_mm512_abs_epi8(q), _mm512_movepi8_mask(q)} : (super_code){q, 0};
+}
+typedef struct group_signs {
+    uint64_t of[8]; /* low half: first row */
+} group_signs;
+INLINE group_signs signs_of(rows r, __m256i (*get)(const uint8_t *block))
+{
+    group_signs s;
+    vi a = _mm512_cvtepu32_epi64(get(r.a)), b = _mm512_cvtepu32_epi64(get(r.b));
+    _mm512_storeu_si512(s.of, _mm512_or_si512(a, _mm512_slli_epi64(b, 32)));
+    return s;
+}
+INLINE super_code super_pair(rows r, int g, __m256i (*get)(const uint8_t *block, int g), const group_signs *s)
+{
+    return (super_code){join(get(r.a, g), get(r.b, g)), s->of[g]};
+}
+INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
+{
+    vi all = _mm512_broadcast_i64x4(x);
+    if (is_signed) all = _mm512_mask_sub_epi8(all, w.minus, vi_zero(), all);
+    return _mm512_dpwssd_epi32(sum, _mm512_maddubs_epi16(w.magnitude, all), scale);
+}
+INLINE vi vi_madd16(vi a, __m256i b) { return _mm512_madd_epi16(a, _mm512_broadcast_i64x4(b)); }
+INLINE vi sum_four(const vi v[4])
+{
+    vi a = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    vi b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    vi s = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    return _mm512_add_epi32(s, _mm512_shuffle_i64x2(s, s, 0xB1));
+}
+INLINE vi k4_scales(rows r)
+{
+    __m256i heads = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)r.b), _mm_loadu_si128((const __m128i *)r.a));
+    heads = ig_q4_k_scales(heads);
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3), _mm512_castsi256_si512(heads));
+}
+
+#endif

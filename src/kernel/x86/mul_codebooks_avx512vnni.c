@@ -1,0 +1,3 @@
+#include "kernel/x86/codes_avx512.h"
+
+#include "kernel/x86/mul_codebooks.inc"
