@@ -56,6 +56,14 @@ ig_status ig_file_map(const char *path, ig_file *out, ig_error *err)
     return st;
 }
 
+ig_status ig_file_map_fd(int fd, const char *name, ig_file *out, ig_error *err)
+{
+    *out = (ig_file){0};
+    ig_status st = map_fd(fd, name, out, err);
+    if (st != IG_OK) *out = (ig_file){0};
+    return st;
+}
+
 void ig_file_unmap(ig_file *file)
 {
     if (file->data) munmap((void *)(uintptr_t)file->data, (size_t)file->size);

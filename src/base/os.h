@@ -18,6 +18,8 @@ typedef struct ig_file {
 /* Opens, checks that it is a regular file (FIFO, device, directory: BAD_INPUT), maps; the descriptor is closed again.
  * Errors: NOT_FOUND, DENIED, BAD_INPUT, IO; the text names the path. */
 ig_status ig_file_map(const char *path, ig_file *out, ig_error *err);
+/* The same for an open descriptor, which stays the caller's; `name` appears in messages. */
+ig_status ig_file_map_fd(int fd, const char *name, ig_file *out, ig_error *err);
 void ig_file_unmap(ig_file *file);
 /* False also where nothing is there or nothing may be seen. */
 bool ig_is_directory(const char *path);

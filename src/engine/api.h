@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "format/format.h"
-#include "ingle.h"
+#include "engine/engine.h"
 #include "model/model.h"
 #include "text/token/token.h"
 
@@ -24,6 +24,7 @@ struct ingle_engine {
     ig_run *run;
     uint32_t n_ctx, n_batch, n_logits, n_sessions_max, n_sessions, n_threads;
     ig_step_item *items; /* [n_sessions_max] */
+    ig_kv kv;
     bool embed;
 };
 

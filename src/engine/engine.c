@@ -41,6 +41,7 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
     if ((unsigned)o.kv > INGLE_KV_Q8_0) return ig_fail(err, IG_BAD_INPUT, 0, "KV type %d is not known", (int)o.kv);
     e->n_batch = o.n_batch ? o.n_batch : ig_standard_batch(net, e->n_ctx);
     e->embed = o.embed;
+    e->kv = kv_kinds[o.kv];
     e->n_sessions_max = o.n_sessions ? o.n_sessions : 1;
     e->n_logits = o.n_logits ? o.n_logits : o.embed ? e->n_batch : e->n_sessions_max;
     e->n_threads = o.n_threads ? o.n_threads : ig_cores();
@@ -153,6 +154,43 @@ void ingle_session_truncate(ingle_session *session, uint32_t n)
     if (n >= session->seq.n_tokens) return;
     rewind_to(session, n);
     session->has_logits = false;
+}
+
+const int32_t *ig_session_tokens(const ingle_session *s) { return s->tokens; }
+
+uint32_t ig_session_reach(const ingle_session *s, uint32_t n)
+{
+    return ig_seq_reach(s->engine->run, &s->seq, n < s->seq.n_tokens ? n : s->seq.n_tokens);
+}
+
+uint32_t ig_session_keep(ingle_session *s, uint32_t n)
+{
+    if (n < s->seq.n_tokens) s->has_logits = false;
+    return ig_seq_truncate(s->engine->run, &s->seq, n);
+}
+
+uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t n)
+{
+    (void)ig_session_keep(to, 0);
+    if (from->engine != to->engine || from->seq.source || from == to) return 0;
+    uint32_t left = ig_seq_copy(to->engine->run, &to->seq, &from->seq, n < from->seq.n_tokens ? n : from->seq.n_tokens);
+    memcpy(to->tokens, from->tokens, left * sizeof *to->tokens);
+    return left;
+}
+
+void ig_engine_measure(const ingle_engine *engine, ig_engine_use *out)
+{
+    const ig_model *net = engine->model->net;
+    *out = (ig_engine_use){.weights = ig_model_weight_bytes(net),
+                           .workspace = ig_model_workspace_bytes(net, engine->n_batch, engine->n_logits,
+                                                                 engine->n_threads, engine->n_ctx)};
+    for (int g = 0; g < IG_KV_GROUPS; g++) {
+        uint32_t total, used;
+        ig_run_pages(engine->run, g, &total, &used);
+        out->kv_pages += total;
+        out->kv_pages_used += used;
+        out->kv += total * ig_model_page_bytes(net, engine->kv, g);
+    }
 }
 
 static ig_status encode(ingle_session *s, const int32_t *tokens, size_t n, ig_error *err)

@@ -63,6 +63,13 @@ static ig_status copy_names(ingle_model *m, ig_error *err)
                                       : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the names of the model");
 }
 
+/* Where a model lies: a path, or n open files with their names. */
+typedef struct place {
+    const char *path, *const *names;
+    const int *fds;
+    size_t n;
+} place;
+
 /* A directory that holds a tokenizer and no model: an empty model file stands in for the model. */
 static ig_status open_tokenizer(ingle_model *m, const char *path, ig_error *err)
 {
@@ -72,33 +79,47 @@ static ig_status open_tokenizer(ingle_model *m, const char *path, ig_error *err)
     return ig_vocab_from_directory(path, &m->vocab, err);
 }
 
-static ig_status open_all(ingle_model *m, const char *path, const ingle_model_options *options, ig_error *err)
+static ig_status open_all(ingle_model *m, const place *at, const ingle_model_options *options, ig_error *err)
 {
     ingle_model_options o;
     IG_OPTIONS(&o, options);
     m->kernels = ig_kernels_get(o.kernels, err);
     if (!m->kernels) return err->status;
-    if (ig_vocab_is_directory(path)) return open_tokenizer(m, path, err);
-    IG_TRY(ig_format_open(path, &m->file, err));
+    if (at->path && ig_vocab_is_directory(at->path)) return open_tokenizer(m, at->path, err);
+    IG_TRY(at->path ? ig_format_open(at->path, &m->file, err)
+                    : ig_format_open_fds(at->names, at->fds, at->n, &m->file, err));
     IG_TRY(copy_names(m, err));
     IG_TRY(ig_vocab_from_format(m->file, &m->vocab, err));
     if (o.vocab_only || ig_format_n_tensors(m->file) == 0) return IG_OK;
     return ig_model_new(m->file, m->kernels, m->vocab ? ig_vocab_size(m->vocab) : 0, &m->net, err);
 }
 
-ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out, ingle_error *err)
+static ingle_status open_place(const place *at, const ingle_model_options *options, ingle_model **out, ingle_error *err)
 {
     ig_error e;
     *out = NULL;
     ingle_model *m = ig_calloc(1, sizeof *m);
     if (!m) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the model"), &e, err);
-    ig_status st = open_all(m, path, options, &e);
+    ig_status st = open_all(m, at, options, &e);
     if (st != IG_OK) {
         ingle_model_close(m);
         return ig_pass(st, &e, err);
     }
     *out = m;
     return INGLE_OK;
+}
+
+ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out, ingle_error *err)
+{
+    place at = {.path = path};
+    return open_place(&at, options, out, err);
+}
+
+ingle_status ig_model_open_fds(const char *const *names, const int *fds, size_t n, const ingle_model_options *options,
+                               ingle_model **out, ingle_error *err)
+{
+    place at = {.names = names, .fds = fds, .n = n};
+    return open_place(&at, options, out, err);
 }
 
 void ingle_model_close(ingle_model *model)
@@ -215,6 +236,31 @@ ingle_status ingle_model_memory(const ingle_model *model, uint32_t n_ctx, ingle_
     out->fits = out->weights + out->kv + out->workspace + out->logits <= out->available;
     return INGLE_OK;
 }
+
+bool ig_model_map(const ingle_model *m, size_t i, const uint8_t **data, uint64_t *size)
+{
+    return ig_format_map(m->file, i, data, size);
+}
+
+bool ig_model_text(const ingle_model *m, const char *key, ig_str *out)
+{
+    const ig_meta *found = ig_format_meta(m->file, key);
+    return found && ig_format_str(m->file, key, false, out, NULL) == IG_OK;
+}
+
+int32_t ig_model_number(const ingle_model *m, const char *key)
+{
+    uint32_t v = UINT32_MAX;
+    return ig_format_u32(m->file, key, false, &v, NULL) == IG_OK && v <= INT32_MAX ? (int32_t)v : -1;
+}
+
+bool ig_model_piece(const ingle_model *m, int32_t id, bool special, ig_buf *out)
+{
+    if (!m->vocab || id < 0 || (size_t)id >= ig_vocab_size(m->vocab)) return true;
+    return ig_token_piece(m->vocab, id, special, out);
+}
+
+bool ig_model_is_control(const ingle_model *m, int32_t id) { return m->vocab && ig_vocab_is_control(m->vocab, id); }
 
 static const char *meta_type_name(const ig_meta *m)
 {

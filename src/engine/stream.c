@@ -19,6 +19,7 @@ struct ig_stream {
     ig_buf held; /* bytes not given out */
     ig_buf out;  /* text of the last call */
     bool stopped;
+    size_t stop_idx; /* that came up */
 };
 
 static bool compile(ig_stream *s, stop *p, const char *text)
@@ -69,7 +70,7 @@ ig_status ig_stream_new(const char *const *stops, size_t n_stops, size_t piece_b
     if (ok) {
         ig_buf_init(&s->held, SIZE_MAX / 8);
         ig_buf_init(&s->out, SIZE_MAX / 2);
-        s->n_stops = n_stops;
+        s->n_stops = s->stop_idx = n_stops;
         s->stops = ig_arena_alloc(&s->arena, n_stops + 1, sizeof *s->stops);
         ok = s->stops != NULL;
     }
@@ -101,7 +102,10 @@ static size_t see(ig_stream *s, char c)
         stop *p = &s->stops[i];
         while (p->matched && (p->matched == p->n || p->text[p->matched] != c)) p->matched = p->fail[p->matched];
         if (p->text[p->matched] == c) p->matched++;
-        if (p->matched == p->n && p->n > longest) longest = p->n;
+        if (p->matched == p->n && p->n > longest) {
+            longest = p->n;
+            s->stop_idx = i;
+        }
     }
     return longest;
 }
@@ -151,6 +155,8 @@ ig_status ig_stream_push(ig_stream *s, const char *bytes, size_t n, const char *
     *stopped = s->stopped;
     return give(s, text, n_text, err);
 }
+
+size_t ig_stream_stop(const ig_stream *s) { return s->stop_idx; }
 
 ig_status ig_stream_finish(ig_stream *s, const char **text, size_t *n_text, ig_error *err)
 {

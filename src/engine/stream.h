@@ -22,6 +22,8 @@ void ig_stream_free(ig_stream *s);
  */
 ig_status ig_stream_push(ig_stream *s, const char *bytes, size_t n, const char **text, size_t *n_text, bool *stopped,
                          ig_error *err);
+/* Index of the stop string that came up, n_stops when none did. */
+size_t ig_stream_stop(const ig_stream *s);
 /* The end of the text without a stop: gives out what was held back. */
 ig_status ig_stream_finish(ig_stream *s, const char **text, size_t *n_text, ig_error *err);
 

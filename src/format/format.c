@@ -61,6 +61,80 @@ ig_status ig_format_open(const char *path, ig_format **out, ig_error *err)
     return IG_OK;
 }
 
+/* ------------------------------------------------------------------------------------------------ descriptors */
+
+ig_status ig_format_map_file(const ig_format *f, const char *path, ig_file *out, ig_error *err)
+{
+    if (!f->maps) return ig_file_map(path, out, err);
+    for (size_t i = 0; i < f->n_maps; i++) {
+        if (strcmp(f->map_names[i], path) != 0) continue;
+        *out = f->maps[i];
+        return IG_OK;
+    }
+    return ig_fail(err, IG_NOT_FOUND, 0, "%.200s was not given", path);
+}
+
+static ig_status map_fds(ig_format *f, const char *const *names, const int *fds, size_t n, ig_error *err)
+{
+    f->maps = ig_calloc(n, sizeof *f->maps);
+    f->map_names = ig_arena_alloc(&f->arena, n, sizeof *f->map_names);
+    bool ok = f->maps && f->map_names;
+    for (size_t i = 0; ok && i < n; i++) ok = (f->map_names[i] = ig_arena_copy(&f->arena, names[i], strlen(names[i])));
+    if (!ok) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory while opening %.200s", f->path);
+    for (; f->n_maps < n; f->n_maps++) IG_TRY(ig_file_map_fd(fds[f->n_maps], names[f->n_maps], &f->maps[f->n_maps], err));
+    return IG_OK;
+}
+
+static ig_status open_mapped_hf(ig_format *f, ig_error *err)
+{
+    ig_named_bytes *files = ig_arena_alloc(&f->arena, f->n_maps, sizeof *files);
+    if (!files) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory while opening %.200s", f->path);
+    for (size_t i = 0; i < f->n_maps; i++)
+        files[i] = (ig_named_bytes){f->map_names[i], f->maps[i].data, f->maps[i].size};
+    return ig_hf_open(f, files, f->n_maps, err);
+}
+
+static ig_status open_mapped_gguf(ig_format *f, ig_error *err)
+{
+    f->files = ig_calloc(1, sizeof *f->files);
+    if (!f->files) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory while opening %.200s", f->path);
+    IG_TRY(ig_format_map_file(f, f->path, &f->files[0], err));
+    IG_TRY(ig_gguf_read(f->path, f->files[0].data, f->files[0].size, &f->gguf, err));
+    return ig_split_open(f, err);
+}
+
+/* The file to begin with: config.json of a directory, the first part of a split model, or the only one. */
+static const char *first_name(const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(names[i], "config.json") || strstr(names[i], "-00001-of-")) return names[i];
+    return names[0];
+}
+
+ig_status ig_format_open_fds(const char *const *names, const int *fds, size_t n, ig_format **out, ig_error *err)
+{
+    ig_format *f;
+    *out = NULL;
+    if (n == 0) return ig_fail(err, IG_BAD_INPUT, 0, "no file of a model was given, expected at least one");
+    const char *first = first_name(names, n);
+    bool hf = !strcmp(first, "config.json");
+    IG_TRY(new_format(hf ? "." : first, &f, err));
+    ig_status st = map_fds(f, names, fds, n, err);
+    if (st == IG_OK) st = hf ? open_mapped_hf(f, err) : open_mapped_gguf(f, err);
+    if (st != IG_OK) return close_failed(f, st);
+    *out = f;
+    return IG_OK;
+}
+
+bool ig_format_map(const ig_format *f, size_t i, const uint8_t **data, uint64_t *size)
+{
+    const ig_file *files = f->maps ? f->maps : f->files;
+    if (!files || i >= (f->maps ? f->n_maps : f->n_parts)) return false;
+    *data = files[i].data;
+    *size = files[i].size;
+    return true;
+}
+
 ig_status ig_format_open_memory(const char *name, const uint8_t *data, uint64_t size, ig_format **out, ig_error *err)
 {
     ig_format *f;
@@ -89,8 +163,10 @@ void ig_format_close(ig_format *f)
 {
     if (!f) return;
     ig_gguf_fini(&f->gguf);
-    for (uint32_t i = 0; f->files && i < f->n_parts; i++) ig_file_unmap(&f->files[i]);
+    for (uint32_t i = 0; f->files && !f->maps && i < f->n_parts; i++) ig_file_unmap(&f->files[i]);
+    for (size_t i = 0; i < f->n_maps; i++) ig_file_unmap(&f->maps[i]);
     ig_free(f->files);
+    ig_free(f->maps);
     ig_free(f->header);
     ig_arena_fini(&f->arena);
     ig_free(f->path);

@@ -45,6 +45,10 @@ typedef struct ig_format ig_format;
  * is added). Errors: see ig_file_map; BAD_INPUT names file, key or tensor, offset and what was expected; UNSUPPORTED
  * for versions, kinds of models and what is not computed. err->offset is the byte offset in the file. */
 ig_status ig_format_open(const char *path, ig_format **out, ig_error *err);
+/* The same from open descriptors, for a process that sees no files. names [n]: file names without folders; a GGUF file
+ * alone, all parts of a split model in any order, or the files of a Hugging Face directory (config.json among them).
+ * The descriptors stay the caller's and are not needed afterwards. NOT_FOUND names a file that is missing. */
+ig_status ig_format_open_fds(const char *const *names, const int *fds, size_t n, ig_format **out, ig_error *err);
 /* The same on borrowed memory (fuzzing, tests); `name` appears in messages. */
 ig_status ig_format_open_memory(const char *name, const uint8_t *data, uint64_t size, ig_format **out, ig_error *err);
 /* A file of a Hugging Face directory that lies in memory; borrowed, like its name. */
@@ -62,6 +66,9 @@ const char *ig_format_path(const ig_format *f);        /* for messages */
 uint32_t ig_format_version(const ig_format *f);        /* of GGUF; 0 for a Hugging Face directory */
 uint32_t ig_format_parts(const ig_format *f);          /* files that hold tensors */
 uint64_t ig_format_trailing_bytes(const ig_format *f); /* bytes behind the last tensor's padding (G21) */
+
+/* Mapped file i; false past the last, and for what was opened from memory. */
+bool ig_format_map(const ig_format *f, size_t i, const uint8_t **data, uint64_t *size);
 
 size_t ig_format_n_meta(const ig_format *f);
 const ig_meta *ig_format_meta_at(const ig_format *f, size_t i);

@@ -49,9 +49,15 @@ struct ig_format {
     /* Of a Hugging Face directory: the metadata as a GGUF header, which gguf borrows from; names, addresses and small
      * tensors that were computed. */
     char *header; /* owned, NULL for a GGUF file */
+    /* Of what was opened from descriptors: all files and their names. `files` then borrows from them. */
+    ig_file *maps; /* owned [n_maps] */
+    char **map_names; /* in the arena */
+    size_t n_maps;
     ig_arena arena;
 };
 
+/* Maps a file, or finds the one of this name among f->maps. */
+ig_status ig_format_map_file(const ig_format *f, const char *path, ig_file *out, ig_error *err);
 /* Reads the split keys of part 1 (f->gguf, f->files[0]) and, where there are more parts, opens and joins them. */
 ig_status ig_split_open(ig_format *f, ig_error *err);
 

@@ -98,7 +98,7 @@ static ig_status map_parts(ig_format *f, const split_keys *k, char *path, size_t
     f->n_parts = k->count;
     for (uint32_t no = 1; no < k->count; no++) {
         (void)part_path(path, path_bytes, no, k->count);
-        ig_status st = ig_file_map(path, &files[no], err);
+        ig_status st = ig_format_map_file(f, path, &files[no], err);
         if (st == IG_NOT_FOUND)
             return ig_fail(err, st, 0, "%.200s: part %u of %u of the split model is missing", path, no + 1, k->count);
         if (st != IG_OK) return st;

@@ -111,6 +111,11 @@ ig_status ig_seq_init(const ig_run *run, ig_seq *seq, uint32_t n_ctx, ig_error *
 /* Forgets all but the first n_tokens. Returns how many are left: fewer than asked where recurrent state or a window's
  * pages reach no further back than a page end; the caller feeds the rest again. */
 uint32_t ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens);
+/* What ig_seq_truncate would leave. */
+uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens);
+/* Makes the empty sequence `to` a copy of the first n_tokens of `from`, or fewer, as ig_seq_truncate; returns how many,
+ * 0 also where there are no pages for it. Not for sequences with a source. */
+uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tokens);
 void ig_seq_fini(ig_run *run, ig_seq *seq);
 
 typedef enum ig_want { IG_WANT_NONE, IG_WANT_LAST, IG_WANT_ALL } ig_want;
@@ -133,6 +138,9 @@ ig_status ig_encode(ig_run *run, ig_step_item *item, ig_error *err);
 typedef void (*ig_observe_fn)(void *user, const char *tensor, size_t n_matrices, size_t matrix, const float *x,
                               size_t stride, size_t n_rows, size_t n);
 void ig_run_observe(ig_run *run, ig_observe_fn fn, void *user);
+
+/* KV pages of a group: how many there are, and how many hold something. */
+void ig_run_pages(const ig_run *run, int group, uint32_t *total, uint32_t *used);
 
 /* Bytes of weight matrices read so far, counted where the kernels are called; a test compares before and after. */
 uint64_t ig_run_weight_bytes_read(const ig_run *run);

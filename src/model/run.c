@@ -185,6 +185,12 @@ void ig_run_free(ig_run *run)
     ig_free(run);
 }
 
+void ig_run_pages(const ig_run *run, int group, uint32_t *total, uint32_t *used)
+{
+    *total = run->page_bytes[group] ? run->opt.n_pages[group] : 0;
+    *used = *total - (*total ? run->n_free[group] : 0);
+}
+
 void ig_run_observe(ig_run *run, ig_observe_fn fn, void *user)
 {
     run->observe = fn;

@@ -63,13 +63,19 @@ static uint32_t restore(const ig_run *run, ig_seq *seq, uint32_t n)
     return left;
 }
 
-uint32_t ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens)
+uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens)
 {
     if (n_tokens >= seq->n_tokens) return seq->n_tokens;
     uint32_t left = n_tokens;
-    if (!run->m->hp.causal) left = 0; /* what was seen depends on what is dropped */
+    if (!run->m->hp.causal) return 0; /* what was seen depends on what is dropped */
     if (seq->state) (void)find_snapshot(seq, left, &left);
-    if (run->page_bytes[1] && window_start(run, left) < seq->first[1]) left = 0;
+    return run->page_bytes[1] && window_start(run, left) < seq->first[1] ? 0 : left;
+}
+
+uint32_t ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens)
+{
+    if (n_tokens >= seq->n_tokens) return seq->n_tokens;
+    uint32_t left = ig_seq_reach(run, seq, n_tokens);
     if (seq->state) left = restore(run, seq, left);
     uint32_t keep = left / IG_PAGE_TOKENS + (left % IG_PAGE_TOKENS != 0);
     for (int g = 0; g < IG_KV_GROUPS; g++) {
@@ -79,6 +85,29 @@ uint32_t ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens)
     }
     seq->n_pages = keep;
     seq->n_tokens = left;
+    return left;
+}
+
+uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tokens)
+{
+    uint32_t left = ig_seq_reach(run, from, n_tokens), keep = left / IG_PAGE_TOKENS + (left % IG_PAGE_TOKENS != 0);
+    if (left == 0 || to->n_tokens || to->n_pages || keep > to->n_pages_max) return 0;
+    for (int g = 0; g < IG_KV_GROUPS; g++)
+        if (run->page_bytes[g] && keep > from->first[g] && keep - from->first[g] > run->n_free[g]) return 0;
+    for (int g = 0; g < IG_KV_GROUPS; g++) {
+        to->first[g] = from->first[g] < keep ? from->first[g] : keep;
+        for (uint32_t p = to->first[g]; run->page_bytes[g] && p < keep; p++) {
+            to->pages[g][p] = run->free_pages[g][--run->n_free[g]];
+            memcpy(run->pages[g] + to->pages[g][p] * run->page_bytes[g],
+                   run->pages[g] + from->pages[g][p] * run->page_bytes[g], run->page_bytes[g]);
+        }
+    }
+    to->n_pages = keep;
+    to->n_tokens = left;
+    if (!to->state) return left;
+    memcpy(to->state, from->state, ig_model_state_bytes(run->m));
+    memcpy(to->snapshot_at, from->snapshot_at, sizeof to->snapshot_at);
+    if (left < from->n_tokens) (void)restore(run, to, left);
     return left;
 }
 

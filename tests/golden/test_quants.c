@@ -160,7 +160,7 @@ static void check_pack(const ig_kernels *k, ig_pack form, size_t block, const fl
         for (size_t b = 0; b < COLS; b += block) {
             float max = 0;
             for (size_t i = b; i < b + block; i++) max = fmaxf(max, fabsf(x[i]));
-            float half = max < IG_PACK_TINY ? max : max / 254 * (1 + 1e-5f) + (form == IG_PACK_Q8 ? max * 0x1p-12f : 0);
+            float half = max < IG_PACK_TINY ? max : max / 254 * (1 + 1e-5f) + (form == IG_PACK_Q8 ? max * 0x1p-11f : 0);
             for (size_t i = b; i < b + block; i++) wrong += !(fabsf(x[i] - have[i]) <= half);
         }
     }

@@ -1,0 +1,42 @@
+/* The face of the engine inside ingle: the public header, and what the worker needs beyond it. */
+#ifndef IG_ENGINE_ENGINE_H
+#define IG_ENGINE_ENGINE_H
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "engine/stream.h"
+#include "ingle.h"
+
+/* Opens a model from descriptors, which stay the caller's and are not needed afterwards: names [n] are file names
+ * without folders (src/format/format.h). Errors as ingle_model_open. Opens no file itself. */
+ingle_status ig_model_open_fds(const char *const *names, const int *fds, size_t n, const ingle_model_options *options,
+                               ingle_model **out, ingle_error *err);
+/* Mapped file i of the model, false past the last. */
+bool ig_model_map(const ingle_model *m, size_t i, const uint8_t **data, uint64_t *size);
+/* A text of the metadata, borrowed from the model; false where it is absent or no text. */
+bool ig_model_text(const ingle_model *m, const char *key, ig_str *out);
+/* A whole number of the metadata in 0..INT32_MAX; -1 where it is absent or none. */
+int32_t ig_model_number(const ingle_model *m, const char *key);
+/* Appends the text of one token as it stands inside a text; control tokens have none unless `special`. */
+bool ig_model_piece(const ingle_model *m, int32_t id, bool special, ig_buf *out);
+bool ig_model_is_control(const ingle_model *m, int32_t id);
+
+typedef struct ig_engine_use {
+    uint64_t weights, kv, workspace; /* bytes: mapped; of all pages; of activations */
+    uint32_t kv_pages, kv_pages_used;
+} ig_engine_use;
+/* Touches no file, unlike ingle_model_memory. */
+void ig_engine_measure(const ingle_engine *engine, ig_engine_use *out);
+
+/* The tokens that the session holds, [ingle_session_length]; valid until it changes. */
+const int32_t *ig_session_tokens(const ingle_session *s);
+/* How many of the first n tokens could be kept without evaluating anything: n for most models, fewer where recurrent
+ * state or a window reaches back to a page end alone. */
+uint32_t ig_session_reach(const ingle_session *s, uint32_t n);
+/* Forgets all behind what ig_session_reach says and returns it: ingle_session_truncate without evaluating. */
+uint32_t ig_session_keep(ingle_session *s, uint32_t n);
+/* Makes `to`, another session of the engine, a copy of the first n tokens of `from` or of what is within reach; returns
+ * how many it holds then: 0 also where there are not enough pages. What `to` held is forgotten. */
+uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t n);
+
+#endif

@@ -1,0 +1,25 @@
+/* From messages to the text that the model continues. One renderer a model; it belongs to the thread that prepares
+ * requests. */
+#ifndef IG_WORKER_CHAT_H
+#define IG_WORKER_CHAT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/str.h"
+
+typedef struct wk_chat wk_chat;
+
+/* source: the template, or empty where the model brings none; system: text of a standard system message or empty;
+ * bos, eos: texts of the tokens. Borrowed, must outlive it. Errors: BAD_INPUT, UNSUPPORTED, NO_MEMORY. */
+ig_status wk_chat_new(ig_str source, ig_str system, ig_str bos, ig_str eos, wk_chat **out, ig_error *err);
+void wk_chat_free(wk_chat *c);
+/* Appends the text. body: a request of kind "chat" with messages, tools, tool_choice, template_args, reasoning,
+ * continue_last (the last assistant message is a prefix). add_prompt: end with the beginning of an answer.
+ * Errors: BAD_INPUT (*param: the field at fault), UNSUPPORTED, TOO_LARGE, NO_MEMORY. */
+ig_status wk_chat_render(const wk_chat *c, const json_t *body, bool add_prompt, ig_buf *out, const char **param,
+                         ig_error *err);
+
+#endif

@@ -1,0 +1,233 @@
+/* What the parts of the worker share: private to src/worker.
+ *
+ * Threads: the main thread owns the channel, the engine, the slots and every running request. A lane is a thread with
+ * jobs: `text` reads JSON, renders, tokenizes and compiles, `embed` computes embeddings with an engine of its own. A
+ * request belongs to one thread at a time; what all of them read (model, vocabulary, template) never changes. */
+#ifndef IG_WORKER_WK_H
+#define IG_WORKER_WK_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "ipc/ipc.h"
+#include "worker/chat.h"
+#include "worker/constrain.h"
+#include "worker/out.h"
+#include "worker/reply.h"
+#include "worker/sandbox.h"
+
+enum {
+    WK_CHOICES_MAX = 8,
+    WK_USER_BYTES = 129, /* with the NUL */
+    WK_QUEUE_STANDARD = 512,
+    WK_SESSIONS_MAX = 1024,
+    WK_TOP_MAX = 100 /* alternatives of a log probability */
+};
+#define WK_JOB_BYTES_MAX   ((size_t)256 << 20) /* bodies that wait to be read */
+#define WK_RESULT_BYTES_MAX ((size_t)IG_FRAME_BODY_MAX)
+
+/* Why a request cannot be met: the ERROR frame. */
+typedef struct wk_fault {
+    const char *type, *param; /* static; param NULL: none */
+    uint64_t n_prompt;        /* too_long */
+    uint32_t n_ctx;
+    ig_error e;
+} wk_fault;
+
+typedef enum wk_op { WK_GENERATE, WK_EMBED, WK_TOKENIZE, WK_DETOKENIZE, WK_TEMPLATE, WK_PROPS, WK_SLOTS, WK_OPS } wk_op;
+
+typedef struct wk_params {
+    ingle_sampler_options sampler;
+    ingle_logit_bias *bias; /* owned */
+    const char **stops;     /* owned array, texts of the body */
+    size_t n_stops;
+    uint32_t max_tokens, min_tokens, n, n_top;
+    bool logprobs, ignore_eos, truncate, shift, echo, return_ids;
+} wk_params;
+
+typedef struct wk_user { /* a partition of the prefix cache; lives while a request or slot refers to it */
+    struct wk_user *next;
+    uint64_t served; /* tokens computed, brought up to the least of the others when the user comes back */
+    uint32_t refs, active, running; /* requests and slots; choices that wait or run; that run */
+    char name[WK_USER_BYTES];
+} wk_user;
+
+typedef struct wk_texts { /* of an embed request */
+    ingle_embed_item *items; /* owned, also their tokens */
+    size_t n;
+    uint64_t n_tokens;
+    ingle_pooling pooling;
+    bool normalize;
+} wk_texts;
+
+struct wk_choice;
+typedef struct wk_request {
+    uint64_t id;
+    struct wk_request *next; /* in a lane, or among the requests of the worker */
+    bool query, batch;
+    char *raw; /* owned: the frame's body, until it is read */
+    size_t n_raw;
+    json_t *body; /* owned */
+    wk_op op;
+    char user_name[WK_USER_BYTES];
+    wk_params p;
+    ig_buf text;     /* the prompt as text, where there is one */
+    int32_t *prompt; /* owned */
+    uint32_t n_prompt;
+    wk_rule *rule;
+    wk_texts texts;
+    ig_buf result; /* body of a RESULT */
+    bool failed;
+    wk_fault fault;
+    _Atomic bool cancelled;
+    uint64_t came_ns, told_ns;
+    uint32_t told_position;
+    /* main thread, when it is ready */
+    wk_user *user;
+    struct wk_choice *choices; /* owned [p.n] */
+    uint32_t n_done;
+} wk_request;
+
+typedef struct wk_slot {
+    ingle_session *session;
+    wk_user *user; /* whose tokens these are, NULL: nobody's */
+    struct wk_choice *choice; /* that runs in it */
+    uint64_t used; /* when it was used last, counted in admissions */
+} wk_slot;
+
+typedef struct wk_choice {
+    wk_request *r;
+    uint32_t idx;
+    wk_slot *slot; /* NULL: waits */
+    bool done, prompt_done, began;
+    uint64_t arrival;
+    int32_t *tokens; /* owned [n_ctx + 1]: prompt and answer; the session catches up with them */
+    uint32_t n_tokens, n_generated, n_reasoning, n_cached;
+    ingle_sampler *sampler;
+    ig_stream *stream;
+    wk_reply *reply;
+    wk_constraint *constraint;
+    ig_buf piece, lp, ids; /* bytes of a token; log probabilities and ids that wait for their text */
+    uint64_t admitted_ns, prompt_ns, told_ns;
+    bool piece_failed;
+} wk_choice;
+
+struct wk;
+typedef struct wk_lane {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool started, stop;
+    wk_request *first, *last;           /* jobs */
+    wk_request *done_first, *done_last; /* that are done */
+    wk_request *now;
+    int bell; /* eventfd-like pipe of the main thread; borrowed */
+    void (*work)(struct wk *w, wk_request *r);
+    struct wk *w;
+} wk_lane;
+
+typedef struct wk_config {
+    uint32_t n_threads, n_ctx, n_sessions, n_batch, n_queue;
+    ingle_kv_type kv;
+    uint64_t memory_max;
+    int landlock_abi_max;
+    json_t *body; /* owned: INIT */
+} wk_config;
+
+typedef struct wk {
+    ig_channel ch;
+    wk_config cfg;
+    wk_sandbox box;
+    int rss_fd; /* /proc/self/statm, opened before the sandbox; -1: none */
+    int bell[2];
+    ingle_model *model;
+    ingle_model_info info;
+    ingle_engine *engine; /* NULL: a model without logits */
+    uint32_t n_ctx;       /* tokens of a session */
+    ig_str template_source;
+    wk_chat *chat;
+    wk_constrainer *constrainer;
+    int32_t *ends; /* owned: tokens that end an answer */
+    size_t n_ends;
+    float *logits; /* [n_vocab] scratch for masks */
+    ingle_logprob *top;
+    wk_slot *slots; /* [cfg.n_sessions] */
+    wk_user *users;
+    wk_lane text, embed;
+    uint32_t n_jobs;
+    size_t job_bytes;
+    wk_request *requests; /* in lanes excepted: all that wait or run */
+    uint32_t n_waiting, n_running, n_running_batch; /* choices */
+    uint64_t arrivals, admissions;
+    ingle_step_item *items; /* [cfg.n_sessions] */
+    wk_choice **stepping;   /* [cfg.n_sessions] */
+    double decode_ms, token_ms; /* of a step without a prompt; of a token of a prompt; 0: not yet known */
+    uint64_t tokens_generated, tokens_prompt;
+    uint64_t status_ns;
+    bool status_due, stopping, broken;
+    ig_buf out; /* scratch for bodies */
+} wk;
+
+/* fault.c: errors. All return false. */
+bool wk_refuse(wk_fault *f, const char *type, const char *param, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+bool wk_refuse_status(wk_fault *f, const char *param, const ig_error *e); /* the type by the status */
+ig_error wk_error_of(const ingle_error *e);
+
+/* lane.c */
+ig_status wk_lane_start(wk_lane *lane, wk *w, void (*work)(wk *w, wk_request *r), ig_error *err);
+void wk_lane_stop(wk_lane *lane); /* waits for the job that runs */
+void wk_lane_give(wk_lane *lane, wk_request *r);
+wk_request *wk_lane_take_done(wk_lane *lane); /* NULL: none */
+/* Marks the job of this id as cancelled; false: it is not here. */
+bool wk_lane_cancel(wk_lane *lane, uint64_t id);
+
+/* request.c: the text lane. */
+void wk_prepare_request(wk *w, wk_request *r);
+void wk_request_free(wk_request *r);
+bool wk_tokenize(const wk *w, ig_str text, unsigned flags, int32_t **ids, size_t *n, wk_fault *f);
+
+/* params.c */
+bool wk_read_params(const wk *w, const json_t *body, wk_params *p, wk_fault *f);
+bool wk_read_count(const json_t *body, const char *name, uint32_t most, uint32_t *out, wk_fault *f);
+bool wk_read_bool(const json_t *body, const char *name, bool *out, wk_fault *f);
+
+/* query.c: results in r->result. */
+void wk_answer_query(wk *w, wk_request *r);       /* text lane */
+void wk_put_slots(wk *w, ig_buf *out);            /* main thread */
+
+/* embed.c */
+bool wk_read_texts(wk *w, wk_request *r);         /* text lane */
+void wk_compute_embeddings(wk *w, wk_request *r); /* embed lane */
+
+/* frames.c: main thread. */
+void wk_send(wk *w, ig_frame_type type, uint64_t request, const ig_buf *body);
+void wk_send_error(wk *w, uint64_t request, const wk_fault *f);
+void wk_send_ready(wk *w, double load_ms);
+void wk_send_status(wk *w, uint64_t now_ns);
+void wk_send_load(wk *w, double share);
+void wk_send_position(wk *w, wk_request *r, uint32_t position);
+void wk_send_prompt(wk *w, wk_choice *c);
+void wk_send_done(wk *w, wk_choice *c, const char *finish, const char *stop, const char *flag);
+
+/* choice.c: one answer. */
+bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f);
+/* Samples from logits [n_vocab], gives out what is certain. Returns how the answer ends, NULL: it goes on. On failure
+ * "error" and *f. */
+const char *wk_choice_next(wk *w, wk_choice *c, const float *logits, wk_fault *f);
+/* The end of it: gives out the rest, sends DONE. */
+void wk_choice_end(wk *w, wk_choice *c, const char *finish);
+void wk_choice_fini(wk_choice *c);
+
+/* sched.c: main thread. */
+void wk_accept(wk *w, wk_request *r); /* a prepared generate request, taken over */
+void wk_cancel(wk *w, uint64_t id);
+void wk_admit(wk *w);
+/* One forward step; false: there is nothing to compute. */
+bool wk_step(wk *w);
+void wk_drop_all(wk *w);
+void wk_tell_positions(wk *w, uint64_t now_ns);
+
+#endif
