@@ -12,7 +12,8 @@ typedef struct ig_mat {
     size_t row_bytes;
     uint32_t n_in, n_out, n_mats;
     uint32_t type;
-    const float *bias; /* [n_mats, n_out] or NULL */
+    const float *bias;  /* [n_mats, n_out] or NULL */
+    const float *scale; /* [1], or [n_mats] where there are several: products times it, before the bias; or NULL */
     const char *name;
 } ig_mat;
 
@@ -21,6 +22,7 @@ static inline const uint8_t *ig_mat_at(const ig_mat *w, uint32_t i)
 {
     return w->parts ? w->parts[i] : w->data + (size_t)i * w->n_out * w->row_bytes;
 }
+static inline float ig_mat_scale(const ig_mat *w, uint32_t i) { return w->scale ? w->scale[i] : 1; }
 
 typedef struct ig_norm {
     const float *w, *b; /* NULL: 1 and 0 */

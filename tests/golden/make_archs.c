@@ -152,6 +152,42 @@ static const model models[] = {
      "*attn_output.bias:48 *ffn_up.weight:48,56 *ffn_up.bias:56 *ffn_down.weight:56,48 *ffn_down.bias:48"},
     {"mpt-clamp", "mpt", DIMS GQA LN "block_count=3 attention.max_alibi_bias=4.0 attention.clamp_kqv=0.5",
      EMBED OUTPUT NORMS "*attn_qkv.weight:32,64 *attn_output.weight:32,32 " MLP},
+    {"llama-scales", "llama", DIMS GQA RMS "block_count=3 rope.dimension_count=8 rope.freq_base=10000.0",
+     EMBED OUTPUT NORMS QKV8 QKV_BIAS8 GLU
+     "*attn_q.scale:1 *attn_q.input_scale:1 *attn_k.scale:1 *attn_v.scale:1 *attn_output.scale:1 "
+     "*ffn_gate.scale:1 *ffn_up.scale:1 *ffn_up.input_scale:1 *ffn_down.scale:1"},
+    {"cohere2moe-scales", "cohere2moe",
+     DIMS GQA LN HEAD16 "block_count=4 rope.freq_base=10000.0 expert_count=4 expert_used_count=2 "
+                        "expert_feed_forward_length=24 expert_shared_count=1 leading_dense_block_count=0 "
+                        "attention.sliding_window=8 attention.sliding_window_pattern=4 logit_scale=0.5",
+     EMBED OUTPUT
+     "*attn_norm.weight:32 " QKV16 "*ffn_gate_inp.weight:32,4 *ffn_gate_exps.weight:32,24,4 "
+     "*ffn_up_exps.weight:32,24,4 *ffn_down_exps.weight:24,32,4 " SHARED(
+         "", "24") "*ffn_gate_exps.scale:4 *ffn_up_exps.scale:4 *ffn_down_exps.scale:4 *ffn_up_exps.input_scale:4 "
+                   "*ffn_gate_shexp.scale:1 *ffn_up_shexp.scale:1 *ffn_down_shexp.scale:1"},
+    {"gemma4-scales", "gemma4",
+     DIMS RMS "attention.head_count_kv=2 block_count=2 rope.dimension_count=24 rope.freq_base=1000000.0 expert_count=8 "
+              "expert_used_count=2 expert_feed_forward_length=24 attention.key_length=24 attention.value_length=24 "
+              "attention.key_length_swa=16 attention.value_length_swa=16 rope.dimension_count_swa=16 "
+              "rope.freq_base_swa=10000.0 attention.sliding_window=10 attention.sliding_window_pattern=[true,false] "
+              "attention.shared_kv_layers=0 embedding_length_per_layer_input=0 final_logit_softcapping=6.0",
+     EMBED
+     "rope_freqs.weight:12 0-0*attn_q.weight:32,64 0-0*attn_k.weight:32,32 0-0*attn_v.weight:32,32 "
+     "0-0*attn_output.weight:64,32 0-0*attn_q_norm.weight:16 0-0*attn_k_norm.weight:16 1-1*attn_q.weight:32,96 "
+     "1-1*attn_k.weight:32,48 1-1*attn_output.weight:96,32 1-1*attn_q_norm.weight:24 1-1*attn_k_norm.weight:24 " NORMS
+         GLU "*post_attention_norm.weight:32 *post_ffw_norm.weight:32 *post_ffw_norm_1.weight:32 "
+     "*post_ffw_norm_2.weight:32 *pre_ffw_norm_2.weight:32 *ffn_gate_inp.weight:32,8 *ffn_gate_inp.scale:32 "
+     "*ffn_gate_up_exps.weight:32,48,8 *ffn_down_exps.weight:24,32,8 *ffn_down_exps.scale:8"},
+    {"cohere2moe-keys", "cohere2moe",
+     DIMS GQA LN HEAD16 "block_count=6 rope.freq_base=10000.0 expert_count=4 expert_used_count=2 "
+                        "expert_feed_forward_length=24 expert_shared_count=1 leading_dense_block_count=1 "
+                        "expert_weights_norm=true attention.sliding_window=8 attention.sliding_window_pattern=3 "
+                        "nextn_predict_layers=1 logit_scale=0.5",
+     EMBED OUTPUT
+     "*attn_norm.weight:32 " QKV16 "0-0*ffn_gate.weight:32,56 0-0*ffn_up.weight:32,56 "
+     "0-0*ffn_down.weight:56,32 1-5*ffn_gate_inp.weight:32,4 1-5*ffn_gate_exps.weight:32,24,4 "
+     "1-5*ffn_up_exps.weight:32,24,4 1-5*ffn_down_exps.weight:24,32,4 " SHARED(
+         "1-5", "24") "5-5*nextn.eh_proj.weight:64,32 5-5*nextn.enorm.weight:32 5-5*nextn.hnorm.weight:32"},
     {"bert-rerank", "bert", BERT "pooling_type=4", BERT_TENSORS CLS_DENSE "cls.output.weight:36,1 cls.output.bias:1"},
     {"bert-rerank-bare", "bert", BERT "pooling_type=4 classifier.output_labels=[\"no\",\"yes\"]",
      BERT_TENSORS "cls.output.weight:36,2"},
@@ -460,9 +496,11 @@ typedef struct weight_row {
     bool by_inputs;
 } weight_row;
 static const weight_row weight_rows[] = {
-    {"ssm_dt.bias", 0, 1, false},      {".bias", 0, 0.1, false},        {"norm", 1, 0.2, false},
-    {"ffn_gate_inp", 0, 3, true},      {"attn_q.weight", 0, 1.6, true}, {"attn_k.weight", 0, 1.6, true},
-    {"token_embd.weight", 0, 2, true}, {"output.weight", 0, 1, true},   {"", 0, 1, true},
+    {"scale", 1, 0.3, false},        {"ssm_dt.bias", 0, 1, false},
+    {".bias", 0, 0.1, false},        {"norm", 1, 0.2, false},
+    {"ffn_gate_inp", 0, 3, true},    {"attn_q.weight", 0, 1.6, true},
+    {"attn_k.weight", 0, 1.6, true}, {"token_embd.weight", 0, 2, true},
+    {"output.weight", 0, 1, true},   {"", 0, 1, true},
 };
 
 static double value(const char *name, const weight_row *row, double inputs, bool tied, uint64_t *rng)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 LENGTH, GREEDY, LEAST_GAP = 44, 24, 0.03
-GELU = {"codeshell", "starcoder", "gemma2", "gemma3", "mpt", "bert", "modern-bert"}
+GELU = {"codeshell", "starcoder", "gemma2", "gemma3", "gemma4", "mpt", "bert", "modern-bert"}
 MIN_COSINE = {"gemma3-62": 0.9999}  # the reference rounds GELU to half precision, 62 times
 CLASSES = {"bert-rerank-bare": 2, "qwen3-rerank": 2}
 NOTES = {
@@ -31,6 +31,10 @@ NOTES = {
     "command-r-64": "norms of q and k for every head, from 64 layers on",
     "mpt-alibi": "max_alibi_bias 16, 6 heads, biases everywhere",
     "mpt-clamp": "max_alibi_bias 4, clamp_kqv 0.5, grouped queries, untied output",
+    "llama-scales": "a factor for every matrix, before the bias; factors of inputs, which nobody uses",
+    "cohere2moe-scales": "a factor for every expert",
+    "gemma4-scales": "a vector on the router's input, a factor for every expert",
+    "cohere2moe-keys": "dense layers first by a number as pattern; sigmoid when no key says other; a draft layer",
     "bert-rerank": "dense layer, tanh, one class",
     "bert-rerank-bare": "two classes without a dense layer",
     "modern-bert-rerank": "dense layer, GELU, norm, one class",
