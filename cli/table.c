@@ -109,8 +109,9 @@ static const cli_flag embed_flags[] = {
     {"tokens", 0, CLI_LIST, "IDS", 0, 0, NULL, "token ids separated by commas instead of a text; may be given again"},
     {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "read FILE, byte for byte"},
     {"lines", 0, CLI_SWITCH, NULL, 0, 0, NULL, "every line of the file or of standard input is a text"},
-    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none",
-     "from tokens to one vector; none prints one for every token (default: as the model says)"},
+    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none|rank",
+     "from tokens to one vector; none prints one for every token; rank: the scores of a reranking model (default: as the "
+     "model says)"},
     {"normalize", 0, CLI_SWITCH, NULL, 0, 0, NULL, "scale every vector to length 1"},
     THREADS,
     KV("f32"),

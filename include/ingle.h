@@ -89,7 +89,8 @@ typedef enum ingle_pooling { /* from the tokens' hidden states to one embedding 
                              INGLE_POOLING_MEAN,
                              INGLE_POOLING_CLS, /* first token */
                              INGLE_POOLING_LAST,
-                             INGLE_POOLING_NONE /* one row for every token */
+                             INGLE_POOLING_NONE, /* one row for every token */
+                             INGLE_POOLING_RANK  /* reranking models, and their only one: the scores of a classifier */
 } ingle_pooling;
 
 typedef struct ingle_model_info {
@@ -107,7 +108,7 @@ typedef struct ingle_model_info {
     uint32_t n_parts;      /* files with weights */
     bool has_tensors, has_vocab;
     int32_t bos, eos, eot; /* token ids, -1 where absent */
-    uint32_t n_embd_out;   /* values of an embedding */
+    uint32_t n_embd_out;   /* values of an embedding; of a reranking model its scores, one a class */
     bool has_logits;       /* false: an encoder, which gives embeddings alone */
     bool has_encoder;      /* sessions want ingle_session_encode before the first token */
     bool causal;           /* false: a session takes all its tokens in one step */
@@ -272,7 +273,8 @@ typedef struct ingle_embed_item {
     float *out;            /* [n_embd_out]; with INGLE_POOLING_NONE [n_tokens, n_embd_out] */
 } ingle_embed_item;
 /* Embeddings of n texts; each is bit-identical to the text embedded alone. The engine was made with embed set and has
- * no sessions. normalize: rows have length 1. Errors: TOO_LARGE, BAD_INPUT, NO_MEMORY. */
+ * no sessions. normalize: rows have length 1. A reranking model gives scores (pooling RANK, not normalised), every
+ * other model vectors. Errors: TOO_LARGE, BAD_INPUT, UNSUPPORTED (a pooling that the model has not), NO_MEMORY. */
 INGLE_API ingle_status ingle_embed(ingle_engine *engine, const ingle_embed_item *items, size_t n, ingle_pooling pooling,
                                    bool normalize, ingle_error *err);
 

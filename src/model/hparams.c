@@ -186,10 +186,17 @@ static ig_status read_eps(const ig_reader *r, ig_hparams *hp)
                         true, &hp->norm_eps);
 }
 
+/* Converters wrote no pooling_type into the files of many reranking models; their classifier tells. */
+static uint32_t default_pooling(const ig_reader *r)
+{
+    if (ig_format_tensor(r->f, "cls.output.weight")) return IG_POOLING_RANK;
+    return r->arch->parts & IG_PART_ENCODER ? IG_POOLING_MEAN : IG_POOLING_LAST;
+}
+
 static ig_status read_output(const ig_reader *r, ig_hparams *hp)
 {
     bool encoder = (r->arch->parts & IG_PART_ENCODER) != 0;
-    uint32_t pooling = encoder ? IG_POOLING_MEAN : IG_POOLING_LAST;
+    uint32_t pooling = default_pooling(r);
     hp->causal = !encoder;
     hp->has_logits = !encoder;
     IG_TRY(ig_key_bool(r, "attention.causal", &hp->causal));

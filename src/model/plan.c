@@ -294,6 +294,7 @@ static ig_view plan_classifier(ig_builder *b, ig_view s)
         op->when = IG_WHEN_EMBED;
     }
     at = embed_linear(b, at, &m->cls_out, IG_VIEW(E, m->cls.n_out));
+    m->hp.n_classes = m->cls_out.n_out;
     if (ig_part_on(m, IG_PART_CLASS_SOFTMAX) && ig_mat_here(&m->cls_out))
         emit_embed(b, (ig_op){.kind = IG_OP_SOFTMAX, .in = at, .n = m->cls_out.n_out});
     return at;

@@ -189,7 +189,7 @@ static const model models[] = {
      "1-5*ffn_up_exps.weight:32,24,4 1-5*ffn_down_exps.weight:24,32,4 " SHARED(
          "1-5", "24") "5-5*nextn.eh_proj.weight:64,32 5-5*nextn.enorm.weight:32 5-5*nextn.hnorm.weight:32"},
     {"bert-rerank", "bert", BERT "pooling_type=4", BERT_TENSORS CLS_DENSE "cls.output.weight:36,1 cls.output.bias:1"},
-    {"bert-rerank-bare", "bert", BERT "pooling_type=4 classifier.output_labels=[\"no\",\"yes\"]",
+    {"bert-rerank-bare", "bert", BERT "classifier.output_labels=[\"no\",\"yes\"]",
      BERT_TENSORS "cls.output.weight:36,2"},
     {"modern-bert-rerank", "modern-bert",
      BERT "pooling_type=4 rope.dimension_count=8 rope.freq_base=160000.0 rope.freq_base_swa=10000.0 "

@@ -36,7 +36,7 @@ NOTES = {
     "gemma4-scales": "a vector on the router's input, a factor for every expert",
     "cohere2moe-keys": "dense layers first by a number as pattern; sigmoid when no key says other; a draft layer",
     "bert-rerank": "dense layer, tanh, one class",
-    "bert-rerank-bare": "two classes without a dense layer",
+    "bert-rerank-bare": "two classes without a dense layer, no pooling_type",
     "modern-bert-rerank": "dense layer, GELU, norm, one class",
     "qwen3-rerank": "last token, softmax over two classes",
 }
