@@ -25,7 +25,10 @@ static ingle_status no_memory(ingle_error *err)
 
 static ingle_status add_text(job *j, const char *text, size_t n, ingle_error *err)
 {
-    return input_tokenize(j->model, text, n, INGLE_ADD_SPECIAL, &j->texts[j->n++], err);
+    const char *query = cli_text(j->call, "query");
+    cli_ids *out = &j->texts[j->n++];
+    if (query) return input_pair(j->model, query, text, n, out, err);
+    return input_tokenize(j->model, text, n, INGLE_ADD_SPECIAL, out, err);
 }
 
 static ingle_status add_ids(job *j, const char *ids, ingle_error *err)
@@ -93,6 +96,15 @@ static ingle_pooling pooling_of(const cli_call *call, const ingle_model_info *in
     for (size_t i = 0; name && i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(name, kinds[i].name)) return kinds[i].kind;
     return info->pooling;
+}
+
+static ingle_status check_query(const job *j, ingle_error *err)
+{
+    ig_error e;
+    if (!cli_set(j->call, "query") || j->info.pooling == INGLE_POOLING_RANK) return INGLE_OK;
+    ig_fail(&e, IG_UNSUPPORTED, 0, "%s: --query needs a reranking model, and this file has no classifier in use",
+            j->call->args[0]);
+    return input_error(&e, err);
 }
 
 static size_t rows_of(const job *j, size_t i) { return j->pooling == INGLE_POOLING_NONE ? j->texts[i].n : 1; }
@@ -169,12 +181,15 @@ int cli_embed(const cli_call *call)
     ingle_error err;
     int given = (call->n_args > 1) + cli_set(call, "file") + cli_set(call, "tokens");
     if (given > 1) return cli_usage("embed got more than one of TEXT, --file and --tokens. Type: ingle embed --help");
+    if (cli_set(call, "query") && cli_set(call, "tokens"))
+        return cli_usage("embed got --query and --tokens, which are a whole text already. Type: ingle embed --help");
     ingle_status st = input_model(call->args[0], false, &j.model, &err);
     if (st == INGLE_OK) {
         ingle_model_describe(j.model, &j.info);
         j.pooling = pooling_of(call, &j.info);
-        st = read_texts(&j, &err);
+        st = check_query(&j, &err);
     }
+    if (st == INGLE_OK) st = read_texts(&j, &err);
     if (st == INGLE_OK) st = embed(&j, &err);
     if (st == INGLE_OK) print_rows(&j);
     fini(&j);

@@ -170,6 +170,12 @@ enum {
  * Errors: UNSUPPORTED (file without vocabulary), NO_MEMORY. Linear in the input. */
 INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
                                       int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* For reranking models: a question and a document put together as the model was trained, by the prompt in its file
+ * (tokenizer.chat_template.rerank) or as an encoder's pair of texts. Control tokens in either stay text. Same convention;
+ * UNSUPPORTED also where the file does not say how. */
+INGLE_API ingle_status ingle_tokenize_pair(const ingle_model *model, const char *query, size_t n_query,
+                                           const char *document, size_t n_document, int32_t *out, size_t capacity,
+                                           size_t *n_out, ingle_error *err);
 /* Token ids to bytes, same convention; BAD_INPUT names an id outside the vocabulary. */
 INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size_t n_ids, unsigned flags,
                                         char *out, size_t capacity, size_t *n_out, ingle_error *err);

@@ -38,6 +38,7 @@ ok() {
 silent() { [ ! -s out ]; }                                      # nothing on stdout
 says() { silent && [ "$(wc -l <err)" -eq 1 ] && grep -qF -e "$1" err; }
 same() { cmp -s "$1" "$2"; }
+differ() { ! cmp -s "$1" "$2"; }
 has() { grep -qF -e "$1" out; }
 tells() { grep -qF -e "$1" err; }
 words() { [ "$(wc -w <out)" -eq "$1" ]; }
@@ -111,6 +112,18 @@ if "$INGLE_BUILD/tests/test_archs" --write "$work" >/dev/null; then
     try 0 "$ingle" embed bert-rerank.gguf --tokens 2,40,41,3 --json; ok 'as JSON' has '"embedding": ['
     try 0 "$ingle" embed bert-rerank.gguf --tokens 2,40,41,3 --tokens 2,50,3; ok 'two texts' words 2
     try 0 "$ingle" embed qwen3-rerank.gguf --tokens 2,40,41,3; ok 'two classes' words 2
+    cat=$("$ingle" tokenize bert-rerank.gguf 'the cat' | tr ' ' ',') of=$("$ingle" tokenize bert-rerank.gguf 'of' | tr ' ' ',')
+    try 0 "$ingle" embed bert-rerank.gguf --tokens "2,$cat,3,$of,3"; mv out score; ok 'an encoder reads a pair' true
+    try 0 "$ingle" embed bert-rerank.gguf --query 'the cat' 'of'; ok '--query makes it' same out score
+    try 0 "$ingle" embed bert-rerank.gguf --query 'the cat' 'of' 'and'; ok 'two documents' words 2
+    pair=$("$ingle" tokenize qwen3-rerank.gguf --special '<|bos|>q: the, d:and it<|eos|>' | tr ' ' ',')
+    try 0 "$ingle" embed qwen3-rerank.gguf --tokens "$pair"; mv out score; ok 'a decoder reads a prompt' true
+    try 0 "$ingle" embed qwen3-rerank.gguf --query the 'and it'; ok '--query fills it in' same out score
+    pair=$("$ingle" tokenize qwen3-rerank.gguf --special '<|bos|>q: the, d:<|eos|><|eos|>' | tr ' ' ',')
+    try 0 "$ingle" embed qwen3-rerank.gguf --tokens "$pair"; mv out score; ok 'a prompt with an end in the document' true
+    try 0 "$ingle" embed qwen3-rerank.gguf --query the '<|eos|>'; ok 'which a document cannot bring in' differ out score
+    try 1 "$ingle" embed olmo.gguf --query the it; ok '--query without classifier' says 'needs a reranking model'
+    try 2 "$ingle" embed bert-rerank.gguf --query the --tokens 2; ok '--query and ids' says 'a whole text already'
     try 1 "$ingle" embed bert-rerank.gguf --tokens 2,40,41,3 --pooling mean; ok 'no vectors' says 'pooling rank'
     try 1 "$ingle" embed bert-rerank.gguf --tokens 2,40,41,3 --normalize; ok 'not normalised' says 'scores'
     try 1 "$ingle" embed olmo.gguf --tokens 2,40,41,3 --pooling rank; ok 'no scores' says 'no classifier'

@@ -589,6 +589,8 @@ bool arch_case_write(const char *name, const char *path)
     meta_str(&f, "general.architecture", f.m->arch);
     meta_str(&f, "general.name", f.m->name);
     each_word(&f, f.m->keys, meta_row);
+    if (!strcmp(name, "qwen3-rerank")) /* what ingle_tokenize_pair reads */
+        meta_str(&f, "tokenizer.chat_template.rerank", "<|bos|>q: {query}, d:{document}<|eos|>");
     if (strstr(f.m->arch, "bert"))
         word_pieces(&f);
     else
