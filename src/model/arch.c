@@ -508,6 +508,7 @@ static const ig_arch rows[] = {
      .rope = IG_ROPE_NEOX,
      .act = IG_ACT_GELU,
      .renorm = IG_RENORM_NO,
+     .strip_left = "<mask>",
      .parts = PART(ENCODER) | PART(TOKEN_TYPES) | PART(EMBED_NORM) | PART(PLAIN_FFN)},
     {.name = "jina-bert-v2",
      .families = "Jina Embeddings 2",

@@ -181,6 +181,7 @@ typedef struct ig_arch {
     float swa_base;          /* rope.freq_base_swa where absent; 0: as the full layers */
     const char *ffn_norm;    /* name of the norm before the FFN; NULL: "ffn_norm" */
     const char *output_norm; /* NULL: "output_norm" */
+    const char *strip_left;  /* the vocabulary's token in front of which white space is dropped, or NULL */
     uint64_t parts;
 } ig_arch;
 

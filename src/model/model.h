@@ -56,6 +56,9 @@ typedef struct ig_hparams {
 
 typedef struct ig_model ig_model;
 
+/* The token in front of which vocabularies of the file's architecture drop white space, or NULL. */
+const char *ig_model_strips_left(const ig_format *f);
+
 /* Binds every tensor of `f` (borrowed: must outlive the model) and builds the plan. n_vocab_min: tokens of the
  * vocabulary, which the embedding must cover (rule G18), 0 when there is none. Errors: BAD_INPUT and UNSUPPORTED name
  * key or tensor and what was expected; NO_MEMORY. */
