@@ -126,8 +126,11 @@ static const cli_flag embed_flags[] = {
     {"tokens", 0, CLI_LIST, "IDS", 0, 0, NULL, "token ids separated by commas instead of a text; may be given again"},
     {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "read FILE, byte for byte"},
     {"lines", 0, CLI_SWITCH, NULL, 0, 0, NULL, "every line of the file or of standard input is a text"},
-    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none",
-     "from tokens to one vector; none prints one for every token (default: as the model says)"},
+    {"query", 0, CLI_TEXT, "TEXT", 0, 0, NULL,
+     "reranking models: the question; every text is a document and gets the score of the two"},
+    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none|rank",
+     "from tokens to one vector; none prints one for every token; rank: the scores of a reranking model (default: as the "
+     "model says)"},
     {"normalize", 0, CLI_SWITCH, NULL, 0, 0, NULL, "scale every vector to length 1"},
     THREADS,
     KV("f32"),
@@ -328,9 +331,12 @@ const cli_verb cli_verbs[] = {
      "read a text at once; of decoders the last token's state is taken, unless the model says otherwise. A text's "
      "vector "
      "does not depend on the texts beside it.\n\n"
+     "A reranking model (a file with a classifier) prints scores instead: how well a document answers a question, one "
+     "number a class of the file. --query gives the question, every TEXT is a document then.\n\n"
      "With --json: {\"embedding\": [...]}, for several texts and for --pooling none {\"embeddings\": [[...], ...]}.",
      "ingle embed model.gguf \"a cat on a mat\" --normalize\n"
-     "ingle embed model.gguf --file pages.txt --lines --json",
+     "ingle embed model.gguf --file pages.txt --lines --json\n"
+     "ingle embed reranker.gguf --query \"what do cats eat\" --file pages.txt --lines",
      embed_flags, LEN(embed_flags), 1, CLI_ARGS_MAX, "@file", cli_embed},
     {"bench", "MODEL", "measure speed",
      "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share "
