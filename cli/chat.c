@@ -258,7 +258,9 @@ bool chat_answer(chat_state *s)
     json_t *all = chat_all_messages(s);
     bool ok = false;
     interrupted = 0;
-    if (talk_render(&s->chat, all, s->think, &p, &err) != INGLE_OK)
+    ingle_status st = talk_render(&s->chat, all, s->think, &p, &err);
+    if (st == INGLE_OK) st = talk_keep(&s->chat, s->fed, s->n_fed, &p, &err);
+    if (st != INGLE_OK)
         cli_fail(err.text);
     else if (p.ids.n == 0)
         cli_fail("the conversation makes an empty prompt, expected a template that writes something");
@@ -269,7 +271,7 @@ bool chat_answer(chat_state *s)
             p.ids.n, s->n_ctx);
     else
         ok = answer_prompt(s, &p);
-    input_ids_fini(&p.ids);
+    talk_prompt_fini(&p);
     json_decref(all);
     return ok;
 }

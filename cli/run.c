@@ -316,7 +316,7 @@ int cli_run(const cli_call *call)
     ingle_model_close(run.model);
     talk_chat_close(&run.chat);
     ingle_grammar_close(run.grammar);
-    input_ids_fini(&run.prompt.ids);
+    talk_prompt_fini(&run.prompt);
     input_ids_fini(&run.answer);
     talk_sampling_fini(&run.sampling);
     return code;

@@ -200,7 +200,6 @@ ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think
 {
     char now[32];
     ingle_template_options o = {.size = sizeof o, .now = local_time(now)};
-    ingle_template_text text = {0};
     json_t *vars = variables(messages, think);
     char *json = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
     *out = (talk_prompt){0};
@@ -210,15 +209,59 @@ ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think
         ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the conversation");
         return input_error(&e, err);
     }
-    ingle_status st = ingle_template_render(c->t, json, strlen(json), &o, &text, err);
+    ingle_status st = ingle_template_render(c->t, json, strlen(json), &o, &out->text, err);
+    const ingle_template_text text = out->text;
     if (st == INGLE_OK) st = tokenize(c, text.text, text.n, &out->ids, err);
     if (st == INGLE_OK && c->marks) {
         out->thinking = TALK_MAY_THINK;
         if (ends_in(text.text, text.n, c->marks->start)) out->thinking = TALK_THINKS;
         if (ends_in(text.text, text.n, c->marks->end)) out->thinking = TALK_PLAIN;
     }
-    ingle_template_text_free(&text);
     free(json);
+    return st;
+}
+
+void talk_prompt_fini(talk_prompt *p)
+{
+    ingle_template_text_free(&p->text);
+    input_ids_fini(&p->ids);
+}
+
+/* The text of ids with their control tokens, to be freed; NULL without memory. */
+static char *text_of(const ingle_model *model, const int32_t *ids, size_t n_ids, size_t *n)
+{
+    *n = 0;
+    if (ingle_detokenize(model, ids, n_ids, INGLE_WRITE_SPECIAL, NULL, 0, n, NULL) != INGLE_OK) return NULL;
+    char *text = ig_alloc(*n + 1);
+    if (text && *n) ingle_detokenize(model, ids, n_ids, INGLE_WRITE_SPECIAL, text, *n, n, NULL);
+    return text;
+}
+
+static bool is_control(const ingle_model *model, int32_t id)
+{
+    size_t n = 0;
+    return ingle_detokenize(model, &id, 1, 0, NULL, 0, &n, NULL) == INGLE_OK && n == 0;
+}
+
+ingle_status talk_keep(const talk_chat *c, const int32_t *held, size_t n_held, talk_prompt *p, ingle_error *err)
+{
+    size_t n = 0;
+    cli_ids rest = {0};
+    ingle_status st = INGLE_OK;
+    char *text = n_held ? text_of(c->model, held, n_held, &n) : NULL;
+    bool same = text && n < p->text.n && memcmp(text, p->text.text, n) == 0;
+    ig_free(text);
+    if (same) st = input_tokenize(c->model, p->text.text + n, p->text.n - n, INGLE_PARSE_SPECIAL, &rest, err);
+    if (st == INGLE_OK && same && rest.n && is_control(c->model, rest.ids[0])) {
+        int32_t *all = ig_alloc((n_held + rest.n) * sizeof *all);
+        if (all) {
+            memcpy(all, held, n_held * sizeof *all);
+            memcpy(all + n_held, rest.ids, rest.n * sizeof *all);
+            input_ids_fini(&p->ids);
+            p->ids = (cli_ids){.ids = all, .n = n_held + rest.n};
+        }
+    }
+    input_ids_fini(&rest);
     return st;
 }
 

@@ -49,12 +49,17 @@ void talk_chat_close(talk_chat *c);
 typedef enum talk_thinking { TALK_PLAIN, TALK_MAY_THINK, TALK_THINKS } talk_thinking;
 
 typedef struct talk_prompt {
-    cli_ids ids; /* owned, input_ids_fini */
+    ingle_template_text text; /* owned, as the ids */
+    cli_ids ids;
     talk_thinking thinking;
 } talk_prompt;
+void talk_prompt_fini(talk_prompt *p);
 /* messages: an array of {"role", "content"}. think: NULL (as the template has it), "on", "off", "low", "medium",
  * "high". Errors: those of ingle_template_render and ingle_tokenize. */
 ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think, talk_prompt *out, ingle_error *err);
+/* Takes the first n_held ids for the tokens of the same text in the prompt, where that text ends before a control
+ * token: what the model wrote need not be what its own tokenizer makes of it. */
+ingle_status talk_keep(const talk_chat *c, const int32_t *held, size_t n_held, talk_prompt *p, ingle_error *err);
 /* Sets what concerns reasoning in the options of an answer. */
 void talk_prepare(const talk_chat *c, const talk_prompt *p, ingle_generate_options *o);
 
