@@ -356,7 +356,7 @@ static void test_poor_vocabulary(void)
     FILE *f = fopen(file, "w");
     if (f) fputs(json, f), fclose(f);
     bool ok = f && !ingle_model_open(dir, NULL, &m, &err);
-    ingle_grammar *hello = open_grammar("root ::= \" Hello\""), *x = open_grammar("root ::= \" Hellox\"");
+    ingle_grammar *hello = open_grammar("root ::= \" Hello\""), *x = open_grammar("root ::= \"x\"");
     ingle_constraint *c = NULL;
     float row[3] = {0};
     ok = ok && !ingle_constraint_new(m, hello, NULL, &c, &err) && !ingle_constraint_mask(c, row, &err);
