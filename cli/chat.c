@@ -22,6 +22,14 @@ static void on_interrupt(int signal_number)
     interrupted = 1;
 }
 
+static bool was_interrupted(void) { return interrupted != 0; }
+
+/* While an answer is written, a signal must not break the writing; while a line is read, it must. */
+static void catch_interrupts(bool writing)
+{
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = writing ? (int)SA_RESTART : 0}, NULL);
+}
+
 bool chat_set_text(char **place, const char *text)
 {
     size_t n = text ? strlen(text) + 1 : 0;
@@ -284,6 +292,7 @@ static void send(chat_state *s, const char *text, size_t n)
     json_t *m = message("user", text, n);
     if (!m) {
         cli_fail("the message is not valid UTF-8, expected text");
+        s->failed = true;
         return;
     }
     json_array_append_new(s->messages, m);
@@ -334,7 +343,9 @@ static int loop(chat_state *s)
     ig_buf_init(&text, CONVERSATION_BYTES_MAX);
     while (!s->leave) {
         interrupted = 0;
+        catch_interrupts(false);
         cli_line_result r = read_message(s, &text);
+        catch_interrupts(true);
         if (r == CLI_LINE_END) break;
         if (r == CLI_LINE_INTERRUPTED) {
             if (!cli_line_is_terminal(s->line)) {
@@ -373,7 +384,7 @@ static ingle_status prepare(chat_state *s, ingle_error *err)
     s->verbose = cli_set(c, "stats");
     s->n_max = cli_count(c, "max-tokens", 0);
     s->n_ctx = cli_count(c, "ctx", 0);
-    s->line = cli_line_open();
+    s->line = cli_line_open(was_interrupted);
     bool ok = s->messages && s->line && chat_set_text(&s->system, cli_text(c, "system"));
     if (stop->n_list > CHAT_STOPS_MAX)
         return failure(IG_TOO_LARGE, "more than 16 texts for --stop, expected fewer", err);
@@ -409,8 +420,6 @@ int cli_chat(const cli_call *call)
     else if (prepare(&s, &err) != INGLE_OK)
         code = cli_fail(err.text);
     else {
-        /* No SA_RESTART: a line that is being read is left, too. */
-        sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt}, NULL);
         if (cli_line_is_terminal(s.line)) cli_outf("Type a message, or /help.\n");
         code = loop(&s);
     }

@@ -3,17 +3,21 @@
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/mem.h"
 
 enum { HISTORY_LINES = 1000, LINE_BYTES_MAX = 16 << 20, PATH_BYTES = 4096 };
 
 struct cli_line {
+    bool (*interrupted)(void);
     EditLine *edit; /* NULL: no terminal */
     History *history;
     HistEvent event;
@@ -34,6 +38,46 @@ static char *get_prompt(EditLine *edit)
         char *out; /* libedit only reads it */
     } text = {.in = l->prompt};
     return text.out;
+}
+
+/* Waits for a byte. SIGINT comes through during the wait alone, so that none is missed between a look at the flag and
+ * the wait. */
+static bool wait_for_byte(const cli_line *l)
+{
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t block, old;
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    sigprocmask(SIG_BLOCK, &block, &old);
+    int ready = 0;
+    while (!l->interrupted() && ready <= 0) {
+        ready = ppoll(&p, 1, NULL, &old);
+        if (ready < 0 && errno != EINTR) break;
+    }
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    if (!l->interrupted()) return ready > 0;
+    errno = EINTR;
+    return false;
+}
+
+/* One character for libedit: 1, 0 at the end, -1. */
+static int get_char(EditLine *edit, wchar_t *out)
+{
+    cli_line *l = NULL;
+    mbstate_t state = {0};
+    el_get(edit, EL_CLIENTDATA, &l);
+    for (;;) {
+        char byte;
+        if (!wait_for_byte(l)) return -1;
+        ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n <= 0) return n == 0 ? 0 : -1;
+        if (byte == 0) byte = 4; /* Ctrl-D typed before the terminal was ours reads as NUL */
+        size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used == (size_t)-2) continue; /* more bytes */
+        if (used != (size_t)-1) return 1;
+        *out = L'?';
+        return 1;
+    }
 }
 
 /* Makes the folder, and the one above it. */
@@ -71,16 +115,18 @@ static bool open_edit(cli_line *l)
     el_set(l->edit, EL_EDITOR, "emacs");
     el_set(l->edit, EL_HIST, history, l->history);
     el_set(l->edit, EL_SIGNAL, 0);
+    el_set(l->edit, EL_GETCFN, get_char);
     el_set(l->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     find_history(l);
     if (l->path[0]) history(l->history, &l->event, H_LOAD, l->path);
     return true;
 }
 
-cli_line *cli_line_open(void)
+cli_line *cli_line_open(bool (*interrupted)(void))
 {
     cli_line *l = ig_calloc(1, sizeof *l);
     if (!l) return NULL;
+    l->interrupted = interrupted;
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || open_edit(l)) return l;
     cli_line_close(l);
     return NULL;
@@ -119,7 +165,7 @@ static cli_line_result read_edit(cli_line *l, const char **text, size_t *n)
     errno = 0;
     const char *line = el_gets(l->edit, &len);
     if (!line || len <= 0) {
-        if (errno != EINTR) return CLI_LINE_END;
+        if (!l->interrupted()) return CLI_LINE_END;
         el_reset(l->edit);
         return CLI_LINE_INTERRUPTED;
     }

@@ -8,9 +8,10 @@
 typedef struct cli_line cli_line;
 typedef enum cli_line_result { CLI_LINE_READ, CLI_LINE_END, CLI_LINE_INTERRUPTED } cli_line_result;
 
-/* NULL without memory. The history lies in ingle/chat_history in the user's folder for state (XDG_STATE_HOME), readable
- * by the user alone. SIGINT must have a handler that does not restart system calls. */
-cli_line *cli_line_open(void);
+/* NULL without memory. `interrupted` tells whether the handler of SIGINT has run. The history lies in
+ * ingle/chat_history in the user's folder for state (XDG_STATE_HOME), readable by the user alone. Where there is no
+ * terminal the handler must not restart system calls. */
+cli_line *cli_line_open(bool (*interrupted)(void));
 void cli_line_close(cli_line *l);
 bool cli_line_is_terminal(const cli_line *l);
 /* Reads a line without its newline; *text is valid until the next call, NUL-terminated, [*n]. A line over 16 MiB counts

@@ -202,7 +202,7 @@ ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think
     ingle_template_options o = {.size = sizeof o, .now = local_time(now)};
     json_t *vars = variables(messages, think);
     char *json = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
-    *out = (talk_prompt){0};
+    *out = (talk_prompt){.think_off = think && !strcmp(think, "off")};
     json_decref(vars);
     if (!json) {
         ig_error e;
@@ -269,6 +269,7 @@ void talk_prepare(const talk_chat *c, const talk_prompt *p, ingle_generate_optio
 {
     if (!c->marks || p->thinking == TALK_PLAIN) return;
     o->write_special = c->marks_are_control;
+    if (p->think_off) return; /* a grammar holds from the first token on */
     o->think_start = p->thinking == TALK_MAY_THINK ? c->marks->start : NULL;
     o->think_end = c->marks->end;
 }

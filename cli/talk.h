@@ -52,6 +52,7 @@ typedef struct talk_prompt {
     ingle_template_text text; /* owned, as the ids */
     cli_ids ids;
     talk_thinking thinking;
+    bool think_off; /* it was asked for no reasoning */
 } talk_prompt;
 void talk_prompt_fini(talk_prompt *p);
 /* messages: an array of {"role", "content"}. think: NULL (as the template has it), "on", "off", "low", "medium",
