@@ -36,29 +36,83 @@
     }
 #define LEN(a) (sizeof(a) / sizeof *(a))
 
+#define SAMPLING                                                                                                         \
+    {"temp", 0, CLI_REAL, "F", 0, 100, NULL, "temperature; 0 always takes the most probable token (default: 0.8)"},      \
+        {"top-k", 0,          CLI_COUNT, "N",                                                                            \
+         0,       UINT32_MAX, NULL,      "choose among the N most probable tokens; 0 is off (default: 40)"},             \
+        {"top-p",  0,                                                                                                    \
+         CLI_REAL, "F",                                                                                                  \
+         0,        1,                                                                                                    \
+         NULL,     "choose among the most probable tokens that make up F together; 1 is off (default: 0.95)"},           \
+        {"min-p", 0, CLI_REAL, "F",                                                                                      \
+         0,       1, NULL,     "leave out tokens less probable than F times the best; 0 is off (default: 0.05)"},        \
+        {"repeat-penalty",                                                                                               \
+         0,                                                                                                              \
+         CLI_REAL,                                                                                                       \
+         "F",                                                                                                            \
+         0.01,                                                                                                           \
+         100,                                                                                                            \
+         NULL,                                                                                                           \
+         "make tokens of the last 64 less likely; 1 is off (default: 1)"},                                               \
+        {"frequency-penalty",                                                                                            \
+         0,                                                                                                              \
+         CLI_REAL,                                                                                                       \
+         "F",                                                                                                            \
+         -100,                                                                                                           \
+         100,                                                                                                            \
+         NULL,                                                                                                           \
+         "subtract F for every time a token occurred (default: 0)"},                                                     \
+        {"presence-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F when a token occurred at all (default: 0)"}, \
+        {"seed",    0,                                                                                                   \
+         CLI_COUNT, "N",                                                                                                 \
+         0,         18446744073709551615.0,                                                                              \
+         NULL,      "the same seed gives the same answer (default: a random one, told by --stats)"},                     \
+        {"stop", 0, CLI_LIST, "TEXT", 0, 0, NULL, "end before TEXT would be printed; may be given again"},               \
+        {"logit-bias",                                                                                                   \
+         0,                                                                                                              \
+         CLI_LIST,                                                                                                       \
+         "ID=F",                                                                                                         \
+         0,                                                                                                              \
+         0,                                                                                                              \
+         NULL,                                                                                                           \
+         "add F to the logit of token ID, -inf forbids it; may be given again"},                                         \
+    {                                                                                                                    \
+        "sampler-order", 0, CLI_TEXT, "LIST", 0, 0, NULL,                                                                \
+            "order of the stages (default: bias;penalties;top_k;top_p;min_p;temperature); a stage not named is off"      \
+    }
+#define ANSWER                                                                                                         \
+    {"json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the answer is a JSON object"},                                          \
+        {"json-schema",                                                                                                \
+         0,                                                                                                            \
+         CLI_FILE,                                                                                                     \
+         "FILE",                                                                                                       \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         NULL,                                                                                                         \
+         "the answer is JSON that this JSON Schema allows (draft 2020-12); a schema may stand in place of FILE"},      \
+        {"grammar", 0, CLI_FILE, "FILE",                                                                               \
+         0,         0, NULL,     "the answer is a text of this GBNF grammar; a grammar may stand in place of FILE"},   \
+        {"system", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "what the model is told before the conversation"},                 \
+        {"think",                                                                                                      \
+         0,                                                                                                            \
+         CLI_CHOICE,                                                                                                   \
+         "HOW",                                                                                                        \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         "on|off|low|medium|high",                                                                                     \
+         "ask a model that can for reasoning before its answer, or for none (default: as its template has it)"},       \
+    {                                                                                                                  \
+        "hide-thinking", 0, CLI_SWITCH, NULL, 0, 0, NULL, "do not print the reasoning"                                 \
+    }
+
 static const cli_flag run_flags[] = {
     {"max-tokens", 'n', CLI_COUNT, "N", 1, UINT32_MAX, NULL,
      "stop after N tokens (default: when the model ends or the context is full)"},
     {"raw", 0, CLI_SWITCH, NULL, 0, 0, NULL,
-     "feed the prompt as it is: add no special tokens, read text such as <s> as the control token"},
-    {"temp", 0, CLI_REAL, "F", 0, 100, NULL, "temperature; 0 always takes the most probable token (default: 0.8)"},
-    {"top-k", 0, CLI_COUNT, "N", 0, UINT32_MAX, NULL,
-     "choose among the N most probable tokens; 0 is off (default: 40)"},
-    {"top-p", 0, CLI_REAL, "F", 0, 1, NULL,
-     "choose among the most probable tokens that make up F together; 1 is off (default: 0.95)"},
-    {"min-p", 0, CLI_REAL, "F", 0, 1, NULL,
-     "leave out tokens less probable than F times the best; 0 is off (default: 0.05)"},
-    {"repeat-penalty", 0, CLI_REAL, "F", 0.01, 100, NULL,
-     "make tokens of the last 64 less likely; 1 is off (default: 1)"},
-    {"frequency-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F for every time a token occurred (default: 0)"},
-    {"presence-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F when a token occurred at all (default: 0)"},
-    {"seed", 0, CLI_COUNT, "N", 0, 18446744073709551615.0, NULL,
-     "the same seed gives the same answer (default: a random one, told by --stats)"},
-    {"stop", 0, CLI_LIST, "TEXT", 0, 0, NULL, "end before TEXT would be printed; may be given again"},
-    {"logit-bias", 0, CLI_LIST, "ID=F", 0, 0, NULL,
-     "add F to the logit of token ID, -inf forbids it; may be given again"},
-    {"sampler-order", 0, CLI_TEXT, "LIST", 0, 0, NULL,
-     "order of the stages (default: bias;penalties;top_k;top_p;min_p;temperature); a stage not named is off"},
+     "feed the prompt as it is: no chat template, no special tokens added, text such as <s> read as the control token"},
+    SAMPLING,
+    ANSWER,
+    {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
     CONTEXT("tokens that prompt and answer may have together (default: what the model was trained on, at most 4096)"),
     THREADS,
     KV("f16"),
@@ -70,6 +124,19 @@ static const cli_flag run_flags[] = {
     {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times, speeds, memory and seed on stderr"},
     {"verbose", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say on stderr what runs where"},
     STORE,
+};
+
+static const cli_flag chat_flags[] = {
+    {"max-tokens", 'n', CLI_COUNT, "N", 1, UINT32_MAX, NULL,
+     "end an answer after N tokens (default: when the model ends or the context is full)"},
+    SAMPLING,
+    ANSWER,
+    {"load", 0, CLI_FILE, "FILE", 0, 0, NULL, "go on with a conversation that /save wrote"},
+    CONTEXT("tokens that the conversation may have (default: what the model was trained on, at most 4096)"),
+    THREADS,
+    KV("f16"),
+    {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times and speeds after every answer on stderr"},
 };
 
 static const cli_flag show_flags[] = {
@@ -270,14 +337,33 @@ const cli_verb cli_verbs[] = {
     {"run", "MODEL [PROMPT]", "answer a prompt with a model file",
      "Opens the model file MODEL in this process, feeds PROMPT and prints the text that the model adds, as it comes. "
      "Without "
-     "PROMPT the prompt is read from standard input; one newline at its end is dropped, unless --raw is given.\n\n"
+     "PROMPT the prompt is read from standard input; one newline at its end is dropped, unless --raw is given. On a "
+     "terminal without a prompt it is ingle chat.\n\n"
+     "A model that brings a chat template gets PROMPT as the message of a user; one without gets it as the beginning "
+     "of "
+     "a text. --raw feeds it as it is in both cases, --chat uses ChatML where there is no template.\n\n"
+     "With --json, --json-schema or --grammar no token can be chosen that breaks the form; reasoning before the answer "
+     "stays free. An answer that --max-tokens, --stop or the context cuts off is an error. Reasoning is printed on a "
+     "terminal alone.\n\n"
      "Nothing but the answer goes to standard output. When the context is full the answer ends and a line on standard "
      "error "
      "says so.",
      "ingle run model.gguf \"Once upon a time\"\n"
      "ingle run model.gguf --temp 0 -n 100 <question.txt\n"
-     "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"",
+     "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"\n"
+     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
+    {"chat", "MODEL", "talk with a model at the terminal",
+     "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "
+     "begin with / are commands, /help lists them. Text between two lines that begin and end with \"\"\" is one "
+     "message, "
+     "and so are lines that end with a backslash. Ctrl-C stops the answer, Ctrl-D or /bye leaves. Where standard input "
+     "is no terminal every line is a message, too.\n\n"
+     "Nothing of a conversation is ever dropped silently: when the context is full it says so, and /clear begins anew.",
+     "ingle chat model.gguf\n"
+     "ingle chat model.gguf --system \"Answer in one sentence.\" --temp 0\n"
+     "ingle chat model.gguf --load yesterday.json",
+     chat_flags, LEN(chat_flags), 1, 1, "@file", cli_chat},
     {"show", "MODEL", "describe a model file",
      "Prints what the model file MODEL holds, its metadata and the memory that a context needs, and whether that fits "
      "into "

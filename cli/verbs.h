@@ -5,6 +5,7 @@
 #include "table.h"
 
 int cli_run(const cli_call *call);
+int cli_chat(const cli_call *call);
 int cli_show(const cli_call *call);
 int cli_embed(const cli_call *call);
 int cli_imatrix(const cli_call *call);
