@@ -82,6 +82,10 @@ typedef struct ingle_model_options {
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
+/* The same from open descriptors: names [n] are file names without folders; a GGUF file alone, all parts of a split
+ * model, or the files of a Hugging Face directory. The descriptors stay the caller's and are not needed afterwards. */
+INGLE_API ingle_status ingle_model_open_files(const char *const *names, const int *fds, size_t n,
+                                              const ingle_model_options *options, ingle_model **out, ingle_error *err);
 INGLE_API void ingle_model_close(ingle_model *model);
 
 typedef enum ingle_pooling {                            /* from the tokens' hidden states to one embedding */
@@ -89,7 +93,8 @@ typedef enum ingle_pooling {                            /* from the tokens' hidd
                              INGLE_POOLING_MEAN,
                              INGLE_POOLING_CLS, /* first token */
                              INGLE_POOLING_LAST,
-                             INGLE_POOLING_NONE /* one row for every token */
+                             INGLE_POOLING_NONE, /* one row for every token */
+                             INGLE_POOLING_RANK  /* reranking models, and their only one: the scores of a classifier */
 } ingle_pooling;
 
 typedef struct ingle_model_info {
@@ -107,7 +112,7 @@ typedef struct ingle_model_info {
     uint32_t n_parts;      /* files with weights */
     bool has_tensors, has_vocab;
     int32_t bos, eos, eot; /* token ids, -1 where absent */
-    uint32_t n_embd_out;   /* values of an embedding */
+    uint32_t n_embd_out;   /* values of an embedding; of a reranking model its scores, one a class */
     bool has_logits;       /* false: an encoder, which gives embeddings alone */
     bool has_encoder;      /* sessions want ingle_session_encode before the first token */
     bool causal;           /* false: a session takes all its tokens in one step */
@@ -169,6 +174,12 @@ enum {
  * Errors: UNSUPPORTED (file without vocabulary), NO_MEMORY. Linear in the input. */
 INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
                                       int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* For reranking models: a question and a document put together as the model was trained, by the prompt in its file
+ * (tokenizer.chat_template.rerank) or as an encoder's pair of texts. Control tokens in either stay text. Same convention;
+ * UNSUPPORTED also where the file does not say how. */
+INGLE_API ingle_status ingle_tokenize_pair(const ingle_model *model, const char *query, size_t n_query,
+                                           const char *document, size_t n_document, int32_t *out, size_t capacity,
+                                           size_t *n_out, ingle_error *err);
 /* Token ids to bytes, same convention; BAD_INPUT names an id outside the vocabulary. */
 INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size_t n_ids, unsigned flags,
                                         char *out, size_t capacity, size_t *n_out, ingle_error *err);
@@ -272,7 +283,8 @@ typedef struct ingle_embed_item {
     float *out;            /* [n_embd_out]; with INGLE_POOLING_NONE [n_tokens, n_embd_out] */
 } ingle_embed_item;
 /* Embeddings of n texts; each is bit-identical to the text embedded alone. The engine was made with embed set and has
- * no sessions. normalize: rows have length 1. Errors: TOO_LARGE, BAD_INPUT, NO_MEMORY. */
+ * no sessions. normalize: rows have length 1. A reranking model gives scores (pooling RANK, not normalised), every
+ * other model vectors. Errors: TOO_LARGE, BAD_INPUT, UNSUPPORTED (a pooling that the model has not), NO_MEMORY. */
 INGLE_API ingle_status ingle_embed(ingle_engine *engine, const ingle_embed_item *items, size_t n, ingle_pooling pooling,
                                    bool normalize, ingle_error *err);
 

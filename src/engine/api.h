@@ -53,5 +53,8 @@ ingle_status ig_pass(ig_status st, const ig_error *from, ingle_error *to);
 uint32_t ig_logits_width(const ingle_model *m);
 uint32_t ig_standard_batch(const ig_model *net, uint32_t n_ctx);
 ingle_pooling ig_default_pooling(const ingle_model *m);
+ig_status ig_need_vocab(const ingle_model *m, ig_error *err);
+/* What ingle_tokenize does with its result. */
+ig_status ig_give_ids(const ig_ids *ids, int32_t *out, size_t capacity, size_t *n_out, ig_error *err);
 
 #endif
