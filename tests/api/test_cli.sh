@@ -258,7 +258,7 @@ try 2 "$ingle" grammar check --file right.txt;                             ok 'n
 try 2 "$ingle" grammar chekc --grammar rule.gbnf;                          ok 'only check' says 'check'
 
 # ---- run: answers held to a form, chat templates
-chat=$INGLE_DATA/chat.gguf
+chat=$INGLE_DATA/serve/chat.gguf
 printf '{"type":"object","properties":{"a":{"enum":[1,2]},"b":{"type":"boolean"}},"required":["a","b"],"additionalProperties":false}' >ab.json
 for seed in 1 2 3; do
     try 0 "$ingle" run "$chat" hi --json-schema ab.json --seed $seed --temp 2

@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 schemas=$INGLE_DATA/schemas.jsonl
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if ! "$INGLE_BUILD/tests/samples" "$INGLE_DATA/chat.gguf" "$schemas" "${INGLE_SAMPLES:-1000}" >"$work/answers"; then
+if ! "$INGLE_BUILD/tests/samples" "$INGLE_DATA/serve/chat.gguf" "$schemas" "${INGLE_SAMPLES:-1000}" >"$work/answers"; then
     echo 'not ok 1 - the answers are written'
     echo '1..1'
     exit 1
