@@ -21,7 +21,7 @@ fi
 # The judge can say no: a wrong value, an answer that was cut off.
 for bad in '{"schema": 0, "text": "{\"name\":\"A\",\"age\":151}", "finish": "end"}' \
     '{"schema": 0, "text": "{\"name\":\"A\",\"age\":1}", "finish": "length"}'; do
-    if printf '%s\n' "$bad" | "$here/validate_samples" "$schemas" | grep -q '^ok 1 '; then
+    if printf '%s\n' "$bad" | "$here/validate_samples" "$schemas" | grep '^ok 1 ' >/dev/null; then
         echo "# the judge accepts $bad"
         code=1
     fi
