@@ -364,7 +364,7 @@ static bool count_reference(void *ctx, int dir, const char *entry)
     if (strlen(entry) != IG_HEX_LEN + 5) return true;
     memcpy(hex, entry, IG_HEX_LEN);
     hex[IG_HEX_LEN] = 0;
-    if (ig_digest_parse(hex, &d, NULL) == IG_OK && ig_blob_there(c->s, &d, &size)) c->out->outside_bytes += size;
+    if (ig_digest_parse(hex, &d, NULL) == IG_OK && ig_store_blob_has(c->s, &d, &size)) c->out->outside_bytes += size;
     return true;
 }
 

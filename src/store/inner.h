@@ -47,7 +47,6 @@ ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest
 ig_status ig_part_new(ig_store *s, uint64_t size, char file[32], int *fd, ig_error *err);
 /* Sets room aside for an open file of parts/; IO with ENOSPC where there is not enough (M06). */
 ig_status ig_part_room(ig_store *s, int fd, uint64_t size, ig_error *err);
-bool ig_blob_there(ig_store *s, const ig_digest *d, uint64_t *size);
 ig_status ig_disk_failed(ig_store *s, int e, const char *doing, const char *what, ig_error *err);
 /* Calls each entry of the folder; false from `each` ends the walk. Entries "." and ".." are left out. */
 ig_status ig_folder_walk(int dir, const char *name, bool (*each)(void *ctx, int dir, const char *entry), void *ctx,

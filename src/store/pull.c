@@ -170,7 +170,7 @@ static bool finished_meanwhile(fetch *f, ig_digest *d)
 {
     json_t *j = f->waited ? read_state(f) : NULL;
     const char *digest = ig_json_text(j, "digest");
-    bool ok = digest && ig_digest_parse(digest, d, NULL) == IG_OK && ig_blob_there(f->s, d, NULL);
+    bool ok = digest && ig_digest_parse(digest, d, NULL) == IG_OK && ig_store_blob_has(f->s, d, NULL);
     json_decref(j);
     return ok;
 }
@@ -181,7 +181,7 @@ static ig_status open_part(fetch *f, bool *there, ig_digest *d, ig_error *err)
     for (;;) {
         bool busy;
         IG_TRY(try_part(f, &busy, err));
-        *there = f->item->has_digest && ig_blob_there(f->s, &f->item->digest, NULL);
+        *there = f->item->has_digest && ig_store_blob_has(f->s, &f->item->digest, NULL);
         if (*there) *d = f->item->digest;
         if (!*there && !busy && !f->item->has_digest) *there = finished_meanwhile(f, d);
         if (*there && !busy) {
@@ -418,7 +418,7 @@ ig_status ig_fetch(ig_asker *a, const ig_plan *plan, const ig_item *item, ig_tot
     f.has_size = item->has_size;
     f.size = item->size;
     if (!tell(&f, 0, NULL)) return cancelled(err);
-    if (item->has_digest && ig_blob_there(a->store, &item->digest, NULL)) {
+    if (item->has_digest && ig_store_blob_has(a->store, &item->digest, NULL)) {
         out->digest = item->digest;
         out->how = IG_TOOK_PRESENT;
         return ig_store_blob_open(a->store, &item->digest, &out->lease, &out->size, err);

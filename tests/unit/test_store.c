@@ -187,6 +187,36 @@ static ig_status check_says(void *ctx, const ig_manifest *m, const int *fds, ig_
     return IG_OK;
 }
 
+static void test_add_fds(void)
+{
+    ig_store *s = open_store();
+    ig_error e = {0};
+    ig_manifest m = {.format = "gguf"}, *out = NULL;
+    ig_store_file files[2] = {{.role = IG_ROLE_WEIGHTS, .name = "a.gguf"},
+                              {.role = IG_ROLE_PROJECTOR, .name = "b.gguf"}};
+    FILE *a = tmpfile(), *b = tmpfile();
+    if (!a || !b || fputs("GGUF a", a) < 0 || fputs("GGUF b!", b) < 0) abort();
+    rewind(a);
+    rewind(b);
+    int fds[2] = {fileno(a), fileno(b)};
+    m.files = files;
+    m.n_files = 2;
+    (void)ig_name_parse("both", &m.name, NULL);
+    tap_ok(ig_store_add_fds(s, &m, fds, NULL, &out, &e) == IG_OK && out->files[0].size == 6 && out->files[1].size == 7,
+           "a model of open files: %s", e.text);
+    if (out) files[0].digest = out->files[1].digest;
+    ig_manifest_free(out);
+    rewind(a);
+    rewind(b);
+    (void)ig_name_parse("wrong", &m.name, NULL);
+    tap_ok(ig_store_add_fds(s, &m, fds, NULL, NULL, &e) == IG_BAD_INPUT &&
+               ig_store_find(s, "wrong", &out, NULL) == IG_NOT_FOUND,
+           "a digest that is told is demanded: %s", e.text);
+    fclose(a);
+    fclose(b);
+    ig_store_close(s);
+}
+
 static void test_models(void)
 {
     ig_store *s = open_store();
@@ -565,6 +595,7 @@ int main(void)
     test_blobs();
     wipe(root);
     test_models();
+    test_add_fds();
     wipe(root);
     test_gc();
     wipe(root);
