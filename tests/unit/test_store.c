@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -586,6 +587,40 @@ static void test_together(void)
     tap_ok(ok && sound("eight processes"), "%d processes add, remove and collect at once", PROCESSES);
 }
 
+/* One handle, several threads. */
+static void *thread_main(void *ctx)
+{
+    ig_store *s = ctx;
+    for (int k = 0; k < 10; k++) {
+        ig_error e = {0};
+        ig_manifest *m = NULL;
+        ig_store_list list;
+        char name[32], content[32];
+        (void)snprintf(name, sizeof name, "t%d", k % 3);
+        (void)snprintf(content, sizeof content, "GGUF thread %d", k % 4);
+        if (add_model(s, name, content, NULL, &m, &e) != IG_OK) return ctx;
+        ig_manifest_free(m);
+        if (ig_store_models(s, &list, &e) != IG_OK || list.n_damaged) return ctx;
+        ig_store_list_free(&list);
+    }
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    ig_store *s = open_store();
+    bool ok = true;
+    for (int i = 0; i < THREADS; i++) ok = pthread_create(&threads[i], NULL, thread_main, s) == 0 && ok;
+    for (int i = 0; i < THREADS; i++) {
+        void *failed = s;
+        ok = pthread_join(threads[i], &failed) == 0 && !failed && ok;
+    }
+    ig_store_close(s);
+    tap_ok(ok && sound("threads"), "%d threads use one handle", THREADS);
+}
+
 int main(void)
 {
     (void)snprintf(work, sizeof work, "%s/test_store.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
@@ -605,6 +640,7 @@ int main(void)
     wipe(root);
     test_manifests();
     test_together();
+    test_threads();
     wipe(work);
     return tap_done();
 }
