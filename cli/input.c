@@ -70,6 +70,18 @@ ingle_status input_tokenize(const ingle_model *model, const char *text, size_t n
     }
 }
 
+ingle_status input_pair(const ingle_model *model, const char *query, const char *text, size_t n, cli_ids *out,
+                        ingle_error *err)
+{
+    size_t n_query = strlen(query), needed;
+    *out = (cli_ids){0};
+    ingle_status st = ingle_tokenize_pair(model, query, n_query, text, n, NULL, 0, &needed, err);
+    if (st != INGLE_OK) return st;
+    out->ids = ig_alloc((needed + 1) * sizeof *out->ids);
+    if (!out->ids) return no_memory(err);
+    return ingle_tokenize_pair(model, query, n_query, text, n, out->ids, needed + 1, &out->n, err);
+}
+
 static bool is_separator(char c) { return c == ' ' || c == ',' || c == '\n' || c == '\t' || c == '\r'; }
 
 ingle_status input_ids(const char *text, size_t n, cli_ids *out, ingle_error *err)

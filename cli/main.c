@@ -41,6 +41,7 @@ int main(int argc, char **argv)
         help_overview(stderr);
         return CLI_USAGE;
     }
+    if (!strcmp(word, "worker")) return cli_out_end(cli_worker(NULL)); /* words behind it are for the list of processes */
     if (!strcmp(word, "-h") || !strcmp(word, "--help")) word = "help";
     if (!strcmp(word, "-V") || !strcmp(word, "--version")) word = "version";
     const cli_verb *verb = cli_verb_find(word);
