@@ -27,7 +27,7 @@ static ig_status compare(const taker *t, const ig_digest *d, ig_error *err)
                    t->expected->hex);
 }
 
-static ig_status lease_it(const taker *t, int how, ig_error *err)
+static ig_status lease_it(const taker *t, ig_took how, ig_error *err)
 {
     t->out->how = how;
     return ig_store_blob_open(t->s, &t->out->digest, &t->out->lease, &t->out->size, err);

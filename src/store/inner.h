@@ -93,11 +93,12 @@ ig_status ig_collect_files(ig_store *s, const ig_store_file *files, size_t n, ui
 
 /* ---- taking in files that lie on this machine */
 typedef enum ig_take { IG_TAKE_COPY, IG_TAKE_LINK, IG_TAKE_REFER } ig_take; /* each allows what stands before it */
+typedef enum ig_took { IG_TOOK_PRESENT, IG_TOOK_CLONE, IG_TOOK_LINK, IG_TOOK_REFERENCE, IG_TOOK_COPY } ig_took;
 typedef struct ig_taken {
     ig_digest digest;
     uint64_t size;
-    int lease;
-    enum { IG_TOOK_PRESENT, IG_TOOK_CLONE, IG_TOOK_LINK, IG_TOOK_REFERENCE, IG_TOOK_COPY } how;
+    int lease; /* the caller's */
+    ig_took how;
 } ig_taken;
 /* Takes the file in, verified against expected where that is given. path: absolute, for references. */
 ig_status ig_take_file(ig_store *s, int fd, const char *path, ig_take how, const ig_digest *expected,

@@ -279,7 +279,7 @@ static void test_gc(void)
     ig_gc_options all = {0}, dry = {.dry_run = true}, usual = {.min_age_s = -1, .partial_min_age_s = -1};
     ig_gc_result r;
     uint64_t freed;
-    int fd, lease;
+    int fd = -1, lease = -1;
     char path[300];
     (void)add_model(s, "kept", "GGUF kept", NULL, NULL, &e);
     (void)add_blob(s, "loose", 5, NULL, &loose, &lease, &e);
@@ -454,7 +454,7 @@ static void test_strange(void)
     ig_manifest *m = NULL;
     ig_digest d;
     ig_verify_result r;
-    int fd;
+    int fd = -1;
     char path[300], aside[300];
     wipe(root);
     ig_store_close(s);
