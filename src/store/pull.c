@@ -12,7 +12,15 @@
 #include "base/os.h"
 #include "store/source/source.h"
 
-enum { SYNC_BYTES = 64 << 20, TELL_MS = 100, TRIES = 6, WAIT_MS = 500, WAIT_MAX_MS = 30000, STATE_BYTES_MAX = 4096 };
+enum {
+    SYNC_BYTES = 64 << 20,
+    BEGIN_SYNC_BYTES = 4 << 20,
+    TELL_MS = 100,
+    TRIES = 6,
+    WAIT_MS = 500,
+    WAIT_MAX_MS = 30000,
+    STATE_BYTES_MAX = 4096
+};
 
 ig_status ig_asker_http(ig_asker *a, ig_error *err) { return a->http ? IG_OK : ig_http_new(&a->http, err); }
 
@@ -245,6 +253,8 @@ static ig_status on_body(void *ctx, const void *p, size_t n, ig_error *err)
                        (unsigned long long)f->size, f->item->name);
     if (!ig_disk_write_at(f->fd, p, n, f->have)) return ig_disk_failed(f->s, errno, "write", f->item->name, err);
     f->have += n;
+    if (f->have / BEGIN_SYNC_BYTES != (f->have - n) / BEGIN_SYNC_BYTES)
+        ig_disk_begin_sync(f->fd, f->synced, f->have - f->synced);
     return f->have - f->synced >= SYNC_BYTES ? sync_part(f, err) : IG_OK;
 }
 

@@ -14,7 +14,7 @@
 #include "base/utf8.h"
 #include "source.h"
 
-enum { CONNECT_S = 30, STALL_S = 60, HEADER_BYTES_MAX = 256 << 10, GET_TRIES = 4, GET_WAIT_MS = 500 };
+enum { CONNECT_S = 30, STALL_S = 60, HEADER_BYTES_MAX = 256 << 10, GET_TRIES = 3, GET_WAIT_MS = 500 };
 
 #define CURL_FUNCTIONS(X)                                                                                              \
     X(curl_global_init)                                                                                                \
