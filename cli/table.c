@@ -317,12 +317,14 @@ static const cli_flag store_flags[] = {
 static const cli_flag verify_flags[] = {
     STORE,
     {"quarantine", 0, CLI_SWITCH, NULL, 0, 0, NULL, "move damaged files aside, so that pull loads them anew"},
+    JSON,
 };
 
 static const cli_flag gc_flags[] = {
     STORE,
     {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print what would be removed and remove nothing"},
     {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "also what is younger than an hour, and every unfinished download"},
+    JSON,
 };
 
 static const cli_flag df_flags[] = {
