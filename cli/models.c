@@ -89,8 +89,13 @@ int cli_cp(const cli_call *call)
 static void on_damaged(void *ctx, const ig_manifest *m, const char *sentence)
 {
     ig_error clean;
-    (void)ctx;
+    json_t *list = ctx; /* with --json */
     cli_bar_end();
+    if (list) {
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s*, s:s}", "model", m ? m->name.text : NULL, "damage", sentence));
+        return;
+    }
     ig_fail(&clean, IG_OK, 0, "%s%s%s", m ? m->name.text : "", m ? ": " : "", sentence);
     cli_outf("%s\n", clean.text);
 }
@@ -104,7 +109,9 @@ static bool on_progress(void *ctx, const char *what, uint64_t done, uint64_t tot
 
 int cli_verify(const cli_call *call)
 {
-    ig_verify_options o = {.quarantine = cli_set(call, "quarantine"), .damaged = on_damaged, .progress = on_progress};
+    json_t *list = cli_set(call, "json") ? json_array() : NULL;
+    ig_verify_options o = {
+        .quarantine = cli_set(call, "quarantine"), .damaged = on_damaged, .progress = on_progress, .ctx = list};
     ig_verify_result r = {0};
     ig_store *store = NULL;
     ig_error err;
@@ -114,7 +121,15 @@ int cli_verify(const cli_call *call)
     if (st == IG_OK) st = ig_store_verify(store, call->n_args ? call->args[0] : NULL, &o, &r, &err);
     cli_bar_end();
     ig_store_close(store);
+    if (list && st == IG_OK) {
+        json_t *j = json_pack("{s:I, s:I, s:I, s:O}", "models", (json_int_t)r.n_models, "files", (json_int_t)r.n_blobs,
+                              "bytes", (json_int_t)r.bytes, "damaged", list);
+        cli_out_json(j);
+        json_decref(j);
+    }
+    json_decref(list);
     if (st != IG_OK) return shop_fail(&err);
+    if (cli_set(call, "json")) return r.n_damaged ? CLI_NO : CLI_DONE;
     cli_outf("%llu model%s, %llu file%s, %s read, %llu damaged\n", (unsigned long long)r.n_models,
              r.n_models == 1 ? "" : "s", (unsigned long long)r.n_blobs, r.n_blobs == 1 ? "" : "s",
              cli_bytes(r.bytes, size), (unsigned long long)r.n_damaged);
@@ -123,32 +138,54 @@ int cli_verify(const cli_call *call)
 
 /* ------------------------------------------------------------------------------------------------ gc, df */
 
+typedef struct gc_out {
+    json_t *list; /* with --json */
+} gc_out;
+
 static void on_waste(void *ctx, ig_waste kind, const char *what, uint64_t bytes)
 {
     static const char *const kinds[] = {[IG_WASTE_BLOB] = "file",
                                         [IG_WASTE_REFERENCE] = "reference",
                                         [IG_WASTE_PARTIAL] = "unfinished download",
                                         [IG_WASTE_TEMPORARY] = "leftover"};
+    const gc_out *o = ctx;
     char size[16];
-    (void)ctx;
-    cli_outf("%s %.24s  %s\n", kinds[kind], what, cli_bytes(bytes, size));
+    if (o->list)
+        (void)json_array_append_new(
+            o->list, json_pack("{s:s, s:s, s:I}", "kind", kinds[kind], "what", what, "bytes", (json_int_t)bytes));
+    else
+        cli_outf("%s %.24s  %s\n", kinds[kind], what, cli_bytes(bytes, size));
+}
+
+static void print_gc(const gc_out *out, bool dry_run, const ig_gc_result *r)
+{
+    char size[16];
+    if (!out->list) {
+        cli_outf("%s %llu file%s, %s; %llu in use\n", dry_run ? "would remove" : "removed", (unsigned long long)r->n,
+                 r->n == 1 ? "" : "s", cli_bytes(r->bytes, size), (unsigned long long)r->n_in_use);
+        return;
+    }
+    json_t *j = json_pack("{s:b, s:I, s:I, s:I, s:O}", "dry_run", dry_run, "files", (json_int_t)r->n, "bytes",
+                          (json_int_t)r->bytes, "in_use", (json_int_t)r->n_in_use, "removed", out->list);
+    cli_out_json(j);
+    json_decref(j);
 }
 
 int cli_gc(const cli_call *call)
 {
-    ig_gc_options o = {.dry_run = cli_set(call, "dry-run"), .min_age_s = -1, .partial_min_age_s = -1, .each = on_waste};
+    gc_out out = {cli_set(call, "json") ? json_array() : NULL};
+    ig_gc_options o = {
+        .dry_run = cli_set(call, "dry-run"), .min_age_s = -1, .partial_min_age_s = -1, .each = on_waste, .ctx = &out};
     ig_gc_result r = {0};
     ig_store *store = NULL;
     ig_error err;
-    char size[16];
     if (cli_set(call, "all")) o.min_age_s = o.partial_min_age_s = 0;
     ig_status st = shop_open(o.dry_run, &store, &err);
     if (st == IG_OK) st = ig_store_gc(store, &o, &r, &err);
+    if (st == IG_OK) print_gc(&out, o.dry_run, &r);
+    json_decref(out.list);
     ig_store_close(store);
-    if (st != IG_OK) return shop_fail(&err);
-    cli_outf("%s %llu file%s, %s; %llu in use\n", o.dry_run ? "would remove" : "removed", (unsigned long long)r.n,
-             r.n == 1 ? "" : "s", cli_bytes(r.bytes, size), (unsigned long long)r.n_in_use);
-    return CLI_DONE;
+    return st == IG_OK ? CLI_DONE : shop_fail(&err);
 }
 
 int cli_df(const cli_call *call)

@@ -223,6 +223,11 @@ static void left_text(const ig_pull_progress *p, char *out, size_t n)
 static void draw(const ig_pull_progress *p, const char *what)
 {
     char b[3][16], left[48], words[200];
+    if (p->phase == IG_PULL_ASKING || p->phase == IG_PULL_CHECKING) {
+        (void)snprintf(words, sizeof words, "%s %.60s", phases[p->phase], what);
+        cli_bar(p->phase == IG_PULL_CHECKING, words);
+        return;
+    }
     left_text(p, left, sizeof left);
     (void)snprintf(words, sizeof words, "%s %.30s  %s%s%s%s%s%s", phases[p->phase], what, cli_bytes(p->done, b[0]),
                    p->total ? " of " : "", p->total ? cli_bytes(p->total, b[1]) : "", p->bytes_per_s > 0 ? ", " : "",

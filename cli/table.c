@@ -196,7 +196,8 @@ static const cli_flag embed_flags[] = {
     {"query", 0, CLI_TEXT, "TEXT", 0, 0, NULL,
      "reranking models: the question; every text is a document and gets the score of the two"},
     {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none|rank",
-     "from tokens to one vector; none prints one for every token; rank: the scores of a reranking model (default: as the "
+     "from tokens to one vector; none prints one for every token; rank: the scores of a reranking model (default: as "
+     "the "
      "model says)"},
     {"normalize", 0, CLI_SWITCH, NULL, 0, 0, NULL, "scale every vector to length 1"},
     THREADS,
@@ -242,12 +243,6 @@ static const cli_flag grammar_flags[] = {
     {"json-schema", 0, CLI_FILE, "FILE", 0, 0, NULL, "the JSON Schema (draft 2020-12) to check against"},
     {"grammar", 0, CLI_FILE, "FILE", 0, 0, NULL, "the GBNF grammar to check against"},
     {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the text, byte for byte (default: standard input)"},
-};
-
-static const cli_flag reply_flags[] = {
-    {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "the tools of the request, a JSON list as OpenAI writes it"},
-    {"prompt", 0, CLI_TEXT, "S", 0, 0, NULL, "the end of the prompt, where it matters: \"<think>\" was open"},
-    {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the answer, byte for byte (default: standard input)"},
 };
 
 static const cli_flag serve_flags[] = {
@@ -322,17 +317,25 @@ static const cli_flag store_flags[] = {
 static const cli_flag verify_flags[] = {
     STORE,
     {"quarantine", 0, CLI_SWITCH, NULL, 0, 0, NULL, "move damaged files aside, so that pull loads them anew"},
+    JSON,
 };
 
 static const cli_flag gc_flags[] = {
     STORE,
     {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print what would be removed and remove nothing"},
     {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "also what is younger than an hour, and every unfinished download"},
+    JSON,
 };
 
 static const cli_flag df_flags[] = {
     STORE,
     JSON,
+};
+
+static const cli_flag reply_flags[] = {
+    {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "the tools of the request, a JSON list as OpenAI writes it"},
+    {"prompt", 0, CLI_TEXT, "S", 0, 0, NULL, "the end of the prompt, where it matters: \"<think>\" was open"},
+    {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the answer, byte for byte (default: standard input)"},
 };
 
 static const cli_flag help_flags[] = {
@@ -469,14 +472,6 @@ const cli_verb cli_verbs[] = {
      "ingle grammar check --json-schema answer.schema.json --file answer.json\n"
      "ingle grammar check --grammar list.gbnf <answer.txt",
      grammar_flags, LEN(grammar_flags), 1, 1, "check", cli_grammar},
-    {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
-     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
-     "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
-     "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
-     "truncated_call (the answer ends inside a call).",
-     "ingle reply model.gguf --tools tools.json <answer.txt\n"
-     "ingle reply chat.jinja --tools tools.json --prompt \"<think>\" --file answer.txt",
-     reply_flags, LEN(reply_flags), 1, 1, "@file", cli_reply},
     {"serve", "", "serve models to all programs of this computer",
      "Listens at http://127.0.0.1:11434 and at a unix socket and speaks the dialects of OpenAI, Ollama, Anthropic and "
      "llama-server. Models are loaded when they are asked for, each in a process of its own without network and "
@@ -543,6 +538,14 @@ const cli_verb cli_verbs[] = {
      gc_flags, LEN(gc_flags), 0, 0, "", cli_gc},
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
+    {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
+     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
+     "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
+     "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
+     "truncated_call (the answer ends inside a call).",
+     "ingle reply model.gguf --tools tools.json <answer.txt\n"
+     "ingle reply chat.jinja --tools tools.json --prompt \"<think>\" --file answer.txt",
+     reply_flags, LEN(reply_flags), 1, 1, "@file", cli_reply},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -29,8 +29,13 @@ int ig_disk_open_regular(int dir, const char *name, int flags, struct stat *sb)
     if (!sb) sb = &own;
     int fd = ig_disk_open(dir, name, flags | O_NOFOLLOW, 0);
     if (fd < 0) return -1;
-    if (fstat(fd, sb) == 0 && S_ISREG(sb->st_mode)) return fd;
-    int e = S_ISDIR(sb->st_mode) ? EISDIR : EINVAL;
+    int e = EINVAL;
+    if (fstat(fd, sb) < 0)
+        e = errno;
+    else if (S_ISREG(sb->st_mode))
+        return fd;
+    else if (S_ISDIR(sb->st_mode))
+        e = EISDIR;
     close(fd);
     errno = e;
     return -1;
@@ -84,6 +89,11 @@ bool ig_disk_write(int fd, const void *p, size_t n)
 }
 
 bool ig_disk_sync(int fd) { return !ig_fault_hit(IG_FAULT_SYNC) && fsync(fd) == 0; }
+
+void ig_disk_begin_sync(int fd, uint64_t offset, uint64_t n_bytes)
+{
+    (void)sync_file_range(fd, (off_t)offset, (off_t)n_bytes, SYNC_FILE_RANGE_WRITE);
+}
 
 bool ig_disk_rename(int from_dir, const char *from, int to_dir, const char *to)
 {

@@ -23,6 +23,8 @@ ssize_t ig_disk_read(int fd, void *p, size_t n);
 bool ig_disk_write_at(int fd, const void *p, size_t n, uint64_t offset);
 bool ig_disk_write(int fd, const void *p, size_t n);
 bool ig_disk_sync(int fd);
+/* Begins to write these bytes to the disk and does not wait, so that a later sync has less to do. */
+void ig_disk_begin_sync(int fd, uint64_t offset, uint64_t n_bytes);
 bool ig_disk_rename(int from_dir, const char *from, int to_dir, const char *to);
 /* Writes `name` in the folder so that it is either the old or the new content whole: temporary file, sync, rename,
  * sync of the folder (M01). On failure the temporary file is gone and errno tells why. */

@@ -1,5 +1,6 @@
 /* Replies of the public header: a thin face of text/reply. */
 #include "text/reply/reply.h"
+#include "api.h"
 #include "engine/constrain.h"
 
 struct ingle_reply {
@@ -111,9 +112,8 @@ ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_t
     ingle_grammar *g = ig_calloc(1, sizeof *g);
     if (!g || !(g->pool = ig_mask_pool_new())) {
         ig_free(g);
-        g = NULL;
+        return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a grammar"), &e, err);
     }
-    if (!g) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a grammar"), &e, err);
     ig_status st = source_of(&o, &source, &e);
     if (st == IG_OK) st = ig_reply_tools_new(o.tools ? o.tools : "", o.tools ? o.n_tools : 0, &tools, &e);
     if (st == IG_OK) {

@@ -75,6 +75,41 @@ ig_status ig_store_add(ig_store *s, const ig_manifest *given, const ig_check *ch
     return st;
 }
 
+/* Stores the files one by one; *n of them have a lease. */
+static ig_status store_fds(ig_store *s, ig_store_file *files, const int *fds, size_t n_files, int *leases, size_t *n,
+                           ig_error *err)
+{
+    for (*n = 0; *n < n_files; ++*n) {
+        ig_store_file *f = &files[*n];
+        IG_TRY(
+            ig_blob_add_fd(s, fds[*n], f->digest.hex[0] ? &f->digest : NULL, &f->digest, &f->size, &leases[*n], err));
+    }
+    return IG_OK;
+}
+
+ig_status ig_store_add_fds(ig_store *s, const ig_manifest *given, const int *fds, const ig_check *check,
+                           ig_manifest **out, ig_error *err)
+{
+    ig_manifest m = *given;
+    size_t n = 0;
+    if (out) *out = NULL;
+    if (m.n_files == 0 || m.n_files > IG_FILES_MAX)
+        return ig_fail(err, IG_BAD_INPUT, 0, "a model has 1 to %d files, not %zu", (int)IG_FILES_MAX, m.n_files);
+    ig_store_file *files = ig_alloc(m.n_files * sizeof *files);
+    int *leases = ig_alloc(m.n_files * sizeof *leases);
+    ig_status st = files && leases ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of the model");
+    if (st == IG_OK) {
+        memcpy(files, given->files, m.n_files * sizeof *files);
+        m.files = files;
+        st = store_fds(s, files, fds, m.n_files, leases, &n, err);
+    }
+    if (st == IG_OK) st = ig_store_add(s, &m, check, out, err);
+    if (leases) close_all(leases, n);
+    ig_free(files);
+    ig_free(leases);
+    return st;
+}
+
 /* ------------------------------------------------------------------------------------------------ create */
 
 static const char *changed(const char *change, const char *old) { return !change ? old : *change ? change : NULL; }

@@ -37,7 +37,7 @@ static bool sync_folder(ig_store *s, const ig_digest *d)
     return ok;
 }
 
-bool ig_blob_there(ig_store *s, const ig_digest *d, uint64_t *size)
+bool ig_store_blob_has(ig_store *s, const ig_digest *d, uint64_t *size)
 {
     int fd;
     if (ig_store_blob_open(s, d, &fd, size, NULL) != IG_OK) return false;
@@ -53,6 +53,7 @@ ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest
     bool same = fstat(fd, &sb) == 0 && fstatat(s->blobs_fd, place, &old, AT_SYMLINK_NOFOLLOW) == 0 &&
                 S_ISREG(old.st_mode) && old.st_size == sb.st_size;
     if (same) {
+        if (old.st_nlink == 1) (void)utimensat(s->blobs_fd, place, NULL, 0); /* its hour begins anew */
         (void)unlinkat(s->parts_fd, from, 0);
         return IG_OK;
     }

@@ -136,16 +136,26 @@ static bool ends(const char *text, const char *tail)
     return n >= m && !strcmp(text + n - m, tail);
 }
 
-/* parts/: unfinished downloads with their state, blobs whose writer is gone. */
+/* The file of the same key with another ending; false when the name is too long. */
+static bool sibling(const char *entry, const char *tail, char out[160])
+{
+    size_t n = strlen(entry) - 5; /* .part and .json have the same length */
+    return n < 150 && snprintf(out, 160, "%.*s%s", (int)n, entry, tail) > 0;
+}
+
+/* parts/: unfinished downloads, whose state goes with them; blobs whose writer is gone. */
 static bool collect_part(void *ctx, int dir, const char *entry)
 {
     collector *c = ctx;
     uint64_t bytes = 0;
+    char other[160];
     bool part = ends(entry, ".part") && strncmp(entry, "new-", 4) != 0;
     bool temporary = ends(entry, ".tmp") || (ends(entry, ".part") && !part);
     bool state = ends(entry, ".json");
     if (!part && !temporary && !state) return true;
+    if (state && sibling(entry, ".part", other) && faccessat(dir, other, F_OK, AT_SYMLINK_NOFOLLOW) == 0) return true;
     fate f = take_away(c, dir, entry, temporary ? TEMPORARY_AGE_S : c->o.partial_min_age_s, &bytes);
+    if (f == FATE_TAKE && part && !c->o.dry_run && sibling(entry, ".json", other)) (void)unlinkat(dir, other, 0);
     count(c, f, part || state ? IG_WASTE_PARTIAL : IG_WASTE_TEMPORARY, entry, bytes);
     return c->st == IG_OK;
 }
@@ -364,7 +374,7 @@ static bool count_reference(void *ctx, int dir, const char *entry)
     if (strlen(entry) != IG_HEX_LEN + 5) return true;
     memcpy(hex, entry, IG_HEX_LEN);
     hex[IG_HEX_LEN] = 0;
-    if (ig_digest_parse(hex, &d, NULL) == IG_OK && ig_blob_there(c->s, &d, &size)) c->out->outside_bytes += size;
+    if (ig_digest_parse(hex, &d, NULL) == IG_OK && ig_store_blob_has(c->s, &d, &size)) c->out->outside_bytes += size;
     return true;
 }
 

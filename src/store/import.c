@@ -27,7 +27,7 @@ static ig_status compare(const taker *t, const ig_digest *d, ig_error *err)
                    t->expected->hex);
 }
 
-static ig_status lease_it(const taker *t, int how, ig_error *err)
+static ig_status lease_it(const taker *t, ig_took how, ig_error *err)
 {
     t->out->how = how;
     return ig_store_blob_open(t->s, &t->out->digest, &t->out->lease, &t->out->size, err);
@@ -107,7 +107,7 @@ static ig_status in_place(const taker *t, ig_take how, ig_error *err)
     if (fstat(t->fd, &after) < 0 || after.st_size != sb.st_size || after.st_mtim.tv_sec != sb.st_mtim.tv_sec ||
         after.st_mtim.tv_nsec != sb.st_mtim.tv_nsec)
         return ig_fail(err, IG_BAD_INPUT, 0, "%.250s was changed while it was read", t->path);
-    if (ig_blob_there(t->s, &t->out->digest, NULL)) return lease_it(t, IG_TOOK_PRESENT, err);
+    if (ig_store_blob_has(t->s, &t->out->digest, NULL)) return lease_it(t, IG_TOOK_PRESENT, err);
     if (link_is_safe(t, &sb) && by_link(t)) return lease_it(t, IG_TOOK_LINK, err);
     if (how < IG_TAKE_REFER) return by_copy(t, err);
     IG_TRY(by_reference(t, &sb, err));
@@ -121,7 +121,7 @@ ig_status ig_take_file(ig_store *s, int fd, const char *path, ig_take how, const
     bool done;
     *out = (ig_taken){.lease = -1};
     IG_TRY(ig_store_writable(s, err));
-    if (expected && ig_blob_there(s, expected, NULL)) {
+    if (expected && ig_store_blob_has(s, expected, NULL)) {
         out->digest = *expected;
         return lease_it(&t, IG_TOOK_PRESENT, err);
     }

@@ -47,7 +47,6 @@ ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest
 ig_status ig_part_new(ig_store *s, uint64_t size, char file[32], int *fd, ig_error *err);
 /* Sets room aside for an open file of parts/; IO with ENOSPC where there is not enough (M06). */
 ig_status ig_part_room(ig_store *s, int fd, uint64_t size, ig_error *err);
-bool ig_blob_there(ig_store *s, const ig_digest *d, uint64_t *size);
 ig_status ig_disk_failed(ig_store *s, int e, const char *doing, const char *what, ig_error *err);
 /* Calls each entry of the folder; false from `each` ends the walk. Entries "." and ".." are left out. */
 ig_status ig_folder_walk(int dir, const char *name, bool (*each)(void *ctx, int dir, const char *entry), void *ctx,
@@ -94,11 +93,12 @@ ig_status ig_collect_files(ig_store *s, const ig_store_file *files, size_t n, ui
 
 /* ---- taking in files that lie on this machine */
 typedef enum ig_take { IG_TAKE_COPY, IG_TAKE_LINK, IG_TAKE_REFER } ig_take; /* each allows what stands before it */
+typedef enum ig_took { IG_TOOK_PRESENT, IG_TOOK_CLONE, IG_TOOK_LINK, IG_TOOK_REFERENCE, IG_TOOK_COPY } ig_took;
 typedef struct ig_taken {
     ig_digest digest;
     uint64_t size;
-    int lease;
-    enum { IG_TOOK_PRESENT, IG_TOOK_CLONE, IG_TOOK_LINK, IG_TOOK_REFERENCE, IG_TOOK_COPY } how;
+    int lease; /* the caller's */
+    ig_took how;
 } ig_taken;
 /* Takes the file in, verified against expected where that is given. path: absolute, for references. */
 ig_status ig_take_file(ig_store *s, int fd, const char *path, ig_take how, const ig_digest *expected,

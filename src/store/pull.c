@@ -12,7 +12,15 @@
 #include "base/os.h"
 #include "store/source/source.h"
 
-enum { SYNC_BYTES = 64 << 20, TELL_MS = 100, TRIES = 6, WAIT_MS = 500, WAIT_MAX_MS = 30000, STATE_BYTES_MAX = 4096 };
+enum {
+    SYNC_BYTES = 64 << 20,
+    BEGIN_SYNC_BYTES = 4 << 20,
+    TELL_MS = 100,
+    TRIES = 6,
+    WAIT_MS = 500,
+    WAIT_MAX_MS = 30000,
+    STATE_BYTES_MAX = 4096
+};
 
 ig_status ig_asker_http(ig_asker *a, ig_error *err) { return a->http ? IG_OK : ig_http_new(&a->http, err); }
 
@@ -170,7 +178,7 @@ static bool finished_meanwhile(fetch *f, ig_digest *d)
 {
     json_t *j = f->waited ? read_state(f) : NULL;
     const char *digest = ig_json_text(j, "digest");
-    bool ok = digest && ig_digest_parse(digest, d, NULL) == IG_OK && ig_blob_there(f->s, d, NULL);
+    bool ok = digest && ig_digest_parse(digest, d, NULL) == IG_OK && ig_store_blob_has(f->s, d, NULL);
     json_decref(j);
     return ok;
 }
@@ -181,7 +189,7 @@ static ig_status open_part(fetch *f, bool *there, ig_digest *d, ig_error *err)
     for (;;) {
         bool busy;
         IG_TRY(try_part(f, &busy, err));
-        *there = f->item->has_digest && ig_blob_there(f->s, &f->item->digest, NULL);
+        *there = f->item->has_digest && ig_store_blob_has(f->s, &f->item->digest, NULL);
         if (*there) *d = f->item->digest;
         if (!*there && !busy && !f->item->has_digest) *there = finished_meanwhile(f, d);
         if (*there && !busy) {
@@ -245,6 +253,8 @@ static ig_status on_body(void *ctx, const void *p, size_t n, ig_error *err)
                        (unsigned long long)f->size, f->item->name);
     if (!ig_disk_write_at(f->fd, p, n, f->have)) return ig_disk_failed(f->s, errno, "write", f->item->name, err);
     f->have += n;
+    if (f->have / BEGIN_SYNC_BYTES != (f->have - n) / BEGIN_SYNC_BYTES)
+        ig_disk_begin_sync(f->fd, f->synced, f->have - f->synced);
     return f->have - f->synced >= SYNC_BYTES ? sync_part(f, err) : IG_OK;
 }
 
@@ -418,7 +428,7 @@ ig_status ig_fetch(ig_asker *a, const ig_plan *plan, const ig_item *item, ig_tot
     f.has_size = item->has_size;
     f.size = item->size;
     if (!tell(&f, 0, NULL)) return cancelled(err);
-    if (item->has_digest && ig_blob_there(a->store, &item->digest, NULL)) {
+    if (item->has_digest && ig_store_blob_has(a->store, &item->digest, NULL)) {
         out->digest = item->digest;
         out->how = IG_TOOK_PRESENT;
         return ig_store_blob_open(a->store, &item->digest, &out->lease, &out->size, err);

@@ -124,6 +124,8 @@ ig_status ig_store_find(ig_store *store, const char *text, ig_manifest **out, ig
 /* A blob open for reading, which is also its lease; the caller closes. Errors: NOT_FOUND, BAD_INPUT (no regular file,
  * another size or owner, or an outside file that was changed since it was taken in), IO. size may be NULL. */
 ig_status ig_store_blob_open(ig_store *store, const ig_digest *digest, int *fd, uint64_t *size, ig_error *err);
+/* True when the blob is there and can be opened. */
+bool ig_store_blob_has(ig_store *store, const ig_digest *digest, uint64_t *size);
 /* All files of a model, in order: fds [m->n_files]; all or none. */
 ig_status ig_store_files_open(ig_store *store, const ig_manifest *m, int *fds, ig_error *err);
 
@@ -145,6 +147,10 @@ ig_status ig_blob_add_fd(ig_store *store, int fd, const ig_digest *expected, ig_
  * is replaced. m->digest, added_s and about are not read; *out (may be NULL) is the model as it is now. check may be
  * NULL. Errors: BAD_INPUT, NOT_FOUND (a blob), IO, and what the check says. */
 ig_status ig_store_add(ig_store *store, const ig_manifest *m, const ig_check *check, ig_manifest **out, ig_error *err);
+/* The same for files that the caller has open: m->files say role and name, and where they say a digest ("" if not) it
+ * is demanded; fds [m->n_files] are read from where they stand to their end and stay the caller's. */
+ig_status ig_store_add_fds(ig_store *store, const ig_manifest *m, const int *fds, const ig_check *check,
+                           ig_manifest **out, ig_error *err);
 /* A model made of another: files and whatever `changes` does not say come from it. In changes, parameters are merged
  * (null takes one away); a text "" takes the text away. Only name, parameters, messages, template, system and licence
  * are read. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -187,6 +188,36 @@ static ig_status check_says(void *ctx, const ig_manifest *m, const int *fds, ig_
     return IG_OK;
 }
 
+static void test_add_fds(void)
+{
+    ig_store *s = open_store();
+    ig_error e = {0};
+    ig_manifest m = {.format = "gguf"}, *out = NULL;
+    ig_store_file files[2] = {{.role = IG_ROLE_WEIGHTS, .name = "a.gguf"},
+                              {.role = IG_ROLE_PROJECTOR, .name = "b.gguf"}};
+    FILE *a = tmpfile(), *b = tmpfile();
+    if (!a || !b || fputs("GGUF a", a) < 0 || fputs("GGUF b!", b) < 0) abort();
+    rewind(a);
+    rewind(b);
+    int fds[2] = {fileno(a), fileno(b)};
+    m.files = files;
+    m.n_files = 2;
+    (void)ig_name_parse("both", &m.name, NULL);
+    tap_ok(ig_store_add_fds(s, &m, fds, NULL, &out, &e) == IG_OK && out->files[0].size == 6 && out->files[1].size == 7,
+           "a model of open files: %s", e.text);
+    if (out) files[0].digest = out->files[1].digest;
+    ig_manifest_free(out);
+    rewind(a);
+    rewind(b);
+    (void)ig_name_parse("wrong", &m.name, NULL);
+    tap_ok(ig_store_add_fds(s, &m, fds, NULL, NULL, &e) == IG_BAD_INPUT &&
+               ig_store_find(s, "wrong", &out, NULL) == IG_NOT_FOUND,
+           "a digest that is told is demanded: %s", e.text);
+    fclose(a);
+    fclose(b);
+    ig_store_close(s);
+}
+
 static void test_models(void)
 {
     ig_store *s = open_store();
@@ -248,7 +279,7 @@ static void test_gc(void)
     ig_gc_options all = {0}, dry = {.dry_run = true}, usual = {.min_age_s = -1, .partial_min_age_s = -1};
     ig_gc_result r;
     uint64_t freed;
-    int fd, lease;
+    int fd = -1, lease = -1;
     char path[300];
     (void)add_model(s, "kept", "GGUF kept", NULL, NULL, &e);
     (void)add_blob(s, "loose", 5, NULL, &loose, &lease, &e);
@@ -423,7 +454,7 @@ static void test_strange(void)
     ig_manifest *m = NULL;
     ig_digest d;
     ig_verify_result r;
-    int fd;
+    int fd = -1;
     char path[300], aside[300];
     wipe(root);
     ig_store_close(s);
@@ -556,6 +587,40 @@ static void test_together(void)
     tap_ok(ok && sound("eight processes"), "%d processes add, remove and collect at once", PROCESSES);
 }
 
+/* One handle, several threads. */
+static void *thread_main(void *ctx)
+{
+    ig_store *s = ctx;
+    for (int k = 0; k < 10; k++) {
+        ig_error e = {0};
+        ig_manifest *m = NULL;
+        ig_store_list list;
+        char name[32], content[32];
+        (void)snprintf(name, sizeof name, "t%d", k % 3);
+        (void)snprintf(content, sizeof content, "GGUF thread %d", k % 4);
+        if (add_model(s, name, content, NULL, &m, &e) != IG_OK) return ctx;
+        ig_manifest_free(m);
+        if (ig_store_models(s, &list, &e) != IG_OK || list.n_damaged) return ctx;
+        ig_store_list_free(&list);
+    }
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    ig_store *s = open_store();
+    bool ok = true;
+    for (int i = 0; i < THREADS; i++) ok = pthread_create(&threads[i], NULL, thread_main, s) == 0 && ok;
+    for (int i = 0; i < THREADS; i++) {
+        void *failed = s;
+        ok = pthread_join(threads[i], &failed) == 0 && !failed && ok;
+    }
+    ig_store_close(s);
+    tap_ok(ok && sound("threads"), "%d threads use one handle", THREADS);
+}
+
 int main(void)
 {
     (void)snprintf(work, sizeof work, "%s/test_store.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
@@ -565,6 +630,7 @@ int main(void)
     test_blobs();
     wipe(root);
     test_models();
+    test_add_fds();
     wipe(root);
     test_gc();
     wipe(root);
@@ -574,6 +640,7 @@ int main(void)
     wipe(root);
     test_manifests();
     test_together();
+    test_threads();
     wipe(work);
     return tap_done();
 }

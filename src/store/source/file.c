@@ -29,10 +29,12 @@ bool ig_split_name(const char *name, unsigned *index, unsigned *n, size_t *stem_
         if (form[i] == 'd' && strchr("0123456789", tail[i]) && tail[i]) continue;
         if (form[i] == 'd' || form[i] != tail[i]) return false;
     }
-    *index = (unsigned)strtoul(tail + 1, NULL, 10);
-    *n = (unsigned)strtoul(tail + 10, NULL, 10);
+    unsigned long i = strtoul(tail + 1, NULL, 10), all = strtoul(tail + 10, NULL, 10);
+    if (i < 1 || i > all || all > IG_FILES_MAX) return false;
+    *index = (unsigned)i;
+    *n = (unsigned)all;
     *stem_len = len - 20;
-    return *index >= 1 && *index <= *n && *n <= IG_FILES_MAX;
+    return true;
 }
 
 bool ig_directory_file(const char *name, ig_role *role)

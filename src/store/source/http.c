@@ -2,16 +2,19 @@
  * for it or has it in its memory, and without it everything but downloads works. */
 #include <curl/curl.h>
 #include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/disk.h"
 #include "base/utf8.h"
 #include "source.h"
 
-enum { CONNECT_S = 30, STALL_S = 60, HEADER_BYTES_MAX = 256 << 10, GET_TRIES = 4, GET_WAIT_MS = 500 };
+enum { CONNECT_S = 30, STALL_S = 60, HEADER_BYTES_MAX = 256 << 10, GET_TRIES = 3, GET_WAIT_MS = 500 };
 
 #define CURL_FUNCTIONS(X)                                                                                              \
     X(curl_global_init)                                                                                                \
@@ -94,6 +97,16 @@ static bool value_of(const char *line, size_t n, const char *name, const char **
     return true;
 }
 
+static bool whole_number(const char *p, size_t n, uint64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] < '0' || p[i] > '9' || i > 18) return false;
+        *out = *out * 10 + (uint64_t)(p[i] - '0');
+    }
+    return n > 0;
+}
+
 static void keep_text(char *out, size_t cap, const char *p, size_t n)
 {
     if (n >= cap) n = 0;
@@ -138,11 +151,12 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
     if (value_of(line, n, "etag", &v, &len)) keep_text(t->reply->etag, sizeof t->reply->etag, v, len);
     if (value_of(line, n, "content-range", &v, &len)) keep_range(t->reply, v, len);
     if (value_of(line, n, "link", &v, &len)) keep_next(t->reply, v, len);
-    if (value_of(line, n, "retry-after", &v, &len) && len < 6) t->reply->retry_after_s = (unsigned)atoi(v);
-    if (value_of(line, n, "content-length", &v, &len) && len > 0 && len < 19) {
-        char *end;
-        t->reply->length = strtoull(v, &end, 10);
-        t->reply->has_length = end == v + len;
+    uint64_t number;
+    if (value_of(line, n, "retry-after", &v, &len) && whole_number(v, len, &number) && number < 100000)
+        t->reply->retry_after_s = (unsigned)number; /* a date is not waited for */
+    if (value_of(line, n, "content-length", &v, &len) && whole_number(v, len, &number)) {
+        t->reply->length = number;
+        t->reply->has_length = true;
     }
     return n;
 }
@@ -265,6 +279,22 @@ static ig_status judge(transfer *t, CURLcode code, bool *again)
     return ig_fail(t->err, *again ? IG_IO : IG_BAD_INPUT, 0, "the server answers HTTP %ld to %.300s", s, url);
 }
 
+/* A peer that goes away during TLS raises SIGPIPE in this thread; it is kept from the process and taken away. */
+static CURLcode perform_quietly(ig_http *h)
+{
+    sigset_t pipe_only, old, pending;
+    const struct timespec now = {0};
+    (void)sigemptyset(&pipe_only);
+    (void)sigaddset(&pipe_only, SIGPIPE);
+    (void)sigpending(&pending);
+    bool was_pending = sigismember(&pending, SIGPIPE) == 1;
+    (void)pthread_sigmask(SIG_BLOCK, &pipe_only, &old);
+    CURLcode code = h->curl_easy_perform(h->easy);
+    if (!was_pending) (void)sigtimedwait(&pipe_only, NULL, &now);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return code;
+}
+
 ig_status ig_http_run(ig_http *h, const ig_http_request *r, ig_http_reply *reply, bool *again, ig_error *err)
 {
     transfer t = {.h = h, .r = r, .reply = reply, .err = err};
@@ -283,7 +313,7 @@ ig_status ig_http_run(ig_http *h, const ig_http_request *r, ig_http_reply *reply
         return ig_fail(err, IG_BAD_INPUT, 0, "the token or address for %.200s is too long or broken", r->url);
     }
     set_options(h, &t, headers);
-    CURLcode code = h->curl_easy_perform(h->easy);
+    CURLcode code = perform_quietly(h);
     (void)h->curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &reply->status);
     if (code == CURLE_OK && !t.begun) begin_body(&t); /* an empty body */
     h->curl_slist_free_all(headers);

@@ -67,6 +67,7 @@ static ig_status parse(const char *address, where *w, ig_error *err)
         ok = *p && strlen(p) < sizeof w->want && ig_file_name_valid(p);
         if (ok) (void)snprintf(w->want, sizeof w->want, "%s", p), p += strlen(p);
     }
+    if (!strcmp(w->want, "latest")) w->want[0] = 0; /* a name's usual tag says nothing */
     return ok && !*p ? IG_OK
                      : ig_fail(err, IG_BAD_INPUT, 0,
                                "\"%.200s\" is no address of the hub, expected "

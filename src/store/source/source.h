@@ -64,7 +64,8 @@ ig_status ig_name_from(const char *text, ig_name *out, ig_error *err);
 
 /* ---- which files make up a model (file.c) */
 bool ig_ends(const char *text, const char *tail); /* without regard to case */
-/* Part `index` of `n` as in NAME-00001-of-00003.gguf; stem_len is the length of NAME. False: no split file. */
+/* Part `index` of `n` as in NAME-00001-of-00003.gguf; stem_len is the length of NAME. False, and nothing set: no split
+ * file. */
 bool ig_split_name(const char *name, unsigned *index, unsigned *n, size_t *stem_len);
 /* Belongs to a Hugging Face directory with safetensors; sets the role. */
 bool ig_directory_file(const char *name, ig_role *role);
