@@ -330,6 +330,12 @@ static const cli_flag df_flags[] = {
     JSON,
 };
 
+static const cli_flag reply_flags[] = {
+    {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "the tools of the request, a JSON list as OpenAI writes it"},
+    {"prompt", 0, CLI_TEXT, "S", 0, 0, NULL, "the end of the prompt, where it matters: \"<think>\" was open"},
+    {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the answer, byte for byte (default: standard input)"},
+};
+
 static const cli_flag help_flags[] = {
     {"man", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print the manual page as roff"},
 };
@@ -530,6 +536,14 @@ const cli_verb cli_verbs[] = {
      gc_flags, LEN(gc_flags), 0, 0, "", cli_gc},
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
+    {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
+     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
+     "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
+     "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
+     "truncated_call (the answer ends inside a call).",
+     "ingle reply model.gguf --tools tools.json <answer.txt\n"
+     "ingle reply chat.jinja --tools tools.json --prompt \"<think>\" --file answer.txt",
+     reply_flags, LEN(reply_flags), 1, 1, "@file", cli_reply},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -454,6 +454,76 @@ INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sam
                                       const ingle_generate_options *options, ingle_generate_result *out,
                                       ingle_error *err);
 
+/* ------------------------------------------------------------------------------------------- replies */
+
+/* What a model says, cut into text, reasoning and tool calls while it comes. How it marks them is read off its chat
+ * template. Nothing is lost: what opens like a call and is none comes back as text that is `unparsed`. */
+typedef enum ingle_piece_kind {
+    INGLE_PIECE_TEXT = 0,
+    INGLE_PIECE_REASONING,
+    INGLE_PIECE_CALL,      /* a call begins: call, id, name */
+    INGLE_PIECE_ARGUMENTS, /* more of the JSON of its arguments: call, text */
+    INGLE_PIECE_CALL_END   /* call, whole */
+} ingle_piece_kind;
+
+typedef struct ingle_piece {
+    ingle_piece_kind kind;
+    const char *text; /* [n_text] valid UTF-8; not NUL-terminated, as id and name */
+    size_t n_text;
+    unsigned call; /* number of the call in this reply, from 0 */
+    const char *id, *name;
+    size_t n_id, n_name;
+    bool unparsed; /* of text: it began like a call */
+    bool whole;    /* of the end of a call: its arguments are one JSON object, and it was not cut off */
+} ingle_piece;
+/* Texts are borrowed during the call alone. False ends the reply: no further piece comes. */
+typedef bool (*ingle_piece_fn)(void *user, const ingle_piece *piece);
+
+typedef struct ingle_reply_options {
+    size_t size;
+    const ingle_model *model; /* whose template is meant; NULL: the one below */
+    const char *source;       /* [n_source] the template's text; NULL: tags as Hermes writes them, and bare JSON */
+    size_t n_source;
+    const char *prompt; /* [n_prompt] what the reply continues, or its end; may be NULL */
+    size_t n_prompt;
+    const char *tools; /* [n_tools] JSON list of tools as OpenAI writes it; may be NULL */
+    size_t n_tools;
+    uint64_t seed; /* of the ids that are made up for calls */
+    bool whole;    /* hand out a call only when it is complete, and a broken one as text instead */
+} ingle_reply_options;
+
+/* One reply. Belongs to one thread; keeps nothing of the options, nor the model. */
+typedef struct ingle_reply ingle_reply;
+/* Errors: BAD_INPUT (tools), TOO_LARGE, NO_MEMORY. */
+INGLE_API ingle_status ingle_reply_open(const ingle_reply_options *options, ingle_reply **out, ingle_error *err);
+INGLE_API void ingle_reply_close(ingle_reply *reply);
+/* Name of the family of markers that the template has, "generic" when it has none; static storage. */
+INGLE_API const char *ingle_reply_family(const ingle_reply *reply);
+/* Takes n bytes, cut anywhere; whatever the cut, the pieces join to the same texts. Bytes that are no UTF-8 come back
+ * as U+FFFD. Errors: NO_MEMORY. */
+INGLE_API ingle_status ingle_reply_push(ingle_reply *reply, const char *text, size_t n, ingle_piece_fn fn, void *user,
+                                        ingle_error *err);
+typedef struct ingle_reply_end {
+    unsigned n_calls, n_whole; /* calls that began, calls that are whole */
+    bool unparsed;             /* some text began like a call */
+    bool truncated_call;       /* the reply ended inside a call */
+} ingle_reply_end;
+/* The reply is over; end may be NULL. Errors: NO_MEMORY. */
+INGLE_API ingle_status ingle_reply_finish(ingle_reply *reply, ingle_piece_fn fn, void *user, ingle_reply_end *end,
+                                          ingle_error *err);
+/* The model is thinking after what was pushed so far. */
+INGLE_API bool ingle_reply_is_reasoning(const ingle_reply *reply);
+/* Whether control tokens are to be part of the text that is pushed. */
+INGLE_API bool ingle_reply_wants_control(const ingle_reply *reply);
+
+typedef enum ingle_tool_choice { INGLE_TOOLS_AUTO = 0, INGLE_TOOLS_REQUIRED, INGLE_TOOLS_NAMED } ingle_tool_choice;
+/* The grammar of replies whose calls are valid against the schemas of their tools, written as the model writes them;
+ * reasoning before them stays free, and with INGLE_TOOLS_AUTO text until a call is opened. It does not depend on
+ * descriptions. name: of INGLE_TOOLS_NAMED, else NULL. Errors: NOT_FOUND (no such tool), UNSUPPORTED (a schema cannot be
+ * enforced; names tool and JSON pointer or keyword), BAD_INPUT, TOO_LARGE, NO_MEMORY. */
+INGLE_API ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_tool_choice choice,
+                                               const char *name, bool parallel, ingle_grammar **out, ingle_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -81,11 +81,10 @@ static ig_str str_of(const ig_buf *b) { return (ig_str){b->ptr ? b->ptr : "", b-
 
 static bool same_said(const said *a, const said *b)
 {
-    bool same = ig_str_eq(str_of(&a->text), str_of(&b->text)) &&
-                ig_str_eq(str_of(&a->reasoning), str_of(&b->reasoning)) &&
-                ig_str_eq(str_of(&a->unparsed), str_of(&b->unparsed)) && a->n_calls == b->n_calls &&
-                a->n_whole == b->n_whole && a->wrong == b->wrong && a->end.unparsed == b->end.unparsed &&
-                a->end.truncated_call == b->end.truncated_call;
+    bool same =
+        ig_str_eq(str_of(&a->text), str_of(&b->text)) && ig_str_eq(str_of(&a->reasoning), str_of(&b->reasoning)) &&
+        ig_str_eq(str_of(&a->unparsed), str_of(&b->unparsed)) && a->n_calls == b->n_calls && a->n_whole == b->n_whole &&
+        a->wrong == b->wrong && a->end.unparsed == b->end.unparsed && a->end.truncated_call == b->end.truncated_call;
     for (unsigned i = 0; same && i < a->n_calls && i < 16; i++)
         same = ig_str_eq(str_of(&a->args[i]), str_of(&b->args[i])) && ig_str_eq(str_of(&a->id[i]), str_of(&b->id[i])) &&
                ig_str_eq(str_of(&a->name[i]), str_of(&b->name[i]));
@@ -107,8 +106,8 @@ static bool read_reply(const setting *g, ig_str text, size_t cut, said *out)
 {
     ig_reply *r;
     ig_error err = {0};
-    ig_reply_options o = {.family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt, .seed = 7,
-                          .whole = g->whole};
+    ig_reply_options o = {
+        .family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt, .seed = 7, .whole = g->whole};
     said_init(out);
     bool ok = ig_reply_open(&o, &r, &err) == IG_OK;
     if (!ok) return false;
@@ -164,7 +163,8 @@ static ig_str cut_at_end(ig_str s)
                                        "<|eom_id|>",
                                        "<|eot|>",
                                        "</s>",
-                                       "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+                                       "<\xEF\xBD\x9C"
+                                       "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
                                        "<|END_OF_TURN_TOKEN|>",
                                        "<|START_OF_TURN_TOKEN|>",
                                        "<seed:eos>",
@@ -287,8 +287,10 @@ static bool is_message(const said *s, json_t *m, ig_str text)
     same = same && n == s->n_calls;
     ig_str c = content ? trim(ig_str_from(content)) : (ig_str){"", 0};
     ig_str g = reasoning ? trim(ig_str_from(reasoning)) : (ig_str){"", 0};
-    if (contains(text, c)) same = same && ig_str_eq(trim(str_of(&s->text)), c);
-    else same = same && (!trim(str_of(&s->text)).len || ig_str_is(trim(str_of(&s->text)), "None"));
+    if (contains(text, c))
+        same = same && ig_str_eq(trim(str_of(&s->text)), c);
+    else
+        same = same && (!trim(str_of(&s->text)).len || ig_str_is(trim(str_of(&s->text)), "None"));
     if (contains(text, g)) same = same && ig_str_eq(trim(str_of(&s->reasoning)), g);
     return same;
 }
@@ -338,8 +340,12 @@ static void check_ends(const setting *g, ig_str text, const said *whole, tally *
 static void check_grammar(const setting *g, ig_str text, const said *s, tally *t)
 {
     while (text.len && isspace((unsigned char)text.ptr[text.len - 1])) text.len--;
-    ig_reply_rule rule = {.family = g->family, .tools = g->tools, .parallel = true, .source = g->source,
-                          .prompt = g->prompt, .choice = IG_CHOICE_REQUIRED};
+    ig_reply_rule rule = {.family = g->family,
+                          .tools = g->tools,
+                          .parallel = true,
+                          .source = g->source,
+                          .prompt = g->prompt,
+                          .choice = IG_CHOICE_REQUIRED};
     ig_grammar *grammar = NULL;
     ig_grammar_state *state = NULL;
     ig_error err = {0};
@@ -365,7 +371,8 @@ static void check_grammar(const setting *g, ig_str text, const said *s, tally *t
 static bool is_usual(const setting *g, ig_str text, const said *s)
 {
     bool usual = !has(text, "\"{\\\"") && !has(text, "{{\"") && !has(text, "\"{}\"") && !has(text, "{'") &&
-                 !has(text, "       <") && !has(text, "\"call_") && !has(text, "None") && !has(text, "\"functions.") && !has(text, "['") && !has(text, "\n\n</") && !has(text, "{ \"arg");
+                 !has(text, "       <") && !has(text, "\"call_") && !has(text, "None") && !has(text, "\"functions.") &&
+                 !has(text, "['") && !has(text, "\n\n</") && !has(text, "{ \"arg");
     for (unsigned i = 0; i < s->n_calls && i < 16; i++) {
         char name[128];
         (void)snprintf(name, sizeof name, "\"%.*s\"", (int)s->name[i].len, s->name[i].ptr);
@@ -450,8 +457,10 @@ static void check_templates(void)
         p += len + 1;
     }
     free(data);
-    tap_ok(t.n > 0 && t.right == t.n, "%zu of %zu messages read back from what their templates write (%zu: the call is "
-           "not in the text)", t.right, t.n, t.lost);
+    tap_ok(t.n > 0 && t.right == t.n,
+           "%zu of %zu messages read back from what their templates write (%zu: the call is "
+           "not in the text)",
+           t.right, t.n, t.lost);
     tap_ok(t.cuts > 0 && !t.cuts_wrong, "%zu cuts of the stream, %zu with another result", t.cuts, t.cuts_wrong);
     tap_ok(t.ends > 0 && !t.ends_wrong, "%zu replies that end too early, %zu read wrongly", t.ends, t.ends_wrong);
     tap_ok(t.grammars > 0 && t.taken == t.grammars, "%zu of %zu grammars take what the template writes", t.taken,
@@ -460,7 +469,7 @@ static void check_templates(void)
 
 /* ------------------------------------------------------------------------------------------------ tools */
 
-#define DS "\xEF\xBD\x9C"
+#define DS  "\xEF\xBD\x9C"
 #define DS_ "\xE2\x96\x81"
 /* Texts with the markers of each family. */
 static const struct {
@@ -529,9 +538,17 @@ static bool move(ig_grammar_state **s, const char *p, size_t n, ig_buf *out)
 static bool random_text(const ig_grammar *g, json_t *required, ig_buf *out)
 {
     static const char common[] = "\"\"\"}}]]<,,:: aetxn019.-[{/>|=_()'u\\\n\xC3\xA9Z@#T", ends[] = "\"}\"]})>'\n,";
-    static const char *const marks[] = {"</think>", "</parameter>", "</arg_value>", "<|\"|>", "<|END_THINKING|>",
-                                        "]<]minimax[>[", "</" DS "DSML" DS "parameter>", "</atem:parameter>",
-                                        "<|end|>", "[/THINK]", "</seed:think>"};
+    static const char *const marks[] = {"</think>",
+                                        "</parameter>",
+                                        "</arg_value>",
+                                        "<|\"|>",
+                                        "<|END_THINKING|>",
+                                        "]<]minimax[>[",
+                                        "</" DS "DSML" DS "parameter>",
+                                        "</atem:parameter>",
+                                        "<|end|>",
+                                        "[/THINK]",
+                                        "</seed:think>"};
     ig_grammar_state *s;
     ig_error err;
     bool done = false;
@@ -549,9 +566,9 @@ static bool random_text(const ig_grammar *g, json_t *required, ig_buf *out)
             moved = draw(late ? 3 : 40) == 0 && move(&s, marks[m], strlen(marks[m]), out);
         uint32_t from = draw(256);
         for (unsigned tries = 0; tries < 10 + 256 && !moved && !done; tries++) {
-            char c = late && tries < 8  ? ends[draw(sizeof ends - 1)]
-                     : tries < 10 ? common[draw(sizeof common - 1)]
-                                  : (char)((from + tries) & 255);
+            char c = late && tries < 8 ? ends[draw(sizeof ends - 1)]
+                     : tries < 10      ? common[draw(sizeof common - 1)]
+                                       : (char)((from + tries) & 255);
             moved = move(&s, &c, 1, out);
         }
         if (!moved && !done) {
@@ -591,8 +608,8 @@ static bool fits_schema(json_t *tools, const said *s, unsigned i)
 /* What the grammar makes is read back as whole calls that fit their schemas. */
 static void check_samples(const setting *g, json_t *tools, const char *name, size_t part)
 {
-    ig_reply_rule rule = {.family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt,
-                          .choice = IG_CHOICE_NAMED};
+    ig_reply_rule rule = {
+        .family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt, .choice = IG_CHOICE_NAMED};
     unsigned n = 0, right = 0, unfinished = 0, refused = 0;
     size_t i;
     json_t *t;
@@ -601,7 +618,8 @@ static void check_samples(const setting *g, json_t *tools, const char *name, siz
     {
         ig_grammar *grammar;
         ig_error err = {0};
-        if (i % 3 == part % 3 && !getenv("LONG")) continue; /* each tool with two of three families */
+        /* Each tool with two of three families; slow programs make do with less. */
+        if (!getenv("LONG") && (i % 3 == part % 3 || (tap_sanitized && i % 8 != part % 8))) continue;
         rule.name = ig_str_from(name_of(json_object_get(t, "function")));
         rule.parallel = i % 4 == 0;
         if (ig_reply_grammar(&rule, &grammar, &err) != IG_OK) {
@@ -612,7 +630,9 @@ static void check_samples(const setting *g, json_t *tools, const char *name, siz
         for (int k = 0; k < (tap_sanitized ? 1 : 2); k++) {
             ig_buf text;
             said s;
-            bool done = random_text(grammar, json_object_get(json_object_get(json_object_get(t, "function"), "parameters"), "required"), &text);
+            bool done = random_text(
+                grammar, json_object_get(json_object_get(json_object_get(t, "function"), "parameters"), "required"),
+                &text);
             bool ok = read_reply(g, (ig_str){text.ptr, text.len}, 0, &s) && !s.wrong;
             if (!done || s.n_calls >= 16) {
                 unfinished++;
@@ -633,8 +653,10 @@ static void check_samples(const setting *g, json_t *tools, const char *name, siz
         }
         ig_grammar_free(grammar);
     }
-    tap_ok(n >= 20 && right == n, "%s: %u of %u samples are whole calls that fit their schema (%u without end, %u tools "
-           "refused)", name, right, n, unfinished, refused);
+    tap_ok((n >= 20 || tap_sanitized) && right == n,
+           "%s: %u of %u samples are whole calls that fit their schema (%u without end, %u tools "
+           "refused)",
+           name, right, n, unfinished, refused);
 }
 
 /* Other explanations everywhere. Names of properties stay. */
@@ -662,8 +684,8 @@ static bool grammar_text(const setting *g, json_t *tools, ig_buf *out)
     char *text = json_dumps(tools, 0);
     ig_reply_tools *t;
     ig_error err = {0};
-    ig_reply_rule rule = {.family = g->family, .source = g->source, .prompt = g->prompt, .parallel = true,
-                          .choice = IG_CHOICE_AUTO};
+    ig_reply_rule rule = {
+        .family = g->family, .source = g->source, .prompt = g->prompt, .parallel = true, .choice = IG_CHOICE_AUTO};
     ig_buf gbnf, schemas;
     ig_buf_init(out, 1 << 24);
     ig_buf_init(&gbnf, 1 << 23);
@@ -714,19 +736,369 @@ static void check_tools(void)
         if (ok) made++, same += same_text(&a, &b);
         ig_buf_fini(&a);
         ig_buf_fini(&b);
-        ig_reply_rule rule = {.family = g.family, .tools = g.tools, .source = g.source, .prompt = g.prompt, .parallel = true};
+        ig_reply_rule rule = {
+            .family = g.family, .tools = g.tools, .source = g.source, .prompt = g.prompt, .parallel = true};
         ig_grammar *grammar = NULL;
         double start = seconds();
         if (ig_reply_grammar(&rule, &grammar, &err) == IG_OK && seconds() - start > worst) worst = seconds() - start;
-        if (show) printf("# %s: compiled in %.0f ms, %zu KiB %s\n", families[i].family, (seconds() - start) * 1e3, grammar ? ig_grammar_bytes(grammar) / 1024 : 0, err.text);
+        if (show)
+            printf("# %s: compiled in %.0f ms, %zu KiB %s\n", families[i].family, (seconds() - start) * 1e3,
+                   grammar ? ig_grammar_bytes(grammar) / 1024 : 0, err.text);
         ig_grammar_free(grammar);
         ig_reply_tools_free(g.tools);
         json_decref(other);
     }
-    tap_ok(made >= 25 && same == made, "other descriptions, the same grammar: %zu of %zu families (44 tools compile in at most %.0f ms)",
-           same, made, worst * 1e3);
+    tap_ok(made >= 25 && same == made,
+           "other descriptions, the same grammar: %zu of %zu families (44 tools compile in at most %.0f ms)", same,
+           made, worst * 1e3);
     json_decref(tools);
     free(text);
+}
+
+/* ------------------------------------------------------------------------------------------------ masks */
+
+/* Along a reply, the mask of the grammar must say of every token what trying it says. */
+static void check_masks(void)
+{
+    static const char *const words[] = {"<tool_call>",
+                                        "<tool",
+                                        "_call>",
+                                        "\n",
+                                        "{",
+                                        "{\"",
+                                        "name",
+                                        "\":",
+                                        "\": \"",
+                                        " ",
+                                        "ping",
+                                        "\", \"",
+                                        "arguments",
+                                        "\": {",
+                                        "}}",
+                                        "}",
+                                        "}}\n</tool_call>",
+                                        "\n</",
+                                        "tool_call>",
+                                        "a",
+                                        "add",
+                                        "b",
+                                        "\"a\":",
+                                        "\"a\": 1",
+                                        "1",
+                                        "12,",
+                                        "1}}",
+                                        ", ",
+                                        "\"b\": ",
+                                        "-",
+                                        "0.5",
+                                        "e",
+                                        "true",
+                                        "\"",
+                                        "[",
+                                        "]",
+                                        "<function=",
+                                        "add>",
+                                        ">\n",
+                                        "<parameter=a",
+                                        ">\n1\n</",
+                                        "parameter",
+                                        "\n</parameter>\n",
+                                        "</function>",
+                                        "[TOOL_CALLS]",
+                                        "[ARGS]",
+                                        "[ARGS]{\"",
+                                        "hello",
+                                        "<",
+                                        "</think>",
+                                        "\xC3",
+                                        "\xA9",
+                                        "get_weather",
+                                        "(",
+                                        ")",
+                                        "=",
+                                        "'",
+                                        "location",
+                                        "location=\"",
+                                        "<|channel|>",
+                                        "commentary",
+                                        " to=",
+                                        "functions.",
+                                        "final",
+                                        "<|message|>",
+                                        "json"};
+    enum { N = sizeof words / sizeof *words };
+    ig_str tokens[N];
+    ig_token_index *index;
+    ig_error err = {0};
+    size_t n, steps = 0, wrong = 0;
+    char path[1024];
+    for (size_t i = 0; i < N; i++) tokens[i] = ig_str_from(words[i]);
+    (void)snprintf(path, sizeof path, "%s/reply_tools.json", tap_data());
+    char *text = tap_read(path, &n);
+    ig_reply_tools *tools;
+    if (!text || ig_reply_tools_new(text, n, &tools, &err) != IG_OK ||
+        ig_token_index_new(tokens, NULL, NULL, N, &index, &err) != IG_OK)
+        return (void)tap_ok(false, "tools for masks: %s", err.text);
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        ig_reply_rule rule = {.tools = tools, .parallel = true, .choice = i % 3 ? IG_CHOICE_NAMED : IG_CHOICE_AUTO};
+        rule.name = i % 3 == 1 ? IG_STR("add") : IG_STR("get_weather");
+        rule.source = ig_str_from(families[i].source), rule.prompt = ig_str_from(families[i].prompt);
+        rule.family = ig_reply_family_of(rule.source);
+        ig_grammar *g;
+        ig_grammar_state *s;
+        ig_masker *m;
+        if (ig_reply_grammar(&rule, &g, &err) != IG_OK) continue;
+        if (ig_grammar_start(g, IG_GRAMMAR_CANONICAL, &s, &err) != IG_OK ||
+            ig_masker_new(g, index, 0, &m, &err) != IG_OK)
+            abort();
+        for (size_t k = 0; k < 60; k++) {
+            uint64_t mask[(N + 63) / 64];
+            size_t may[N], n_may = 0;
+            if (ig_masker_mask(m, s, mask, &err) != IG_OK) wrong++;
+            for (size_t w = 0; w < N; w++) {
+                ig_buf b;
+                ig_grammar_state *copy;
+                ig_buf_init(&b, 1000);
+                if (ig_grammar_copy(s, &copy, &err) != IG_OK) abort();
+                bool fits = move(&copy, words[w], strlen(words[w]), &b), says = mask[w / 64] >> (w % 64) & 1;
+                if (fits) may[n_may++] = w;
+                if (fits != says && wrong++ < 5)
+                    printf("# %s: after %zu tokens \"%s\" fits %d, mask %d\n", families[i].family, k, words[w], fits,
+                           says);
+                ig_grammar_end(copy);
+                ig_buf_fini(&b);
+            }
+            steps++;
+            if (!n_may) break;
+            size_t w = may[draw((uint32_t)n_may)];
+            if (ig_grammar_feed(s, words[w], strlen(words[w]), &err) != IG_OK) abort();
+        }
+        ig_masker_free(m);
+        ig_grammar_end(s);
+        ig_grammar_free(g);
+    }
+    tap_ok(steps > 200 && !wrong, "masks of %zu steps say what trying each token says, %zu wrong", steps, wrong);
+    ig_token_index_free(index);
+    ig_reply_tools_free(tools);
+    free(text);
+}
+
+/* ------------------------------------------------------------------------------------------------ odd replies */
+
+static const char some_tools[] = "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": "
+                                 "\"object\", \"properties\": {\"zip\": "
+                                 "{\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}, \"u\": {\"type\": "
+                                 "[\"string\", \"null\"]}, \"l\": {\"type\": \"array\"}}}}}, "
+                                 "{\"name\": \"g\"}]";
+
+static const struct {
+    const char *what, *source, *prompt, *text;               /* of the reply */
+    const char *said, *unparsed, *reasoning, *calls, *flags; /* calls: name(args) joined by a bar; flags: u, t */
+} odd[] = {
+    {"plain text", "<tool_call>", "", "Hello <b>.\n", "Hello <b>.\n", "", "", "", ""},
+    {"nothing", "<tool_call>", "", "", "", "", "", "", ""},
+    {"a string stays a string", "<tool_call> <function= <parameter=", "",
+     "<tool_call>\n<function=f>\n<parameter=zip>\n01234\n</parameter>\n<parameter=n>\n7\n</parameter>\n</function>\n</"
+     "tool_call>",
+     "", "", "", "f({\"zip\": \"01234\", \"n\": 7})", ""},
+    {"lines and quotes in a value", "<tool_call> <function= <parameter=", "",
+     "<function=f>\n<parameter=zip>\na \"b\"\n\\c\n\n</parameter>\n</function>", "", "", "",
+     "f({\"zip\": \"a \\\"b\\\"\\n\\\\c\\n\"})", ""},
+    {"null of a string or null", "<tool_call> <arg_key> <arg_value>", "",
+     "<tool_call>f<arg_key>u</arg_key><arg_value>null</arg_value></tool_call>", "", "", "", "f({\"u\": null})", ""},
+    {"a brace too many", "<tool_call>", "", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}}}\n</tool_call>",
+     "", "", "", "f({\"n\": 1})", ""},
+    {"a brace too few", "<tool_call>", "", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}\n</tool_call>", "",
+     "", "", "f({\"n\": 1})", ""},
+    {"a new line inside a string", "<tool_call>", "",
+     "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"zip\": \"a\nb\"}}\n</tool_call>", "", "", "",
+     "f({\"zip\": \"a\\nb\"})", ""},
+    {"words instead of a call", "<tool_call>", "", "Use <tool_call> like this.", "Use", " <tool_call> like this.", "",
+     "", "u"},
+    {"broken before the name", "<tool_call>", "", "<tool_call>\n{\"nam: f}\n</tool_call> Bye", "Bye",
+     "<tool_call>\n{\"nam: f}", "", "", "u"},
+    {"broken arguments", "<tool_call>", "",
+     "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1,, }}\n</tool_call>", "", ", }}", "", "f({\"n\": 1,)",
+     "u"},
+    {"cut in the arguments", "<tool_call>", "", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1", "", "", "",
+     "f({\"n\": 1)", "t"},
+    {"cut in the marker", "<tool_call>", "", "Hi <tool_c", "Hi <tool_c", "", "", "", ""},
+    {"bare JSON of a tool", "", "", "{\"name\": \"g\", \"parameters\": {}}", "", "", "", "g({})", ""},
+    {"bare JSON of no tool", "", "", "{\"name\": \"h\", \"parameters\": {}}", "{\"name\": \"h\", \"parameters\": {}}",
+     "", "", "", ""},
+    {"an answer in JSON", "<|start_header_id|> \"parameters\": ", "", "{\"answer\": [1, 2]}", "{\"answer\": [1, 2]}",
+     "", "", "", ""},
+    {"bare Python", "<|python_start|> <|header_start|>", "", "[f(zip='1', n=2), g()]", "", "", "",
+     "f({\"zip\": \"1\", \"n\": 2})|g({})", ""},
+    {"a list that is no call", "<|python_start|> <|header_start|>", "", "[1, 2]", "[1, 2]", "", "", "", ""},
+    {"calls in Llama's way, one behind another", "<|python_start|> <|header_start|>", "",
+     "<|python_start|><|python_end|>{\"name\": \"f\", \"parameters\": {}}{\"name\": \"g\", \"parameters\": {}}", "", "",
+     "", "f({})|g({})", ""},
+    {"reasoning that the prompt began", "<think></think>", "<think>\n", "Hm.\n</think>\n\nYes", "Yes", "", "Hm.", "",
+     ""},
+    {"a marker inside reasoning", "<tool_call> </think>", "<think>", "I could <tool_call>.</think>No", "No", "",
+     "I could <tool_call>.", "", ""},
+    {"only the end of reasoning", "</think>", "", "</think>Yes", "Yes", "", "", "", ""},
+    {"talk about tags", "</think>", "", "The tag <think> begins it.", "The tag <think> begins it.", "", "", "", ""},
+    {"harmony without a channel", "<|channel|> <|message|> <|call|>", "<|start|>assistant", "<|message|>Hi<|end|>",
+     "Hi", "", "", "", ""},
+    {"harmony's recipient in the channel", "<|channel|> <|message|> <|call|>", "<|start|>assistant",
+     "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>commentary to=functions.f "
+     "<|constrain|>json<|message|>{\"n\":1}<|call|>",
+     "", "", "Hm", "f({\"n\":1})", ""},
+    {"harmony's recipient in the role", "<|channel|> <|message|> <|call|>", "<|start|>assistant",
+     " to=functions.f<|channel|>commentary json<|message|>{}", "", "", "", "f({})", ""},
+    {"no header at all", "<|channel|> <|message|> <|call|>", "<|start|>assistant", "Hello\nthere", "Hello\nthere", "",
+     "", "", ""},
+    {"bytes that are no UTF-8", "", "",
+     "a\xFF"
+     "b\xC3",
+     "a\xEF\xBF\xBD"
+     "b\xEF\xBF\xBD",
+     "", "", "", ""},
+    {"coder's tags in Hermes' family", "<tool_call>", "",
+     "<tool_call>\n<function=f>\n<parameter=n>\n1\n</parameter>\n</function>\n</tool_call>", "", "", "",
+     "f({\"n\": 1})", ""},
+    {"Mistral's two ways", "[TOOL_CALLS]", "", "[TOOL_CALLS]f[ARGS]{\"n\": 1}[TOOL_CALLS]g{}", "", "", "",
+     "f({\"n\": 1})|g({})", ""},
+    {"Python's literals", "<|tool_call_start|> [", "",
+     "<|tool_call_start|>[f(zip=\"\"\"a\"b\"\"\", l=[True, None, (1, -2.5), {'k': 'v'}],)]<|tool_call_end|>", "", "",
+     "", "f({\"zip\": \"a\\\"b\", \"l\": [true, null, [1, -2.5], {\"k\": \"v\"}]})", ""},
+    {"a call in reasoning that never ends", "<|tool_calls_section_begin|> <|tool_call_argument_begin|> </think>",
+     "<think>",
+     "Hm<|tool_calls_section_begin|><|tool_call_begin|>functions.f:3<|tool_call_argument_begin|>{}<|tool_call_end|><|"
+     "tool_calls_section_end|>",
+     "", "", "Hm", "f({})", ""},
+};
+
+static void check_odd(void)
+{
+    ig_reply_tools *tools = NULL;
+    ig_error err = {0};
+    if (ig_reply_tools_new(some_tools, sizeof some_tools - 1, &tools, &err) != IG_OK)
+        return (void)tap_ok(false, "tools: %s", err.text);
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        setting g = {.source = ig_str_from(odd[i].source), .prompt = ig_str_from(odd[i].prompt), .tools = tools};
+        g.family = ig_reply_family_of(g.source);
+        said s, b;
+        ig_buf calls;
+        ig_buf_init(&calls, 1 << 20);
+        ig_str text = ig_str_from(odd[i].text);
+        bool ok = read_reply(&g, text, 0, &s) && !s.wrong;
+        ok = read_reply(&g, text, SIZE_MAX, &b) && same_said(&s, &b) && ok;
+        for (unsigned k = 0; k < s.n_calls && k < 16; k++)
+            (void)ig_buf_printf(&calls, "%s%.*s(%.*s)", k ? "|" : "", (int)s.name[k].len, s.name[k].ptr,
+                                (int)s.args[k].len, s.args[k].ptr);
+        ok = ok && ig_str_is(str_of(&s.text), odd[i].said) && ig_str_is(str_of(&s.reasoning), odd[i].reasoning) &&
+             ig_str_is(str_of(&calls), odd[i].calls) && s.end.truncated_call == (strchr(odd[i].flags, 't') != NULL) &&
+             s.end.unparsed == (strchr(odd[i].flags, 'u') != NULL);
+        ok = ok && (strcmp(odd[i].unparsed, "") != 0 ? has(str_of(&s.unparsed), odd[i].unparsed) : !s.unparsed.len);
+        if (!tap_ok(ok, "%s", odd[i].what)) print_said(&s);
+        said_fini(&s);
+        said_fini(&b);
+        ig_buf_fini(&calls);
+    }
+    ig_reply_tools_free(tools);
+}
+
+/* Long and deep replies end in time and memory; allocations that fail are errors. */
+static void check_hostile(void)
+{
+    static const struct {
+        const char *what, *source, *head, *again;
+        size_t n;
+    } rows[] = {
+        {"1 MiB of <", "<tool_call>", "", "<", 1 << 20},
+        {"half markers", "<tool_call>", "", "<tool_call", 100000},
+        {"100,000 lists", "<tool_call>", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": ", "[", 100000},
+        {"100,000 dicts in Python", "<|tool_call_start|> [", "<|tool_call_start|>[f(a=", "{'a':", 100000},
+        {"100,000 markers", "<tool_call>", "", "<tool_call>", 100000},
+        {"100,000 calls", "<tool_call>", "", "<tool_call>{\"name\": \"f\"}</tool_call>", 100000},
+        {"a name of 1 MiB", "[TOOL_CALLS] [ARGS]", "[TOOL_CALLS]", "f", 1 << 20},
+        {"a key of 1 MiB", "<tool_call> <function= <parameter=", "<function=f>\n<parameter=", "k", 1 << 20},
+        {"a header of 1 MiB", "<|channel|> <|message|> <|call|>", "<|start|>", "h", 1 << 20},
+        {"white space", "<tool_call>", "", "\n ", 1 << 19},
+        {"100,000 tags", "]<]minimax[>[ invoke name", "]<]minimax[>[<tool_call>]<]minimax[>[<invoke name=\"f\">",
+         "]<]minimax[>[<a>", 100000},
+        {"a value of 1 MiB", "<tool_call> <arg_key> <arg_value>", "<tool_call>f<arg_key>n</arg_key><arg_value>", "'",
+         1 << 20},
+        {"thinking in thinking", "</think>", "<think>", "<think></think>", 100000},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        setting g = {.source = ig_str_from(rows[i].source)};
+        g.family = ig_reply_family_of(g.source);
+        ig_buf text;
+        said s;
+        double start = seconds();
+        ig_buf_init(&text, 1 << 26);
+        (void)ig_buf_add(&text, rows[i].head, strlen(rows[i].head));
+        for (size_t k = 0; k < rows[i].n; k++) (void)ig_buf_add(&text, rows[i].again, strlen(rows[i].again));
+        (void)read_reply(&g, str_of(&text), 0, &s);
+        double took = seconds() - start;
+        tap_ok(took < (tap_sanitized ? 30 : 3), "%s: %.2f s", rows[i].what, took);
+        said_fini(&s);
+        ig_buf_fini(&text);
+    }
+    bool done = false, wrong = false;
+    size_t failed = 0;
+    for (uint64_t k = 1; !done && k < 3000; k++) {
+        ig_reply_tools *tools = NULL;
+        ig_reply *r = NULL;
+        ig_grammar *grammar = NULL;
+        ig_error err = {0};
+        ig_reply_end end;
+        static const char text[] =
+            "<think>a</think>b\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}}\n</tool_call>\n<tool_call>";
+        ig_fault_set(IG_FAULT_ALLOC, k, ENOMEM, true);
+        ig_status st = ig_reply_tools_new(some_tools, sizeof some_tools - 1, &tools, &err);
+        ig_reply_options o = {.tools = tools, .source = IG_STR("<tool_call>")};
+        ig_reply_rule rule = {.tools = tools,
+                              .family = ig_reply_family_of(IG_STR("<tool_call> <function= <parameter="))};
+        if (st == IG_OK) st = ig_reply_open(&o, &r, &err);
+        if (st == IG_OK) st = ig_reply_push(r, text, sizeof text - 1, NULL, NULL, &err);
+        if (st == IG_OK) st = ig_reply_finish(r, NULL, NULL, &end, &err);
+        if (st == IG_OK) st = ig_reply_grammar(&rule, &grammar, &err);
+        done = ig_fault_calls(IG_FAULT_ALLOC) < k;
+        ig_fault_reset();
+        wrong = wrong || (st != IG_OK && !err.text[0]) || (st == IG_OK) != done;
+        failed += st != IG_OK;
+        ig_grammar_free(grammar);
+        ig_reply_close(r);
+        ig_reply_tools_free(tools);
+    }
+    tap_ok(done && failed > 10 && !wrong, "memory that runs out is an error at each of %zu places", failed);
+}
+
+/* Requests that cannot be held to their tools say why. */
+static void check_refusals(void)
+{
+    static const struct {
+        const char *source, *tools, *name, *says;
+    } rows[] = {
+        {"<tool_call>", "[{\"name\": \"f\"}]", "g", "\"g\", which is not among the tools"},
+        {"<tool_call>", "[]", NULL, "there are no tools"},
+        {"<tool_call>", "[{\"name\": \"f\", \"parameters\": {\"properties\": {\"a\": {\"uniqueItems\": true}}}}]", NULL,
+         "tool \"f\": #/properties/a/uniqueItems"},
+        {"<tool_call> <function= <parameter=", "[{\"name\": \"f\", \"parameters\": {\"minProperties\": 1}}]", NULL,
+         "minProperties"},
+        {"<tool_call>", "[{\"name\": \"f\"}, {\"name\": \"f\"}]", NULL, "two tools are named \"f\""},
+        {"<tool_call>", "[{\"nome\": \"f\"}]", NULL, "tool 1 has no name"},
+        {"<tool_call>", "{", NULL, "no JSON"},
+        {"<tool_call>", "[{\"name\": \"f\", \"parameters\": []}]", NULL, "no JSON Schema"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ig_reply_tools *tools = NULL;
+        ig_grammar *g = NULL;
+        ig_error err = {0};
+        ig_status st = ig_reply_tools_new(rows[i].tools, strlen(rows[i].tools), &tools, &err);
+        ig_reply_rule rule = {
+            .tools = tools, .family = ig_reply_family_of(ig_str_from(rows[i].source)), .choice = IG_CHOICE_REQUIRED};
+        if (rows[i].name) rule.choice = IG_CHOICE_NAMED, rule.name = ig_str_from(rows[i].name);
+        if (st == IG_OK) st = ig_reply_grammar(&rule, &g, &err);
+        tap_ok(st != IG_OK && strstr(err.text, rows[i].says), "refused: %s", err.text);
+        ig_grammar_free(g);
+        ig_reply_tools_free(tools);
+    }
 }
 
 int main(void)
@@ -734,6 +1106,10 @@ int main(void)
     const char *say = getenv("SHOW");
     show = say ? atoi(say) : 0;
     (void)snprintf(root, sizeof root, "%s/templates", tap_golden());
+    check_odd();
+    check_refusals();
+    check_hostile();
+    check_masks();
     check_tools();
     check_templates();
     return tap_done();

@@ -793,8 +793,8 @@ bool gr_exec_accepts(gr_exec *x)
             if (rule_accepts(x, t)) return true;
             continue;
         }
-        bool ends = t->phase == GR_P_AFTER ||
-                    (t->phase == GR_P_NUMBER && x->g->nodes[t->id].num[x->strict]->label[t->q]);
+        bool ends =
+            t->phase == GR_P_AFTER || (t->phase == GR_P_NUMBER && x->g->nodes[t->id].num[x->strict]->label[t->q]);
         gr_thread rule;
         if (ends && (t->frame == GR_ROOT || (gr_in_rule(x, t->frame, &rule) && rule_accepts(x, &rule)))) return true;
     }

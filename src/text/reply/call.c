@@ -146,7 +146,8 @@ void rc_cut(ig_reply *r)
 {
     if (r->state == R_SECTION && !r->expect) return; /* after a call, before its closing marks */
     if (r->state == R_HEADER) {
-        if (r->tok.len && r->tok.ptr[0] != '<') rr_say(r, IG_PIECE_TEXT, r->tok.ptr, r->tok.len);
+        size_t n = r->n_given < r->tok.len ? r->n_given : r->tok.len;
+        if (r->tok.len > n && r->tok.ptr[n] != '<') rr_say(r, IG_PIECE_TEXT, r->tok.ptr + n, r->tok.len - n);
         return;
     }
     if (r->state == R_BODY && r->has_args && !r->n_args) return rc_done(r);
@@ -291,7 +292,9 @@ void rc_name_step(ig_reply *r, char c)
         return after_name(r, i);
     }
     bool python = r->f->syntax == RP_PYTHON && !is_letter(c) && c != '.' && c != '-' && !is_space(c);
-    if (python || r->tok.len > NAME_BYTES + MARK_BYTES) {
+    bool words = r->f->syntax == RP_TAGS && !is_space(c) && r->tok.len > 1 && r->tok.ptr[r->tok.len - 2] == ' ' &&
+                 c != '<' && memchr(r->tok.ptr, '<', r->tok.len) == NULL;
+    if (python || words || r->tok.len > NAME_BYTES + MARK_BYTES) {
         rr_clear(&r->tok);
         rc_fail(r, r->bare);
     }
@@ -341,7 +344,7 @@ static void between(ig_reply *r, char c)
     }
     bool name = (r->expect && r->named && r->f->syntax != RP_JSON) || (python && (r->expect || r->in_section)) ||
                 (r->expect && !r->bare && r->f->syntax == RP_JSON && r->f->name_end) || other_family(r, c) ||
-                (r->bare && r->list && r->f->flags & RP_BARE && is_letter(c));
+                (r->bare && r->list && (r->f->flags & RP_BARE || r->f->syntax == RP_PYTHON) && is_letter(c));
     if (name && (is_letter(c) || r->f->syntax != RP_PYTHON)) {
         if (r->expect) r->raw.len--;
         if (r->bare && r->f->syntax == RP_JSON) { /* a list of calls in Python's notation */
@@ -463,7 +466,8 @@ static void begin_value(ig_reply *r)
     r->typed = -1;
     if (quote) {
         ig_str more = {quote, (size_t)(key.ptr + key.len - quote)};
-        if (r->f->flags & RP_TYPED) r->typed = rp_has(more, "string=\"true\"") ? 1 : rp_has(more, "string=\"false\"") ? 0 : -1;
+        if (r->f->flags & RP_TYPED)
+            r->typed = rp_has(more, "string=\"true\"") ? 1 : rp_has(more, "string=\"false\"") ? 0 : -1;
         key.len = (size_t)(quote - key.ptr);
     }
     key = rp_trim(key);
@@ -602,7 +606,8 @@ void rc_json(ig_reply *r, char c)
 
 void rc_loose(ig_reply *r, char c)
 {
-    bool first = r->loose.state == 1 && r->loose.depth == 1 && !r->loose.any; /* JSON, braces and all, in the brackets */
+    bool first =
+        r->loose.state == 1 && r->loose.depth == 1 && !r->loose.any; /* JSON, braces and all, in the brackets */
     if (first && c == '{' && r->f->syntax == RP_LOOSE) {
         char escaped[8];
         size_t n;

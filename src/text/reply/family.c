@@ -1,23 +1,21 @@
-/* The ways in which models write calls and reasoning: one row each, found by the markers in a template's text. The first
- * row whose markers are all there is taken, so that rows with more particular markers come first. */
+/* The ways in which models write calls and reasoning: one row each, found by the markers in a template's text. The
+ * first row whose markers are all there is taken, so that rows with more particular markers come first. */
 #include "priv.h"
 
-#define TOOL_CALL "<tool_call>\n", .call_end = "\n</tool_call>", .between = "\n"
-#define JSON_CALL .head = "{\"name\": ", .middle = ", \"arguments\": ", .tail = "}"
-#define FUNCTION_TAGS                                                                                                  \
-    .name_end = ">", .key = "\n<parameter=", .key_end = ">\n", .value_end = "\n</parameter>"
-#define INVOKE_TAGS                                                                                                    \
-    .name_end = "\">", .key_end = "\">"
-#define DS "\xEF\xBD\x9C"     /* the bar of DeepSeek's tokens */
-#define DS_ "\xE2\x96\x81"    /* and their blank */
-#define DS_CALLS "<" DS "tool" DS_ "calls" DS_ "begin" DS ">"
-#define DS_CALLS_END "<" DS "tool" DS_ "calls" DS_ "end" DS ">"
-#define DS_CALL "<" DS "tool" DS_ "call" DS_ "begin" DS ">"
-#define DS_CALL_END "<" DS "tool" DS_ "call" DS_ "end" DS ">"
-#define DS_SEP "<" DS "tool" DS_ "sep" DS ">"
-#define DSML(name) "<" DS "DSML" DS name
+#define TOOL_CALL      "<tool_call>\n", .call_end = "\n</tool_call>", .between = "\n"
+#define JSON_CALL      .head = "{\"name\": ", .middle = ", \"arguments\": ", .tail = "}"
+#define FUNCTION_TAGS  .name_end = ">", .key = "\n<parameter=", .key_end = ">\n", .value_end = "\n</parameter>"
+#define INVOKE_TAGS    .name_end = "\">", .key_end = "\">"
+#define DS             "\xEF\xBD\x9C" /* the bar of DeepSeek's tokens */
+#define DS_            "\xE2\x96\x81" /* and their blank */
+#define DS_CALLS       "<" DS "tool" DS_ "calls" DS_ "begin" DS ">"
+#define DS_CALLS_END   "<" DS "tool" DS_ "calls" DS_ "end" DS ">"
+#define DS_CALL        "<" DS "tool" DS_ "call" DS_ "begin" DS ">"
+#define DS_CALL_END    "<" DS "tool" DS_ "call" DS_ "end" DS ">"
+#define DS_SEP         "<" DS "tool" DS_ "sep" DS ">"
+#define DSML(name)     "<" DS "DSML" DS name
 #define DSML_END(name) "</" DS "DSML" DS name
-#define MINIMAX "]<]minimax[>["
+#define MINIMAX        "]<]minimax[>["
 
 const ig_reply_family rp_families[] = {
     {.name = "harmony",
@@ -471,8 +469,8 @@ bool rp_has(ig_str text, const char *part)
 
 bool rp_is_control(ig_str m)
 {
-    return rp_has(m, "<|") || rp_has(m, "|>") || rp_has(m, DS) || (m.len > 2 && m.ptr[0] == '[' && m.ptr[1] >= 'A' &&
-           m.ptr[1] <= 'Z') || rp_has(m, MINIMAX);
+    return rp_has(m, "<|") || rp_has(m, "|>") || rp_has(m, DS) ||
+           (m.len > 2 && m.ptr[0] == '[' && m.ptr[1] >= 'A' && m.ptr[1] <= 'Z') || rp_has(m, MINIMAX);
 }
 
 const ig_reply_family *ig_reply_family_of(ig_str source)
@@ -508,10 +506,9 @@ static bool holds(const char *where, ig_str part) { return where && memmem(where
 
 bool ig_reply_is_marker(const ig_reply_family *f, ig_str token)
 {
-    const char *const all[] = {f->section, f->section_end, f->call,      f->call_end, f->between,
-                               f->name_end, f->id_mark,     f->key,       f->key_end,  f->value,
-                               f->value_end, f->key_gap,    f->head,      f->middle,   f->tail,
-                               f->drop[0],   f->drop[1],    f->drop[2]};
+    const char *const all[] = {f->section, f->section_end, f->call,    f->call_end, f->between,   f->name_end,
+                               f->id_mark, f->key,         f->key_end, f->value,    f->value_end, f->key_gap,
+                               f->head,    f->middle,      f->tail,    f->drop[0],  f->drop[1],   f->drop[2]};
     static const char *const harmony[] = {"<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|eom|>"};
     token = rp_trim(token);
     if (token.len < 2) return false;

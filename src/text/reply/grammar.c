@@ -1,6 +1,6 @@
-/* The grammar of valid replies: GBNF for what the family writes around names and values, JSON Schemas for the values that
- * are JSON (value-0, value-1, ...). Where text stands for a value (tags), a schema is either kept by construction or
- * refused by name; what is written is always a subset of what the schema allows. */
+/* The grammar of valid replies: GBNF for what the family writes around names and values, JSON Schemas for the values
+ * that are JSON (value-0, value-1, ...). Where text stands for a value (tags), a schema is either kept by construction
+ * or refused by name; what is written is always a subset of what the schema allows. */
 #include "base/utf8.h"
 #include "priv.h"
 
@@ -26,9 +26,11 @@ typedef struct writer {
 static void fail(writer *w, const char *what, const char *name)
 {
     if (w->st != IG_OK) return;
-    w->st = ig_fail(w->err, IG_UNSUPPORTED, 0, "tool \"%.64s\": %s%s%.64s%s cannot be held to its schema in the calls of "
-                    "this model (%s)", w->tool ? w->tool->name : "", what, name ? " \"" : "", name ? name : "",
-                    name ? "\"" : "", w->f->name);
+    w->st =
+        ig_fail(w->err, IG_UNSUPPORTED, 0,
+                "tool \"%.64s\": %s%s%.64s%s cannot be held to its schema in the calls of "
+                "this model (%s)",
+                w->tool ? w->tool->name : "", what, name ? " \"" : "", name ? name : "", name ? "\"" : "", w->f->name);
 }
 
 static void no_memory(writer *w)
@@ -39,7 +41,8 @@ static void no_memory(writer *w)
 static void put(writer *w, ig_buf *b, const char *z)
 {
     if (ig_buf_add(b, z, strlen(z))) return;
-    if (w->st == IG_OK) w->st = ig_fail(w->err, IG_TOO_LARGE, 0, "the grammar of the tools is larger than %d bytes", GRAMMAR_BYTES_MAX);
+    if (w->st == IG_OK)
+        w->st = ig_fail(w->err, IG_TOO_LARGE, 0, "the grammar of the tools is larger than %d bytes", GRAMMAR_BYTES_MAX);
 }
 
 static void put_number(writer *w, ig_buf *b, const char *before, unsigned n, const char *after)
@@ -150,9 +153,10 @@ static bool among(const char *key, const char *const *list)
 /* Takes out what only explains, so that explanations change nothing. Names of properties are no keywords. */
 static bool strip(json_t *s, unsigned depth)
 {
-    static const char *const notes[] = {"description", "title",     "examples",  "example",    "default", "$comment",
-                                        "deprecated",  "readOnly",  "writeOnly", "$schema",    "$id",     NULL};
-    static const char *const maps[] = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", NULL};
+    static const char *const notes[] = {"description", "title",    "examples",  "example", "default", "$comment",
+                                        "deprecated",  "readOnly", "writeOnly", "$schema", "$id",     NULL};
+    static const char *const maps[] = {"properties",  "patternProperties", "$defs",
+                                       "definitions", "dependentSchemas",  NULL};
     static const char *const data[] = {"enum", "const", "required", "dependentRequired", NULL};
     const char *key;
     json_t *v, *sub;
@@ -178,7 +182,8 @@ static bool strip(json_t *s, unsigned depth)
 }
 
 /* Adds a schema to the list; writes the rule of its values. types: limits to these types, 0: as it is. */
-static void schema_rule(writer *w, ig_buf *b, const json_t *root, const json_t *schema, unsigned types, const char *rule)
+static void schema_rule(writer *w, ig_buf *b, const json_t *root, const json_t *schema, unsigned types,
+                        const char *rule)
 {
     static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
     char id[32];
@@ -547,7 +552,8 @@ static void json_call(writer *w, ig_buf *b, ig_str name)
     quoted_name(w, b, name);
     mark(w, b, f->middle);
     value_rule(w, b, w->tool->schema, w->tool->schema, 0);
-    if (f->flags & RP_IDS && !(f->flags & RP_ID_FIRST)) put(w, b, "( \", \\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\"\" )? ");
+    if (f->flags & RP_IDS && !(f->flags & RP_ID_FIRST))
+        put(w, b, "( \", \\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\"\" )? ");
     mark(w, b, f->tail);
 }
 
@@ -555,8 +561,9 @@ static void harmony_call(writer *w, ig_buf *b, ig_str name)
 {
     put(w, b, "( \" to=functions.\" ");
     literal(w, b, name);
-    put(w, b, "\"<|channel|>commentary\" \" <|constrain|>\"? \" \"? \"json<|message|>\" | "
-              "\"<|channel|>commentary to=functions.\" ");
+    put(w, b,
+        "\"<|channel|>commentary\" \" <|constrain|>\"? \" \"? \"json<|message|>\" | "
+        "\"<|channel|>commentary to=functions.\" ");
     literal(w, b, name);
     put(w, b, "\" <|constrain|>json<|message|>\" ) ");
     value_rule(w, b, w->tool->schema, w->tool->schema, 0);
@@ -708,8 +715,9 @@ static bool muse_root(writer *w, ig_buf *b)
     put(w, b, "( \" to=self<|message|>\" ");
     text_rule(w, b, IG_STR("<|"));
     put(w, b, "\"<|eom|><|start|>assistant\" )* ( ");
-    put(w, b, "( \" to=\" [^<]{1,200} \"<|message|>\" calls ( \"<|eom|><|start|>assistant to=\" [^<]{1,200} \"<|message|>\" "
-              "calls )* ) ");
+    put(w, b,
+        "( \" to=\" [^<]{1,200} \"<|message|>\" calls ( \"<|eom|><|start|>assistant to=\" [^<]{1,200} \"<|message|>\" "
+        "calls )* ) ");
     if (w->rule->choice == IG_CHOICE_AUTO) {
         put(w, b, "| ( \" to=\" [^<]{1,200} )? \"<|message|>\" ");
         text_rule(w, b, IG_STR("<"));

@@ -113,9 +113,8 @@ static rp_step begin_value(rp_loose *l, char c, ig_buf *out)
 
 static bool write_word(const rp_loose *l, ig_buf *out)
 {
-    static const char *const words[][2] = {{"True", "true"},  {"False", "false"}, {"None", "null"},
-                                           {"true", "true"},  {"false", "false"}, {"null", "null"},
-                                           {"none", "null"}};
+    static const char *const words[][2] = {{"True", "true"},   {"False", "false"}, {"None", "null"}, {"true", "true"},
+                                           {"false", "false"}, {"null", "null"},   {"none", "null"}};
     ig_str w = {l->word, l->n_word};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (ig_str_is(w, words[i][0])) return add(out, words[i][1]);

@@ -1,5 +1,5 @@
-/* Arguments as nested tags, each behind a mark of its own (MiniMax M3). What is a list and what a text, the schema says;
- * where it does not, a tag named item makes a list. */
+/* Arguments as nested tags, each behind a mark of its own (MiniMax M3). What is a list and what a text, the schema
+ * says; where it does not, a tag named item makes a list. */
 #include "run.h"
 
 static const json_t *root_of(const ig_reply *r) { return r->tool ? r->tool->schema : NULL; }
@@ -53,7 +53,9 @@ static bool open_tag(ig_reply *r, ig_str tag)
     bool list = s->level[at].kind == '[';
     if (!list) quoted(r, tag, "\": ");
     const json_t *root = root_of(r), *schema = s->level[at].schema;
-    s->level[s->depth].schema = !schema ? NULL : list ? rp_items(root, schema) : rp_property(root, schema, tag.ptr, tag.len);
+    s->level[s->depth].schema = !schema ? NULL
+                                : list  ? rp_items(root, schema)
+                                        : rp_property(root, schema, tag.ptr, tag.len);
     s->level[s->depth].kind = 0;
     s->depth++;
     return true;

@@ -18,8 +18,8 @@ static uint8_t role_of(const ig_reply *r, ig_str key)
     static const struct {
         const char *key;
         uint8_t role;
-    } rows[] = {{"name", K_NAME},         {"tool_name", K_NAME},  {"arguments", K_ARGS}, {"parameters", K_ARGS},
-                {"args", K_ARGS},         {"id", K_ID},           {"tool_call_id", K_ID}, {"call_id", K_ID},
+    } rows[] = {{"name", K_NAME},         {"tool_name", K_NAME}, {"arguments", K_ARGS},  {"parameters", K_ARGS},
+                {"args", K_ARGS},         {"id", K_ID},          {"tool_call_id", K_ID}, {"call_id", K_ID},
                 {"function", K_FUNCTION}, {"type", K_OTHER}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (ig_str_is(key, rows[i].key)) return rows[i].role;

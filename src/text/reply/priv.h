@@ -18,15 +18,15 @@ typedef enum rp_syntax {
 } rp_syntax;
 
 enum {
-    RP_BARE = 1,       /* calls may stand at the beginning of the answer without any marker */
-    RP_HOLD = 2,       /* the id follows the arguments: a call is handed out when it is complete */
-    RP_IDS = 4,        /* ids in the text are the calls' ids */
-    RP_ID_IS_NAME = 8, /* functions.NAME:NUMBER stands for id and name */
-    RP_IDS_9 = 16,     /* made-up ids have nine letters and digits */
-    RP_TYPED = 32,     /* a tag of an argument says whether it is a string */
-    RP_ARRAY = 64,     /* RP_JSON, RP_PYTHON: the calls stand in one list */
+    RP_BARE = 1,          /* calls may stand at the beginning of the answer without any marker */
+    RP_HOLD = 2,          /* the id follows the arguments: a call is handed out when it is complete */
+    RP_IDS = 4,           /* ids in the text are the calls' ids */
+    RP_ID_IS_NAME = 8,    /* functions.NAME:NUMBER stands for id and name */
+    RP_IDS_9 = 16,        /* made-up ids have nine letters and digits */
+    RP_TYPED = 32,        /* a tag of an argument says whether it is a string */
+    RP_ARRAY = 64,        /* RP_JSON, RP_PYTHON: the calls stand in one list */
     RP_STRING_ARGS = 128, /* RP_JSON: the arguments are a string with JSON */
-    RP_ID_FIRST = 512, /* RP_JSON: the id stands before the name */
+    RP_ID_FIRST = 512,    /* RP_JSON: the id stands before the name */
     RP_HEADERS = 256      /* messages have headers: <|start|>ROLE to=NAME<|channel|>CHANNEL<|message|> */
 };
 
@@ -36,17 +36,17 @@ struct ig_reply_family {
     const char *name;
     rp_syntax syntax;
     unsigned flags;
-    const char *needs[3];              /* markers that the template has, all of them */
-    const char *section, *section_end; /* around all calls */
-    const char *call, *call_end;       /* around each */
-    const char *between;               /* between two calls */
-    const char *name_end;              /* RP_NAMED, RP_TAGS */
-    const char *id_mark;               /* between name and name_end: an id follows */
+    const char *needs[3];                          /* markers that the template has, all of them */
+    const char *section, *section_end;             /* around all calls */
+    const char *call, *call_end;                   /* around each */
+    const char *between;                           /* between two calls */
+    const char *name_end;                          /* RP_NAMED, RP_TAGS */
+    const char *id_mark;                           /* between name and name_end: an id follows */
     const char *key, *key_end, *value, *value_end; /* RP_TAGS */
-    const char *key_gap; /* RP_PYTHON: between two arguments */
-    const char *head, *middle, *tail;                        /* RP_JSON: around name and arguments */
-    const char *text_name;                                   /* a name that stands for text to the user */
-    const char *drop[3];                                     /* markers that mean nothing here */
+    const char *key_gap;                           /* RP_PYTHON: between two arguments */
+    const char *head, *middle, *tail;              /* RP_JSON: around name and arguments */
+    const char *text_name;                         /* a name that stands for text to the user */
+    const char *drop[3];                           /* markers that mean nothing here */
 };
 extern const ig_reply_family rp_families[];
 extern const size_t rp_n_families;
@@ -68,7 +68,8 @@ int rp_think_open(ig_str prompt);
 /* Whether the template (or, where it says nothing, any) has the pair. */
 bool rp_think_used(size_t i, ig_str source);
 
-/* One line of a marker that has several; from: 0.. Empty past the last one. Markers that look like prose are one line. */
+/* One line of a marker that has several; from: 0.. Empty past the last one. Markers that look like prose are one line.
+ */
 ig_str rp_line(const char *marker, size_t i);
 
 /* ------------------------------------------------------------------------------------------------ tools */
@@ -124,9 +125,9 @@ typedef struct rp_loose {
     uint8_t nest[RP_DEPTH]; /* ')' arguments, '}' dict, ']' list or tuple */
     uint16_t depth;
     uint8_t state;
-    char quote;    /* of a string; 'G': Gemma's */
-    uint8_t run;   /* quotes in a row; digits of an escape */
-    bool any;      /* something stood before in this bracket */
+    char quote;  /* of a string; 'G': Gemma's */
+    uint8_t run; /* quotes in a row; digits of an escape */
+    bool any;    /* something stood before in this bracket */
     bool triple, key;
     uint32_t code, high; /* of an escape */
     char word[64];

@@ -207,6 +207,7 @@ static void header(ig_reply *r, const rp_marker *m)
     if (r->state == R_TEXT || r->state == R_THINK) rr_flush(r);
     rr_clear(&r->ws);
     rr_clear(&r->tok);
+    r->n_given = 0;
     if (m) (void)rr_add(r, &r->tok, m->text.ptr, m->text.len);
     r->state = R_HEADER;
 }
@@ -298,16 +299,17 @@ static void step_header(ig_reply *r, char c)
     if (r->tok.len < HEADER_BYTES && c != '\n') return;
     r->state = R_TEXT; /* a model that writes no headers */
     r->lead = true;
-    rr_say(r, IG_PIECE_TEXT, r->tok.ptr, r->tok.len);
+    ig_str tok = rr_str(&r->tok);
+    rr_say(r, IG_PIECE_TEXT, tok.ptr + r->n_given, tok.len - r->n_given);
     rr_clear(&r->tok);
 }
 
 /* ------------------------------------------------------------------------------------------------ face */
 
 static void (*const steps[])(ig_reply *, char) = {
-    [R_TEXT] = step_text, [R_THINK] = step_think, [R_HEADER] = step_header, [R_SECTION] = rc_section,
-    [R_NAME] = rc_name_step, [R_BODY] = rc_body,  [R_KEY] = rc_key,         [R_OPEN] = rc_open,
-    [R_VALUE] = rc_value,  [R_ARGS] = rc_json,    [R_LOOSE] = rc_loose,     [R_OBJECT] = ro_step,
+    [R_TEXT] = step_text,    [R_THINK] = step_think, [R_HEADER] = step_header, [R_SECTION] = rc_section,
+    [R_NAME] = rc_name_step, [R_BODY] = rc_body,     [R_KEY] = rc_key,         [R_OPEN] = rc_open,
+    [R_VALUE] = rc_value,    [R_ARGS] = rc_json,     [R_LOOSE] = rc_loose,     [R_OBJECT] = ro_step,
     [R_NEST] = rn_step,
 };
 
@@ -317,6 +319,7 @@ void rr_step(ig_reply *r, char c) { steps[r->state](r, c); }
 static void begin(ig_reply *r, ig_str prompt)
 {
     static const char start[] = "<|start|>", message[] = "<|message|>";
+    if (!prompt.len) prompt = IG_STR("");
     if (prompt.len > PROMPT_MAX) prompt = (ig_str){prompt.ptr + prompt.len - PROMPT_MAX, PROMPT_MAX};
     int open = rp_think_open(prompt);
     ig_str trimmed = rp_trim(prompt), call = {"", 0};
@@ -328,6 +331,7 @@ static void begin(ig_reply *r, ig_str prompt)
             const char *done = memmem(at, (size_t)(end - at), message, sizeof message - 1);
             header(r, NULL);
             (void)rr_add(r, &r->tok, at, (size_t)((done ? done : end) - at));
+            r->n_given = r->tok.len;
             if (done) read_header(r);
         } else if (!prompt.len) {
             header(r, NULL);

@@ -1,13 +1,13 @@
-/* What a model says, cut into text, reasoning and tool calls while it comes; and the grammar that holds its calls to the
- * schemas of the tools.
+/* What a model says, cut into text, reasoning and tool calls while it comes; and the grammar that holds its calls to
+ * the schemas of the tools.
  *
  * A family is one way to write calls (a row of family.c). It is found in the text of the chat template by the markers
  * there, never by a model's name. Without a template that anyone knows, the generic row reads Hermes-like tags and bare
  * JSON that calls a known tool.
  *
- * Nothing is lost: what opens like a call and is none comes back as text with `unparsed`, a call that breaks or ends too
- * early is ended by IG_PIECE_CALL_END that is not `whole`. Pieces depend on the bytes alone, not on how they were cut
- * into pushes (neighbouring pieces of one kind may be joined differently). */
+ * Nothing is lost: what opens like a call and is none comes back as text with `unparsed`, a call that breaks or ends
+ * too early is ended by IG_PIECE_CALL_END that is not `whole`. Pieces depend on the bytes alone, not on how they were
+ * cut into pushes (neighbouring pieces of one kind may be joined differently). */
 #ifndef IG_TEXT_REPLY_H
 #define IG_TEXT_REPLY_H
 
@@ -64,9 +64,9 @@ typedef struct ig_reply_options {
     const ig_reply_family *family; /* NULL: generic */
     const ig_reply_tools *tools;   /* borrowed until free; may be NULL */
     ig_str source;                 /* the template's text, for the markers of reasoning; read during open only */
-    ig_str prompt; /* the text that the reply continues, or its end (4 KiB do); read during open only */
-    uint64_t seed; /* of the ids that are made up; the same seed gives the same ids */
-    bool whole;    /* hand out the pieces of a call only when it is complete, and a broken one as text instead */
+    ig_str prompt;                 /* the text that the reply continues, or its end (4 KiB do); read during open only */
+    uint64_t seed;                 /* of the ids that are made up; the same seed gives the same ids */
+    bool whole; /* hand out the pieces of a call only when it is complete, and a broken one as text instead */
 } ig_reply_options;
 
 /* One reply. Belongs to one thread. */

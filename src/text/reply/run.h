@@ -89,19 +89,20 @@ struct ig_reply {
     bool unparsed;   /* text is what was left of a call */
     bool list;
 
-    ig_buf ws;    /* white space at the end of what was said */
-    ig_buf raw;   /* the call so far, as it came, until it is handed out */
-    ig_buf tok;   /* name, key, header or value being read */
+    ig_buf ws;      /* white space at the end of what was said */
+    ig_buf raw;     /* the call so far, as it came, until it is handed out */
+    ig_buf tok;     /* name, key, header or value being read */
+    size_t n_given; /* bytes of a header that the prompt wrote */
     ig_buf name, id, args;
-    bool live;    /* IG_PIECE_CALL was handed out */
-    bool open;    /* a name is known */
+    bool live;       /* IG_PIECE_CALL was handed out */
+    bool open;       /* a name is known */
     unsigned n_args; /* arguments so far */
     bool has_args;
     const rp_tool *tool;
     const json_t *schema; /* of the value being read */
     unsigned types;
     int typed;
-    bool json_value; /* the value being read is JSON so far */
+    bool json_value;                /* the value being read is JSON so far */
     bool stream, skip_line, quoted; /* quoted: the arguments are a string with JSON in it */
     rp_json json;
     rp_loose loose;
@@ -131,13 +132,13 @@ int rr_match(ig_reply *r, unsigned kinds, char c, void (*other)(ig_reply *, char
 void rr_marks(ig_reply *r);
 
 /* Calls. */
-void rc_begin(ig_reply *r);                           /* nothing is known of it */
-void rc_args(ig_reply *r, const char *p, size_t n);   /* JSON of the arguments */
-bool rc_live(ig_reply *r);                            /* hands the call out when it may be */
-void rc_done(ig_reply *r);                            /* it is complete */
-void rc_fail(ig_reply *r, bool plain);                /* it is none; plain: it never looked like one */
-void rc_cut(ig_reply *r);                             /* the reply ended inside */
-bool rc_name(ig_reply *r, ig_str name);               /* false: no name */
+void rc_begin(ig_reply *r);                         /* nothing is known of it */
+void rc_args(ig_reply *r, const char *p, size_t n); /* JSON of the arguments */
+bool rc_live(ig_reply *r);                          /* hands the call out when it may be */
+void rc_done(ig_reply *r);                          /* it is complete */
+void rc_fail(ig_reply *r, bool plain);              /* it is none; plain: it never looked like one */
+void rc_cut(ig_reply *r);                           /* the reply ended inside */
+bool rc_name(ig_reply *r, ig_str name);             /* false: no name */
 void rc_section(ig_reply *r, char c);
 void rc_name_step(ig_reply *r, char c);
 void rc_body(ig_reply *r, char c);

@@ -27,10 +27,11 @@ static ig_status read_tool(ig_reply_tools *t, json_t *item, size_t i, ig_error *
     const char *name = json_string_value(json_object_get(f, "name"));
     size_t n_name = json_string_length(json_object_get(f, "name"));
     if (!name || !*name || n_name > 200 || strlen(name) != n_name)
-        return ig_fail(err, IG_BAD_INPUT, 0, "tool %zu has no name: expected {\"type\": \"function\", \"function\": "
-                       "{\"name\": \"...\", \"parameters\": {...}}}", i + 1);
-    if (rp_tool_find(t, ig_str_from(name)))
-        return ig_fail(err, IG_BAD_INPUT, 0, "two tools are named \"%.64s\"", name);
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "tool %zu has no name: expected {\"type\": \"function\", \"function\": "
+                       "{\"name\": \"...\", \"parameters\": {...}}}",
+                       i + 1);
+    if (rp_tool_find(t, ig_str_from(name))) return ig_fail(err, IG_BAD_INPUT, 0, "two tools are named \"%.64s\"", name);
     json_t *schema = json_object_get(f, "parameters");
     if (!schema) schema = json_object_get(f, "input_schema");
     if (json_is_null(schema) || json_is_true(schema)) schema = NULL;
@@ -136,7 +137,8 @@ static unsigned types_at(const json_t *root, const json_t *schema, unsigned dept
 static unsigned types_any(const json_t *root, const json_t *list, unsigned depth)
 {
     unsigned types = 0;
-    for (size_t i = 0; i < json_array_size(list) && i < WIDTH_MAX; i++) types |= types_at(root, json_array_get(list, i), depth);
+    for (size_t i = 0; i < json_array_size(list) && i < WIDTH_MAX; i++)
+        types |= types_at(root, json_array_get(list, i), depth);
     return types;
 }
 
