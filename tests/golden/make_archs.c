@@ -94,6 +94,13 @@ static const model models[] = {
      DIMS GQA RMS MOE8 "block_count=3 rope.dimension_count=8 rope.freq_base=1000000.0 expert_feed_forward_length=24 "
                        "expert_shared_feed_forward_length=40",
      EMBED OUTPUT NORMS QKV8 QKV_BIAS8 EXPERTS("") SHARED("", "40") "*ffn_gate_inp_shexp.weight:32"},
+    {"qwen2moe-early", "qwen2moe",
+     "context_length=2048 embedding_length=32 feed_forward_length=72 attention.head_count=4 " GQA RMS MOE8
+     "block_count=3 rope.dimension_count=8 rope.freq_base=1000000.0",
+     EMBED OUTPUT NORMS QKV8 QKV_BIAS8 EXPERTS("") SHARED("", "72") "*ffn_gate_inp_shexp.weight:32"},
+    {"codeshell-one", "codeshell", DIMS GQA LN "block_count=3 rope.freq_base=10000.0",
+     "output_norm.weight:32 " OUTPUT NORMS NORM_BIASES "*attn_qkv.weight:32,64 *attn_qkv.bias:64 "
+     "*attn_output.weight:32,32 *attn_output.bias:32 " MLP MLP_BIAS},
     {"starcoder", "starcoder",
      "context_length=96 embedding_length=32 feed_forward_length=56 attention.head_count=4 attention.head_count_kv=1 " LN
      "block_count=3",

@@ -31,6 +31,8 @@ NOTES = {
     "command-r-64": "norms of q and k for every head, from 64 layers on",
     "mpt-alibi": "max_alibi_bias 16, 6 heads, biases everywhere",
     "mpt-clamp": "max_alibi_bias 4, clamp_kqv 0.5, grouped queries, untied output",
+    "qwen2moe-early": "widths of experts from feed_forward_length",
+    "codeshell-one": "the embedding stored as output.weight alone",
     "llama-scales": "a factor for every matrix, before the bias; factors of inputs, which nobody uses",
     "cohere2moe-scales": "a factor for every expert",
     "gemma4-scales": "a vector on the router's input, a factor for every expert",
