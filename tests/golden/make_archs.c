@@ -5,7 +5,7 @@
  * tensors  "NAME:NE0,NE1 ...", the fastest axis first; *NAME is one of every layer, 2-5*NAME one of these layers
  *
  * Weights: norms 1 +- 0.2, matrices with standard deviation 1 / sqrt(inputs), 1.6 times that for queries and keys and
- * twice for embedding and output, routers 3 / sqrt(inputs), biases +- 0.1; where the output is the embedding, the final
+ * twice for embedding and output, routers 3 / sqrt(inputs), biases +- 0.1; where one matrix is output and embedding, the final
  * norm has random signs, so that the model does not repeat its input. A tensor's values depend on the names of case and
  * tensor alone. Only exact operations and square roots are used. */
 #include "tests/golden/make_archs.h"
@@ -523,7 +523,7 @@ static double value(const char *name, const weight_row *row, double inputs, bool
 static void tensor(file *f, const char *name, const uint64_t *ne, uint32_t n_dims)
 {
     const weight_row *row = weight_rows;
-    bool tied = !strstr(f->m->tensors, " output.weight");
+    bool tied = !strstr(f->m->tensors, " output.weight") || !strstr(f->m->tensors, "token_embd.weight");
     uint64_t n = 1, rng = hash(name, hash(f->m->name, 0xcbf29ce484222325u));
     while (!strstr(name, row->part)) row++;
     put_text(&f->list, name, strlen(name));
