@@ -5,9 +5,9 @@
  * tensors  "NAME:NE0,NE1 ...", the fastest axis first; *NAME is one of every layer, 2-5*NAME one of these layers
  *
  * Weights: norms 1 +- 0.2, matrices with standard deviation 1 / sqrt(inputs), 1.6 times that for queries and keys and
- * twice for embedding and output, routers 3 / sqrt(inputs), biases +- 0.1; where one matrix is output and embedding, the final
- * norm has random signs, so that the model does not repeat its input. A tensor's values depend on the names of case and
- * tensor alone. Only exact operations and square roots are used. */
+ * twice for embedding and output, routers 3 / sqrt(inputs), biases +- 0.1; where one matrix is output and embedding,
+ * the final norm has random signs, so that the model does not repeat its input. A tensor's values depend on the names
+ * of case and tensor alone. Only exact operations and square roots are used. */
 #include "tests/golden/make_archs.h"
 
 #include <math.h>
@@ -185,6 +185,15 @@ static const model models[] = {
          GLU "*post_attention_norm.weight:32 *post_ffw_norm.weight:32 *post_ffw_norm_1.weight:32 "
      "*post_ffw_norm_2.weight:32 *pre_ffw_norm_2.weight:32 *ffn_gate_inp.weight:32,8 *ffn_gate_inp.scale:32 "
      "*ffn_gate_up_exps.weight:32,48,8 *ffn_down_exps.weight:24,32,8 *ffn_down_exps.scale:8"},
+    {"laguna-yarn", "laguna",
+     DIMS GQA RMS HEAD16 "block_count=4 expert_count=4 expert_used_count=2 expert_feed_forward_length=24 "
+                         "expert_gating_func=2 expert_shared_count=1 expert_shared_feed_forward_length=24 "
+                         "leading_dense_block_count=1 attention.sliding_window=8 rope.freq_base=500000.0 "
+                         "rope.scaling.type=\"yarn\" rope.scaling.factor=4.0 rope.scaling.original_context_length=16",
+     EMBED OUTPUT NORMS QKV16 QK_NORM16
+     "*attn_gate.weight:32,64 0-0*ffn_gate.weight:32,56 0-0*ffn_up.weight:32,56 0-0*ffn_down.weight:56,32 "
+     "1-3*ffn_gate_inp.weight:32,4 1-3*exp_probs_b.bias:4 1-3*ffn_gate_exps.weight:32,24,4 "
+     "1-3*ffn_up_exps.weight:32,24,4 1-3*ffn_down_exps.weight:24,32,4 " SHARED("1-3", "24")},
     {"cohere2moe-keys", "cohere2moe",
      DIMS GQA LN HEAD16 "block_count=6 rope.freq_base=10000.0 expert_count=4 expert_used_count=2 "
                         "expert_feed_forward_length=24 expert_shared_count=1 leading_dense_block_count=1 "

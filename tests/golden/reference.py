@@ -36,6 +36,7 @@ NOTES = {
     "llama-scales": "a factor for every matrix, before the bias; factors of inputs, which nobody uses",
     "cohere2moe-scales": "a factor for every expert",
     "gemma4-scales": "a vector on the router's input, a factor for every expert",
+    "laguna-yarn": "YaRN on full layers alone",
     "cohere2moe-keys": "dense layers first by a number as pattern; sigmoid when no key says other; a draft layer",
     "bert-rerank": "dense layer, tanh, one class",
     "bert-rerank-bare": "two classes without a dense layer, no pooling_type",
