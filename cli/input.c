@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "shop.h"
 
 enum { TEXT_BYTES_MAX = 1 << 30 };
 
@@ -26,6 +27,7 @@ static ingle_status no_memory(ingle_error *err)
 ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err)
 {
     ingle_model_options options = {.size = sizeof options, .vocab_only = vocab_only};
+    if (shop_is_name(path)) return shop_model(path, &options, out, NULL, err);
     return ingle_model_open(path, &options, out, err);
 }
 

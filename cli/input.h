@@ -11,6 +11,7 @@ typedef struct cli_ids {
     size_t n;
 } cli_ids;
 
+/* A path, or the name or digest of a model of the store where no file of that name is there. */
 ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err);
 /* Value of --kv, or standard when it is absent. */
 ingle_kv_type input_kv(const cli_call *call, ingle_kv_type standard);

@@ -1,6 +1,7 @@
 /* ingle: finds the verb, parses its arguments and runs it. Exit codes: 0 done, 1 the request cannot be met, 2 wrong
  * usage, 3 "no" from a check, 130 interrupted. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "args.h"
@@ -22,6 +23,14 @@ static int unknown_verb(const char *word)
     return cli_usage(err.text);
 }
 
+/* --store DIR of whatever verb stands for the variable that all of them read. */
+static void set_store(const cli_call *call)
+{
+    for (size_t i = 0; i < call->verb->n_flags; i++)
+        if (!strcmp(call->verb->flags[i].name, "store") && call->values[i].set)
+            (void)setenv("INGLE_STORE", call->values[i].text, 1);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t start_ns = ig_now_ns();
@@ -32,6 +41,7 @@ int main(int argc, char **argv)
         help_overview(stderr);
         return CLI_USAGE;
     }
+    if (!strcmp(word, "worker")) return cli_out_end(cli_worker(NULL)); /* words behind it are for the list of processes */
     if (!strcmp(word, "-h") || !strcmp(word, "--help")) word = "help";
     if (!strcmp(word, "-V") || !strcmp(word, "--version")) word = "version";
     const cli_verb *verb = cli_verb_find(word);
@@ -44,6 +54,7 @@ int main(int argc, char **argv)
         code = CLI_DONE;
     } else {
         call.start_ns = start_ns;
+        set_store(&call);
         code = verb->run(&call);
     }
     cli_call_fini(&call);

@@ -3,10 +3,14 @@
 #define IG_ENGINE_API_H
 
 #include "base/mem.h"
-#include "format/format.h"
 #include "engine/engine.h"
+#include "format/format.h"
 #include "model/model.h"
 #include "text/token/token.h"
+
+typedef struct ig_lazy ig_lazy; /* what is made at first use (constrain.h) */
+ig_lazy *ig_lazy_new(void);     /* NULL without memory */
+void ig_lazy_free(ig_lazy *lazy);
 
 struct ingle_model {
     ig_format *file;
@@ -17,6 +21,7 @@ struct ingle_model {
     const char **meta_names, **tensor_names;
     const char *architecture, *name;
     uint64_t n_params, weight_bytes; /* over the whole directory */
+    ig_lazy *lazy;
 };
 
 struct ingle_engine {

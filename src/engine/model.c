@@ -83,6 +83,8 @@ static ig_status open_all(ingle_model *m, const place *at, const ingle_model_opt
 {
     ingle_model_options o;
     IG_OPTIONS(&o, options);
+    m->lazy = ig_lazy_new();
+    if (!m->lazy) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the model");
     m->kernels = ig_kernels_get(o.kernels, err);
     if (!m->kernels) return err->status;
     if (at->path && ig_vocab_is_directory(at->path)) return open_tokenizer(m, at->path, err);
@@ -122,6 +124,12 @@ ingle_status ig_model_open_fds(const char *const *names, const int *fds, size_t 
     return open_place(&at, options, out, err);
 }
 
+ingle_status ingle_model_open_files(const char *const *names, const int *fds, size_t n,
+                                    const ingle_model_options *options, ingle_model **out, ingle_error *err)
+{
+    return ig_model_open_fds(names, fds, n, options, out, err);
+}
+
 void ingle_model_close(ingle_model *model)
 {
     if (!model) return;
@@ -129,6 +137,7 @@ void ingle_model_close(ingle_model *model)
     ig_vocab_free(model->vocab);
     ig_format_close(model->file);
     ig_arena_fini(&model->names);
+    ig_lazy_free(model->lazy);
     ig_free(model);
 }
 

@@ -16,6 +16,8 @@ typedef struct wk_chat wk_chat;
  * bos, eos: texts of the tokens. Borrowed, must outlive it. Errors: BAD_INPUT, UNSUPPORTED, NO_MEMORY. */
 ig_status wk_chat_new(ig_str source, ig_str system, ig_str bos, ig_str eos, wk_chat **out, ig_error *err);
 void wk_chat_free(wk_chat *c);
+/* The template has the word: whether it knows "tools". */
+bool wk_chat_knows(const wk_chat *c, const char *name);
 /* Appends the text. body: a request of kind "chat" with messages, tools, tool_choice, template_args, reasoning,
  * continue_last (the last assistant message is a prefix). add_prompt: end with the beginning of an answer.
  * Errors: BAD_INPUT (*param: the field at fault), UNSUPPORTED, TOO_LARGE, NO_MEMORY. */

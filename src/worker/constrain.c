@@ -1,65 +1,269 @@
-/* Stand-in: every rule is refused. The grammars (src/text/grammar) take its place. */
+/* Masks over the vocabulary from grammars and schemas (src/text/grammar). */
 #include "worker/constrain.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "text/grammar/grammar.h"
+
+enum { CACHE_BYTES = 16 << 20, TOOLS_MAX = 256, CALLS_MAX = 8 };
+
+struct wk_constrainer {
+    const ingle_model *model;
+    uint32_t n_vocab;
+    bool *end; /* owned [n_vocab] */
+    ig_token_index *index;
+};
+
+struct wk_rule {
+    const wk_constrainer *c;
+    ig_grammar *grammar;
+    ig_masker *masker; /* of the thread that samples */
+};
+
+struct wk_constraint {
+    const wk_rule *rule;
+    ig_grammar_state *state;
+    uint64_t *mask; /* owned */
+};
+
+/* -------------------------------------------------------------------------------------------- vocabulary */
 
 ig_status wk_constrainer_new(const ingle_model *m, wk_constrainer **out, ig_error *err)
 {
-    (void)m;
-    (void)err;
-    *out = NULL;
+    ingle_model_info info;
+    *out = ig_calloc(1, sizeof **out);
+    if (!*out) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for structured output");
+    ingle_model_describe(m, &info);
+    (*out)->model = m;
+    (*out)->n_vocab = info.n_vocab;
     return IG_OK;
 }
 
-void wk_constrainer_free(wk_constrainer *c) { (void)c; }
+void wk_constrainer_free(wk_constrainer *c)
+{
+    if (!c) return;
+    ig_token_index_free(c->index);
+    ig_free(c->end);
+    ig_free(c);
+}
 
-static bool is_forced(const json_t *body)
+/* Spells all tokens into one buffer. at [n_vocab + 1] where each begins. */
+static bool spell_all(wk_constrainer *c, ig_buf *text, size_t *at, bool *special)
+{
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < c->n_vocab; i++) {
+        int32_t id = (int32_t)i;
+        at[i] = text->len;
+        c->end[i] = ingle_token_is_end(c->model, id);
+        special[i] = !c->end[i] && ig_model_is_control(c->model, id);
+        ok = ig_model_piece(c->model, id, false, text);
+    }
+    at[c->n_vocab] = text->len;
+    return ok && !text->failed;
+}
+
+static ig_status make_index(wk_constrainer *c, ig_error *err)
+{
+    size_t n = c->n_vocab;
+    if (c->index) return IG_OK;
+    ig_buf text;
+    ig_buf_init(&text, (size_t)1 << 30);
+    size_t *at = ig_calloc(n + 1, sizeof *at);
+    ig_str *tokens = ig_calloc(n + 1, sizeof *tokens);
+    bool *special = ig_calloc(n + 1, sizeof *special);
+    c->end = c->end ? c->end : ig_calloc(n + 1, sizeof *c->end);
+    ig_status st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for an index of %zu tokens", n);
+    if (at && tokens && special && c->end && spell_all(c, &text, at, special)) {
+        for (size_t i = 0; i < n; i++) tokens[i] = (ig_str){text.ptr + at[i], at[i + 1] - at[i]};
+        st = ig_token_index_new(tokens, c->end, special, n, &c->index, err);
+    }
+    ig_buf_fini(&text);
+    ig_free(at);
+    ig_free(tokens);
+    ig_free(special);
+    return st;
+}
+
+/* -------------------------------------------------------------------------------------------- tools */
+
+static const json_t *value_of(const json_t *body, const char *name)
+{
+    const json_t *v = json_object_get(body, name);
+    return json_is_null(v) || json_is_false(v) ? NULL : v;
+}
+
+/* The name that tool_choice forces, "" for any, NULL: nothing is forced. */
+static const char *forced_name(const json_t *body)
 {
     const json_t *choice = json_object_get(body, "tool_choice");
-    return json_is_object(choice) || (json_is_string(choice) && json_string_value(choice)[0] == 'r');
+    if (json_is_object(choice)) return json_string_value(json_object_get(choice, "name"));
+    return json_is_string(choice) && !strcmp(json_string_value(choice), "required") ? "" : NULL;
+}
+
+/* Schema of a call of the tool; a new reference, NULL without memory. */
+static json_t *call_schema(const json_t *function, size_t i)
+{
+    json_t *arguments = json_deep_copy(json_object_get(function, "parameters"));
+    char id[64];
+    (void)snprintf(id, sizeof id, "https://ingle.invalid/tool/%zu", i);
+    if (!json_is_object(arguments)) {
+        json_decref(arguments);
+        arguments = json_pack("{s:s}", "type", "object");
+    }
+    /* References inside mean the tool's own document. */
+    if (!json_object_get(arguments, "$id")) json_object_set_new(arguments, "$id", json_string(id));
+    return json_pack("{s:s,s:{s:{s:O},s:o},s:[s,s],s:b}", "type", "object", "properties", "name", "const",
+                     json_object_get(function, "name"), "arguments", arguments, "required", "name", "arguments",
+                     "additionalProperties", 0);
+}
+
+static ig_status tools_schema(const json_t *body, const char *name, json_t **out, const char **param, ig_error *err)
+{
+    const json_t *tools = json_object_get(body, "tools");
+    json_t *calls = json_array();
+    size_t i;
+    *param = "tools";
+    for (i = 0; i < json_array_size(tools) && i < TOOLS_MAX; i++) {
+        const json_t *tool = json_array_get(tools, i), *inner = json_object_get(tool, "function");
+        const json_t *function = inner ? inner : tool;
+        const char *own = json_string_value(json_object_get(function, "name"));
+        if (!own) break;
+        if (*name && strcmp(name, own) != 0) continue;
+        json_array_append_new(calls, call_schema(function, i));
+    }
+    size_t n = json_array_size(calls);
+    if (i < json_array_size(tools) || n == 0) {
+        json_decref(calls);
+        *param = n == 0 && i == json_array_size(tools) ? "tool_choice" : "tools";
+        if (i < json_array_size(tools))
+            return ig_fail(err, IG_BAD_INPUT, 0, "tools[%zu] has no name, or there are more than %d tools", i,
+                           TOOLS_MAX);
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "\"tool_choice\" asks for a call of \"%.64s\", no tool of that name is there",
+                       *name ? name : "any tool");
+    }
+    json_t *one = json_pack("{s:o}", "anyOf", calls);
+    bool many = !*name && json_is_true(json_object_get(body, "parallel_tool_calls"));
+    *out = many ? json_pack("{s:s,s:o,s:i,s:i}", "type", "array", "items", one, "minItems", 1, "maxItems", CALLS_MAX)
+                : one;
+    return *out ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the schema of %zu tools", n);
+}
+
+/* -------------------------------------------------------------------------------------------- rules */
+
+static ig_status from_schema(const json_t *schema, ig_grammar **out, ig_error *err)
+{
+    char *text = json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (!text) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a schema");
+    ig_status st = ig_grammar_from_schema(text, strlen(text), out, err);
+    free(text);
+    return st;
+}
+
+static ig_status compile(const json_t *body, ig_grammar **out, const char **param, ig_error *err)
+{
+    const json_t *gbnf = value_of(body, "grammar"), *object = value_of(body, "json_object");
+    const json_t *schema = json_object_get(body, "json_schema");
+    const char *name = forced_name(body);
+    if (json_is_null(schema)) schema = NULL;
+    if ((gbnf != NULL) + (object != NULL) + (schema != NULL) + (name != NULL) > 1) {
+        *param = gbnf ? "grammar" : "json_schema";
+        return ig_fail(
+            err, IG_BAD_INPUT, 0,
+            "more than one of grammar, json_schema, json_object and a forced tool call is asked for, expected one");
+    }
+    if (name) {
+        json_t *calls;
+        IG_TRY(tools_schema(body, name, &calls, param, err));
+        ig_status st = from_schema(calls, out, err);
+        json_decref(calls);
+        return st;
+    }
+    if (gbnf) {
+        *param = "grammar";
+        if (!json_is_string(gbnf)) return ig_fail(err, IG_BAD_INPUT, 0, "\"grammar\" is no text");
+        return ig_grammar_from_gbnf(json_string_value(gbnf), json_string_length(gbnf), out, err);
+    }
+    *param = schema ? "json_schema" : "json_object";
+    if (schema) return from_schema(schema, out, err);
+    return object ? ig_grammar_from_schema("{\"type\":\"object\"}", 17, out, err) : IG_OK;
 }
 
 ig_status wk_rule_new(wk_constrainer *c, const json_t *body, wk_rule **out, const char **param, ig_error *err)
 {
-    static const char *const fields[] = {"grammar", "json_schema", "json_object"};
-    (void)c;
+    ig_grammar *g = NULL;
     *out = NULL;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        const json_t *v = json_object_get(body, fields[i]);
-        if (!v || json_is_null(v) || json_is_false(v)) continue;
-        *param = fields[i];
-        return ig_fail(err, IG_UNSUPPORTED, 0, "this version cannot hold an answer to \"%s\"", fields[i]);
+    IG_TRY(compile(body, &g, param, err));
+    if (!g) return IG_OK;
+    wk_rule *r = ig_calloc(1, sizeof *r);
+    if (!r) {
+        ig_grammar_free(g);
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
     }
-    if (!is_forced(body)) return IG_OK;
-    *param = "tool_choice";
-    return ig_fail(err, IG_UNSUPPORTED, 0, "this version cannot force a tool call");
+    *r = (wk_rule){.c = c, .grammar = g};
+    ig_status st = ig_grammar_possible(g) ? make_index(c, err)
+                                          : ig_fail(err, IG_BAD_INPUT, 0, "no text at all matches \"%s\"", *param);
+    if (st == IG_OK) st = ig_masker_new(g, c->index, CACHE_BYTES, &r->masker, err);
+    if (st == IG_OK)
+        *out = r;
+    else
+        wk_rule_free(r);
+    return st;
 }
 
-void wk_rule_free(wk_rule *r) { (void)r; }
+void wk_rule_free(wk_rule *r)
+{
+    if (!r) return;
+    ig_masker_free(r->masker);
+    ig_grammar_free(r->grammar);
+    ig_free(r);
+}
+
+/* -------------------------------------------------------------------------------------------- answers */
 
 ig_status wk_constraint_new(const wk_rule *r, wk_constraint **out, ig_error *err)
 {
-    (void)r;
-    (void)err;
+    *out = ig_calloc(1, sizeof **out);
+    if (!*out) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a constrained answer");
+    (*out)->rule = r;
+    (*out)->mask = ig_calloc(ig_token_index_words(r->c->index), sizeof *(*out)->mask);
+    ig_status st = (*out)->mask ? ig_grammar_start(r->grammar, IG_GRAMMAR_CANONICAL, &(*out)->state, err)
+                                : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a constrained answer");
+    if (st == IG_OK) return IG_OK;
+    wk_constraint_free(*out);
     *out = NULL;
-    return IG_OK;
+    return st;
 }
 
-void wk_constraint_free(wk_constraint *c) { (void)c; }
-
-ig_status wk_constraint_mask(wk_constraint *c, float *logits, size_t n_vocab, ig_error *err)
+void wk_constraint_free(wk_constraint *c)
 {
-    (void)c;
-    (void)logits;
-    (void)n_vocab;
-    (void)err;
-    return IG_OK;
+    if (!c) return;
+    ig_grammar_end(c->state);
+    ig_free(c->mask);
+    ig_free(c);
 }
 
-ig_status wk_constraint_accept(wk_constraint *c, int32_t id, const char *bytes, size_t n, ig_error *err)
+ig_status wk_constraint_mask(wk_constraint *c, float *logits, size_t n_vocab, bool *over, ig_error *err)
 {
-    (void)c;
-    (void)id;
-    (void)bytes;
-    (void)n;
-    (void)err;
-    return IG_OK;
+    const wk_constrainer *v = c->rule->c;
+    bool more = false;
+    IG_TRY(ig_masker_mask(c->rule->masker, c->state, c->mask, err));
+    for (size_t i = 0; i < n_vocab; i++) {
+        bool may = c->mask[i / 64] >> (i % 64) & 1;
+        if (!may) logits[i] = -INFINITY;
+        more = more || (may && !v->end[i]);
+    }
+    *over = !more;
+    if (more || ig_grammar_accepts(c->state)) return IG_OK;
+    return ig_fail(err, IG_UNSUPPORTED, 0,
+                   "the vocabulary has no token that continues what the grammar or schema asks for");
+}
+
+ig_status wk_constraint_accept(wk_constraint *c, const char *bytes, size_t n, ig_error *err)
+{
+    return ig_grammar_feed(c->state, bytes, n, err);
 }

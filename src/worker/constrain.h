@@ -25,9 +25,10 @@ void wk_rule_free(wk_rule *r);
 typedef struct wk_constraint wk_constraint;
 ig_status wk_constraint_new(const wk_rule *r, wk_constraint **out, ig_error *err);
 void wk_constraint_free(wk_constraint *c);
-/* Sets logits [n_vocab] of tokens that may not come next to -INFINITY. */
-ig_status wk_constraint_mask(wk_constraint *c, float *logits, size_t n_vocab, ig_error *err);
-/* The token that was chosen, with its bytes. */
-ig_status wk_constraint_accept(wk_constraint *c, int32_t id, const char *bytes, size_t n, ig_error *err);
+/* Sets logits [n_vocab] of tokens that may not come next to -INFINITY. *over: nothing but
+ * an end may come. */
+ig_status wk_constraint_mask(wk_constraint *c, float *logits, size_t n_vocab, bool *over, ig_error *err);
+/* The bytes of the token that was chosen. */
+ig_status wk_constraint_accept(wk_constraint *c, const char *bytes, size_t n, ig_error *err);
 
 #endif

@@ -19,9 +19,11 @@ bool wk_refuse(wk_fault *f, const char *type, const char *param, const char *for
 
 bool wk_refuse_status(wk_fault *f, const char *param, const ig_error *e)
 {
-    static const char *const types[IG_STATUS_COUNT] = {
-        [IG_BAD_INPUT] = "bad_request", [IG_UNSUPPORTED] = "unsupported", [IG_TOO_LARGE] = "bad_request",
-        [IG_NOT_FOUND] = "bad_request", [IG_NO_MEMORY] = "overloaded"};
+    static const char *const types[IG_STATUS_COUNT] = {[IG_BAD_INPUT] = "bad_request",
+                                                       [IG_UNSUPPORTED] = "unsupported",
+                                                       [IG_TOO_LARGE] = "bad_request",
+                                                       [IG_NOT_FOUND] = "bad_request",
+                                                       [IG_NO_MEMORY] = "overloaded"};
     f->type = types[e->status] ? types[e->status] : "internal";
     f->param = param;
     f->e = *e;

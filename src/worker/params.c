@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "worker/wk.h"
 
 static const json_t *value_of(const json_t *body, const char *name)
@@ -48,6 +49,9 @@ static bool read_bias(const wk *w, const json_t *body, wk_params *p, wk_fault *f
     const json_t *list = value_of(body, "logit_bias");
     size_t n = json_array_size(list);
     if (!list) return true;
+    if (!json_is_array(list))
+        return wk_refuse(f, "bad_request", "logit_bias", "\"logit_bias\" is no list of token ids with numbers");
+    if (n == 0) return true;
     p->bias = ig_calloc(n, sizeof *p->bias);
     if (!p->bias) return wk_refuse(f, "overloaded", NULL, "out of memory for %zu logit biases", n);
     for (size_t i = 0; i < n; i++) {
@@ -76,6 +80,7 @@ static bool read_stops(const json_t *body, wk_params *p, wk_fault *f)
     if (!list) return true;
     if (!json_is_array(list) || n > IG_STOPS_MAX)
         return wk_refuse(f, "bad_request", "stop", "\"stop\" is no list of at most %d strings", IG_STOPS_MAX);
+    if (n == 0) return true;
     p->stops = ig_calloc(n, sizeof *p->stops);
     if (!p->stops) return wk_refuse(f, "overloaded", NULL, "out of memory for stop strings");
     for (size_t i = 0; i < n; i++) {
@@ -131,7 +136,10 @@ static bool read_seed(const json_t *body, ingle_sampler_options *s, wk_fault *f)
     const json_t *v = value_of(body, "seed");
     if (v && !json_is_integer(v)) return wk_refuse(f, "bad_request", "seed", "\"seed\" is no whole number");
     s->seed = (uint64_t)json_integer_value(v);
-    s->seed_random = !v || json_integer_value(v) == -1;
+    if (v && json_integer_value(v) != -1) return true;
+    uint32_t random; /* 32 bits: a number that every JSON reader keeps exact */
+    ig_random(&random, sizeof random);
+    s->seed = random;
     return true;
 }
 
@@ -154,12 +162,16 @@ bool wk_read_params(const wk *w, const json_t *body, wk_params *p, wk_fault *f)
     const struct {
         const char *name;
         uint32_t *out;
-    } counts[] = {{"max_tokens", &p->max_tokens}, {"min_tokens", &p->min_tokens}, {"top_k", &p->sampler.top_k}, {"n", &p->n}};
+    } counts[] = {
+        {"max_tokens", &p->max_tokens}, {"min_tokens", &p->min_tokens}, {"top_k", &p->sampler.top_k}, {"n", &p->n}};
     const struct {
         const char *name;
         bool *out;
-    } flags[] = {{"ignore_eos", &p->ignore_eos}, {"truncate", &p->truncate},     {"shift", &p->shift},
-                 {"echo", &p->echo},             {"return_ids", &p->return_ids}};
+    } flags[] = {{"ignore_eos", &p->ignore_eos},
+                 {"truncate", &p->truncate},
+                 {"shift", &p->shift},
+                 {"echo", &p->echo},
+                 {"return_ids", &p->return_ids}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (!wk_read_count(body, counts[i].name, UINT32_MAX, counts[i].out, f)) return false;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)

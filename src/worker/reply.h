@@ -29,8 +29,8 @@ typedef struct wk_reply_end {
  * body: the request. Called by the thread that samples. Errors: NO_MEMORY. */
 ig_status wk_reply_new(ig_str source, ig_str prompt, const json_t *body, wk_reply **out, ig_error *err);
 void wk_reply_free(wk_reply *r);
-/* Control tokens shall be part of the text that is pushed. */
-bool wk_reply_wants_control(const wk_reply *r);
+/* A control token of this text shall be part of the text that is pushed: it marks something. */
+bool wk_reply_wants_control(const wk_reply *r, ig_str text);
 /* The model is thinking now. */
 bool wk_reply_is_reasoning(const wk_reply *r);
 /* Takes n bytes of whole UTF-8 characters. Errors: NO_MEMORY. */

@@ -66,7 +66,7 @@ void wk_prepare(int keep)
     /* A Ctrl-C at the terminal is for the front, which then asks the worker to stop. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
-    prctl(PR_SET_DUMPABLE, 0);
+    if (!SANITIZED) prctl(PR_SET_DUMPABLE, 0);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, FILES_MAX);
     limit(RLIMIT_FSIZE, file_bytes_max);
@@ -117,9 +117,9 @@ static int landlock(int abi_max)
 /* ------------------------------------------------------------------------------------------------ seccomp */
 
 typedef struct call {
-    const char *name; /* of the system call; unknown ones of this processor are left out */
-    int err_no;       /* 0: allowed, else it fails with this and nothing happens */
-    int arg;          /* >= 0: allowed only where ... */
+    const char *name;     /* of the system call; unknown ones of this processor are left out */
+    int err_no;           /* 0: allowed, else it fails with this and nothing happens */
+    int arg;              /* >= 0: allowed only where ... */
     uint64_t mask, value; /* ... argument `arg` & mask == value */
 } call;
 
@@ -226,8 +226,8 @@ ig_status wk_confine(int abi_max, wk_sandbox *out, ig_error *err)
     *out = (wk_sandbox){0};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return ig_fail_errno(err, IG_DENIED, errno, "the worker cannot give up new privileges");
-    out->landlock_abi = landlock(abi_max);
     if (SANITIZED) return IG_OK;
+    out->landlock_abi = landlock(abi_max);
     int rc = seccomp();
     if (rc < 0) return ig_fail_errno(err, IG_DENIED, -rc, "the worker cannot set its filter of system calls");
     out->seccomp = true;

@@ -9,7 +9,7 @@
 
 typedef struct wk_sandbox {
     int landlock_abi; /* in force, 0: the kernel has none or it is off */
-    bool seccomp;     /* in force; never under a sanitizer, whose runtime needs more */
+    bool seccomp;     /* in force; neither of them under a sanitizer, whose runtime needs more */
 } wk_sandbox;
 
 /* Closes every descriptor above standard error but `keep`; signals, core dumps, descriptors and file sizes get their

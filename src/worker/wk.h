@@ -25,7 +25,7 @@ enum {
     WK_SESSIONS_MAX = 1024,
     WK_TOP_MAX = 100 /* alternatives of a log probability */
 };
-#define WK_JOB_BYTES_MAX   ((size_t)256 << 20) /* bodies that wait to be read */
+#define WK_JOB_BYTES_MAX    ((size_t)256 << 20) /* bodies that wait to be read */
 #define WK_RESULT_BYTES_MAX ((size_t)IG_FRAME_BODY_MAX)
 
 /* Why a request cannot be met: the ERROR frame. */
@@ -36,7 +36,17 @@ typedef struct wk_fault {
     ig_error e;
 } wk_fault;
 
-typedef enum wk_op { WK_GENERATE, WK_EMBED, WK_TOKENIZE, WK_DETOKENIZE, WK_TEMPLATE, WK_PROPS, WK_SLOTS, WK_OPS } wk_op;
+typedef enum wk_op {
+    WK_GENERATE,
+    WK_EMBED,
+    WK_RERANK,
+    WK_TOKENIZE,
+    WK_DETOKENIZE,
+    WK_TEMPLATE,
+    WK_PROPS,
+    WK_SLOTS,
+    WK_OPS
+} wk_op;
 
 typedef struct wk_params {
     ingle_sampler_options sampler;
@@ -54,10 +64,10 @@ typedef struct wk_user { /* a partition of the prefix cache; lives while a reque
     char name[WK_USER_BYTES];
 } wk_user;
 
-typedef struct wk_texts { /* of an embed request */
+typedef struct wk_texts {    /* of an embed or rerank request */
     ingle_embed_item *items; /* owned, also their tokens */
-    size_t n;
-    uint64_t n_tokens;
+    size_t n, n_done;
+    uint64_t n_tokens, n_dropped; /* dropped: that truncation took away */
     ingle_pooling pooling;
     bool normalize;
 } wk_texts;
@@ -67,15 +77,16 @@ typedef struct wk_request {
     uint64_t id;
     struct wk_request *next; /* in a lane, or among the requests of the worker */
     bool query, batch;
-    char *raw; /* owned: the frame's body, until it is read */
-    size_t n_raw;
-    json_t *body; /* owned */
+    char *raw;            /* owned: the frame's body, until it is read */
+    size_t n_raw, n_body; /* n_body: counts among the bytes that wait */
+    json_t *body;         /* owned */
     wk_op op;
     char user_name[WK_USER_BYTES];
     wk_params p;
-    ig_buf text;     /* the prompt as text, where there is one */
-    int32_t *prompt; /* owned */
-    uint32_t n_prompt;
+    ig_buf text;                  /* the prompt as text, where there is one */
+    int32_t *prompt;              /* owned */
+    uint32_t n_prompt, n_dropped; /* dropped: tokens that truncation took away */
+    bool infill;
     wk_rule *rule;
     wk_texts texts;
     ig_buf result; /* body of a RESULT */
@@ -92,16 +103,17 @@ typedef struct wk_request {
 
 typedef struct wk_slot {
     ingle_session *session;
-    wk_user *user; /* whose tokens these are, NULL: nobody's */
+    wk_user *user;            /* whose tokens these are, NULL: nobody's */
     struct wk_choice *choice; /* that runs in it */
-    uint64_t used; /* when it was used last, counted in admissions */
+    uint64_t used;            /* when it was used last, counted in admissions */
 } wk_slot;
 
 typedef struct wk_choice {
     wk_request *r;
     uint32_t idx;
-    wk_slot *slot; /* NULL: waits */
-    bool done, prompt_done, began;
+    wk_slot *slot;                          /* NULL: waits */
+    bool done, prompt_done, began, scoring; /* scoring: log probabilities of the prompt are wanted */
+    uint32_t n_scored, n_shifted;           /* tokens of the prompt that are given out; that a shift dropped */
     uint64_t arrival;
     int32_t *tokens; /* owned [n_ctx + 1]: prompt and answer; the session catches up with them */
     uint32_t n_tokens, n_generated, n_reasoning, n_cached;
@@ -141,12 +153,15 @@ typedef struct wk {
     wk_config cfg;
     wk_sandbox box;
     int rss_fd; /* /proc/self/statm, opened before the sandbox; -1: none */
+    uint64_t page_bytes;
     int bell[2];
     ingle_model *model;
     ingle_model_info info;
-    ingle_engine *engine; /* NULL: a model without logits */
-    uint32_t n_ctx;       /* tokens of a session */
+    ingle_engine *engine;            /* NULL: a model without logits */
+    uint32_t n_ctx, n_batch, n_rows; /* tokens of a session, of a step; rows of logits of a step */
     ig_str template_source;
+    ig_buf bos_text, eos_text;
+    bool adds_eos; /* tokenizing with special tokens puts the end token behind */
     wk_chat *chat;
     wk_constrainer *constrainer;
     int32_t *ends; /* owned: tokens that end an answer */
@@ -155,14 +170,18 @@ typedef struct wk {
     ingle_logprob *top;
     wk_slot *slots; /* [cfg.n_sessions] */
     wk_user *users;
+    ingle_engine *embedder; /* embed lane, made at first use */
     wk_lane text, embed;
     uint32_t n_jobs;
     size_t job_bytes;
-    wk_request *requests; /* in lanes excepted: all that wait or run */
+    wk_request *requests;                           /* in lanes excepted: all that wait or run */
     uint32_t n_waiting, n_running, n_running_batch; /* choices */
+    bool short_of_pages;                            /* nobody is let in until somebody who runs has ended */
+    uint64_t positions_ns;
     uint64_t arrivals, admissions;
     ingle_step_item *items; /* [cfg.n_sessions] */
-    wk_choice **stepping;   /* [cfg.n_sessions] */
+    wk_choice **stepping;   /* [cfg.n_sessions] whose items they are; NULL: its request is gone */
+    size_t n_stepping;
     double decode_ms, token_ms; /* of a step without a prompt; of a token of a prompt; 0: not yet known */
     uint64_t tokens_generated, tokens_prompt;
     uint64_t status_ns;
@@ -187,6 +206,8 @@ bool wk_lane_cancel(wk_lane *lane, uint64_t id);
 /* request.c: the text lane. */
 void wk_prepare_request(wk *w, wk_request *r);
 void wk_request_free(wk_request *r);
+bool wk_fills_gaps(const wk *w); /* the vocabulary has tokens for prefix, suffix and middle */
+bool wk_render(const wk *w, wk_request *r, bool add_prompt); /* messages to text, and to tokens */
 bool wk_tokenize(const wk *w, ig_str text, unsigned flags, int32_t **ids, size_t *n, wk_fault *f);
 
 /* params.c */
@@ -195,12 +216,16 @@ bool wk_read_count(const json_t *body, const char *name, uint32_t most, uint32_t
 bool wk_read_bool(const json_t *body, const char *name, bool *out, wk_fault *f);
 
 /* query.c: results in r->result. */
-void wk_answer_query(wk *w, wk_request *r);       /* text lane */
-void wk_put_slots(wk *w, ig_buf *out);            /* main thread */
+void wk_answer_query(wk *w, wk_request *r); /* text lane */
+void wk_put_slots(wk *w, ig_buf *out);      /* main thread */
 
 /* embed.c */
-bool wk_read_texts(wk *w, wk_request *r);         /* text lane */
-void wk_compute_embeddings(wk *w, wk_request *r); /* embed lane */
+bool wk_read_texts(wk *w, wk_request *r); /* text lane */
+/* Embed lane: a turn of it; r->texts.n_done < n: it wants another, after the others'. */
+void wk_compute_embeddings(wk *w, wk_request *r);
+
+/* facts.c: members of READY that describe the model. */
+void wk_put_facts(const wk *w, ig_buf *out);
 
 /* frames.c: main thread. */
 void wk_send(wk *w, ig_frame_type type, uint64_t request, const ig_buf *body);
@@ -217,6 +242,10 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f);
 /* Samples from logits [n_vocab], gives out what is certain. Returns how the answer ends, NULL: it goes on. On failure
  * "error" and *f. */
 const char *wk_choice_next(wk *w, wk_choice *c, const float *logits, wk_fault *f);
+/* Gives the prompt out where that is asked for. */
+void wk_choice_echo(wk *w, wk_choice *c);
+/* The same with log probabilities: rows [n, n_vocab] follow tokens n_scored, n_scored + 1, ... of the prompt. */
+bool wk_choice_score(wk *w, wk_choice *c, const float *rows, uint32_t n, wk_fault *f);
 /* The end of it: gives out the rest, sends DONE. */
 void wk_choice_end(wk *w, wk_choice *c, const char *finish);
 void wk_choice_fini(wk_choice *c);
