@@ -73,7 +73,7 @@ for which in llama mistral qwen2 qwen3 qwen3_moe gemma2 gemma3 phi3 minimax_m2 b
         try 0 "$ingle" embed made.gguf --tokens "$ids" --pooling none; ok "$which: the file gives the same" same out rows
         continue
     fi
-    try 0 "$ingle" run "$dir" "$text" --temp 0 -n 8; ok "$which: run" some
+    try 0 "$ingle" run "$dir" "$text" --raw --temp 0 -n 8; ok "$which: run" some
     try 0 "$ingle" embed "$dir" "$text";         ok "$which: embed" words 64
     try 0 "$ingle" eval "$dir" --tokens "$ids";  ok "$which: eval" words 48
     mv out next
