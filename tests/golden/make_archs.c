@@ -364,8 +364,8 @@ static void byte_level(file *f)
     static const char *const last[] = {"\xc4\xa0",
                                        "\xc4\x8a",
                                        "\xc4\xa0t",
-                                       "\xc4\xa0"
-                                       "a",
+                                       ("\xc4\xa0"
+                                        "a"),
                                        "he",
                                        "in",
                                        "er",
@@ -380,8 +380,8 @@ static void byte_level(file *f)
                                        "it",
                                        "is",
                                        "ing",
-                                       "\xc4\xa0"
-                                       "and",
+                                       ("\xc4\xa0"
+                                        "and"),
                                        "al",
                                        "ar",
                                        "st",
@@ -407,8 +407,8 @@ static void byte_level(file *f)
                                          "i t",
                                          "i s",
                                          "in g",
-                                         "\xc4\xa0"
-                                         "a nd",
+                                         ("\xc4\xa0"
+                                          "a nd"),
                                          "a l",
                                          "a r",
                                          "s t",
@@ -458,8 +458,8 @@ static void word_pieces(file *f)
                                        "y",
                                        "z",
                                        "\xe2\x96\x81the",
-                                       "\xe2\x96\x81"
-                                       "and",
+                                       ("\xe2\x96\x81"
+                                        "and"),
                                        "\xe2\x96\x81of",
                                        "ing",
                                        "er",
