@@ -196,7 +196,8 @@ static const cli_flag embed_flags[] = {
     {"query", 0, CLI_TEXT, "TEXT", 0, 0, NULL,
      "reranking models: the question; every text is a document and gets the score of the two"},
     {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none|rank",
-     "from tokens to one vector; none prints one for every token; rank: the scores of a reranking model (default: as the "
+     "from tokens to one vector; none prints one for every token; rank: the scores of a reranking model (default: as "
+     "the "
      "model says)"},
     {"normalize", 0, CLI_SWITCH, NULL, 0, 0, NULL, "scale every vector to length 1"},
     THREADS,

@@ -175,8 +175,8 @@ enum {
 INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
                                       int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
 /* For reranking models: a question and a document put together as the model was trained, by the prompt in its file
- * (tokenizer.chat_template.rerank) or as an encoder's pair of texts. Control tokens in either stay text. Same convention;
- * UNSUPPORTED also where the file does not say how. */
+ * (tokenizer.chat_template.rerank) or as an encoder's pair of texts. Control tokens in either stay text. Same
+ * convention; UNSUPPORTED also where the file does not say how. */
 INGLE_API ingle_status ingle_tokenize_pair(const ingle_model *model, const char *query, size_t n_query,
                                            const char *document, size_t n_document, int32_t *out, size_t capacity,
                                            size_t *n_out, ingle_error *err);

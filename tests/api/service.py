@@ -12,7 +12,7 @@ import time
 
 INGLE = os.path.join(os.environ['INGLE_BUILD'], 'ingle')
 DATA = os.environ['INGLE_DATA']
-CHAT = os.path.join(DATA, 'serve', 'chat.gguf')
+CHAT = os.path.join(DATA, 'chat.gguf')
 STORY = os.path.join(DATA, 'stories260K.gguf')
 
 

@@ -24,7 +24,7 @@ static bool stack_open(stack *k, ingle_error *err)
 {
     char path[1024];
     ingle_engine_options o = {.size = sizeof o, .n_threads = 1, .n_ctx = 512};
-    (void)snprintf(path, sizeof path, "%s/chat.gguf", tap_data());
+    (void)snprintf(path, sizeof path, "%s/serve/chat.gguf", tap_data());
     *k = (stack){0};
     if (ingle_model_open(path, NULL, &k->m, err)) return false;
     ingle_model_describe(k->m, &k->info);

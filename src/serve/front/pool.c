@@ -378,7 +378,7 @@ static void on_own_frame(fr_worker *w, const ig_frame *frame, json_t *body)
 static bool on_frame(fr_worker *w, const ig_frame *frame)
 {
     json_error_t error;
-    json_t *body = json_loadb(frame->body, frame->n_body, JSON_REJECT_DUPLICATES, &error);
+    json_t *body = json_loadb(frame->body, frame->n_body, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!json_is_object(body)) {
         json_decref(body);
         died(w, "sent something that is no answer and was stopped");
