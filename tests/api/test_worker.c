@@ -728,6 +728,46 @@ static void test_memory(void)
     stop(&w);
 }
 
+/* Clock ticks that a process has computed. */
+static unsigned long ticks_of(pid_t pid)
+{
+    char path[64], text[1024];
+    unsigned long user = 0, sys = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    text[n] = 0;
+    const char *rest = strrchr(text, ')');
+    if (!rest || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2) return 0;
+    return user + sys;
+}
+
+/* A front that does not read: the worker stops computing instead of piling frames up. */
+static void test_slow_reader(void)
+{
+    worker w;
+    answer a = {0};
+    start_with(&w, data_path("stories260K.gguf"), NULL);
+    ask(&w, &a, IG_FRAME_REQUEST,
+        text_request("Once", json_pack("{s:i,s:b,s:b,s:i}", "max_tokens", 100000, "ignore_eos", 1, "shift", 1,
+                                       "logprobs", 100)));
+    unsigned long before = 0, now = 1;
+    int tries = 0;
+    for (; before != now && tries < 60; tries++) {
+        before = now;
+        usleep(1000000);
+        now = ticks_of(w.pid);
+    }
+    send_body(&w, IG_FRAME_CANCEL, a.id, "{}", 2, NULL, 0);
+    bool ok = collect(&w, &a, 1);
+    json_int_t n = usage_of(&a, "completion");
+    tap_ok(ok && tries < 60 && !strcmp(finish_of(&a), "cancelled") && n > 100 && n < 3000,
+           "it waits for a front that does not read (%lld tokens)", (long long)n);
+    answer_fini(&a);
+    stop(&w);
+}
+
 /* -------------------------------------------------------------------------------------------- hostile input */
 
 static const struct {
@@ -1264,6 +1304,7 @@ int main(void)
     test_prefix("archs/mamba.gguf", 121);
     test_fairness();
     test_queue();
+    test_slow_reader();
     test_memory();
     test_embed();
     test_bad_start();
