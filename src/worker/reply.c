@@ -24,7 +24,7 @@ enum { N_MARKERS = sizeof markers / sizeof *markers };
 
 struct wk_reply {
     state at;
-    bool chat, tools, skip_blank; /* skip_blank: white space behind a marker is no text */
+    bool chat, tools, forced, skip_blank; /* skip_blank: white space behind a marker is no text */
     unsigned n_calls;
     const char *flag;
     ig_buf held; /* what may become a marker; the text of a call */
@@ -55,8 +55,8 @@ ig_status wk_reply_new(ig_str source, ig_str prompt, const json_t *body, wk_repl
     ig_buf_init(&r->held, HELD_MAX);
     r->chat = kind && kind[0] == 'c';
     r->tools = r->chat && !none && json_array_size(json_object_get(body, "tools"));
-    if (r->chat && ends_in(prompt, "<think>")) r->at = THINKING;
-    if (r->chat && is_forced(body)) r->at = FORCED;
+    r->forced = r->chat && is_forced(body);
+    r->at = r->chat && ends_in(prompt, "<think>") ? THINKING : r->forced ? FORCED : PLAIN;
     r->skip_blank = r->at == THINKING;
     return IG_OK;
 }
@@ -174,7 +174,7 @@ ig_status wk_reply_push(wk_reply *r, const char *text, size_t n, wk_piece_fn fn,
             give(r, r->held.ptr, at, fn, ctx);
         drop_held(r, i < N_MARKERS ? at + strlen(markers[i].text) : at);
         if (i == N_MARKERS) break;
-        r->at = markers[i].to;
+        r->at = r->forced && markers[i].to == PLAIN ? FORCED : markers[i].to;
         r->skip_blank = true;
     }
     return IG_OK;

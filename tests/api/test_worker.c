@@ -1095,6 +1095,30 @@ static void test_reply(worker *w, answer *a)
     json_decref(tools);
 }
 
+/* A template that begins with thoughts: rules hold for what follows them. */
+static void test_thoughts(const char *path)
+{
+    static const char source[] = "{% if tools %}T{% endif %}{{ messages[0].content }}<think>\n";
+    worker w;
+    answer a = {0};
+    json_t *tools = json_loads(tools_json, 0, NULL);
+    start_with(&w, path, json_pack("{s:s}", "template", source));
+    go(&w, &a, IG_FRAME_QUERY, json_pack("{s:s,s:s}", "op", "tokenize", "text", "</think>"));
+    json_int_t id = json_integer_value(json_array_get(json_object_get(a.result, "ids"), 0));
+    go(&w, &a, IG_FRAME_REQUEST,
+       chat_request(json_pack("{s:{s:[i,i]},s:[[I,i]],s:i}", "json_schema", "enum", 123, 456, "logit_bias", id, 1000,
+                              "max_tokens", 20)));
+    tap_ok((!strcmp(a.text, "123") || !strcmp(a.text, "456")) && usage_of(&a, "completion") == 4,
+           "a schema holds behind the thoughts (%s)", a.text);
+    go(&w, &a, IG_FRAME_REQUEST,
+       chat_request(json_pack("{s:O,s:{s:s},s:[[I,i]],s:i}", "tools", tools, "tool_choice", "name", "weather",
+                              "logit_bias", id, 1000, "max_tokens", 200)));
+    tap_ok(a.n_calls == 1 && is_weather(a.args[0]), "and a forced call");
+    json_decref(tools);
+    answer_fini(&a);
+    stop(&w);
+}
+
 static void test_chat(void)
 {
     char path[4096];
@@ -1139,6 +1163,7 @@ static void test_chat(void)
     tap_ok(json_array_size(json_object_get(a.result, "embeddings")) == 2, "a chat model embeds, too");
     answer_fini(&a);
     tap_ok(stop(&w) == 0, "the chat worker ends");
+    test_thoughts(path);
 }
 
 /* -------------------------------------------------------------------------------------------- sandbox */
