@@ -3,10 +3,10 @@
  *
  *   bench_grammar VOCABULARY.gguf SCHEMAS.jsonl [N_SCHEMAS [SAMPLES [print]]]
  *
- * SCHEMAS.jsonl: one JSON object a line with the key "schema" (the form of golden/grammars). Texts are sampled at
- * random, half of the time among the tokens that end something, so that they come to an end; the first quarter of the
- * samples warms up and is not counted. With `print` every finished text is printed as {"schema": ..., "text": ...} for
- * a validator elsewhere. */
+ * SCHEMAS.jsonl: one JSON object a line with the key "schema" (the form of golden/grammars), or "grammar" for GBNF.
+ * Texts are sampled at random, half of the time among the tokens that end something, so that they come to an end; the
+ * first quarter of the samples warms up and is not counted. With `print` every finished text is printed as {"schema":
+ * ..., "text": ...} for a validator elsewhere. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,12 +136,13 @@ static void summary(const char *name, double *us, size_t n)
 
 static void run_schema(bench *b, const json_t *schema, unsigned n_samples, double *compile_max)
 {
-    char *source = json_dumps(schema, JSON_ENCODE_ANY | JSON_COMPACT);
+    bool gbnf = json_is_string(schema);
+    char *source = gbnf ? strdup(json_string_value(schema)) : json_dumps(schema, JSON_ENCODE_ANY | JSON_COMPACT);
     ig_grammar *g;
     ig_masker *m;
     ig_error err;
     uint64_t from = ig_now_ns();
-    if (ig_grammar_from_schema(source, strlen(source), &g, &err) == IG_OK) {
+    if ((gbnf ? ig_grammar_from_gbnf : ig_grammar_from_schema)(source, strlen(source), &g, &err) == IG_OK) {
         double ms = (double)(ig_now_ns() - from) / 1e6;
         if (ms > *compile_max) *compile_max = ms;
         size_t first = b->n_warm;
@@ -156,6 +157,32 @@ static void run_schema(bench *b, const json_t *schema, unsigned n_samples, doubl
         ig_grammar_free(g);
     }
     free(source);
+}
+
+/* A schema of 2 KiB: an object of 25 fields of different kinds. Median of nine. */
+static void time_large_schema(void)
+{
+    static const char *const kinds[] = {
+        "{\"type\":\"string\",\"maxLength\":80}", "{\"type\":\"integer\",\"minimum\":0,\"maximum\":100000}",
+        "{\"type\":\"array\",\"items\":{\"enum\":[\"north\",\"south\"]},\"maxItems\":5}",
+        "{\"type\":[\"string\",\"null\"],\"pattern\":\"^[A-Z]{2}[0-9]+$\"}", "{\"type\":\"boolean\"}"};
+    double ms[9];
+    ig_buf text;
+    ig_buf_init(&text, 1 << 16);
+    ig_buf_printf(&text, "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
+    for (int i = 0; i < 25; i++) ig_buf_printf(&text, "%s\"a_field_with_number_%d\":%s", i ? "," : "", i, kinds[i % 5]);
+    ig_buf_printf(&text, "},\"required\":[\"a_field_with_number_0\",\"a_field_with_number_7\"]}");
+    for (int i = 0; i < 9; i++) {
+        ig_grammar *g = NULL;
+        ig_error err;
+        uint64_t from = ig_now_ns();
+        if (ig_grammar_from_schema(text.ptr, text.len, &g, &err) != IG_OK) fprintf(stderr, "%s\n", err.text);
+        ms[i] = (double)(ig_now_ns() - from) / 1e6;
+        ig_grammar_free(g);
+    }
+    ig_sort(ms, 9, sizeof *ms, less, NULL);
+    fprintf(stderr, "a schema of %zu bytes with 25 fields compiles in %.2f ms\n", text.len, ms[4]);
+    ig_buf_fini(&text);
 }
 
 int main(int argc, char **argv)
@@ -180,9 +207,12 @@ int main(int argc, char **argv)
         json_error_t e;
         json_t *row = json_loads(line, JSON_ALLOW_NUL, &e), *schema = json_object_get(row, "schema");
         if (!row) fprintf(stderr, "%s\n", e.text);
-        if (json_is_object(schema)) run_schema(&b, schema, n_samples, &compile_max), n_schemas++;
+        if (!schema) schema = json_object_get(row, "grammar");
+        if (json_is_object(schema) || json_is_string(schema))
+            run_schema(&b, schema, n_samples, &compile_max), n_schemas++;
         json_decref(row);
     }
+    time_large_schema();
     fprintf(stderr,
             "%zu schemas, slowest compiled in %.2f ms; %zu texts finished, %zu cut, %zu dead ends, %zu tokens\n",
             n_schemas, compile_max, b.n_finished, b.n_cut, b.n_dead, b.n_tokens_out);

@@ -25,7 +25,7 @@ struct cli_call {
     const cli_verb *verb;
     const char *args[CLI_ARGS_MAX]; /* borrowed from argv */
     size_t n_args;
-    cli_value values[32]; /* in the order of verb->flags */
+    cli_value values[48]; /* in the order of verb->flags */
     bool help;            /* -h or --help was given */
     uint64_t start_ns;    /* when the process began */
 };

@@ -12,6 +12,7 @@ typedef struct job {
     cli_ids *texts; /* [n] */
     size_t n;
     ingle_embed_item *items; /* [n] */
+    float *out;              /* the rows of all items, one after another */
     ingle_pooling pooling;
 } job;
 
@@ -24,7 +25,10 @@ static ingle_status no_memory(ingle_error *err)
 
 static ingle_status add_text(job *j, const char *text, size_t n, ingle_error *err)
 {
-    return input_tokenize(j->model, text, n, INGLE_ADD_SPECIAL, &j->texts[j->n++], err);
+    const char *query = cli_text(j->call, "query");
+    cli_ids *out = &j->texts[j->n++];
+    if (query) return input_pair(j->model, query, text, n, out, err);
+    return input_tokenize(j->model, text, n, INGLE_ADD_SPECIAL, out, err);
 }
 
 static ingle_status add_ids(job *j, const char *ids, ingle_error *err)
@@ -86,11 +90,21 @@ static ingle_pooling pooling_of(const cli_call *call, const ingle_model_info *in
     } kinds[] = {{"mean", INGLE_POOLING_MEAN},
                  {"cls", INGLE_POOLING_CLS},
                  {"last", INGLE_POOLING_LAST},
-                 {"none", INGLE_POOLING_NONE}};
+                 {"none", INGLE_POOLING_NONE},
+                 {"rank", INGLE_POOLING_RANK}};
     const char *name = cli_text(call, "pooling");
     for (size_t i = 0; name && i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(name, kinds[i].name)) return kinds[i].kind;
     return info->pooling;
+}
+
+static ingle_status check_query(const job *j, ingle_error *err)
+{
+    ig_error e;
+    if (!cli_set(j->call, "query") || j->info.pooling == INGLE_POOLING_RANK) return INGLE_OK;
+    ig_fail(&e, IG_UNSUPPORTED, 0, "%s: --query needs a reranking model, and this file has no classifier in use",
+            j->call->args[0]);
+    return input_error(&e, err);
 }
 
 static size_t rows_of(const job *j, size_t i) { return j->pooling == INGLE_POOLING_NONE ? j->texts[i].n : 1; }
@@ -105,7 +119,7 @@ static ingle_status embed(job *j, ingle_error *err)
         total += rows_of(j, i);
     }
     j->items = ig_calloc(j->n, sizeof *j->items);
-    float *out = ig_calloc(total, j->info.n_embd_out * sizeof *out);
+    j->out = ig_calloc(total, j->info.n_embd_out * sizeof *j->out);
     ingle_engine *engine = NULL;
     uint32_t n_ctx = longest < UINT32_MAX ? (uint32_t)longest : UINT32_MAX;
     ingle_engine_options o = {.size = sizeof o,
@@ -115,15 +129,13 @@ static ingle_status embed(job *j, ingle_error *err)
                               .n_sessions = j->n < SESSIONS_MAX ? (uint32_t)j->n : SESSIONS_MAX,
                               .kv = input_kv(j->call, INGLE_KV_F32),
                               .embed = true};
-    ingle_status st = j->items && out ? ingle_engine_new(j->model, &o, &engine, err) : no_memory(err);
+    ingle_status st = j->items && j->out ? ingle_engine_new(j->model, &o, &engine, err) : no_memory(err);
     for (size_t i = 0; st == INGLE_OK && i < j->n; i++) {
-        j->items[i] = (ingle_embed_item){j->texts[i].ids, (uint32_t)j->texts[i].n, out + at * j->info.n_embd_out};
+        j->items[i] = (ingle_embed_item){j->texts[i].ids, (uint32_t)j->texts[i].n, j->out + at * j->info.n_embd_out};
         at += rows_of(j, i);
     }
-    if (st == INGLE_OK)
-        st = ingle_embed(engine, j->items, j->n, j->pooling, cli_set(j->call, "normalize"), err);
+    if (st == INGLE_OK) st = ingle_embed(engine, j->items, j->n, j->pooling, cli_set(j->call, "normalize"), err);
     ingle_engine_free(engine);
-    if (st != INGLE_OK) ig_free(out);
     return st;
 }
 
@@ -156,7 +168,7 @@ static void print_rows(const job *j)
 
 static void fini(job *j)
 {
-    if (j->items) ig_free(j->items[0].out);
+    ig_free(j->out);
     ig_free(j->items);
     for (size_t i = 0; i < j->n; i++) input_ids_fini(&j->texts[i]);
     ig_free(j->texts);
@@ -168,14 +180,16 @@ int cli_embed(const cli_call *call)
     job j = {.call = call};
     ingle_error err;
     int given = (call->n_args > 1) + cli_set(call, "file") + cli_set(call, "tokens");
-    if (given > 1)
-        return cli_usage("embed got more than one of TEXT, --file and --tokens. Type: ingle embed --help");
+    if (given > 1) return cli_usage("embed got more than one of TEXT, --file and --tokens. Type: ingle embed --help");
+    if (cli_set(call, "query") && cli_set(call, "tokens"))
+        return cli_usage("embed got --query and --tokens, which are a whole text already. Type: ingle embed --help");
     ingle_status st = input_model(call->args[0], false, &j.model, &err);
     if (st == INGLE_OK) {
         ingle_model_describe(j.model, &j.info);
         j.pooling = pooling_of(call, &j.info);
-        st = read_texts(&j, &err);
+        st = check_query(&j, &err);
     }
+    if (st == INGLE_OK) st = read_texts(&j, &err);
     if (st == INGLE_OK) st = embed(&j, &err);
     if (st == INGLE_OK) print_rows(&j);
     fini(&j);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "shop.h"
 
 enum { TEXT_BYTES_MAX = 1 << 30 };
 
@@ -26,6 +27,7 @@ static ingle_status no_memory(ingle_error *err)
 ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err)
 {
     ingle_model_options options = {.size = sizeof options, .vocab_only = vocab_only};
+    if (shop_is_name(path)) return shop_model(path, &options, out, NULL, err);
     return ingle_model_open(path, &options, out, err);
 }
 
@@ -66,6 +68,18 @@ ingle_status input_tokenize(const ingle_model *model, const char *text, size_t n
         if (st != INGLE_TOO_LARGE || needed <= capacity) return st;
         capacity = needed;
     }
+}
+
+ingle_status input_pair(const ingle_model *model, const char *query, const char *text, size_t n, cli_ids *out,
+                        ingle_error *err)
+{
+    size_t n_query = strlen(query), needed;
+    *out = (cli_ids){0};
+    ingle_status st = ingle_tokenize_pair(model, query, n_query, text, n, NULL, 0, &needed, err);
+    if (st != INGLE_OK) return st;
+    out->ids = ig_alloc((needed + 1) * sizeof *out->ids);
+    if (!out->ids) return no_memory(err);
+    return ingle_tokenize_pair(model, query, n_query, text, n, out->ids, needed + 1, &out->n, err);
 }
 
 static bool is_separator(char c) { return c == ' ' || c == ',' || c == '\n' || c == '\t' || c == '\r'; }

@@ -11,6 +11,7 @@ typedef struct cli_ids {
     size_t n;
 } cli_ids;
 
+/* A path, or the name or digest of a model of the store where no file of that name is there. */
 ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err);
 /* Value of --kv, or standard when it is absent. */
 ingle_kv_type input_kv(const cli_call *call, ingle_kv_type standard);
@@ -20,6 +21,9 @@ const char *input_kv_name(ingle_kv_type kv);
 ingle_status input_text(const char *text, const char *file, ig_buf *out, ingle_error *err);
 ingle_status input_tokenize(const ingle_model *model, const char *text, size_t n, unsigned flags, cli_ids *out,
                             ingle_error *err);
+/* A question and a document, see ingle_tokenize_pair. */
+ingle_status input_pair(const ingle_model *model, const char *query, const char *text, size_t n, cli_ids *out,
+                        ingle_error *err);
 /* Ids in text, separated by blanks, commas or newlines. Errors: BAD_INPUT names the word's number. */
 ingle_status input_ids(const char *text, size_t n, cli_ids *out, ingle_error *err);
 void input_ids_fini(cli_ids *ids);

@@ -1,6 +1,7 @@
 /* ingle: finds the verb, parses its arguments and runs it. Exit codes: 0 done, 1 the request cannot be met, 2 wrong
  * usage, 3 "no" from a check, 130 interrupted. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "args.h"
@@ -20,6 +21,14 @@ static int unknown_verb(const char *word)
         ig_fail(&err, IG_BAD_INPUT, 0, "there is no verb \"%.60s\", expected one like run or show. Type: ingle help",
                 word);
     return cli_usage(err.text);
+}
+
+/* --store DIR of whatever verb stands for the variable that all of them read. */
+static void set_store(const cli_call *call)
+{
+    for (size_t i = 0; i < call->verb->n_flags; i++)
+        if (!strcmp(call->verb->flags[i].name, "store") && call->values[i].set)
+            (void)setenv("INGLE_STORE", call->values[i].text, 1);
 }
 
 int main(int argc, char **argv)
@@ -45,6 +54,7 @@ int main(int argc, char **argv)
         code = CLI_DONE;
     } else {
         call.start_ns = start_ns;
+        set_store(&call);
         code = verb->run(&call);
     }
     cli_call_fini(&call);

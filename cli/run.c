@@ -1,5 +1,4 @@
 /* ingle run: feeds a prompt and streams the answer. Standard output carries the answer alone. */
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include "base/os.h"
 #include "input.h"
 #include "out.h"
+#include "talk.h"
 #include "verbs.h"
 
 static volatile sig_atomic_t interrupted;
@@ -25,62 +25,54 @@ typedef struct run_state {
     ingle_engine *engine;
     ingle_session *session;
     ingle_sampler *sampler;
-    ingle_logit_bias *bias; /* owned, [n_bias] */
-    size_t n_bias;
-    cli_ids prompt;
+    ingle_grammar *grammar; /* NULL: free */
+    talk_sampling sampling;
+    talk_chat chat; /* chat.t NULL: the prompt is fed as it is */
+    talk_prompt prompt;
+    talk_split split;
     cli_ids answer; /* collected for --logprobs; capacity: the context */
     size_t answer_cap;
-    bool write_failed;
+    bool write_failed, dim;
     uint64_t loaded_ns, fed_ns, first_ns, done_ns;
     ingle_generate_result result;
 } run_state;
 
-/* ------------------------------------------------------------------------------------------------ options */
+/* ------------------------------------------------------------------------------------------------ prompt */
 
-static ig_status parse_bias(run_state *run, ig_error *err)
+/* The prompt as one message of a user; with --system after that of the system. */
+static ingle_status render(run_state *run, const char *text, size_t n, ingle_error *err)
 {
-    const cli_value *v = cli_get(run->call, "logit-bias");
-    run->bias = ig_calloc(v->n_list, sizeof *run->bias);
-    if (!run->bias) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for %zu logit biases", v->n_list);
-    for (size_t i = 0; i < v->n_list; i++) {
-        const char *text = v->list[i];
-        size_t n = strcspn(text, "=");
-        uint64_t id;
-        double bias;
-        if (text[n] != '=' || !cli_parse_count(text, n, INT32_MAX, &id) || !cli_parse_real(text + n + 1, true, &bias) ||
-            bias > 1e30 || (isfinite(bias) && bias < -1e30))
-            return ig_fail(
-                err, IG_BAD_INPUT, 0,
-                "--logit-bias got \"%.80s\", expected a token id, = and a number, such as 42=-1.5 or 42=-inf. "
-                "Type: ingle run --help",
-                text);
-        run->bias[run->n_bias++] = (ingle_logit_bias){(int32_t)id, (float)bias};
+    const char *system = cli_text(run->call, "system");
+    json_t *messages = json_array(), *user = json_stringn(text, n);
+    ig_error e;
+    if (!user) {
+        json_decref(messages);
+        ig_fail(&e, IG_BAD_INPUT, 0, "the prompt is not valid UTF-8, expected text; with --raw any bytes will do");
+        return input_error(&e, err);
     }
-    return IG_OK;
+    if (system) json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
+    json_array_append_new(messages, json_pack("{s:s, s:o}", "role", "user", "content", user));
+    ingle_status st = talk_render(&run->chat, messages, cli_text(run->call, "think"), &run->prompt, err);
+    json_decref(messages);
+    return st;
 }
 
-static ingle_status make_sampler(run_state *run, ingle_error *err)
+/* A model with a chat template is asked in its words; others, and --raw, get the prompt as it is. */
+static ingle_status choose_form(run_state *run, ingle_error *err)
 {
     const cli_call *c = run->call;
-    ingle_sampler_options o = {
-        .size = sizeof o,
-        .temperature = cli_real(c, "temp", 0.8f),
-        .top_k = cli_count(c, "top-k", 40),
-        .top_p = cli_real(c, "top-p", 0.95f),
-        .min_p = cli_real(c, "min-p", 0.05f),
-        .repetition_penalty = cli_real(c, "repeat-penalty", 1),
-        .frequency_penalty = cli_real(c, "frequency-penalty", 0),
-        .presence_penalty = cli_real(c, "presence-penalty", 0),
-        .seed = cli_get(c, "seed")->count,
-        .seed_random = !cli_set(c, "seed"),
-        .bias = run->bias,
-        .n_bias = run->n_bias,
-        .order = cli_text(c, "sampler-order"),
-    };
-    return ingle_sampler_new(run->model, &o, &run->sampler, err);
+    ig_error e;
+    if (cli_set(c, "raw")) return INGLE_OK;
+    ingle_status st = talk_chat_open(&run->chat, run->model, err);
+    if (st != INGLE_OK || !run->chat.is_default || cli_set(c, "chat")) return st;
+    talk_chat_close(&run->chat);
+    if (!cli_set(c, "system") && !cli_set(c, "think")) return INGLE_OK;
+    ig_fail(&e, IG_UNSUPPORTED, 0,
+            "%.200s has no chat template, so --system and --think have no place, expected --chat beside them to use "
+            "ChatML",
+            c->args[0]);
+    return input_error(&e, err);
 }
-
-/* ------------------------------------------------------------------------------------------------ prompt */
 
 static ingle_status read_prompt(run_state *run, ingle_error *err)
 {
@@ -89,22 +81,24 @@ static ingle_status read_prompt(run_state *run, ingle_error *err)
     const char *arg = run->call->n_args > 1 ? run->call->args[1] : NULL;
     ingle_status st = input_text(arg, NULL, &text, err);
     if (st == INGLE_OK && !arg && !raw && text.len && text.ptr[text.len - 1] == '\n') text.len--;
+    if (st == INGLE_OK) st = choose_form(run, err);
     if (st == INGLE_OK)
-        st = input_tokenize(run->model, text.ptr, text.len, raw ? INGLE_PARSE_SPECIAL : INGLE_ADD_SPECIAL, &run->prompt,
-                            err);
+        st = run->chat.t ? render(run, text.ptr ? text.ptr : "", text.len, err)
+                         : input_tokenize(run->model, text.ptr, text.len, raw ? INGLE_PARSE_SPECIAL : INGLE_ADD_SPECIAL,
+                                          &run->prompt.ids, err);
     ig_buf_fini(&text);
     if (st != INGLE_OK) return st;
     ig_error e;
     uint32_t n_ctx = ingle_engine_n_ctx(run->engine);
-    if (run->prompt.n == 0)
+    if (run->prompt.ids.n == 0)
         st = (ig_fail(&e, IG_BAD_INPUT, 0,
                       "the prompt is empty and the model adds no token before it, expected some text"),
               input_error(&e, err));
-    else if (run->prompt.n > n_ctx)
+    else if (run->prompt.ids.n > n_ctx)
         st = (ig_fail(&e, IG_TOO_LARGE, 0,
                       "the prompt has %zu tokens and the context holds %u, expected a shorter prompt or a "
                       "larger --ctx",
-                      run->prompt.n, n_ctx),
+                      run->prompt.ids.n, n_ctx),
               input_error(&e, err));
     return st;
 }
@@ -122,12 +116,18 @@ static ingle_status feed_prompt(run_state *run, const int32_t *ids, size_t n, in
 
 /* ------------------------------------------------------------------------------------------------ answer */
 
+static bool write_text(void *user, const char *text, size_t n, bool thinking)
+{
+    run_state *run = user;
+    return talk_write(text, n, thinking, cli_set(run->call, "hide-thinking"), &run->dim);
+}
+
 static bool on_text(void *user, const char *text, size_t n, int32_t id)
 {
     run_state *run = user;
     if (run->first_ns == 0) run->first_ns = ig_now_ns();
     if (run->answer.n < run->answer_cap) run->answer.ids[run->answer.n++] = id;
-    if (n && !cli_out_stream(text, n)) run->write_failed = true;
+    if (n && !talk_split_push(&run->split, text, n)) run->write_failed = true;
     return !interrupted && !run->write_failed;
 }
 
@@ -143,9 +143,16 @@ static ingle_status generate(run_state *run, ingle_error *err)
         .shift_keep = 1,
         .on_text = on_text,
         .user = run,
+        .grammar = run->grammar,
     };
-    ingle_sampler_accept(run->sampler, run->prompt.ids, run->prompt.n);
-    return ingle_generate(run->session, run->sampler, &o, &run->result, err);
+    talk_prepare(&run->chat, &run->prompt, &o);
+    talk_split_init(&run->split, &run->chat, run->prompt.thinking, write_text, run);
+    ingle_sampler_accept(run->sampler, run->prompt.ids.ids, run->prompt.ids.n);
+    ingle_status st = ingle_generate(run->session, run->sampler, &o, &run->result, err);
+    if (!talk_split_finish(&run->split)) run->write_failed = true;
+    write_text(run, "", 0, false);
+    talk_split_fini(&run->split);
+    return st;
 }
 
 static void print_piece(const ingle_model *model, int32_t id)
@@ -172,8 +179,8 @@ static ingle_status print_logprobs(run_state *run, ingle_error *err)
 {
     uint32_t n_top = cli_count(run->call, "logprobs", 0);
     ingle_logprob chosen, *top = ig_calloc(n_top, sizeof *top);
-    ingle_session_truncate(run->session, (uint32_t)run->prompt.n - 1);
-    ingle_status st = top ? feed_prompt(run, run->prompt.ids + run->prompt.n - 1, 1, err) : INGLE_NO_MEMORY;
+    ingle_session_truncate(run->session, (uint32_t)run->prompt.ids.n - 1);
+    ingle_status st = top ? feed_prompt(run, run->prompt.ids.ids + run->prompt.ids.n - 1, 1, err) : INGLE_NO_MEMORY;
     for (size_t i = 0; st == INGLE_OK && i < run->answer.n; i++) {
         st = ingle_logprobs(run->model, ingle_session_logits(run->session), run->answer.ids[i], &chosen, top, n_top,
                             err);
@@ -206,7 +213,7 @@ static void print_stats(const run_state *run)
     getrusage(RUSAGE_SELF, &usage);
     cli_note("ran in this process, kernels %s, %u threads\n", info.kernels, ingle_engine_n_threads(run->engine));
     cli_note("load         %10.1f ms\n", ms(run->call->start_ns, run->loaded_ns));
-    cli_note("prompt       %10zu tokens %10.1f tokens/s\n", run->prompt.n, rate(run->prompt.n, feed));
+    cli_note("prompt       %10zu tokens %10.1f tokens/s\n", run->prompt.ids.n, rate(run->prompt.ids.n, feed));
     cli_note("generated    %10u tokens %10.1f tokens/s\n", run->result.n_generated,
              rate(run->result.n_generated, answer));
     cli_note("first token  %10.1f ms after the start\n", ms(run->call->start_ns, run->first_ns));
@@ -225,7 +232,8 @@ static ingle_status prepare(run_state *run, ingle_error *err)
                               .n_batch = cli_count(c, "batch", 0),
                               .kv = input_kv(c, INGLE_KV_F16)};
     ingle_status st = input_model(c->args[0], false, &run->model, err);
-    if (st == INGLE_OK) st = make_sampler(run, err);
+    if (st == INGLE_OK) st = talk_grammar(c, &run->grammar, err);
+    if (st == INGLE_OK) st = ingle_sampler_new(run->model, &run->sampling.o, &run->sampler, err);
     if (st == INGLE_OK) st = ingle_engine_new(run->model, &o, &run->engine, err);
     if (st == INGLE_OK) st = ingle_session_new(run->engine, &run->session, err);
     if (st == INGLE_OK) st = read_prompt(run, err);
@@ -241,6 +249,19 @@ static ingle_status prepare(run_state *run, ingle_error *err)
     return st;
 }
 
+/* An answer that had to match a grammar and was ended by something else. */
+static int cut_off(const run_state *run)
+{
+    static const char *const why[] = {[INGLE_FINISH_LENGTH] = "--max-tokens ended it",
+                                      [INGLE_FINISH_STOP] = "--stop ended it",
+                                      [INGLE_FINISH_CONTEXT] = "the context is full"};
+    ig_error e;
+    const char *reason = run->result.finish < sizeof why / sizeof *why ? why[run->result.finish] : NULL;
+    ig_fail(&e, IG_BAD_INPUT, 0, "the answer is not complete after %u tokens: %s", run->result.n_generated,
+            reason ? reason : "it was ended");
+    return cli_fail(e.text);
+}
+
 static int finish(run_state *run)
 {
     const cli_call *c = run->call;
@@ -251,7 +272,8 @@ static int finish(run_state *run)
         cli_note("ingle: the context of %u tokens is full, the answer ends here\n", ingle_engine_n_ctx(run->engine));
     if (cli_set(c, "logprobs") && print_logprobs(run, &err) != INGLE_OK) return cli_fail(err.text);
     if (cli_set(c, "stats")) print_stats(run);
-    return interrupted ? CLI_INTERRUPTED : CLI_DONE;
+    if (interrupted) return CLI_INTERRUPTED;
+    return run->result.incomplete ? cut_off(run) : CLI_DONE;
 }
 
 static int answer(run_state *run)
@@ -260,7 +282,7 @@ static int answer(run_state *run)
     run->loaded_ns = ig_now_ns();
     /* The second Ctrl-C ends the process at once. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
-    ingle_status st = feed_prompt(run, run->prompt.ids, run->prompt.n, &err);
+    ingle_status st = feed_prompt(run, run->prompt.ids.ids, run->prompt.ids.n, &err);
     run->fed_ns = ig_now_ns();
     if (st == INGLE_OK && interrupted) return CLI_INTERRUPTED;
     if (st == INGLE_OK) st = generate(run, &err);
@@ -274,11 +296,15 @@ int cli_run(const cli_call *call)
     ingle_error err;
     ig_error usage;
     int code;
+    if (call->n_args < 2 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli_set(call, "raw"))
+        return cli_chat(call);
     if (call->n_args < 2 && isatty(STDIN_FILENO))
         return cli_usage("run got no prompt, expected PROMPT or text on standard input. Type: ingle run --help");
     if (cli_set(call, "logprobs") && cli_set(call, "context-shift"))
         return cli_usage("--logprobs and --context-shift exclude each other. Type: ingle run --help");
-    if (parse_bias(&run, &usage) != IG_OK)
+    if (cli_set(call, "raw") && (cli_set(call, "chat") || cli_set(call, "system") || cli_set(call, "think")))
+        return cli_usage("--raw excludes --chat, --system and --think. Type: ingle run --help");
+    if (talk_check_format(call, &usage) != IG_OK || talk_sampling_init(&run.sampling, call, &usage) != IG_OK)
         code = cli_usage(usage.text);
     else if (prepare(&run, &err) != INGLE_OK)
         code = cli_fail(err.text);
@@ -288,8 +314,10 @@ int cli_run(const cli_call *call)
     ingle_session_free(run.session);
     ingle_engine_free(run.engine);
     ingle_model_close(run.model);
-    input_ids_fini(&run.prompt);
+    talk_chat_close(&run.chat);
+    ingle_grammar_close(run.grammar);
+    talk_prompt_fini(&run.prompt);
     input_ids_fini(&run.answer);
-    ig_free(run.bias);
+    talk_sampling_fini(&run.sampling);
     return code;
 }

@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include "input.h"
 #include "out.h"
+#include "shop.h"
 #include "verbs.h"
 
 enum { ELEMENTS_MAX = 8 }; /* of an array are printed in an overview */
@@ -12,6 +13,7 @@ enum { ELEMENTS_MAX = 8 }; /* of an array are printed in an overview */
 typedef struct show_state {
     const cli_call *call;
     ingle_model *model;
+    ig_manifest *manifest; /* NULL: the model is no one of the store */
     ingle_model_info info;
     ingle_memory memory;
     bool has_memory;
@@ -62,8 +64,36 @@ static void print_memory(const show_state *s)
              m->fits ? "fits" : "does not fit");
 }
 
+static void print_line(const char *name, const char *text)
+{
+    if (!text) return;
+    cli_outf("%-16s", name);
+    print_clean(text, strcspn(text, "\n"));
+    cli_outf("%s\n", strchr(text, '\n') ? " ..." : "");
+}
+
+/* What the store knows about the model; its own lines come before those of the file. */
+static void print_manifest(const ig_manifest *m)
+{
+    char bytes[16], age[32];
+    cli_outf("model           %s\ndigest          sha256:%s\n", m->name.text, m->digest.hex);
+    print_line("source", m->source);
+    print_line("license", m->licence);
+    print_line("base model", m->base);
+    print_line("parameters set", m->parameters);
+    print_line("system prompt", m->system);
+    print_line("template", m->template);
+    cli_outf("added           %s\n", shop_age(m->added_s, age));
+    for (size_t i = 0; i < m->n_files; i++) {
+        cli_outf("%-16s", ig_role_name(m->files[i].role));
+        print_clean(m->files[i].name, strlen(m->files[i].name));
+        cli_outf(" sha256:%.12s %s\n", m->files[i].digest.hex, cli_bytes(m->files[i].size, bytes));
+    }
+}
+
 static void print_overview(const show_state *s)
 {
+    if (s->manifest) print_manifest(s->manifest);
     const ingle_model_info *i = &s->info;
     char bytes[16];
     cli_outf("architecture    ");
@@ -279,6 +309,7 @@ static void print_json(const show_state *s)
     json_t *j = json_overview(s), *metadata = json_object();
     ingle_meta m;
     json_object_set_new(j, "memory", json_memory(s));
+    if (s->manifest) json_object_set_new(j, "model", shop_manifest_json(s->manifest));
     for (uint64_t i = 0; ingle_model_meta(s->model, i, &m); i++)
         json_object_set_new_nocheck(metadata, m.key, json_meta(s, i, &m, 32));
     json_object_set_new(j, "metadata", metadata);
@@ -319,12 +350,20 @@ static int print_meta(const show_state *s, const char *key)
 }
 
 /* A model that is sound but that this version cannot run is described all the same; a damaged one is an error. */
+static ingle_status open_one(show_state *s, bool vocab_only, ingle_error *err)
+{
+    const char *path = s->call->args[0];
+    ingle_model_options options = {.size = sizeof options, .vocab_only = vocab_only};
+    if (shop_is_name(path)) return shop_model(path, &options, &s->model, &s->manifest, err);
+    return input_model(path, vocab_only, &s->model, err);
+}
+
 static ingle_status open_model(show_state *s, ingle_error *err)
 {
-    ingle_status st = input_model(s->call->args[0], false, &s->model, err);
+    ingle_status st = open_one(s, false, err);
     if (st != INGLE_UNSUPPORTED) return st;
     s->why_not = *err;
-    return input_model(s->call->args[0], true, &s->model, err);
+    return open_one(s, true, err);
 }
 
 static ingle_status load(show_state *s, ingle_error *err)
@@ -365,5 +404,6 @@ int cli_show(const cli_call *call)
         if (cli_set(call, "tensors")) print_tensors(&s);
     }
     ingle_model_close(s.model);
+    ig_manifest_free(s.manifest);
     return code;
 }

@@ -22,31 +22,97 @@
     {                                                                                                                  \
         "json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print one JSON object"                                               \
     }
+#define STORE                                                                                                          \
+    {                                                                                                                  \
+        "store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else the standard place)" \
+    }
+#define QUIET                                                                                                          \
+    {                                                                                                                  \
+        "quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print no progress"                                                \
+    }
+#define NO_CHECK                                                                                                       \
+    {                                                                                                                  \
+        "no-check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add the model also where this version cannot load it"            \
+    }
 #define LEN(a) (sizeof(a) / sizeof *(a))
+
+#define SAMPLING                                                                                                         \
+    {"temp", 0, CLI_REAL, "F", 0, 100, NULL, "temperature; 0 always takes the most probable token (default: 0.8)"},      \
+        {"top-k", 0,          CLI_COUNT, "N",                                                                            \
+         0,       UINT32_MAX, NULL,      "choose among the N most probable tokens; 0 is off (default: 40)"},             \
+        {"top-p",  0,                                                                                                    \
+         CLI_REAL, "F",                                                                                                  \
+         0,        1,                                                                                                    \
+         NULL,     "choose among the most probable tokens that make up F together; 1 is off (default: 0.95)"},           \
+        {"min-p", 0, CLI_REAL, "F",                                                                                      \
+         0,       1, NULL,     "leave out tokens less probable than F times the best; 0 is off (default: 0.05)"},        \
+        {"repeat-penalty",                                                                                               \
+         0,                                                                                                              \
+         CLI_REAL,                                                                                                       \
+         "F",                                                                                                            \
+         0.01,                                                                                                           \
+         100,                                                                                                            \
+         NULL,                                                                                                           \
+         "make tokens of the last 64 less likely; 1 is off (default: 1)"},                                               \
+        {"frequency-penalty",                                                                                            \
+         0,                                                                                                              \
+         CLI_REAL,                                                                                                       \
+         "F",                                                                                                            \
+         -100,                                                                                                           \
+         100,                                                                                                            \
+         NULL,                                                                                                           \
+         "subtract F for every time a token occurred (default: 0)"},                                                     \
+        {"presence-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F when a token occurred at all (default: 0)"}, \
+        {"seed",    0,                                                                                                   \
+         CLI_COUNT, "N",                                                                                                 \
+         0,         18446744073709551615.0,                                                                              \
+         NULL,      "the same seed gives the same answer (default: a random one, told by --stats)"},                     \
+        {"stop", 0, CLI_LIST, "TEXT", 0, 0, NULL, "end before TEXT would be printed; may be given again"},               \
+        {"logit-bias",                                                                                                   \
+         0,                                                                                                              \
+         CLI_LIST,                                                                                                       \
+         "ID=F",                                                                                                         \
+         0,                                                                                                              \
+         0,                                                                                                              \
+         NULL,                                                                                                           \
+         "add F to the logit of token ID, -inf forbids it; may be given again"},                                         \
+    {                                                                                                                    \
+        "sampler-order", 0, CLI_TEXT, "LIST", 0, 0, NULL,                                                                \
+            "order of the stages (default: bias;penalties;top_k;top_p;min_p;temperature); a stage not named is off"      \
+    }
+#define ANSWER                                                                                                         \
+    {"json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the answer is a JSON object"},                                          \
+        {"json-schema",                                                                                                \
+         0,                                                                                                            \
+         CLI_FILE,                                                                                                     \
+         "FILE",                                                                                                       \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         NULL,                                                                                                         \
+         "the answer is JSON that this JSON Schema allows (draft 2020-12); a schema may stand in place of FILE"},      \
+        {"grammar", 0, CLI_FILE, "FILE",                                                                               \
+         0,         0, NULL,     "the answer is a text of this GBNF grammar; a grammar may stand in place of FILE"},   \
+        {"system", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "what the model is told before the conversation"},                 \
+        {"think",                                                                                                      \
+         0,                                                                                                            \
+         CLI_CHOICE,                                                                                                   \
+         "HOW",                                                                                                        \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         "on|off|low|medium|high",                                                                                     \
+         "ask a model that can for reasoning before its answer, or for none (default: as its template has it)"},       \
+    {                                                                                                                  \
+        "hide-thinking", 0, CLI_SWITCH, NULL, 0, 0, NULL, "do not print the reasoning"                                 \
+    }
 
 static const cli_flag run_flags[] = {
     {"max-tokens", 'n', CLI_COUNT, "N", 1, UINT32_MAX, NULL,
      "stop after N tokens (default: when the model ends or the context is full)"},
     {"raw", 0, CLI_SWITCH, NULL, 0, 0, NULL,
-     "feed the prompt as it is: add no special tokens, read text such as <s> as the control token"},
-    {"temp", 0, CLI_REAL, "F", 0, 100, NULL, "temperature; 0 always takes the most probable token (default: 0.8)"},
-    {"top-k", 0, CLI_COUNT, "N", 0, UINT32_MAX, NULL,
-     "choose among the N most probable tokens; 0 is off (default: 40)"},
-    {"top-p", 0, CLI_REAL, "F", 0, 1, NULL,
-     "choose among the most probable tokens that make up F together; 1 is off (default: 0.95)"},
-    {"min-p", 0, CLI_REAL, "F", 0, 1, NULL,
-     "leave out tokens less probable than F times the best; 0 is off (default: 0.05)"},
-    {"repeat-penalty", 0, CLI_REAL, "F", 0.01, 100, NULL,
-     "make tokens of the last 64 less likely; 1 is off (default: 1)"},
-    {"frequency-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F for every time a token occurred (default: 0)"},
-    {"presence-penalty", 0, CLI_REAL, "F", -100, 100, NULL, "subtract F when a token occurred at all (default: 0)"},
-    {"seed", 0, CLI_COUNT, "N", 0, 18446744073709551615.0, NULL,
-     "the same seed gives the same answer (default: a random one, told by --stats)"},
-    {"stop", 0, CLI_LIST, "TEXT", 0, 0, NULL, "end before TEXT would be printed; may be given again"},
-    {"logit-bias", 0, CLI_LIST, "ID=F", 0, 0, NULL,
-     "add F to the logit of token ID, -inf forbids it; may be given again"},
-    {"sampler-order", 0, CLI_TEXT, "LIST", 0, 0, NULL,
-     "order of the stages (default: bias;penalties;top_k;top_p;min_p;temperature); a stage not named is off"},
+     "feed the prompt as it is: no chat template, no special tokens added, text such as <s> read as the control token"},
+    SAMPLING,
+    ANSWER,
+    {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
     CONTEXT("tokens that prompt and answer may have together (default: what the model was trained on, at most 4096)"),
     THREADS,
     KV("f16"),
@@ -57,6 +123,20 @@ static const cli_flag run_flags[] = {
      "after the text print on stderr every token's log probability and the N best alternatives"},
     {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times, speeds, memory and seed on stderr"},
     {"verbose", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say on stderr what runs where"},
+    STORE,
+};
+
+static const cli_flag chat_flags[] = {
+    {"max-tokens", 'n', CLI_COUNT, "N", 1, UINT32_MAX, NULL,
+     "end an answer after N tokens (default: when the model ends or the context is full)"},
+    SAMPLING,
+    ANSWER,
+    {"load", 0, CLI_FILE, "FILE", 0, 0, NULL, "go on with a conversation that /save wrote"},
+    CONTEXT("tokens that the conversation may have (default: what the model was trained on, at most 4096)"),
+    THREADS,
+    KV("f16"),
+    {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times and speeds after every answer on stderr"},
 };
 
 static const cli_flag show_flags[] = {
@@ -67,6 +147,7 @@ static const cli_flag show_flags[] = {
      "read every weight and tell where NaN or infinity stands; exit 3 when it does"},
     {"meta", 0, CLI_TEXT, "KEY", 0, 0, NULL, "print only the value of KEY, an array one element a line"},
     JSON,
+    STORE,
 };
 
 static const cli_flag tokenize_flags[] = {
@@ -74,6 +155,7 @@ static const cli_flag tokenize_flags[] = {
     {"special", 0, CLI_SWITCH, NULL, 0, 0, NULL,
      "add the vocabulary's special tokens and read text such as <s> as one; with --decode write them out"},
     {"decode", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the input is ids, print their text"},
+    STORE,
 };
 
 static const cli_flag template_flags[] = {
@@ -84,6 +166,7 @@ static const cli_flag template_flags[] = {
      "local time that strftime_now() tells, as 2026-03-07T15:04:05 (default: the entry \"now\" of FILE; without either "
      "the "
      "function is not defined)"},
+    STORE,
 };
 
 static const cli_flag eval_flags[] = {
@@ -103,18 +186,24 @@ static const cli_flag eval_flags[] = {
     THREADS,
     KV("f32"),
     JSON,
+    STORE,
 };
 
 static const cli_flag embed_flags[] = {
     {"tokens", 0, CLI_LIST, "IDS", 0, 0, NULL, "token ids separated by commas instead of a text; may be given again"},
     {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "read FILE, byte for byte"},
     {"lines", 0, CLI_SWITCH, NULL, 0, 0, NULL, "every line of the file or of standard input is a text"},
-    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none",
-     "from tokens to one vector; none prints one for every token (default: as the model says)"},
+    {"query", 0, CLI_TEXT, "TEXT", 0, 0, NULL,
+     "reranking models: the question; every text is a document and gets the score of the two"},
+    {"pooling", 0, CLI_CHOICE, "KIND", 0, 0, "mean|cls|last|none|rank",
+     "from tokens to one vector; none prints one for every token; rank: the scores of a reranking model (default: as "
+     "the "
+     "model says)"},
     {"normalize", 0, CLI_SWITCH, NULL, 0, 0, NULL, "scale every vector to length 1"},
     THREADS,
     KV("f32"),
     JSON,
+    STORE,
 };
 
 static const cli_flag imatrix_flags[] = {
@@ -124,6 +213,7 @@ static const cli_flag imatrix_flags[] = {
      "tokens of one window (default: 512, at most the trained context)"},
     {"windows", 0, CLI_COUNT, "N", 1, 16777216, NULL, "stop after N windows (default: the whole text)"},
     THREADS,
+    STORE,
 };
 
 static const cli_flag bench_flags[] = {
@@ -137,6 +227,7 @@ static const cli_flag bench_flags[] = {
     THREADS,
     KV("f16"),
     JSON,
+    STORE,
 };
 
 static const cli_flag quantize_flags[] = {
@@ -154,6 +245,91 @@ static const cli_flag grammar_flags[] = {
     {"file", 0, CLI_FILE, "F", 0, 0, NULL, "the text, byte for byte (default: standard input)"},
 };
 
+static const cli_flag serve_flags[] = {
+    {"model", 'm', CLI_LIST, "[NAME=]PATH", 0, 0, NULL, "offer the model file PATH, as NAME; may be given again"},
+    {"default", 0, CLI_TEXT, "NAME", 0, 0, NULL,
+     "the model that answers where a program names none (default: the only one there is)"},
+    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "folder of the store (default: INGLE_STORE, ~/.local/share/ingle; for root /var/lib/ingle)"},
+    {"listen", 'l', CLI_LIST, "ADDRESS", 0, 0, NULL,
+     "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
+    {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},
+    {"origin", 0, CLI_LIST, "URL", 0, 0, NULL, "let pages of this origin ask; may be given again"},
+    {"api-keys", 0, CLI_FILE, "FILE", 0, 0, NULL, "ask for one of the keys in FILE, one a line, mode 600"},
+    {"tls-cert", 0, CLI_FILE, "FILE", 0, 0, NULL, "certificate chain (PEM); TCP addresses then speak TLS"},
+    {"tls-key", 0, CLI_FILE, "FILE", 0, 0, NULL, "private key of --tls-cert (PEM)"},
+    {"memory", 0, CLI_REAL, "GIB", 0.01, 1e6, NULL,
+     "GiB that all models may use together (default: three quarters of what is available)"},
+    {"keep-alive", 0, CLI_TEXT, "TIME", 0, 0, NULL,
+     "how long an unused model stays, such as 5m or 1h; -1 for ever (default: 5m)"},
+    CONTEXT("tokens of one conversation (default: what the model was trained on, at most 32768, and what fits)"),
+    {"parallel", 0, CLI_COUNT, "N", 1, 1024, NULL, "conversations that one model answers at once (default: 4)"},
+    {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
+    THREADS,
+    KV("f16"),
+    {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
+};
+
+#define HOST                                                                                                           \
+    {                                                                                                                  \
+        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
+            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
+            "computer)"                                                                                                \
+    }
+
+static const cli_flag ps_flags[] = {
+    HOST,
+    JSON,
+};
+
+static const cli_flag stop_flags[] = {
+    HOST,
+};
+
+static const cli_flag pull_flags[] = {
+    STORE,
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
+    {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
+    NO_CHECK,
+    QUIET,
+    JSON,
+};
+
+static const cli_flag import_flags[] = {
+    STORE,
+    {"model", 0, CLI_TEXT, "NAME", 0, 0, NULL, "import this model alone"},
+    {"copy", 0, CLI_SWITCH, NULL, 0, 0, NULL, "copy files rather than refer to where they lie"},
+    NO_CHECK,
+    QUIET,
+    JSON,
+};
+
+static const cli_flag list_flags[] = {
+    STORE,
+    {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print names alone"},
+    JSON,
+};
+
+static const cli_flag store_flags[] = {
+    STORE,
+};
+
+static const cli_flag verify_flags[] = {
+    STORE,
+    {"quarantine", 0, CLI_SWITCH, NULL, 0, 0, NULL, "move damaged files aside, so that pull loads them anew"},
+};
+
+static const cli_flag gc_flags[] = {
+    STORE,
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print what would be removed and remove nothing"},
+    {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "also what is younger than an hour, and every unfinished download"},
+};
+
+static const cli_flag df_flags[] = {
+    STORE,
+    JSON,
+};
+
 static const cli_flag help_flags[] = {
     {"man", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print the manual page as roff"},
 };
@@ -162,14 +338,33 @@ const cli_verb cli_verbs[] = {
     {"run", "MODEL [PROMPT]", "answer a prompt with a model file",
      "Opens the model file MODEL in this process, feeds PROMPT and prints the text that the model adds, as it comes. "
      "Without "
-     "PROMPT the prompt is read from standard input; one newline at its end is dropped, unless --raw is given.\n\n"
+     "PROMPT the prompt is read from standard input; one newline at its end is dropped, unless --raw is given. On a "
+     "terminal without a prompt it is ingle chat.\n\n"
+     "A model that brings a chat template gets PROMPT as the message of a user; one without gets it as the beginning "
+     "of "
+     "a text. --raw feeds it as it is in both cases, --chat uses ChatML where there is no template.\n\n"
+     "With --json, --json-schema or --grammar no token can be chosen that breaks the form; reasoning before the answer "
+     "stays free. An answer that --max-tokens, --stop or the context cuts off is an error. Reasoning is printed on a "
+     "terminal alone.\n\n"
      "Nothing but the answer goes to standard output. When the context is full the answer ends and a line on standard "
      "error "
      "says so.",
      "ingle run model.gguf \"Once upon a time\"\n"
      "ingle run model.gguf --temp 0 -n 100 <question.txt\n"
-     "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"",
+     "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"\n"
+     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
+    {"chat", "MODEL", "talk with a model at the terminal",
+     "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "
+     "begin with / are commands, /help lists them. Text between two lines that begin and end with \"\"\" is one "
+     "message, "
+     "and so are lines that end with a backslash. Ctrl-C stops the answer, Ctrl-D or /bye leaves. Where standard input "
+     "is no terminal every line is a message, too.\n\n"
+     "Nothing of a conversation is ever dropped silently: when the context is full it says so, and /clear begins anew.",
+     "ingle chat model.gguf\n"
+     "ingle chat model.gguf --system \"Answer in one sentence.\" --temp 0\n"
+     "ingle chat model.gguf --load yesterday.json",
+     chat_flags, LEN(chat_flags), 1, 1, "@file", cli_chat},
     {"show", "MODEL", "describe a model file",
      "Prints what the model file MODEL holds, its metadata and the memory that a context needs, and whether that fits "
      "into "
@@ -218,12 +413,17 @@ const cli_verb cli_verbs[] = {
      "ingle eval model.gguf --text book.txt --window 128",
      eval_flags, LEN(eval_flags), 1, 1, "@file", cli_eval},
     {"embed", "MODEL [TEXT...]", "turn texts into vectors",
-     "Prints the embedding of every TEXT, of --file FILE or of standard input, one line of numbers each. Encoder models "
-     "read a text at once; of decoders the last token's state is taken, unless the model says otherwise. A text's vector "
+     "Prints the embedding of every TEXT, of --file FILE or of standard input, one line of numbers each. Encoder "
+     "models "
+     "read a text at once; of decoders the last token's state is taken, unless the model says otherwise. A text's "
+     "vector "
      "does not depend on the texts beside it.\n\n"
+     "A reranking model (a file with a classifier) prints scores instead: how well a document answers a question, one "
+     "number a class of the file. --query gives the question, every TEXT is a document then.\n\n"
      "With --json: {\"embedding\": [...]}, for several texts and for --pooling none {\"embeddings\": [[...], ...]}.",
      "ingle embed model.gguf \"a cat on a mat\" --normalize\n"
-     "ingle embed model.gguf --file pages.txt --lines --json",
+     "ingle embed model.gguf --file pages.txt --lines --json\n"
+     "ingle embed reranker.gguf --query \"what do cats eat\" --file pages.txt --lines",
      embed_flags, LEN(embed_flags), 1, CLI_ARGS_MAX, "@file", cli_embed},
     {"bench", "MODEL", "measure speed",
      "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share "
@@ -247,11 +447,13 @@ const cli_verb cli_verbs[] = {
      "ingle quantize model-f16.gguf model-iq4.gguf IQ4_XS --imatrix model.imatrix.gguf",
      quantize_flags, LEN(quantize_flags), 3, 3, "@file", cli_quantize},
     {"imatrix", "MODEL", "measure which weights matter",
-     "Runs the text of --text through the model in windows that do not overlap and writes for every matrix how large the "
-     "activations are that meet each of its columns. ingle quantize --imatrix uses the file to spend precision where it "
+     "Runs the text of --text through the model in windows that do not overlap and writes for every matrix how large "
+     "the "
+     "activations are that meet each of its columns. ingle quantize --imatrix uses the file to spend precision where "
+     "it "
      "counts. The model should be the unquantised one.",
-     "ingle imatrix model-f16.gguf --text sample.txt -o model.imatrix.gguf",
-     imatrix_flags, LEN(imatrix_flags), 1, 1, "@file", cli_imatrix},
+     "ingle imatrix model-f16.gguf --text sample.txt -o model.imatrix.gguf", imatrix_flags, LEN(imatrix_flags), 1, 1,
+     "@file", cli_imatrix},
     {"grammar", "check", "check a text against a grammar or a JSON schema",
      "Compiles the grammar or the schema and matches the text with it as a constrained decoder would. The exit code is "
      "0 when the "
@@ -262,6 +464,72 @@ const cli_verb cli_verbs[] = {
      "ingle grammar check --json-schema answer.schema.json --file answer.json\n"
      "ingle grammar check --grammar list.gbnf <answer.txt",
      grammar_flags, LEN(grammar_flags), 1, 1, "check", cli_grammar},
+    {"serve", "", "serve models to all programs of this computer",
+     "Listens at http://127.0.0.1:11434 and at a unix socket and speaks the dialects of OpenAI, Ollama, Anthropic and "
+     "llama-server. Models are loaded when they are asked for, each in a process of its own without network and "
+     "files, and let go when they are not used or when another needs the room.\n\n"
+     "An address beyond this computer needs --tls-cert and --api-keys. SIGTERM and Ctrl-C stop the service after the "
+     "answers under way, at most 20 s later; a second signal stops it at once.",
+     "ingle serve --model tiny=model.gguf\n"
+     "ingle serve --model model.gguf --listen tcp:127.0.0.1:8080 --keep-alive 1h",
+     serve_flags, LEN(serve_flags), 0, 0, "", cli_serve},
+    {"ps", "", "show the models that are loaded",
+     "Asks the running service which models are loaded, how much memory each may use, how many answers it computes and "
+     "how many requests wait, and until when it stays.",
+     "ingle ps", ps_flags, LEN(ps_flags), 0, 0, "", cli_ps},
+    {"status", "", "show what the service does",
+     "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
+     LEN(ps_flags), 0, 0, "", cli_status},
+    {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
+     "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
+    {"pull", "SOURCE [NAME]", "add a model to the store",
+     "Loads a model and adds it to the store under NAME, or a name made of the source. SOURCE is one of\n\n"
+     "a path: a GGUF file (of a split one any part) or a directory with safetensors;\n\n"
+     "https://HOST/PATH.gguf, perhaps with #sha256=DIGEST behind it;\n\n"
+     "hf://ORG/REPO[@REV][:FILE or QUANT] of the Hugging Face hub. Without QUANT the one GGUF file that is there, "
+     "else Q4_K_M. HF_TOKEN and HF_ENDPOINT are honoured, and what the hub's own cache holds is not loaded again;\n\n"
+     "NAME:TAG of the Ollama registry.\n\n"
+     "A pull that was interrupted goes on where it stopped. Every file is verified, and the model is opened once "
+     "before its name appears; what cannot be loaded is refused with the reason.",
+     "ingle pull hf://Qwen/Qwen3-0.6B-GGUF:Q8_0 qwen3:0.6b\n"
+     "ingle pull ./model.gguf my-model\n"
+     "ingle pull qwen3:0.6b",
+     pull_flags, LEN(pull_flags), 1, 2, "@file", cli_pull},
+    {"list", "", "list the models of the store",
+     "Prints name, the first digits of the digest, size and age of every model in the store.",
+     "ingle list\n"
+     "ingle list --json",
+     list_flags, LEN(list_flags), 0, 0, "", cli_list},
+    {"rm", "NAME...", "remove models from the store",
+     "Takes the names away, and the files that no other model names and no process uses.", "ingle rm my-model",
+     store_flags, LEN(store_flags), 1, CLI_ARGS_MAX, "", cli_rm},
+    {"cp", "FROM TO", "give a model another name",
+     "Adds the name TO for the model FROM. Nothing is copied but the name.", "ingle cp qwen3:0.6b team/helper",
+     store_flags, LEN(store_flags), 2, 2, "", cli_cp},
+    {"import", "[DIR]", "take over the models of an Ollama store",
+     "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
+     "copied "
+     "where that can be avoided: blocks are shared where the file system can, else a file that only this user can "
+     "change "
+     "is linked, else the store refers to the file where it lies. Every file is verified. The Ollama store is only "
+     "read.",
+     "ingle import\n"
+     "ingle import /usr/share/ollama/.ollama/models --model llama3.2:1b",
+     import_flags, LEN(import_flags), 0, 1, "@file", cli_import},
+    {"verify", "[NAME]", "compare files of the store with their digests",
+     "Reads every file of the model NAME, or of all models. Exit code 3 when something is damaged.",
+     "ingle verify\n"
+     "ingle verify qwen3:0.6b --quarantine",
+     verify_flags, LEN(verify_flags), 0, 1, "", cli_verify},
+    {"gc", "", "remove what no model needs",
+     "Removes files that no model names and no process uses, an hour after they came, unfinished downloads after a "
+     "week, "
+     "and leftovers of processes that were killed.",
+     "ingle gc --dry-run\n"
+     "ingle gc",
+     gc_flags, LEN(gc_flags), 0, 0, "", cli_gc},
+    {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
+     "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
     {"completion", "bash|zsh|fish", "print a shell completion script",
      "Prints a script that completes verbs, flags and files in the shell named. Installed packages bring it along.",
      "source <(ingle completion bash)", NULL, 0, 1, 1, "bash|zsh|fish", cli_completion},

@@ -73,6 +73,18 @@ static int refuse(const ingle_template_text *text)
     return CLI_FAILED;
 }
 
+/* Of broken JSON the reader knows the place and not the file. */
+static int fail(const cli_call *call, const ingle_error *err)
+{
+    const char *path = cli_text(call, "messages");
+    char text[1024];
+    if (strncmp(err->text, "JSON ", 5) != 0) return cli_fail(err->text);
+    (void)snprintf(text, sizeof text,
+                   "%.300s: %s; a conversation is a list such as [{\"role\": \"user\", \"content\": \"Hi\"}]",
+                   path ? path : "standard input", err->text);
+    return cli_fail(text);
+}
+
 int cli_template(const cli_call *call)
 {
     ingle_template *t = NULL;
@@ -93,7 +105,7 @@ int cli_template(const cli_call *call)
     if (st == INGLE_OK)
         cli_out(text.text, text.n);
     else
-        code = text.raised ? refuse(&text) : cli_fail(err.text);
+        code = text.raised ? refuse(&text) : fail(call, &err);
     ingle_template_text_free(&text);
     ingle_template_free(t);
     ig_buf_fini(&json);

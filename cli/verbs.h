@@ -5,6 +5,7 @@
 #include "table.h"
 
 int cli_run(const cli_call *call);
+int cli_chat(const cli_call *call);
 int cli_show(const cli_call *call);
 int cli_embed(const cli_call *call);
 int cli_imatrix(const cli_call *call);
@@ -14,6 +15,18 @@ int cli_eval(const cli_call *call);
 int cli_bench(const cli_call *call);
 int cli_quantize(const cli_call *call);
 int cli_grammar(const cli_call *call);
+int cli_serve(const cli_call *call);
+int cli_ps(const cli_call *call);
+int cli_status(const cli_call *call);
+int cli_stop(const cli_call *call);
+int cli_pull(const cli_call *call);
+int cli_list(const cli_call *call);
+int cli_rm(const cli_call *call);
+int cli_cp(const cli_call *call);
+int cli_import(const cli_call *call);
+int cli_verify(const cli_call *call);
+int cli_gc(const cli_call *call);
+int cli_df(const cli_call *call);
 int cli_completion(const cli_call *call);
 int cli_help(const cli_call *call);
 int cli_version(const cli_call *call);

@@ -82,14 +82,19 @@ typedef struct ingle_model_options {
  * Errors: NOT_FOUND, IO, BAD_INPUT (names key or tensor and what was expected), UNSUPPORTED (architecture, type). */
 INGLE_API ingle_status ingle_model_open(const char *path, const ingle_model_options *options, ingle_model **out,
                                         ingle_error *err);
+/* The same from open descriptors: names [n] are file names without folders; a GGUF file alone, all parts of a split
+ * model, or the files of a Hugging Face directory. The descriptors stay the caller's and are not needed afterwards. */
+INGLE_API ingle_status ingle_model_open_files(const char *const *names, const int *fds, size_t n,
+                                              const ingle_model_options *options, ingle_model **out, ingle_error *err);
 INGLE_API void ingle_model_close(ingle_model *model);
 
-typedef enum ingle_pooling { /* from the tokens' hidden states to one embedding */
+typedef enum ingle_pooling {                            /* from the tokens' hidden states to one embedding */
                              INGLE_POOLING_DEFAULT = 0, /* as the model says; decoders that say nothing: LAST */
                              INGLE_POOLING_MEAN,
                              INGLE_POOLING_CLS, /* first token */
                              INGLE_POOLING_LAST,
-                             INGLE_POOLING_NONE /* one row for every token */
+                             INGLE_POOLING_NONE, /* one row for every token */
+                             INGLE_POOLING_RANK  /* reranking models, and their only one: the scores of a classifier */
 } ingle_pooling;
 
 typedef struct ingle_model_info {
@@ -107,7 +112,7 @@ typedef struct ingle_model_info {
     uint32_t n_parts;      /* files with weights */
     bool has_tensors, has_vocab;
     int32_t bos, eos, eot; /* token ids, -1 where absent */
-    uint32_t n_embd_out;   /* values of an embedding */
+    uint32_t n_embd_out;   /* values of an embedding; of a reranking model its scores, one a class */
     bool has_logits;       /* false: an encoder, which gives embeddings alone */
     bool has_encoder;      /* sessions want ingle_session_encode before the first token */
     bool causal;           /* false: a session takes all its tokens in one step */
@@ -169,6 +174,12 @@ enum {
  * Errors: UNSUPPORTED (file without vocabulary), NO_MEMORY. Linear in the input. */
 INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
                                       int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* For reranking models: a question and a document put together as the model was trained, by the prompt in its file
+ * (tokenizer.chat_template.rerank) or as an encoder's pair of texts. Control tokens in either stay text. Same
+ * convention; UNSUPPORTED also where the file does not say how. */
+INGLE_API ingle_status ingle_tokenize_pair(const ingle_model *model, const char *query, size_t n_query,
+                                           const char *document, size_t n_document, int32_t *out, size_t capacity,
+                                           size_t *n_out, ingle_error *err);
 /* Token ids to bytes, same convention; BAD_INPUT names an id outside the vocabulary. */
 INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size_t n_ids, unsigned flags,
                                         char *out, size_t capacity, size_t *n_out, ingle_error *err);
@@ -178,8 +189,8 @@ INGLE_API bool ingle_token_is_end(const ingle_model *model, int32_t id);
 /* ------------------------------------------------------------------------------------------------ chat templates */
 
 /* A compiled chat template: the Jinja2 that models ship, as Hugging Face transformers runs it. Immutable; any number of
- * threads may use one. A template sees nothing but the conversation that it is given; steps, depth, memory and output of
- * a rendering are limited, and 256 KiB of stack are enough. */
+ * threads may use one. A template sees nothing but the conversation that it is given; steps, depth, memory and output
+ * of a rendering are limited, and 256 KiB of stack are enough. */
 typedef struct ingle_template ingle_template;
 
 /* Compiles source (UTF-8, n bytes, at most 1 MiB; nothing of it is kept). Errors: BAD_INPUT (syntax), UNSUPPORTED
@@ -212,8 +223,8 @@ typedef struct ingle_template_text {
  * add_generation_prompt, enable_thinking, ...), or only the list of messages (then with add_generation_prompt). tools
  * and documents are none where they are absent. The entries id, kind, feature, template, source, tier, note, now,
  * expect, expect_error, error_kind, must, allow_output, max_seconds and max_mib are no variables. options may be NULL.
- * Errors: BAD_INPUT (JSON; the template refuses: err has its message; a value is undefined or has a wrong type: the line
- * is named), UNSUPPORTED, TOO_LARGE (a limit), NO_MEMORY. *out must be freed in any case. */
+ * Errors: BAD_INPUT (JSON; the template refuses: err has its message; a value is undefined or has a wrong type: the
+ * line is named), UNSUPPORTED, TOO_LARGE (a limit), NO_MEMORY. *out must be freed in any case. */
 INGLE_API ingle_status ingle_template_render(const ingle_template *t, const char *json, size_t n_json,
                                              const ingle_template_options *options, ingle_template_text *out,
                                              ingle_error *err);
@@ -260,8 +271,8 @@ INGLE_API ingle_status ingle_session_encode(ingle_session *session, const int32_
 INGLE_API ingle_status ingle_session_shift(ingle_session *session, uint32_t n_keep, uint32_t n_discard,
                                            ingle_error *err);
 
-/* Called during a step for every product with a weight matrix: matrix `matrix` of the n_matrices of tensor `tensor` meets
- * rows x [n_rows, n], stride floats apart. For importance data; fn NULL ends it. From the thread that steps. */
+/* Called during a step for every product with a weight matrix: matrix `matrix` of the n_matrices of tensor `tensor`
+ * meets rows x [n_rows, n], stride floats apart. For importance data; fn NULL ends it. From the thread that steps. */
 typedef void (*ingle_observe_fn)(void *user, const char *tensor, size_t n_matrices, size_t matrix, const float *x,
                                  size_t stride, size_t n_rows, size_t n);
 INGLE_API void ingle_engine_observe(ingle_engine *engine, ingle_observe_fn fn, void *user);
@@ -272,7 +283,8 @@ typedef struct ingle_embed_item {
     float *out;            /* [n_embd_out]; with INGLE_POOLING_NONE [n_tokens, n_embd_out] */
 } ingle_embed_item;
 /* Embeddings of n texts; each is bit-identical to the text embedded alone. The engine was made with embed set and has
- * no sessions. normalize: rows have length 1. Errors: TOO_LARGE, BAD_INPUT, NO_MEMORY. */
+ * no sessions. normalize: rows have length 1. A reranking model gives scores (pooling RANK, not normalised), every
+ * other model vectors. Errors: TOO_LARGE, BAD_INPUT, UNSUPPORTED (a pooling that the model has not), NO_MEMORY. */
 INGLE_API ingle_status ingle_embed(ingle_engine *engine, const ingle_embed_item *items, size_t n, ingle_pooling pooling,
                                    bool normalize, ingle_error *err);
 
@@ -335,7 +347,8 @@ INGLE_API void ingle_sampler_free(ingle_sampler *sampler);
 INGLE_API uint64_t ingle_sampler_seed(const ingle_sampler *sampler);
 /* Tells the penalties of tokens that were not sampled (the prompt). */
 INGLE_API void ingle_sampler_accept(ingle_sampler *sampler, const int32_t *ids, size_t n);
-/* Chooses the next token from logits [n_vocab] (unchanged) and remembers it for the penalties.
+/* Chooses the next token from logits [n_vocab] (unchanged) and remembers it for the penalties. A token whose logit is
+ * -INFINITY (ingle_constraint_mask) is never taken, with any options.
  * Errors: BAD_INPUT when no finite logit is left (NaN or all forbidden). */
 INGLE_API ingle_status ingle_sample(ingle_sampler *sampler, const float *logits, int32_t *out, ingle_error *err);
 
@@ -347,6 +360,56 @@ typedef struct ingle_logprob {
  * Errors: BAD_INPUT (id outside, n_top > n_vocab, no finite logit). */
 INGLE_API ingle_status ingle_logprobs(const ingle_model *model, const float *logits, int32_t id, ingle_logprob *chosen,
                                       ingle_logprob *top, size_t n_top, ingle_error *err);
+
+/* ------------------------------------------------------------------------------------------- structured output */
+
+/* A grammar in GBNF or a JSON Schema (draft 2020-12, see docs/grammar.md), compiled. Immutable; any thread may use it.
+ */
+typedef struct ingle_grammar ingle_grammar;
+typedef enum ingle_grammar_kind { INGLE_GRAMMAR_GBNF = 0, INGLE_GRAMMAR_JSON_SCHEMA } ingle_grammar_kind;
+
+/* Errors: BAD_INPUT (names line or JSON pointer), UNSUPPORTED (a keyword that cannot be enforced, with its pointer),
+ * TOO_LARGE, NO_MEMORY. The text is not needed afterwards. */
+INGLE_API ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out,
+                                          ingle_error *err);
+INGLE_API void ingle_grammar_close(ingle_grammar *grammar);
+/* Whether the whole text matches: for a schema any notation of a valid JSON value. n_fits (may be NULL): how many bytes
+ * at the beginning of the text can be continued to a match. Errors: TOO_LARGE (nested too deeply, too ambiguous),
+ * NO_MEMORY. */
+INGLE_API ingle_status ingle_grammar_match(const ingle_grammar *grammar, const char *text, size_t n, bool *match,
+                                           size_t *n_fits, ingle_error *err);
+
+/* One answer on its way through a grammar, for loops of one's own: mask the logits, sample, accept what was sampled.
+ * One thread at a time; the grammar must outlive it, the model need not. An answer is written in canonical form (see
+ * docs/grammar.md). The index of the model's vocabulary is made at the first use, once for each model. */
+typedef struct ingle_constraint ingle_constraint;
+typedef struct ingle_constraint_options {
+    size_t size;
+    /* Reasoning stays free, then the answer is held to the grammar. think_end: the text that ends the reasoning, such
+     * as
+     * "</think>"; NULL: no reasoning, the grammar holds from the first token on. think_start: the text that begins it;
+     * the model may begin with it or with the answer; NULL: the prompt ends inside the reasoning. The texts of control
+     * tokens count. The switch is on a token boundary: while the model thinks, tokens that would bring think_end and
+     * then more than white space are not allowed, nor are those that end a generation. */
+    const char *think_start, *think_end;
+} ingle_constraint_options;
+/* options may be NULL. Errors: BAD_INPUT (no text at all matches; an empty mark), UNSUPPORTED (the model has no
+ * vocabulary), TOO_LARGE (a mark over 256 bytes), NO_MEMORY. */
+INGLE_API ingle_status ingle_constraint_new(const ingle_model *model, const ingle_grammar *grammar,
+                                            const ingle_constraint_options *options, ingle_constraint **out,
+                                            ingle_error *err);
+INGLE_API void ingle_constraint_free(ingle_constraint *constraint);
+/* Sets the logits [n_vocab] of tokens that may not come next to -INFINITY; no sampler takes those. Tokens that end a
+ * generation stay only where the answer may end. Keep the logits as they were for ingle_logprobs: log probabilities
+ * are those of the model, without the grammar. Errors: NOT_FOUND (the answer is complete and nothing can follow),
+ * UNSUPPORTED (the vocabulary has no token that fits), TOO_LARGE (nested too deeply, too ambiguous), NO_MEMORY. */
+INGLE_API ingle_status ingle_constraint_mask(ingle_constraint *constraint, float *logits, ingle_error *err);
+/* The token that was chosen. Errors: BAD_INPUT (it was not allowed; the constraint is of no use any more), as above. */
+INGLE_API ingle_status ingle_constraint_accept(ingle_constraint *constraint, int32_t id, ingle_error *err);
+/* The answer so far matches the grammar. */
+INGLE_API bool ingle_constraint_complete(const ingle_constraint *constraint);
+/* The model is inside its reasoning. */
+INGLE_API bool ingle_constraint_thinking(const ingle_constraint *constraint);
 
 /* ------------------------------------------------------------------------------------------------ generation */
 
@@ -372,36 +435,24 @@ typedef struct ingle_generate_options {
      * token, n may be 0. Return false to stop. */
     bool (*on_text)(void *user, const char *text, size_t n, int32_t id);
     void *user;
+    /* The answer matches this grammar (borrowed; NULL: free), in canonical form. think_start and think_end as in
+     * ingle_constraint_options. Excludes ignore_end. Memory is allocated while an answer goes through a grammar. */
+    const ingle_grammar *grammar;
+    const char *think_start, *think_end;
 } ingle_generate_options;
 
 typedef struct ingle_generate_result {
     ingle_finish finish;
     uint32_t n_generated;
     int32_t last_id; /* the token that was given out last and is not yet in the session, or -1: feed it to go on */
+    bool incomplete; /* with a grammar: what was given out does not match, because something else ended it first */
 } ingle_generate_result;
 /* Samples from the session's logits and feeds what was sampled until something ends it. Something must have been fed
- * before. No memory is allocated per token. */
+ * before. No memory is allocated per token, unless there is a grammar. Errors: as ingle_sample, ingle_session_feed and
+ * ingle_constraint_mask. */
 INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler,
                                       const ingle_generate_options *options, ingle_generate_result *out,
                                       ingle_error *err);
-
-/* ------------------------------------------------------------------------------------------- structured output */
-
-/* A grammar in GBNF or a JSON Schema (draft 2020-12, see docs/grammar.md), compiled. Immutable; any thread may use it.
- */
-typedef struct ingle_grammar ingle_grammar;
-typedef enum ingle_grammar_kind { INGLE_GRAMMAR_GBNF = 0, INGLE_GRAMMAR_JSON_SCHEMA } ingle_grammar_kind;
-
-/* Errors: BAD_INPUT (names line or JSON pointer), UNSUPPORTED (a keyword that cannot be enforced, with its pointer),
- * TOO_LARGE, NO_MEMORY. The text is not needed afterwards. */
-INGLE_API ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out,
-                                          ingle_error *err);
-INGLE_API void ingle_grammar_close(ingle_grammar *grammar);
-/* Whether the whole text matches: for a schema any notation of a valid JSON value. n_fits (may be NULL): how many bytes
- * at the beginning of the text can be continued to a match. Errors: TOO_LARGE (nested too deeply, too ambiguous),
- * NO_MEMORY. */
-INGLE_API ingle_status ingle_grammar_match(const ingle_grammar *grammar, const char *text, size_t n, bool *match,
-                                           size_t *n_fits, ingle_error *err);
 
 #ifdef __cplusplus
 }

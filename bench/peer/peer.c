@@ -6,6 +6,7 @@
  * t/s" peer batch MODEL THREADS STREAMS GENERATE          tokens/s of STREAMS sequences decoded together peer greedy
  * MODEL IDS N                            N greedy ids after IDS (separated by commas) peer ppl MODEL FILE THREADS
  * WINDOW                 as `ingle eval --text --window`
+ *   peer grammar VOCABULARY.gguf SAMPLES FILE.gbnf...     time of the mask of the next token, over random texts
  *
  * The library's parameter structs are opaque blobs here; the offsets were read off its own defaults. */
 #define _GNU_SOURCE
@@ -49,8 +50,25 @@ int32_t llama_tokenize(ptr vocab, const char *text, int32_t n, int32_t *out, int
 ptr llama_get_memory(ptr context);
 void llama_memory_clear(ptr memory, bool data);
 void llama_synchronize(ptr context);
+typedef struct {
+    int32_t id;
+    float logit, p;
+} token_data;
+typedef struct {
+    token_data *data;
+    size_t size;
+    int64_t selected;
+    bool sorted;
+} token_data_array;
+ptr llama_sampler_init_grammar(ptr vocab, const char *grammar, const char *root);
+ptr llama_sampler_clone(ptr sampler);
+void llama_sampler_apply(ptr sampler, token_data_array *tokens);
+void llama_sampler_accept(ptr sampler, int32_t id);
+void llama_sampler_free(ptr sampler);
+bool llama_vocab_is_eog(ptr vocab, int32_t id);
+int32_t llama_token_to_piece(ptr vocab, int32_t id, char *out, int32_t n, int32_t lstrip, bool special);
 
-enum { M_GPU_LAYERS = 16, M_EXTRA_BUFTS = 74 };
+enum { M_GPU_LAYERS = 16, M_VOCAB_ONLY = 72, M_EXTRA_BUFTS = 74 };
 enum {
     C_CTX = 0,
     C_BATCH = 4,
@@ -265,13 +283,107 @@ static int cmd_ppl(char **a, int n_args)
     return 0;
 }
 
+/* The same walk as bench_grammar: a random allowed token, half of the time among those that close something; the first
+ * part of the texts is not counted. Texts are shorter, for masks take long. A mask is one llama_sampler_apply over the
+ * whole vocabulary. */
+enum { STEPS_MAX = 60, TIMES_MAX = 1 << 20 };
+
+static uint64_t rng = 88172645463325252u;
+static uint64_t next_random(void)
+{
+    rng ^= rng << 13, rng ^= rng >> 7, rng ^= rng << 17;
+    return rng;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static int32_t pick(const token_data_array *t, const uint8_t *closes)
+{
+    for (int close = next_random() % 2 == 0; close >= 0; close--) {
+        uint32_t n = 0;
+        int32_t got = -1;
+        for (size_t i = 0; i < t->size; i++) {
+            if (!isfinite(t->data[i].logit) || (close && !closes[t->data[i].id])) continue;
+            if (next_random() % ++n == 0) got = t->data[i].id;
+        }
+        if (got >= 0) return got;
+    }
+    return -1;
+}
+
+static size_t walk(ptr vocab, ptr start, int V, const uint8_t *closes, double *us, size_t n_us)
+{
+    token_data_array t = {.data = malloc((size_t)V * sizeof *t.data), .selected = -1};
+    ptr s = llama_sampler_clone(start);
+    if (!t.data) die("out of memory");
+    for (int step = 0; step < STEPS_MAX && n_us < TIMES_MAX; step++) {
+        t.size = (size_t)V;
+        for (int i = 0; i < V; i++) t.data[i] = (token_data){i, 0, 0};
+        double from = now();
+        llama_sampler_apply(s, &t);
+        us[n_us++] = 1e6 * (now() - from);
+        int32_t id = pick(&t, closes);
+        if (id < 0 || llama_vocab_is_eog(vocab, id)) break;
+        llama_sampler_accept(s, id);
+    }
+    llama_sampler_free(s);
+    free(t.data);
+    return n_us;
+}
+
+static int cmd_grammar(char **a, int n_args)
+{
+    model_params p = llama_model_default_params();
+    p.b[M_VOCAB_ONLY] = 1;
+    ptr model = llama_model_load_from_file(a[0], p);
+    if (!model) die("the library cannot load the vocabulary");
+    ptr vocab = llama_model_get_vocab(model);
+    int V = llama_vocab_n_tokens(vocab), n_samples = atoi(a[1]);
+    uint8_t *closes = calloc((size_t)V, 1);
+    double *us = malloc(TIMES_MAX * sizeof *us);
+    if (!closes || !us) die("out of memory");
+    for (int i = 0; i < V; i++) {
+        char text[256];
+        int n = llama_token_to_piece(vocab, i, text, sizeof text, 0, false);
+        for (int k = 0; k < n; k++) closes[i] |= text[k] && strchr("\"]}", text[k]);
+        closes[i] |= llama_vocab_is_eog(vocab, i);
+    }
+    size_t n = 0;
+    for (int f = 2; f < n_args; f++) {
+        size_t n_text;
+        char *text = slurp(a[f], &n_text);
+        text[n_text] = 0;
+        ptr s = llama_sampler_init_grammar(vocab, text, "root");
+        if (!s) die("the library refuses a grammar");
+        for (int i = 0; i < n_samples; i++) {
+            size_t more = walk(vocab, s, V, closes, us, n);
+            if (i * 4 >= n_samples) n = more;
+        }
+        llama_sampler_free(s);
+        free(text);
+    }
+    if (n == 0) die("no mask was measured");
+    qsort(us, n, sizeof *us, by_value);
+    printf("%zu masks, median %.1f us, p90 %.1f, p99 %.1f, max %.1f\n", n, us[n / 2], us[n * 9 / 10], us[n * 99 / 100],
+           us[n - 1]);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         int n_args_min;
         int (*run)(char **args, int n_args);
-    } commands[] = {{"bench", 4, cmd_bench}, {"batch", 4, cmd_batch}, {"greedy", 3, cmd_greedy}, {"ppl", 4, cmd_ppl}};
+    } commands[] = {{"bench", 4, cmd_bench},
+                    {"batch", 4, cmd_batch},
+                    {"greedy", 3, cmd_greedy},
+                    {"ppl", 4, cmd_ppl},
+                    {"grammar", 3, cmd_grammar}};
     llama_log_set(quiet, NULL);
     ggml_backend_load_all_from_path(PEER_LIB);
     llama_backend_init();

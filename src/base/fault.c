@@ -1,6 +1,7 @@
 #include "base/fault.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 static struct {
@@ -29,6 +30,7 @@ bool ig_fault_hit(ig_fault_kind kind)
     uint64_t call = ++faults[kind].calls, nth = faults[kind].nth;
     if (nth == 0 || faults[kind].err_no == 0) return false;
     if (call != nth && !(faults[kind].sticky && call > nth)) return false;
+    if (faults[kind].err_no == IG_FAULT_KILL) (void)raise(SIGKILL);
     errno = faults[kind].err_no;
     return true;
 }

@@ -17,8 +17,10 @@ typedef enum ig_fault_kind {
     IG_FAULT_THREAD,
     IG_FAULT_KINDS
 } ig_fault_kind;
+enum { IG_FAULT_KILL = -1 };
 
 /* Call number `nth` (from 1) of `kind` after this one fails with err_no; with `sticky` all later ones too. nth 0: off.
+ * err_no IG_FAULT_KILL: the process is killed at that call, as by kill -9.
  * IG_FAULT_READ and IG_FAULT_WRITE with err_no 0 make every call transfer one byte only (short reads). */
 void ig_fault_set(ig_fault_kind kind, uint64_t nth, int err_no, bool sticky);
 void ig_fault_reset(void);

@@ -3,10 +3,14 @@
 #define IG_ENGINE_API_H
 
 #include "base/mem.h"
-#include "format/format.h"
 #include "engine/engine.h"
+#include "format/format.h"
 #include "model/model.h"
 #include "text/token/token.h"
+
+typedef struct ig_lazy ig_lazy; /* what is made at first use (constrain.h) */
+ig_lazy *ig_lazy_new(void);     /* NULL without memory */
+void ig_lazy_free(ig_lazy *lazy);
 
 struct ingle_model {
     ig_format *file;
@@ -17,6 +21,7 @@ struct ingle_model {
     const char **meta_names, **tensor_names;
     const char *architecture, *name;
     uint64_t n_params, weight_bytes; /* over the whole directory */
+    ig_lazy *lazy;
 };
 
 struct ingle_engine {
@@ -48,5 +53,8 @@ ingle_status ig_pass(ig_status st, const ig_error *from, ingle_error *to);
 uint32_t ig_logits_width(const ingle_model *m);
 uint32_t ig_standard_batch(const ig_model *net, uint32_t n_ctx);
 ingle_pooling ig_default_pooling(const ingle_model *m);
+ig_status ig_need_vocab(const ingle_model *m, ig_error *err);
+/* What ingle_tokenize does with its result. */
+ig_status ig_give_ids(const ig_ids *ids, int32_t *out, size_t capacity, size_t *n_out, ig_error *err);
 
 #endif

@@ -9,10 +9,39 @@ ingle_pooling ig_default_pooling(const ingle_model *m)
     static const ingle_pooling kinds[] = {[IG_POOLING_NONE] = INGLE_POOLING_NONE,
                                           [IG_POOLING_MEAN] = INGLE_POOLING_MEAN,
                                           [IG_POOLING_CLS] = INGLE_POOLING_CLS,
-                                          [IG_POOLING_LAST] = INGLE_POOLING_LAST};
+                                          [IG_POOLING_LAST] = INGLE_POOLING_LAST,
+                                          [IG_POOLING_RANK] = INGLE_POOLING_RANK};
+    return kinds[ig_model_hparams(m->net)->pooling];
+}
+
+/* Which row of a text the pooling takes: a classifier reads the last token of a decoder, the first of an encoder. */
+static ingle_pooling row_of(const ingle_model *m, ingle_pooling pooling)
+{
+    if (pooling == INGLE_POOLING_DEFAULT) pooling = ig_default_pooling(m);
+    if (pooling != INGLE_POOLING_RANK) return pooling;
+    return ig_model_hparams(m->net)->causal ? INGLE_POOLING_LAST : INGLE_POOLING_CLS;
+}
+
+/* Scores and vectors are not exchanged silently. */
+static ig_status check_pooling(const ingle_model *m, ingle_pooling asked, bool unit, ig_error *err)
+{
     const ig_hparams *hp = ig_model_hparams(m->net);
-    if (hp->pooling == IG_POOLING_RANK) return hp->causal ? INGLE_POOLING_LAST : INGLE_POOLING_CLS;
-    return kinds[hp->pooling];
+    const char *path = ig_format_path(m->file);
+    bool rank = hp->pooling == IG_POOLING_RANK;
+    if (rank && hp->n_classes == 0)
+        return ig_fail(
+            err, IG_UNSUPPORTED, 0,
+            "%s: the file says that it ranks (pooling_type 4), but its classifier cls.output.weight is missing", path);
+    if (rank && asked != INGLE_POOLING_DEFAULT && asked != INGLE_POOLING_RANK)
+        return ig_fail(err, IG_UNSUPPORTED, 0,
+                       "%s: a reranking model gives scores, not vectors, expected the pooling rank or none named",
+                       path);
+    if (rank && unit)
+        return ig_fail(err, IG_BAD_INPUT, 0, "%s: a reranking model gives scores, which are not normalised", path);
+    if (!rank && asked == INGLE_POOLING_RANK)
+        return ig_fail(err, IG_UNSUPPORTED, 0,
+                       "%s: the pooling rank needs a reranking model, and this file has no classifier in use", path);
+    return IG_OK;
 }
 
 typedef struct text {
@@ -74,8 +103,8 @@ static ig_status run_batch(batch *b, bool unit, ig_error *err)
             text *t = &b->texts[i];
             uint32_t left = t->item->n_tokens - t->n_seen, n = left < room ? left : room;
             if (n == 0) continue;
-            b->steps[n_steps++] = (ig_step_item){
-                .seq = &t->seq, .tokens = t->item->tokens + t->n_seen, .n = n, .want = IG_WANT_ALL};
+            b->steps[n_steps++] =
+                (ig_step_item){.seq = &t->seq, .tokens = t->item->tokens + t->n_seen, .n = n, .want = IG_WANT_ALL};
             room -= n;
         }
         if (n_steps == 0) break;
@@ -115,17 +144,19 @@ static void empty_batch(batch *b)
     b->n = 0;
 }
 
-static ig_status embed(batch *b, const ingle_embed_item *items, size_t n, bool unit, ig_error *err)
+static ig_status embed(batch *b, const ingle_embed_item *items, size_t n, ingle_pooling asked, bool unit, ig_error *err)
 {
     ingle_engine *e = b->engine;
     if (!e->embed || e->n_sessions)
         return ig_fail(err, IG_BAD_INPUT, 0, "embeddings need an engine made for them, without sessions");
     if (e->n_logits < e->n_batch)
-        return ig_fail(err, IG_BAD_INPUT, 0, "embeddings need an engine with a row for each of its %u tokens a step, it has %u",
-                       e->n_batch, e->n_logits);
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "embeddings need an engine with a row for each of its %u tokens a step, it has %u", e->n_batch,
+                       e->n_logits);
     if (ig_model_hparams(e->model->net)->has_encoder)
         return ig_fail(err, IG_UNSUPPORTED, 0, "%s: embeddings of encoder-decoder models are not supported",
                        ig_format_path(e->model->file));
+    IG_TRY(check_pooling(e->model, asked, unit, err));
     for (size_t i = 0; i < n; i++) IG_TRY(check_item(e, &items[i], i, err));
     b->width = ig_model_hparams(e->model->net)->n_embd_out;
     b->texts = ig_calloc(e->n_sessions_max, sizeof *b->texts);
@@ -147,8 +178,8 @@ ingle_status ingle_embed(ingle_engine *engine, const ingle_embed_item *items, si
                          bool normalize, ingle_error *err)
 {
     ig_error e;
-    batch b = {.engine = engine, .pooling = pooling == INGLE_POOLING_DEFAULT ? ig_default_pooling(engine->model) : pooling};
-    ig_status st = embed(&b, items, n, normalize, &e);
+    batch b = {.engine = engine, .pooling = row_of(engine->model, pooling)};
+    ig_status st = embed(&b, items, n, pooling, normalize, &e);
     empty_batch(&b);
     ig_free(b.texts);
     ig_free(b.sums);

@@ -12,8 +12,24 @@ typedef struct generation {
     ingle_generate_options o;
     ig_stream *stream;
     ig_buf piece;
+    ingle_constraint *constraint; /* NULL: none */
+    float *masked;                /* [n_vocab] logits of what the constraint allows */
     ingle_generate_result *r;
 } generation;
+
+static ig_status prepare_grammar(generation *g, ig_error *err)
+{
+    const ingle_model *m = g->s->engine->model;
+    ingle_constraint_options o = {.size = sizeof o, .think_start = g->o.think_start, .think_end = g->o.think_end};
+    ingle_error e;
+    if (!g->o.grammar) return IG_OK;
+    if (g->o.ignore_end)
+        return ig_fail(err, IG_BAD_INPUT, 0, "a grammar and ignore_end exclude each other, expected one of them");
+    if (ingle_constraint_new(m, g->o.grammar, &o, &g->constraint, &e) != INGLE_OK)
+        return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
+    g->masked = ig_calloc(ig_logits_width(m), sizeof *g->masked);
+    return g->masked ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a row of logits");
+}
 
 static ig_status prepare(generation *g, ig_error *err)
 {
@@ -28,7 +44,7 @@ static ig_status prepare(generation *g, ig_error *err)
     char zeros[PIECE_BYTES_START] = {0};
     if (!ig_buf_add(&g->piece, zeros, sizeof zeros))
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of a token");
-    return IG_OK;
+    return prepare_grammar(g, err);
 }
 
 /* Gives certain text to the caller; false when the caller wants to stop. */
@@ -71,12 +87,34 @@ static ig_status make_room(generation *g, ig_error *err)
     return IG_OK;
 }
 
+/* The next token, of those that the grammar allows where there is one. The session's logits stay as they are. */
+static ig_status choose_token(generation *g, int32_t *id, ig_error *err)
+{
+    const float *logits = g->s->logits;
+    ingle_error e;
+    *id = -1;
+    if (g->constraint) {
+        memcpy(g->masked, logits, ig_logits_width(g->s->engine->model) * sizeof *g->masked);
+        ingle_status st = ingle_constraint_mask(g->constraint, g->masked, &e);
+        if (st == INGLE_NOT_FOUND) return IG_OK; /* complete, and no end token to say so */
+        if (st != INGLE_OK) return ig_fail(err, (ig_status)st, 0, "%s", e.text);
+        logits = g->masked;
+    }
+    if (ingle_sample(g->sampler, logits, id, &e) != INGLE_OK ||
+        (g->constraint && ingle_constraint_accept(g->constraint, *id, &e) != INGLE_OK))
+        return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
+    return IG_OK;
+}
+
 static ig_status one_token(generation *g, ig_error *err)
 {
     int32_t id;
     ingle_error e;
-    if (ingle_sample(g->sampler, g->s->logits, &id, &e) != INGLE_OK)
-        return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
+    IG_TRY(choose_token(g, &id, err));
+    if (id < 0) {
+        g->r->finish = INGLE_FINISH_END;
+        return IG_OK;
+    }
     if (!g->o.ignore_end && ingle_token_is_end(g->s->engine->model, id)) {
         g->r->finish = INGLE_FINISH_END;
         return IG_OK;
@@ -100,6 +138,9 @@ static ig_status generate(generation *g, ig_error *err)
 {
     IG_TRY(prepare(g, err));
     while (g->r->finish == INGLE_FINISH_NONE) IG_TRY(one_token(g, err));
+    /* A stop string is cut off, so what the grammar saw is not what was given out. */
+    g->r->incomplete =
+        g->constraint && (g->r->finish == INGLE_FINISH_STOP || !ingle_constraint_complete(g->constraint));
     if (g->r->finish == INGLE_FINISH_STOP || g->r->finish == INGLE_FINISH_CALLER) return IG_OK;
     const char *text;
     size_t n;
@@ -118,5 +159,7 @@ ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler, cons
     ig_status st = generate(&g, &e);
     ig_stream_free(g.stream);
     ig_buf_fini(&g.piece);
+    ingle_constraint_free(g.constraint);
+    ig_free(g.masked);
     return ig_pass(st, &e, err);
 }

@@ -1,10 +1,5 @@
 /* Grammars of the public header: a thin face of text/grammar. */
-#include "text/grammar/grammar.h"
-#include "api.h"
-
-struct ingle_grammar {
-    ig_grammar *g;
-};
+#include "engine/constrain.h"
 
 ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_t n, ingle_grammar **out,
                                 ingle_error *err)
@@ -12,11 +7,14 @@ ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_
     ig_error e;
     ingle_grammar *g = ig_calloc(1, sizeof *g);
     *out = NULL;
-    if (!g) return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a grammar"), &e, err);
+    if (!g || !(g->pool = ig_mask_pool_new())) {
+        ig_free(g);
+        return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a grammar"), &e, err);
+    }
     ig_status st =
         (kind == INGLE_GRAMMAR_JSON_SCHEMA ? ig_grammar_from_schema : ig_grammar_from_gbnf)(text, n, &g->g, &e);
     if (st != IG_OK) {
-        ig_free(g);
+        ingle_grammar_close(g);
         return ig_pass(st, &e, err);
     }
     *out = g;
@@ -26,6 +24,7 @@ ingle_status ingle_grammar_open(ingle_grammar_kind kind, const char *text, size_
 void ingle_grammar_close(ingle_grammar *grammar)
 {
     if (!grammar) return;
+    ig_mask_pool_free(grammar->pool);
     ig_grammar_free(grammar->g);
     ig_free(grammar);
 }

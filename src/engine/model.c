@@ -83,6 +83,8 @@ static ig_status open_all(ingle_model *m, const place *at, const ingle_model_opt
 {
     ingle_model_options o;
     IG_OPTIONS(&o, options);
+    m->lazy = ig_lazy_new();
+    if (!m->lazy) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the model");
     m->kernels = ig_kernels_get(o.kernels, err);
     if (!m->kernels) return err->status;
     if (at->path && ig_vocab_is_directory(at->path)) return open_tokenizer(m, at->path, err);
@@ -122,6 +124,12 @@ ingle_status ig_model_open_fds(const char *const *names, const int *fds, size_t 
     return open_place(&at, options, out, err);
 }
 
+ingle_status ingle_model_open_files(const char *const *names, const int *fds, size_t n,
+                                    const ingle_model_options *options, ingle_model **out, ingle_error *err)
+{
+    return ig_model_open_fds(names, fds, n, options, out, err);
+}
+
 void ingle_model_close(ingle_model *model)
 {
     if (!model) return;
@@ -129,6 +137,7 @@ void ingle_model_close(ingle_model *model)
     ig_vocab_free(model->vocab);
     ig_format_close(model->file);
     ig_arena_fini(&model->names);
+    ig_lazy_free(model->lazy);
     ig_free(model);
 }
 
@@ -381,7 +390,7 @@ bool ingle_model_meta_text(const ingle_model *model, uint64_t i, uint64_t elem, 
     return true;
 }
 
-static ig_status need_vocab(const ingle_model *m, ig_error *err)
+ig_status ig_need_vocab(const ingle_model *m, ig_error *err)
 {
     if (m->vocab) return IG_OK;
     return ig_fail(err, IG_UNSUPPORTED, 0, "%s: the file has no vocabulary, give token ids instead of text",
@@ -394,6 +403,14 @@ static ig_status give(size_t n, size_t capacity, const char *unit, ig_error *err
     return ig_fail(err, IG_TOO_LARGE, 0, "the result has %zu %s, there is room for %zu", n, unit, capacity);
 }
 
+ig_status ig_give_ids(const ig_ids *ids, int32_t *out, size_t capacity, size_t *n_out, ig_error *err)
+{
+    size_t n = ids->len < capacity ? ids->len : capacity;
+    *n_out = ids->len;
+    if (n) memcpy(out, ids->ptr, n * sizeof *out);
+    return give(ids->len, capacity, "ids", err);
+}
+
 ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags, int32_t *out,
                             size_t capacity, size_t *n_out, ingle_error *err)
 {
@@ -403,14 +420,9 @@ ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n
         (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
     if ((flags & INGLE_PARSE_ADDED) && model->vocab && ig_vocab_is_json(model->vocab)) f |= IG_TOKENIZE_PARSE;
     *n_out = 0;
-    ig_status st = need_vocab(model, &e);
+    ig_status st = ig_need_vocab(model, &e);
     if (st == IG_OK) st = ig_tokenize(model->vocab, text, n_text, f, &ids, &e);
-    if (st == IG_OK) {
-        *n_out = ids.len;
-        st = give(ids.len, capacity, "ids", &e);
-        size_t n = ids.len < capacity ? ids.len : capacity;
-        if (n) memcpy(out, ids.ptr, n * sizeof *out);
-    }
+    if (st == IG_OK) st = ig_give_ids(&ids, out, capacity, n_out, &e);
     ig_free(ids.ptr);
     return ig_pass(st, &e, err);
 }
@@ -424,7 +436,7 @@ ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size
     unsigned f = (flags & INGLE_STRIP_SPECIAL ? IG_DETOKENIZE_STRIP : 0u) |
                  (flags & INGLE_WRITE_SPECIAL ? IG_DETOKENIZE_SPECIAL : 0u);
     *n_out = 0;
-    ig_status st = need_vocab(model, &e);
+    ig_status st = ig_need_vocab(model, &e);
     if (st == IG_OK) st = ig_detokenize(model->vocab, ids, n_ids, f, &text, &e);
     if (st == IG_OK) {
         *n_out = text.len;

@@ -364,7 +364,8 @@ ingle_status ingle_sample(ingle_sampler *s, const float *logits, int32_t *out, i
     if (s->n == 0)
         return ig_pass(
             ig_fail(&e, IG_BAD_INPUT, 0,
-                    "no token can be chosen: every one of the %u logits is NaN, infinite or forbidden by a bias",
+                    "no token can be chosen: every one of the %u logits is NaN, infinite or forbidden by a bias "
+                    "or a grammar",
                     s->n_vocab),
             &e, err);
     *out = choose(s);

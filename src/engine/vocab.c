@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/os.h"
+#include "model/model.h"
 
 /* Keys tokenizer.ggml.<name>_token_id. Those without a place in the spec are checked all the same (rule G18). */
 static const struct {
@@ -145,10 +146,10 @@ static bool holds(const ig_format *f, const char *key, const char *const *words)
 static void read_strips(const ig_format *f, ig_vocab_spec *spec)
 {
     static const char *const jina[] = {"jina-v2-de", "jina-v2-es", "jina-v2-code", NULL};
-    static const char *const masked[] = {"nomic-bert-moe", "jina-bert-v3", NULL};
     static const char *const phi[] = {"phi-3", "phi3", NULL}, *const modern[] = {"modern-bert", NULL};
-    if (holds(f, "tokenizer.ggml.pre", jina) || holds(f, "general.architecture", masked))
-        spec->strip_left = IG_STR("<mask>");
+    const char *strip = ig_model_strips_left(f);
+    if (strip || holds(f, "tokenizer.ggml.pre", jina))
+        spec->strip_left = strip ? ig_str_from(strip) : IG_STR("<mask>");
     else if (holds(f, "general.name", phi))
         spec->strip_right = true;
     else if (holds(f, "general.name", modern))

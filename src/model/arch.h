@@ -150,6 +150,9 @@ enum ig_part {
 #define IG_PART_NO_FIRST_NORM (1ull << 38)  /* block 0 has no attn_norm */
 #define IG_PART_NEXTN (1ull << 39)          /* nextn_predict_layers draft layers at the end are skipped */
 
+#define IG_PART_CLASS_SOFTMAX (1ull << 40)  /* scores of a reranking model are probabilities of its classes */
+#define IG_PART_MEAN_HEAD (1ull << 41)      /* classifier over the mean of all tokens, with GELU (else the first, tanh) */
+
 typedef struct ig_arch {
     const char *name;     /* general.architecture, and the prefix of its metadata keys */
     const char *families; /* models people know, for the documentation */
@@ -178,6 +181,7 @@ typedef struct ig_arch {
     float swa_base;          /* rope.freq_base_swa where absent; 0: as the full layers */
     const char *ffn_norm;    /* name of the norm before the FFN; NULL: "ffn_norm" */
     const char *output_norm; /* NULL: "output_norm" */
+    const char *strip_left;  /* the vocabulary's token in front of which white space is dropped, or NULL */
     uint64_t parts;
 } ig_arch;
 

@@ -228,6 +228,8 @@ static void product_piece(void *ctx, size_t piece, unsigned thread)
         };
         run->k->type[w->type].mul(&a);
         run->scratch[thread].weight_bytes += a.n_rows * w->row_bytes;
+        for (size_t c = 0; w->scale && c < a.n_cols; c++)
+            run->k->scale(a.y + c * a.y_stride, ig_mat_scale(w, e), a.n_rows);
         for (size_t c = 0; w->bias && c < a.n_cols; c++)
             run->k->add(a.y + c * a.y_stride, w->bias + (size_t)e * w->n_out + first, a.n_rows);
     }

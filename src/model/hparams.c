@@ -186,10 +186,17 @@ static ig_status read_eps(const ig_reader *r, ig_hparams *hp)
                         true, &hp->norm_eps);
 }
 
+/* Converters wrote no pooling_type into the files of many reranking models; their classifier tells. */
+static uint32_t default_pooling(const ig_reader *r)
+{
+    if (ig_format_tensor(r->f, "cls.output.weight")) return IG_POOLING_RANK;
+    return r->arch->parts & IG_PART_ENCODER ? IG_POOLING_MEAN : IG_POOLING_LAST;
+}
+
 static ig_status read_output(const ig_reader *r, ig_hparams *hp)
 {
     bool encoder = (r->arch->parts & IG_PART_ENCODER) != 0;
-    uint32_t pooling = encoder ? IG_POOLING_MEAN : IG_POOLING_LAST;
+    uint32_t pooling = default_pooling(r);
     hp->causal = !encoder;
     hp->has_logits = !encoder;
     IG_TRY(ig_key_bool(r, "attention.causal", &hp->causal));
@@ -202,6 +209,13 @@ static ig_status read_output(const ig_reader *r, ig_hparams *hp)
     return ig_key_bool(r, "use_parallel_residual", &hp->parallel);
 }
 
+/* Is the last layer one that drafts tokens ahead? Of some families files exist that count the key's layers and lack
+ * them. */
+static bool has_draft(const ig_model *m)
+{
+    return ig_has_tensor(m, (int64_t)m->hp.n_layers_file - 1, "nextn.eh_proj.weight");
+}
+
 ig_status ig_hparams_read(const ig_format *f, ig_model *m, ig_error *err)
 {
     const ig_reader r = {f, m->arch, err};
@@ -211,7 +225,8 @@ ig_status ig_hparams_read(const ig_format *f, ig_model *m, ig_error *err)
     IG_TRY(ig_key_size(&r, "context_length", true, 1, IG_CTX_MAX, &hp->n_ctx_train));
     IG_TRY(ig_key_size(&r, "embedding_length", true, 1, IG_EMBD_MAX, &hp->n_embd));
     IG_TRY(ig_key_size(&r, "block_count", true, 1, IG_LAYERS_MAX, &hp->n_layers_file));
-    if (m->arch->parts & IG_PART_NEXTN) IG_TRY(ig_key_size(&r, "nextn_predict_layers", false, 0, IG_LAYERS_MAX, &draft));
+    if (m->arch->parts & IG_PART_NEXTN || has_draft(m))
+        IG_TRY(ig_key_size(&r, "nextn_predict_layers", false, 0, IG_LAYERS_MAX, &draft));
     if (draft >= hp->n_layers_file)
         return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s.nextn_predict_layers is %u, expected less than the %u layers",
                        ig_format_path(f), m->arch->name, draft, hp->n_layers_file);

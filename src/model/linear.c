@@ -3,12 +3,13 @@
 
 static size_t mat_pieces(const ig_mat *w) { return (w->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS; }
 
-/* Bias, scale and residual of one piece: y [n_cols, rows] with the given stride. */
+/* Scales, bias and residual of one piece: y [n_cols, rows] with the given stride. */
 static void finish_piece(const ig_job *j, const ig_mat *w, ig_view out, const ig_mul_args *a, size_t first)
 {
     const ig_kernels *k = j->run->k;
     for (size_t c = 0; c < a->n_cols; c++) {
         float *y = a->y + c * a->y_stride;
+        if (w->scale) k->scale(y, w->scale[0], a->n_rows);
         if (w->bias) k->add(y, w->bias + first, a->n_rows);
         if (j->op->a != 1) k->scale(y, j->op->a, a->n_rows);
         if (j->op->add) k->add(ig_row_at(j->run, out, c) + first, y, a->n_rows);
@@ -81,6 +82,7 @@ static void heads_piece(void *ctx, size_t piece, unsigned thread)
         .n_cols = n,
     };
     k->mul(&a);
+    for (uint32_t r = 0; w->scale && r < n; r++) run->k->scale(a.y + r * a.y_stride, ig_mat_scale(w, h), w->n_out);
     run->scratch[thread].weight_bytes += (size_t)w->n_out * w->row_bytes;
 }
 

@@ -32,6 +32,15 @@ static ig_status find_row(ig_model *m, ig_str name, ig_error *err)
     return m->arch ? IG_OK : list_architectures(m->file, name, err);
 }
 
+const char *ig_model_strips_left(const ig_format *f)
+{
+    ig_str name = IG_STR("");
+    (void)ig_format_str(f, "general.architecture", false, &name, NULL);
+    for (size_t i = 0; ig_arch_at(i); i++)
+        if (ig_str_is(name, ig_arch_at(i)->name)) return ig_arch_at(i)->strip_left;
+    return NULL;
+}
+
 static ig_status load(ig_model *m, size_t n_vocab_min, ig_error *err)
 {
     ig_str name, type = IG_STR("model");

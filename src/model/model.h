@@ -24,7 +24,7 @@ typedef enum ig_pooling { /* ids as pooling_type stores them */
                           IG_POOLING_MEAN = 1,
                           IG_POOLING_CLS = 2, /* first token */
                           IG_POOLING_LAST = 3,
-                          IG_POOLING_RANK = 4 /* classifier head over the first token */
+                          IG_POOLING_RANK = 4 /* classifier head */
 } ig_pooling;
 
 /* Hyper-parameters, checked (rule G16). Sizes in elements. What differs between layers is in ig_layer. */
@@ -50,10 +50,14 @@ typedef struct ig_hparams {
     uint32_t lora_decay, lora_iclr, lora_value, lora_gate; /* RWKV 7 */
     ig_pooling pooling;
     uint32_t n_embd_out; /* width of an embedding row */
+    uint32_t n_classes;  /* of a classifier in use, 0: embeddings are vectors */
     bool has_logits, has_encoder;
 } ig_hparams;
 
 typedef struct ig_model ig_model;
+
+/* The token in front of which vocabularies of the file's architecture drop white space, or NULL. */
+const char *ig_model_strips_left(const ig_format *f);
 
 /* Binds every tensor of `f` (borrowed: must outlive the model) and builds the plan. n_vocab_min: tokens of the
  * vocabulary, which the embedding must cover (rule G18), 0 when there is none. Errors: BAD_INPUT and UNSUPPORTED name

@@ -45,11 +45,12 @@ static void angles(ig_run *run, const ig_op *op, size_t row)
     }
 }
 
+/* x / sqrt(sum of squares + eps): the file's epsilon lies under the root, as in the published models. */
 static void unit_length(const float *x, float *y, float eps, uint32_t n)
 {
     double sum = 0;
     for (uint32_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    float f = (float)(1 / fmax(sqrt(sum), (double)eps));
+    float f = (float)(1 / sqrt(sum + (double)eps));
     for (uint32_t i = 0; i < n; i++) y[i] = x[i] * f;
 }
 
@@ -221,6 +222,12 @@ static void sparse(ig_run *run, const ig_op *op, size_t row)
     for (uint32_t i = 0; i < op->n; i++) x[i] = x[i] > cut ? x[i] - cut : 0;
 }
 
+static void softmax(ig_run *run, const ig_op *op, size_t row)
+{
+    float *x = ig_row_at(run, op->in, row);
+    run->k->scale(x, 1 / run->k->exp_sum(x, run->k->max(x, op->n), op->n), op->n);
+}
+
 enum { STREAMS = 4 };
 
 static void predict(ig_run *run, const ig_op *op, size_t row)
@@ -264,6 +271,7 @@ static const row_fn fns[IG_OP_COUNT] = {
     [IG_OP_TANH] = tangent,    [IG_OP_MUL] = mul,           [IG_OP_MULVEC] = mulvec,   [IG_OP_ADDVEC] = addvec,
     [IG_OP_GLU] = glu,         [IG_OP_XIELU] = xielu,       [IG_OP_GATE] = gate,       [IG_OP_DOT] = dot,
     [IG_OP_SPARSE] = sparse,   [IG_OP_PREDICT] = predict,   [IG_OP_CORRECT] = correct, [IG_OP_MATCH] = match,
+    [IG_OP_SOFTMAX] = softmax,
 };
 
 static void piece(void *ctx, size_t row, unsigned thread)
@@ -281,6 +289,20 @@ static void select_rows(ig_run *run, const ig_op *op)
         memcpy(ig_row_at(run, op->out, i), ig_row_at(run, op->in, run->wanted[i]), op->n * sizeof(float));
 }
 
+/* Consecutive wanted rows of one item become their mean, summed in the order of the tokens. */
+static void mean_rows(ig_run *run, const ig_op *op)
+{
+    for (uint32_t first = 0, end = 0; first < run->n_wanted; first = end) {
+        uint32_t item = run->rows[run->wanted[first]].item;
+        while (end < run->n_wanted && run->rows[run->wanted[end]].item == item) end++;
+        for (uint32_t i = 0; i < op->n; i++) {
+            double sum = 0;
+            for (uint32_t r = first; r < end; r++) sum += (double)ig_row_at(run, op->in, r)[i];
+            for (uint32_t r = first; r < end; r++) ig_row_at(run, op->in, r)[i] = (float)(sum / (end - first));
+        }
+    }
+}
+
 const ig_op_fn ig_row_ops[IG_OP_COUNT] = {
     [IG_OP_EMBED] = each_row,  [IG_OP_POSITION] = each_row, [IG_OP_ANGLES] = each_row,  [IG_OP_NORM] = each_row,
     [IG_OP_PACK] = each_row,   [IG_OP_ROPE] = each_row,     [IG_OP_TEMPER] = each_row,  [IG_OP_COPY] = each_row,
@@ -288,5 +310,5 @@ const ig_op_fn ig_row_ops[IG_OP_COUNT] = {
     [IG_OP_TANH] = each_row,   [IG_OP_MUL] = each_row,      [IG_OP_MULVEC] = each_row,  [IG_OP_ADDVEC] = each_row,
     [IG_OP_GLU] = each_row,    [IG_OP_XIELU] = each_row,    [IG_OP_GATE] = each_row,    [IG_OP_DOT] = each_row,
     [IG_OP_SPARSE] = each_row, [IG_OP_PREDICT] = each_row,  [IG_OP_CORRECT] = each_row, [IG_OP_MATCH] = each_row,
-    [IG_OP_SELECT] = select_rows,
+    [IG_OP_SELECT] = select_rows, [IG_OP_SOFTMAX] = each_row, [IG_OP_MEAN] = mean_rows,
 };

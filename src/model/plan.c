@@ -276,18 +276,37 @@ static ig_view embed_linear(ig_builder *b, ig_view in, const ig_mat *mat, ig_vie
     return out;
 }
 
-/* Embedding rows: the final hidden state, through the projections of an embedding model, or through the classifier of
- * a reranking model (a dense layer with tanh where the file has one, then a row for every class). */
+/* The classifier of a reranking model: a dense layer with an activation where the file has one, then a row for every
+ * class. */
+static ig_view plan_classifier(ig_builder *b, ig_view s)
+{
+    ig_model *m = b->m;
+    bool mean = ig_part_on(m, IG_PART_MEAN_HEAD);
+    if (mean) emit_embed(b, (ig_op){.kind = IG_OP_MEAN, .in = s, .n = m->hp.n_embd});
+    ig_view at = embed_linear(b, s, &m->cls, IG_VIEW(E, 0));
+    if (ig_mat_here(&m->cls) && mean)
+        emit_embed(b, (ig_op){.kind = IG_OP_GLU, .act = IG_ACT_GELU, .in = at, .n = m->cls.n_out});
+    else if (ig_mat_here(&m->cls))
+        emit_embed(b, (ig_op){.kind = IG_OP_TANH, .in = at, .n = m->cls.n_out});
+    if (m->cls_norm.here) {
+        ig_op *op = ig_emit_norm(b, at, at, &m->cls_norm, m->hp.n_embd);
+        op->wanted = true;
+        op->when = IG_WHEN_EMBED;
+    }
+    at = embed_linear(b, at, &m->cls_out, IG_VIEW(E, m->cls.n_out));
+    m->hp.n_classes = m->cls_out.n_out;
+    if (ig_part_on(m, IG_PART_CLASS_SOFTMAX) && ig_mat_here(&m->cls_out))
+        emit_embed(b, (ig_op){.kind = IG_OP_SOFTMAX, .in = at, .n = m->cls_out.n_out});
+    return at;
+}
+
+/* Embedding rows: the final hidden state, through the projections of an embedding model, or through a classifier. */
 static void plan_embedding_rows(ig_builder *b, ig_view s)
 {
     ig_model *m = b->m;
     ig_view at = embed_linear(b, s, &m->dense_2, IG_VIEW(E, 0));
     at = embed_linear(b, at, &m->dense_3, IG_VIEW(E, m->dense_2.n_out));
-    if (m->hp.pooling == IG_POOLING_RANK) {
-        at = embed_linear(b, at, &m->cls, IG_VIEW(E, 0));
-        if (ig_mat_here(&m->cls)) emit_embed(b, (ig_op){.kind = IG_OP_TANH, .in = at, .n = m->cls.n_out});
-        at = embed_linear(b, at, &m->cls_out, IG_VIEW(E, m->cls.n_out));
-    }
+    if (m->hp.pooling == IG_POOLING_RANK) at = plan_classifier(b, at);
     ig_view out = ig_use(b, IG_VIEW(VECTORS, 0), m->hp.n_embd_out);
     emit_embed(b, (ig_op){.kind = IG_OP_COPY, .in = at, .out = out, .n = m->hp.n_embd_out});
 }

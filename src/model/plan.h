@@ -12,7 +12,8 @@ typedef struct ig_mat {
     size_t row_bytes;
     uint32_t n_in, n_out, n_mats;
     uint32_t type;
-    const float *bias; /* [n_mats, n_out] or NULL */
+    const float *bias;  /* [n_mats, n_out] or NULL */
+    const float *scale; /* [1], or [n_mats] where there are several: products times it, before the bias; or NULL */
     const char *name;
 } ig_mat;
 
@@ -21,6 +22,7 @@ static inline const uint8_t *ig_mat_at(const ig_mat *w, uint32_t i)
 {
     return w->parts ? w->parts[i] : w->data + (size_t)i * w->n_out * w->row_bytes;
 }
+static inline float ig_mat_scale(const ig_mat *w, uint32_t i) { return w->scale ? w->scale[i] : 1; }
 
 typedef struct ig_norm {
     const float *w, *b; /* NULL: 1 and 0 */
@@ -138,6 +140,8 @@ typedef enum ig_op_kind {
     IG_OP_CLAMP,    /* in within -a..a */
     IG_OP_SOFTCAP,  /* in = a * tanh(in / a) */
     IG_OP_TANH,     /* in = tanh(in) */
+    IG_OP_SOFTMAX,  /* in = exp(in) / sum of exp(in) */
+    IG_OP_MEAN,     /* every row of in = mean of the rows of its item, all of which are wanted */
     IG_OP_MUL,      /* out *= in */
     IG_OP_MULVEC,   /* out *= w */
     IG_OP_ADDVEC,   /* out += w */
@@ -205,7 +209,7 @@ struct ig_model {
     uint32_t n_kv_layers; /* entries of layers that may own KV */
     bool *bound;         /* [tensors of the file] while loading */
     ig_mat embed, output, positions, token_types, dense_2, dense_3, cls, cls_out;
-    ig_norm embed_norm, output_norm, enc_norm;
+    ig_norm embed_norm, output_norm, enc_norm, cls_norm;
     ig_mat layer_embed, layer_proj, altup_proj, altup_unembd;
     ig_norm layer_proj_norm;
     const float *rope_factors, *factors_long, *factors_short; /* [n_rot / 2] or NULL */

@@ -65,6 +65,7 @@ static const ig_mat *sub_matrix(ig_builder *b, const ig_mat *all, uint32_t i)
     *one = *all;
     one->data = ig_mat_at(all, i);
     one->parts = NULL;
+    if (all->scale) one->scale = all->scale + i;
     one->n_mats = 1;
     return one;
 }

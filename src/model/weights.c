@@ -69,7 +69,8 @@ typedef enum kind {
     FLAT, /* floats, this many whatever the shape */
     NORM, /* weight of an ig_norm; its ".bias" beside it */
     MAT,
-    BIAS /* vector that belongs to the matrix at `field` */
+    TABLE, /* matrix of which single rows are read: no scale beside it */
+    BIAS   /* vector that belongs to the matrix at `field` */
 } kind;
 
 /* A row holds where its condition does; optional tensors may be absent then. */
@@ -436,10 +437,10 @@ static bool t5(const ig_model *m, const ig_layer *w)
     return m->arch->special == IG_SPECIAL_T5;
 }
 static const binding model_rows[] = {
-    {"token_embd.weight", MAT, MODEL(embed), {D_EMBD, D_VOCAB}, yes, false},
+    {"token_embd.weight", TABLE, MODEL(embed), {D_EMBD, D_VOCAB}, yes, false},
     {"token_embd_norm", NORM, MODEL(embed_norm), {D_EMBD}, embed_normed, false},
-    {"position_embd.weight", MAT, MODEL(positions), {D_EMBD, D_CTX}, positions, false},
-    {"token_types.weight", MAT, MODEL(token_types), {D_EMBD, D_ANY}, token_types, false},
+    {"position_embd.weight", TABLE, MODEL(positions), {D_EMBD, D_CTX}, positions, false},
+    {"token_types.weight", TABLE, MODEL(token_types), {D_EMBD, D_ANY}, token_types, false},
     {"output_norm", NORM, MODEL(output_norm), {D_EMBD}, output_normed, false},
     {"enc.output_norm", NORM, MODEL(enc_norm), {D_EMBD}, t5, false},
     {"output.weight", MAT, MODEL(output), {D_EMBD, D_VOCAB}, yes, true},
@@ -447,7 +448,7 @@ static const binding model_rows[] = {
     {"rope_freqs.weight", VEC, MODEL(rope_factors), {D_PAIRS}, yes, true},
     {"rope_factors_long.weight", VEC, MODEL(factors_long), {D_PAIRS}, yes, true},
     {"rope_factors_short.weight", VEC, MODEL(factors_short), {D_PAIRS}, yes, true},
-    {"per_layer_token_embd.weight", MAT, MODEL(layer_embed), {D_ALL_LAYERS, D_VOCAB}, layer_inputs, false},
+    {"per_layer_token_embd.weight", TABLE, MODEL(layer_embed), {D_ALL_LAYERS, D_VOCAB}, layer_inputs, false},
     {"per_layer_model_proj.weight", MAT, MODEL(layer_proj), {D_EMBD, D_ALL_LAYERS}, layer_inputs, false},
     {"per_layer_proj_norm", NORM, MODEL(layer_proj_norm), {D_PER_LAYER}, layer_inputs, false},
     {"altup_proj.weight", MAT, MODEL(altup_proj), {D_EMBD, D_EMBD, D_MORE_STREAMS}, gemma3n, false},
@@ -456,6 +457,7 @@ static const binding model_rows[] = {
     {"dense_3.weight", MAT, MODEL(dense_3), {D_MID, D_ANY}, after_dense_2, true},
     {"cls.weight", MAT, MODEL(cls), {D_EMBD, D_EMBD}, yes, true},
     {"cls.bias", BIAS, MODEL(cls), {D_EMBD}, yes, true},
+    {"cls.norm", NORM, MODEL(cls_norm), {D_EMBD}, yes, true},
     {"cls.output.weight", MAT, MODEL(cls_out), {D_EMBD, D_ANY}, yes, true},
     {"cls.output.bias", BIAS, MODEL(cls_out), {D_ANY}, yes, true},
 };
@@ -662,6 +664,30 @@ static ig_status bind_norm(ig_model *m, const ig_layer *w, const binding *b, con
     return bind_vec(m, t, &norm->b, err);
 }
 
+/* "X.scale" beside the matrix "X.weight": one factor for all its products, or one for each of its matrices (NVFP4 files
+ * have them; the reference takes them for any type). "X.input_scale" is for hardware that rounds the activations to
+ * four bits, which nothing here does. The router's is a vector of Gemma 4 with a row of its own. */
+static ig_status bind_scale(ig_model *m, const char *name, ig_mat *mat, ig_error *err)
+{
+    static const char *const suffixes[] = {"scale", "input_scale"};
+    size_t n = strlen(name), stem = n - strlen("weight");
+    if (n < strlen(".weight") || strcmp(name + stem - 1, ".weight") || strstr(name, "ffn_gate_inp.")) return IG_OK;
+    for (size_t i = 0; i < 2; i++) {
+        char full[160];
+        const float *values;
+        (void)snprintf(full, sizeof full, "%.*s%s", (int)stem, name, suffixes[i]);
+        const ig_tensor *t = take(m, full);
+        if (!t) continue;
+        if (t->ne[0] != mat->n_mats || t->ne[1] * t->ne[2] * t->ne[3] != 1)
+            return ig_fail(
+                err, IG_BAD_INPUT, 0, "%s: tensor %s has the shape [%llu, %llu], expected [%u], one factor a matrix",
+                ig_format_path(m->file), full, (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], mat->n_mats);
+        IG_TRY(bind_vec(m, t, &values, err));
+        if (i == 0) mat->scale = values;
+    }
+    return IG_OK;
+}
+
 static ig_status bind_row(ig_model *m, const ig_layer *w, const binding *b, const char *name, char *base, ig_error *err)
 {
     if (!b->when(m, w)) return IG_OK;
@@ -670,7 +696,9 @@ static ig_status bind_row(ig_model *m, const ig_layer *w, const binding *b, cons
     const ig_tensor *t = take(m, name);
     if (!t) return b->optional ? IG_OK : missing(m, name, err);
     IG_TRY(check_shape(m, w, t, b, err));
-    if (b->kind == MAT) return bind_mat(m, t, field, err);
+    if (b->kind == MAT || b->kind == TABLE) IG_TRY(bind_mat(m, t, field, err));
+    if (b->kind == MAT) return bind_scale(m, name, field, err);
+    if (b->kind == TABLE) return IG_OK;
     return bind_vec(m, t, b->kind == BIAS ? &((ig_mat *)field)->bias : field, err);
 }
 

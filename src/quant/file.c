@@ -91,11 +91,12 @@ static ig_status choose_all(file_job *j, ig_error *err)
 
 /* ------------------------------------------------------------------------------------------------ header */
 
-/* Keys that describe the input file and not the model, or that are written anew. */
+/* Keys that describe the input file and not the model, or that are written anew; rows of halves are put in order. */
 static bool is_dropped(const file_job *j, ig_str key)
 {
-    static const char *const dropped[] = {"general.alignment", "general.file_type", "general.quantization_version",
-                                          "split.no",          "split.count",       "split.tensors.count"};
+    static const char *const dropped[] = {
+        "general.alignment", "general.file_type",   "general.quantization_version", "split.no",
+        "split.count",       "split.tensors.count", "ingle.rope.half_split"};
     for (size_t i = 0; i < sizeof dropped / sizeof *dropped; i++)
         if (ig_str_is(key, dropped[i])) return true;
     return j->importance && ig_str_starts(key, IG_STR("quantize.imatrix."));
@@ -107,6 +108,10 @@ static void put_metadata(const file_job *j)
         const ig_meta *m = ig_format_meta_at(j->in, i);
         if (!is_dropped(j, m->key)) ig_gguf_put_meta(j->to, m);
     }
+    /* A tokenizer.json goes along as it is. Engines that do not know that key are told that there is no vocabulary of
+     * theirs, so that they read the file. */
+    if (ig_format_meta(j->in, "ingle.tokenizer.json") && !ig_format_meta(j->in, "tokenizer.ggml.model"))
+        ig_gguf_put_str(j->to, "tokenizer.ggml.model", IG_STR("no_vocab"));
     ig_gguf_put_u32(j->to, "general.file_type", ig_mix_file_type(j->mix));
     ig_gguf_put_u32(j->to, "general.quantization_version", 2);
     if (!j->importance) return;

@@ -52,8 +52,10 @@ void wk_send_ready(wk *w, double load_ms)
     ig_buf_printf(b, ",\"has_template\":%s,\"has_logits\":%s,\"n_embd\":%u,\"load_ms\":%.3f",
                   w->template_source.len ? "true" : "false", w->engine ? "true" : "false", i->n_embd_out, load_ms);
     ig_buf_printf(
-        b, ",\"kernels\":\"%s\",\"n_sessions\":%u,\"n_threads\":%u,\"sandbox\":{\"landlock\":%d,\"seccomp\":%s}}",
+        b, ",\"kernels\":\"%s\",\"n_sessions\":%u,\"n_threads\":%u,\"sandbox\":{\"landlock\":%d,\"seccomp\":%s}",
         i->kernels, w->cfg.n_sessions, w->cfg.n_threads, w->box.landlock_abi, w->box.seccomp ? "true" : "false");
+    wk_put_facts(w, b);
+    ig_buf_printf(b, "}");
     wk_send(w, IG_FRAME_READY, 0, b);
 }
 

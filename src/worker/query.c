@@ -92,15 +92,11 @@ static bool answer_detokenize(wk *w, wk_request *r)
 static bool answer_template(wk *w, wk_request *r)
 {
     bool add = true;
-    const char *param = NULL;
-    ig_error e;
     ig_buf_init(&r->text, WK_RESULT_BYTES_MAX);
-    if (!wk_read_bool(r->body, "add_generation_prompt", &add, &r->fault)) return false;
-    if (wk_chat_render(w->chat, r->body, add, &r->text, &param, &e) != IG_OK)
-        return wk_refuse_status(&r->fault, param, &e);
+    if (!wk_read_bool(r->body, "add_generation_prompt", &add, &r->fault) || !wk_render(w, r, add)) return false;
     ig_buf_printf(&r->result, "{\"prompt\":");
     wk_put_broken(&r->result, str(&r->text));
-    ig_buf_printf(&r->result, "}");
+    ig_buf_printf(&r->result, ",\"usage\":{\"prompt\":%u}}", r->n_prompt);
     return true;
 }
 

@@ -180,6 +180,13 @@ static bool find_gap(const wk *w, int32_t ids[3], bool *swapped)
     return false;
 }
 
+bool wk_fills_gaps(const wk *w)
+{
+    int32_t ids[3];
+    bool swapped;
+    return find_gap(w, ids, &swapped);
+}
+
 static bool read_infill(const wk *w, wk_request *r, ig_str prefix, ig_str suffix, unsigned flags)
 {
     int32_t ids[3];
@@ -227,13 +234,13 @@ static bool read_text(const wk *w, wk_request *r)
                : wk_refuse(&r->fault, "overloaded", NULL, "out of memory for a prompt of %zu bytes", text.len);
 }
 
-static bool render(const wk *w, wk_request *r)
+bool wk_render(const wk *w, wk_request *r, bool add_prompt)
 {
     ig_error e;
     const char *param = NULL;
     r->text.len = 0;
     r->n_prompt = 0;
-    if (wk_chat_render(w->chat, r->body, true, &r->text, &param, &e) != IG_OK)
+    if (wk_chat_render(w->chat, r->body, add_prompt, &r->text, &param, &e) != IG_OK)
         return wk_refuse_status(&r->fault, param, &e);
     /* Most templates write the first token themselves. */
     ig_str text = {r->text.ptr, r->text.len}, bos = {w->bos_text.ptr, w->bos_text.len};
@@ -282,7 +289,7 @@ static bool truncate_chat(const wk *w, wk_request *r)
             json_array_remove(messages, first);
             role = json_string_value(json_object_get(json_array_get(messages, first), "role"));
         } while (!role || (strcmp(role, "user") && json_array_size(messages) > first + 1));
-        if (atomic_load(&r->cancelled) || !render(w, r)) return false;
+        if (atomic_load(&r->cancelled) || !wk_render(w, r, true)) return false;
     }
     r->n_dropped = before - r->n_prompt;
     return true;
@@ -326,7 +333,7 @@ static bool prepare_generate(wk *w, wk_request *r)
     bool chat = kind[0] == 'c';
     ig_buf_init(&r->text, PROMPT_TEXT_MAX);
     if (!read_user(r) || !wk_read_params(w, r->body, &r->p, &r->fault)) return false;
-    if (chat ? !render(w, r) : !read_text(w, r)) return false;
+    if (chat ? !wk_render(w, r, true) : !read_text(w, r)) return false;
     if (!fit(w, r, chat)) return false;
     if (atomic_load(&r->cancelled)) return true;
     return wk_rule_new(w->constrainer, r->body, &r->rule, &param, &e) == IG_OK ||

@@ -207,6 +207,8 @@ bool wk_lane_cancel(wk_lane *lane, uint64_t id);
 /* request.c: the text lane. */
 void wk_prepare_request(wk *w, wk_request *r);
 void wk_request_free(wk_request *r);
+bool wk_fills_gaps(const wk *w); /* the vocabulary has tokens for prefix, suffix and middle */
+bool wk_render(const wk *w, wk_request *r, bool add_prompt); /* messages to text, and to tokens */
 bool wk_tokenize(const wk *w, ig_str text, unsigned flags, int32_t **ids, size_t *n, wk_fault *f);
 
 /* params.c */
@@ -222,6 +224,9 @@ void wk_put_slots(wk *w, ig_buf *out);      /* main thread */
 bool wk_read_texts(wk *w, wk_request *r); /* text lane */
 /* Embed lane: a turn of it; r->texts.n_done < n: it wants another, after the others'. */
 void wk_compute_embeddings(wk *w, wk_request *r);
+
+/* facts.c: members of READY that describe the model. */
+void wk_put_facts(const wk *w, ig_buf *out);
 
 /* frames.c: main thread. */
 void wk_send(wk *w, ig_frame_type type, uint64_t request, const ig_buf *body);

@@ -120,7 +120,7 @@ done
 try 0 "$ingle" version;                            ok 'version' has 'ingle 0.'
 try 0 "$ingle" --version;                          ok '--version' has 'ingle 0.'
 try 0 "$ingle" help;                               ok 'help' has 'tokenize'
-for verb in run show tokenize template eval bench completion help version; do
+for verb in run chat show tokenize template eval bench completion help version; do
     try 0 "$ingle" $verb --help;                   ok "$verb --help" has "Usage: ingle $verb"
     cp out help.out
     try 0 "$ingle" help $verb;                     ok "help $verb says the same" same out help.out
@@ -256,6 +256,42 @@ try 0 "$ingle" grammar check --grammar rule.gbnf --file right.txt;         ok 'a
 try 1 "$ingle" grammar check --grammar right.txt --file right.txt;         ok 'no grammar' says 'line 1'
 try 2 "$ingle" grammar check --file right.txt;                             ok 'neither schema nor grammar' says '--json-schema'
 try 2 "$ingle" grammar chekc --grammar rule.gbnf;                          ok 'only check' says 'check'
+
+# ---- run: answers held to a form, chat templates
+chat=$INGLE_DATA/serve/chat.gguf
+printf '{"type":"object","properties":{"a":{"enum":[1,2]},"b":{"type":"boolean"}},"required":["a","b"],"additionalProperties":false}' >ab.json
+for seed in 1 2 3; do
+    try 0 "$ingle" run "$chat" hi --json-schema ab.json --seed $seed --temp 2
+    ok "run --json-schema, seed $seed" sh -c '"$0" grammar check --json-schema ab.json --file out && [ ! -s err ]' "$ingle"
+done
+try 0 "$ingle" run "$chat" hi --json-schema '{"const": [1, "x"]}' --temp 0; ok 'a schema in place of a file' \
+    sh -c 'tr -d " " <out | grep -qFx "[1,\"x\"]"'
+try 0 "$ingle" run "$chat" hi --grammar rule.gbnf --logit-bias 97=-1;    ok 'run --grammar' \
+    sh -c '"$0" grammar check --grammar rule.gbnf --file out' "$ingle"
+try 0 "$ingle" run "$chat" hi --grammar 'root ::= "yes" | "no"';         ok 'a grammar in place of a file' grep -qEx 'yes|no' out
+try 1 "$ingle" run "$chat" hi --json -n 3 --think off;                   ok 'an answer that is cut off is an error' \
+    tells 'not complete after 3 tokens'
+ok 'and begins as JSON' sh -c 'head -c 1 out | grep -qF "{"'
+try 1 "$ingle" run "$chat" hi --grammar 'root ::= "abc"' --stop b;       ok 'also by --stop' tells '--stop'
+try 1 "$ingle" run "$chat" hi --json-schema unique.json;                 ok 'run: a schema that cannot be enforced' says '#/properties/a/uniqueItems'
+try 1 "$ingle" run "$chat" hi --json-schema none.json;                   ok 'run: no such schema' says 'none.json'
+try 1 "$ingle" run "$chat" hi --grammar 'x ::= "a"';                   ok 'run: no grammar' says 'root'
+try 2 "$ingle" run "$chat" hi --json --grammar rule.gbnf;                ok 'run: two forms' says2 '--json' '--grammar'
+try 2 "$ingle" run "$chat" hi --raw --system x;                          ok 'run: --raw with --system' says2 '--raw' '--system'
+try 2 "$ingle" run "$chat" hi --think perhaps;                           ok 'run: --think' says2 '--think' 'low'
+try 1 "$ingle" run "$model" hi --system x;                               ok 'run: --system without a template' says2 '--system' '--chat'
+# The template is applied: the same answer as for its rendering, fed as it is. Not so for --raw.
+printf '[{"role":"system","content":"Be brief."},{"role":"user","content":"hi"}]' >turn.json
+"$ingle" template "$chat" --messages turn.json >turn.txt
+"$ingle" run "$chat" --raw --seed 1 -n 20 <turn.txt >rendered 2>err
+try 0 "$ingle" run "$chat" hi --system 'Be brief.' --seed 1 -n 20;       ok 'run speaks the chat template' same out rendered
+try 0 "$ingle" run "$chat" hi --raw --seed 1 -n 20;                      ok 'and --raw does not' sh -c '! cmp -s out rendered'
+try 0 "$ingle" run "$model" 'Once upon a time' --chat --temp 0 -n 20;    ok 'run --chat: ChatML without a template' [ -s out ]
+try 0 "$ingle" run "$chat" hi --think off --grammar 'root ::= "<think>why</think>\n\nyes"'
+ok 'reasoning is no part of a piped answer' prints 'yes'
+printf 'a\377' >broken.txt
+"$ingle" run "$chat" --seed 1 -n 3 <broken.txt >out 2>err; got=$? want=1;  ok 'run: broken UTF-8' says 'UTF-8'
+"$ingle" run "$chat" --raw --seed 1 -n 3 <broken.txt >out 2>err; got=$? want=0; ok 'which --raw takes' quiet
 
 # ---- Ctrl-C ends the answer
 "$ingle" run "$model" 'Once upon a time' --temp 0.9 --seed 1 --context-shift >out 2>err </dev/null &

@@ -1,10 +1,12 @@
 /* Golden logits of tiny random models, one or more for every architecture: every position within tolerance on every
  * kernel level, the greedy ids exactly; then the same bits token by token, in uneven chunks, and beside another
- * sequence of another length. Reads archs/cases.json of the reference data; a few cases lie in tests/data. */
+ * sequence of another length. Reads archs/cases.json of the reference data (a few of its cases lie in tests/data) and
+ * tests/data/archs-extra, whose models make_archs.c writes. */
 #include <jansson.h>
 #include <math.h>
 
 #include "ingle.h"
+#include "tests/golden/make_archs.h"
 #include "tests/tap.h"
 
 static const char *const levels[] = {"ref", "avx2", "avx512"};
@@ -12,7 +14,7 @@ typedef struct golden {
     int32_t tokens[1024], greedy[64], encoder[1024];
     size_t n_tokens, n_greedy, n_vocab, n_encoder;
     char file[128];
-    bool dense; /* computed by the reference without its sparse attention */
+    bool dense;    /* computed by the reference without its sparse attention */
     float *logits; /* [n_tokens, n_vocab] */
     double max_rel, min_cosine;
 } golden;
@@ -213,28 +215,126 @@ static void check_case(const char *dir, const char *name, const golden *g)
     }
 }
 
-int main(void)
+/* Scores are not given out as vectors, and only a reranking model has some. */
+static void check_no_vectors(const ingle_model *m, ingle_engine *e, const char *name)
 {
-    char dir[1024], path[1100];
-    (void)snprintf(dir, sizeof dir, "%s/archs", tap_golden());
-    (void)snprintf(path, sizeof path, "%s/cases.json", dir);
-    json_t *all = json_load_file(path, 0, NULL);
-    if (!all) { /* a stranger's clone: the repository's own subset */
-        (void)snprintf(dir, sizeof dir, "%s/archs", tap_data());
-        (void)snprintf(path, sizeof path, "%s/cases.json", dir);
-        all = json_load_file(path, 0, NULL);
+    static const ingle_pooling kinds[] = {INGLE_POOLING_MEAN, INGLE_POOLING_CLS, INGLE_POOLING_LAST,
+                                          INGLE_POOLING_NONE};
+    int32_t ids[] = {2, 40, 41, 3};
+    float row[4 * 64], score[64] = {0};
+    ingle_embed_item item = {ids, 4, row};
+    ingle_model_info info;
+    ingle_error err = {0};
+    ingle_model_describe(m, &info);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        tap_ok(ingle_embed(e, &item, 1, kinds[i], false, &err) == INGLE_UNSUPPORTED && strstr(err.text, "pooling rank"),
+               "%s: pooling %d is refused: %s", name, (int)kinds[i], err.text);
+    tap_ok(ingle_embed(e, &item, 1, INGLE_POOLING_RANK, true, &err) == INGLE_BAD_INPUT, "%s: not normalised", name);
+    item.out = score;
+    bool same = ingle_embed(e, &item, 1, INGLE_POOLING_DEFAULT, false, &err) == INGLE_OK;
+    item.out = row;
+    same = same && ingle_embed(e, &item, 1, INGLE_POOLING_RANK, false, &err) == INGLE_OK;
+    tap_ok(same && info.pooling == INGLE_POOLING_RANK && !memcmp(row, score, info.n_embd_out * sizeof *row),
+           "%s: rank is what it gives unasked", name);
+}
+
+/* A reranking model: the score of each text, on every kernel level. */
+static void check_scores(const char *model, const char *name, const json_t *c)
+{
+    double max = json_number_value(json_object_get(json_object_get(c, "tolerance"), "max_abs"));
+    const json_t *texts = json_object_get(c, "texts"), *scores = json_object_get(c, "scores");
+    for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+        ingle_error err = {0};
+        ingle_model *m = NULL;
+        ingle_engine *e = NULL;
+        ingle_model_options mo = {.size = sizeof mo, .kernels = levels[l]};
+        ingle_engine_options eo = {.size = sizeof eo,
+                                   .n_threads = 2,
+                                   .n_ctx = 64,
+                                   .n_batch = 64,
+                                   .n_logits = 64,
+                                   .kv = INGLE_KV_F32,
+                                   .embed = true};
+        ingle_status st = ingle_model_open(model, &mo, &m, &err);
+        if (st == INGLE_UNSUPPORTED && strstr(err.text, "CPU")) {
+            tap_skip(name, "%s", err.text);
+            continue;
+        }
+        if (!st) st = ingle_engine_new(m, &eo, &e, &err);
+        for (size_t i = 0; !st && i < json_array_size(texts); i++) {
+            int32_t ids[64];
+            float score[64] = {0};
+            ingle_embed_item item = {.tokens = ids, .out = score};
+            item.n_tokens = (uint32_t)read_ids(json_array_get(texts, i), ids, 64);
+            st = ingle_embed(e, &item, 1, INGLE_POOLING_DEFAULT, false, &err);
+            const json_t *want = json_array_get(scores, i);
+            for (size_t k = 0; !st && k < json_array_size(want); k++) {
+                double w = json_number_value(json_array_get(want, k));
+                tap_ok(fabs(score[k] - w) <= max, "%s %s text %zu class %zu: score %.5f, expected %.5f", name,
+                       levels[l], i, k, (double)score[k], w);
+            }
+        }
+        if (st)
+            tap_ok(false, "%s %s: %s", name, levels[l], err.text);
+        else
+            check_no_vectors(m, e, name);
+        ingle_engine_free(e);
+        if (m) ingle_model_close(m);
     }
+}
+
+/* All cases of a folder; the models lie in the folder `models`, or are made there when it is not the same. */
+static bool check_folder(const char *dir, const char *models)
+{
+    char path[1280];
+    (void)snprintf(path, sizeof path, "%s/cases.json", dir);
+    json_t *all = json_load_file(path, 0, NULL), *one;
     const char *name;
-    json_t *one;
     json_object_foreach(all, name, one)
     {
         golden g = {0};
-        if (!read_case(all, dir, name, &g))
-            tap_ok(false, "%s: case in %s", name, path);
+        bool made = strcmp(dir, models) != 0;
+        (void)snprintf(path, sizeof path, "%s/%s.gguf", models, name);
+        if (made && !arch_case_write(name, path))
+            tap_ok(false, "%s: %s can be made", name, path);
+        else if (json_object_get(one, "scores"))
+            check_scores(path, name, one);
+        else if (!read_case(all, dir, name, &g))
+            tap_ok(false, "%s: case in %s", name, dir);
         else
-            check_case(dir, name, &g);
+            check_case(models, name, &g);
+        if (made) (void)remove(path);
         free(g.logits);
     }
     json_decref(all);
+    return all != NULL;
+}
+
+/* --write DIR: the made models for reference.py; prints their names. */
+static int write_models(const char *dir)
+{
+    char path[1100];
+    for (size_t i = 0; arch_case_name(i); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s.gguf", dir, arch_case_name(i));
+        if (!arch_case_write(arch_case_name(i), path)) return 1;
+        printf("%s\n", arch_case_name(i));
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    char dir[1024], temporary[] = "/tmp/ingle-archs-XXXXXX";
+    if (argc == 3 && !strcmp(argv[1], "--write")) return write_models(argv[2]);
+    (void)snprintf(dir, sizeof dir, "%s/archs", tap_golden());
+    if (!check_folder(dir, dir)) { /* a stranger's clone: the repository's own subset */
+        (void)snprintf(dir, sizeof dir, "%s/archs", tap_data());
+        tap_ok(check_folder(dir, dir), "%s is there", dir);
+    }
+    (void)snprintf(dir, sizeof dir, "%s/archs-extra", tap_data());
+    if (tap_ok(mkdtemp(temporary) != NULL, "a folder for made models")) {
+        tap_ok(check_folder(dir, temporary), "%s is there", dir);
+        (void)remove(temporary);
+    }
     return tap_done();
 }

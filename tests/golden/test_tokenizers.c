@@ -2,6 +2,7 @@
  * pre-tokenizer. All ids are exact. */
 #include <openssl/sha.h>
 
+#include "base/utf8.h"
 #include "engine/vocab.h"
 #include "tests/tap.h"
 
@@ -241,6 +242,85 @@ static void check_invalid(const ig_vocab *v, const char *name)
     free(data);
 }
 
+/* A random character: of any plane, but often of those that tokenizers treat apart. */
+static uint32_t random_char(uint64_t *state)
+{
+    static const uint32_t some[] = {' ',    ' ',     '\n',    '\t',   '\r',   0xa0,   0x2028,       0x3000, '\'',
+                                    '.',    ',',     '1',     '9',    'a',    'Z',    's',          0x301,  0x200d,
+                                    0xfe0f, 0x1f468, 0x1f3fd, 0xac00, 0x4e16, 0xfffd, 0x110000 - 1, 0};
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    uint32_t r = (uint32_t)(*state >> 33), kind = r % 8, v = r / 8;
+    if (kind < 3) return some[v % (sizeof some / sizeof *some)];
+    uint32_t cp = kind < 5 ? 0x20 + v % 0x60 : kind == 5 ? v % 0x800 : kind == 6 ? v % 0x10000 : v % 0x110000;
+    return cp >= 0xd800 && cp < 0xe000 ? cp - 0xd800 + 0x600 : cp;
+}
+
+/* The bytes that are no token of their own: a few vocabularies lack some, and drop them. */
+static void find_absent_bytes(const ig_vocab *v, bool absent[256])
+{
+    ig_buf piece;
+    ig_buf_init(&piece, 1 << 16);
+    memset(absent, true, 256);
+    for (size_t id = 0; id < ig_vocab_size(v); id++) {
+        piece.len = 0;
+        ig_token_piece(v, (int32_t)id, false, &piece);
+        if (piece.len == 1) absent[(unsigned char)piece.ptr[0]] = false;
+    }
+    ig_buf_fini(&piece);
+}
+
+/* Pieces in a row, which is how an answer is written; a decoder that cleans up spaces before marks would change them.
+ */
+static bool comes_back(const ig_vocab *v, const ig_buf *text, const bool absent[256], ig_ids *ids, ig_buf *back)
+{
+    ids->len = back->len = 0;
+    bool ok = ig_tokenize(v, text->ptr ? text->ptr : "", text->len, 0, ids, NULL) == IG_OK;
+    for (size_t i = 0; ok && i < ids->len; i++) ok = ig_token_piece(v, ids->ptr[i], false, back);
+    size_t at = 0;
+    for (size_t i = 0; ok && i < text->len; i++) {
+        if (at < back->len && back->ptr[at] == text->ptr[i])
+            at++;
+        else
+            ok = absent[(unsigned char)text->ptr[i]];
+    }
+    return ok && at == back->len;
+}
+
+/* What the tokenizer cuts up comes back as it was. */
+static void check_round_trips(const ig_vocab *v, const char *name)
+{
+    enum { STRINGS = 10000, CHARS_MAX = 48 };
+    uint64_t state = 20240607;
+    int bad = 0, n_absent = 0;
+    bool absent[256];
+    ig_buf text, back;
+    ig_ids ids = {0};
+    ig_buf_init(&text, 1 << 16);
+    ig_buf_init(&back, 1 << 16);
+    find_absent_bytes(v, absent);
+    for (int i = 0; i < 256; i++)
+        n_absent += absent[i] && i != 0xc0 && i != 0xc1 && i < 0xf5; /* the rest is no UTF-8 */
+    for (int i = 0; i < STRINGS; i++) {
+        text.len = 0;
+        for (uint32_t k = random_char(&state) % (CHARS_MAX + 1); k; k--) {
+            char c[4];
+            ig_buf_add(&text, c, ig_utf8_encode(random_char(&state), c));
+        }
+        bad += !comes_back(v, &text, absent, &ids, &back);
+    }
+    tap_ok(!bad, "%s: of %d random strings %d do not come back; bytes without a token: %d", name, STRINGS, bad,
+           n_absent);
+    ig_free(ids.ptr);
+    ig_buf_fini(&text);
+    ig_buf_fini(&back);
+}
+
+static bool is_byte_level(const ig_format *f)
+{
+    ig_str model = IG_STR("");
+    return ig_format_str(f, "tokenizer.ggml.model", false, &model, NULL) == IG_OK && ig_str_is(model, "gpt2");
+}
+
 static bool open_vocab(const char *name, ig_format **f, ig_vocab **v, ig_error *err)
 {
     char path[1100];
@@ -262,6 +342,7 @@ static void check_vocab(const char *name)
         check_decode(v, name);
         check_pieces(v, name);
         check_invalid(v, name);
+        if (is_byte_level(f)) check_round_trips(v, name);
     }
     ig_vocab_free(v);
     ig_format_close(f);

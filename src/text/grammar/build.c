@@ -596,3 +596,29 @@ void gr_build_schema(gr_cc *cc, ig_grammar *g, const char *text, size_t n)
     g->live = cc->st == IG_OK && g->nodes[g->root].live;
     gr_doc_fini(&doc);
 }
+
+void gr_build_values(gr_cc *cc, ig_grammar *g, const char *schemas, size_t n)
+{
+    static const char head[] = "{\"type\":\"array\",\"prefixItems\":";
+    char *text = gr_new(cc, sizeof head + n + 1, 1);
+    if (!text) return;
+    memcpy(text, head, sizeof head - 1);
+    memcpy(text + sizeof head - 1, schemas, n);
+    text[sizeof head - 1 + n] = '}';
+    gr_build_schema(cc, g, text, sizeof head + n);
+    if (cc->st != IG_OK) return;
+    const gr_node *root = &g->nodes[g->root];
+    const gr_leaf *list = root->n_leaves == 1 ? &g->leaves[root->leaves[0]] : NULL;
+    g->json = false;
+    if (!list || list->object || list->n_contains) {
+        gr_fail(cc, IG_BUG, "the list of schemas is no list");
+        return;
+    }
+    json_t *all = json_loadb(schemas, n, 0, NULL);
+    g->n_values = (uint32_t)json_array_size(all);
+    json_decref(all);
+    g->values = ig_arena_alloc(&g->mem, g->n_values ? g->n_values : 1, sizeof *g->values);
+    if (!g->values) gr_fail(cc, IG_NO_MEMORY, "out of memory for the grammar");
+    for (uint32_t i = 0; g->values && i < g->n_values; i++)
+        g->values[i] = list->forks[i < list->n_prefix ? i : list->n_prefix]; /* the last ones may all be alike */
+}

@@ -119,7 +119,7 @@ void gr_exec_emit(gr_exec *x, gr_thread t)
 
 uint32_t gr_slot_size(const gr_exec *x, uint32_t leaf)
 {
-    if (!x->g->json || !x->g->leaves[leaf].object) return 1;
+    if (leaf & GR_RULE || !x->g->leaves[leaf].object) return 1;
     return 1 + (x->g->leaves[leaf].n_words + 1) / 3;
 }
 
@@ -318,10 +318,25 @@ static void step_value(gr_exec *x, const gr_thread *t, uint8_t b)
 
 static void pop(gr_exec *x, uint32_t frame) { go(x, GR_P_AFTER, x->slots[frame].parent, 0, 0, false); }
 
+static void step_rule(gr_exec *x, const gr_thread *t, uint8_t b);
+
+bool gr_in_rule(const gr_exec *x, uint32_t frame, gr_thread *to)
+{
+    if (frame == GR_ROOT || frame == GR_EXIT || !(x->slots[frame].leaf & GR_RULE)) return false;
+    *to = (gr_thread){.frame = x->slots[frame].parent, .q = x->slots[frame].leaf & ~GR_RULE, .phase = GR_P_RULE};
+    return true;
+}
+
 static void step_after(gr_exec *x, const gr_thread *t, uint8_t b)
 {
+    gr_thread rule;
     if (t->frame == GR_EXIT) {
-        if (b == ',' || b == '}' || b == ']' || (!x->strict && white(b))) leave_part(x, t);
+        bool follows = x->g->n_values && x->g->follow[b];
+        if (b == ',' || b == '}' || b == ']' || follows || (!x->strict && white(b))) leave_part(x, t);
+        return;
+    }
+    if (gr_in_rule(x, t->frame, &rule)) {
+        step_rule(x, &rule, b);
         return;
     }
     if (skip_space(x, t, b) || t->frame == GR_ROOT) return;
@@ -633,12 +648,18 @@ static bool closure(gr_exec *x, const gr_thread *t, gr_range r, bool emit, bool 
         }
         for (uint32_t k = s->calls; k < s->calls + s->n_calls; k++) {
             const gr_call *c = &x->g->calls[k];
-            bool tail = bare(&x->g->states[c->back]);
-            work_add(x, &n, c->start, tail ? frame : new_frame(x, frame, c->back));
+            if (c->start & GR_VALUE && (!emit || r.lo > 127)) continue;
+            uint32_t back = bare(&x->g->states[c->back]) ? frame : new_frame(x, frame, c->back | GR_RULE);
+            if (!(c->start & GR_VALUE)) {
+                work_add(x, &n, c->start, back);
+                continue;
+            }
+            const gr_forks *v = &x->g->values[c->start & ~GR_VALUE];
+            for (uint32_t m = 0; m < v->n && x->st == IG_OK; m++) begin_value(x, v->list[m].node, back, (uint8_t)r.lo);
         }
         if (!s->accept || frame == GR_ROOT) continue;
         if (frame != GR_EXIT)
-            work_add(x, &n, x->slots[frame].leaf, x->slots[frame].parent);
+            work_add(x, &n, x->slots[frame].leaf & ~GR_RULE, x->slots[frame].parent);
         else if (exits)
             leave_part(x, &(gr_thread){.frame = GR_EXIT, .phase = GR_P_AFTER});
     }
@@ -753,10 +774,11 @@ static bool rule_accepts(gr_exec *x, const gr_thread *t)
         const gr_rtn_state *s = &x->g->states[q];
         yes = s->accept && frame == GR_ROOT;
         if (s->accept && frame != GR_ROOT && frame != GR_EXIT)
-            work_add(x, &n, x->slots[frame].leaf, x->slots[frame].parent);
+            work_add(x, &n, x->slots[frame].leaf & ~GR_RULE, x->slots[frame].parent);
         for (uint32_t k = s->calls; k < s->calls + s->n_calls; k++) {
             const gr_call *c = &x->g->calls[k];
-            work_add(x, &n, c->start, bare(&x->g->states[c->back]) ? frame : new_frame(x, frame, c->back));
+            if (c->start & GR_VALUE) continue; /* no value is empty */
+            work_add(x, &n, c->start, bare(&x->g->states[c->back]) ? frame : new_frame(x, frame, c->back | GR_RULE));
         }
     }
     x->n_slots = slots;
@@ -771,9 +793,10 @@ bool gr_exec_accepts(gr_exec *x)
             if (rule_accepts(x, t)) return true;
             continue;
         }
-        if (t->frame != GR_ROOT) continue;
-        if (t->phase == GR_P_AFTER) return true;
-        if (t->phase == GR_P_NUMBER && x->g->nodes[t->id].num[x->strict]->label[t->q]) return true;
+        bool ends = t->phase == GR_P_AFTER ||
+                    (t->phase == GR_P_NUMBER && x->g->nodes[t->id].num[x->strict]->label[t->q]);
+        gr_thread rule;
+        if (ends && (t->frame == GR_ROOT || (gr_in_rule(x, t->frame, &rule) && rule_accepts(x, &rule)))) return true;
     }
     return false;
 }

@@ -34,11 +34,13 @@ enum { GR_THREADS_MAX = 8192, GR_SLOTS_MAX = 1 << 23, GR_NESTED_MAX = 1 << 20 };
 /* A frame: one slot, and behind it more of three words each where bits do not fit into one word. */
 typedef struct gr_slot {
     uint32_t parent;
-    uint32_t leaf;  /* leaf; GBNF: state to go on with */
+    uint32_t leaf;  /* leaf; GR_RULE and the state to go on with */
     uint32_t count; /* properties or items */
     uint32_t deep;  /* frames below */
     uint64_t bits;
 } gr_slot;
+
+#define GR_RULE 0x80000000u /* of gr_slot.leaf: the frame is a rule's */
 
 typedef struct gr_exec {
     const ig_grammar *g;
@@ -68,6 +70,8 @@ void gr_exec_step(gr_exec *x, uint32_t from, uint32_t to, uint8_t byte);
 /* Steps the whole set and forgets what is no longer needed. */
 void gr_exec_feed(gr_exec *x, const uint8_t *p, size_t n);
 bool gr_exec_accepts(gr_exec *x);
+/* Whether a value ends in a rule, with which `to` goes on. */
+bool gr_in_rule(const gr_exec *x, uint32_t frame, gr_thread *to);
 /* Words of a frame's slots. */
 uint32_t gr_slot_size(const gr_exec *x, uint32_t leaf);
 

@@ -1,9 +1,12 @@
 /* The values of `format` that are enforced, as patterns. Dates know the length of months and leap years. */
 #include "auto.h"
 
-#define YEAR_LEAP "(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+/* Without the year 0000, which RFC 3339 knows and most libraries for dates refuse. */
+#define YEAR      "(?:[1-9]\\d{3}|0[1-9]\\d\\d|00[1-9]\\d|000[1-9])"
+#define YEAR_LEAP "(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
 #define DATE                                                                                                           \
-    "(?:\\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|"  \
+    "(?:" YEAR                                                                                                         \
+    "-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|"           \
     "2[0-8]))|" YEAR_LEAP "-02-29)"
 /* A leap second is at 23:59:60 UTC; offsets in quarters of an hour are known (leap_seconds). */
 #define TIME  "(?:(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d+)?(?:[Zz]|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)|LEAP)"

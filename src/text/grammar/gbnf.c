@@ -1,6 +1,8 @@
 /* GBNF: parsing, checks (undefined names, left recursion, rules without end), and the transition network. Rules that do
  * not call themselves are put in place of their calls, and each network is made deterministic where that stays small.
  */
+#include <stdio.h>
+
 #include "base/utf8.h"
 #include "machine.h"
 
@@ -22,6 +24,7 @@ typedef struct rule {
     uint32_t size;  /* characters and calls when everything is put in place, capped */
     uint32_t state; /* first state of its network */
     bool wanted;
+    bool value; /* a JSON value */
 } rule;
 
 typedef struct gbnf {
@@ -587,6 +590,11 @@ static uint32_t add_rule(gbnf *g, net *t, uint32_t at, gr_ast *const *trees, con
     return base + nfa.start;
 }
 
+static bool can_end(const net *t, const uint8_t *live, uint32_t start)
+{
+    return start & GR_VALUE ? t->out->values[start & ~GR_VALUE].n > 0 : live[start];
+}
+
 /* Takes out arcs and calls from which the rule cannot end. */
 static void prune(net *t)
 {
@@ -598,7 +606,7 @@ static void prune(net *t)
             bool l = s->accept;
             for (uint32_t i = s->arcs; i < s->arcs + s->n_arcs && !l; i++) l = live[t->arcs[i].to];
             for (uint32_t i = s->calls; i < s->calls + s->n_calls && !l; i++)
-                l = live[t->calls[i].start] && live[t->calls[i].back];
+                l = can_end(t, live, t->calls[i].start) && live[t->calls[i].back];
             more = more || (l && !live[q]);
             live[q] = live[q] || l;
         }
@@ -612,7 +620,7 @@ static void prune(net *t)
         n = 0;
         for (uint32_t i = 0; i < s->n_calls; i++) {
             gr_call c = t->calls[s->calls + i];
-            if (live[c.start] && live[c.back]) t->calls[s->calls + n++] = c;
+            if (can_end(t, live, c.start) && live[c.back]) t->calls[s->calls + n++] = c;
         }
         s->n_calls = n;
     }
@@ -647,9 +655,54 @@ static void find_follow(net *t)
         }
         for (uint32_t i = s->calls; i < s->calls + s->n_calls; i++) {
             uint32_t to = t->calls[i].start;
+            for (const char *b = "\"-0123456789tfn{["; to & GR_VALUE && *b; b++) t->out->follow[(uint8_t)*b] = true;
+            if (to & GR_VALUE) continue;
             if (!seen[to]) seen[to] = 1, todo[n++] = to;
         }
     }
+}
+
+/* Arcs of one state of an automaton over characters, without <. */
+static void add_dfa_arcs(net *t, const gr_dfa *d, uint32_t q, uint32_t base)
+{
+    for (uint32_t k = 0; k < d->n_bounds && gr_pay(t->cc, 1); k++) {
+        uint32_t lo = d->bound[k], hi = k + 1 < d->n_bounds ? d->bound[k + 1] - 1 : GR_CP_MAX;
+        uint32_t to = d->next[(size_t)q * d->n_cls + d->cls_of[k]];
+        if (!to) continue;
+        if (lo <= '<' && hi >= '<') {
+            if (lo < '<') add_arc(t, lo, '<' - 1, base + to);
+            if (hi > '<') add_arc(t, '<' + 1, hi, base + to);
+        } else {
+            add_arc(t, lo, hi, base + to);
+        }
+    }
+}
+
+/* The strings of a value, as they are: a first state for all its readings, then the states of their automata. */
+static uint32_t add_string(net *t, const gr_forks *v)
+{
+    uint32_t start = t->n_states, base = start + 1;
+    bool accept = false;
+    for (uint32_t i = 0; i < v->n; i++) {
+        const gr_dfa *d = t->out->nodes[v->list[i].node].str;
+        accept = accept || (d->start && d->label[d->start]);
+    }
+    if (!begin_state(t, accept)) return start;
+    for (uint32_t i = 0; i < v->n; i++) {
+        const gr_dfa *d = t->out->nodes[v->list[i].node].str;
+        if (d->start) add_dfa_arcs(t, d, d->start, base);
+        base += d->n_states;
+    }
+    base = start + 1;
+    for (uint32_t i = 0; i < v->n && t->cc->st == IG_OK; i++) {
+        const gr_dfa *d = t->out->nodes[v->list[i].node].str;
+        for (uint32_t q = 0; q < d->n_states; q++) {
+            if (!begin_state(t, q && d->label[q])) return start;
+            if (q) add_dfa_arcs(t, d, q, base);
+        }
+        base += d->n_states;
+    }
+    return start;
 }
 
 static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
@@ -663,13 +716,14 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
         in_place[i] = g->rules[i].in_place;
     }
     g->rules[root].wanted = true;
+    for (uint32_t i = 0; i < out->n_values; i++) g->rules[2 * i].state = (GR_VALUE | i) + 1;
     for (bool more = true; more && g->cc->st == IG_OK;) {
         more = false;
         for (uint32_t i = 0; i < g->n_rules && g->cc->st == IG_OK; i++) {
             rule *r = &g->rules[i];
             if (!r->wanted || r->state) continue;
             uint32_t first = t.n_calls;
-            r->state = add_rule(g, &t, i, trees, in_place) + 1;
+            r->state = (r->value ? add_string(&t, &out->values[i / 2]) : add_rule(g, &t, i, trees, in_place)) + 1;
             for (uint32_t k = first; k < t.n_calls; k++) g->rules[t.calls[k].start].wanted = true;
             more = true;
         }
@@ -685,10 +739,36 @@ static void build_net(gbnf *g, ig_grammar *out, uint32_t root)
     out->n_states = t.n_states;
 }
 
+static void add_value(gbnf *g, const char *kind, uint32_t i, uint32_t set)
+{
+    char *name = gr_new(g->cc, 24, 1);
+    if (!name) return;
+    (void)snprintf(name, 24, "%s-%u", kind, i);
+    uint32_t at = rule_number(g, ig_str_from(name));
+    gr_ast *tree = gr_ast_new(g->cc, GR_AST_SET);
+    if (!tree || g->cc->st != IG_OK) return;
+    tree->set = set;
+    g->rules[at].tree = tree;
+    g->rules[at].value = true;
+}
+
+/* The rules value-0, string-0, value-1, ...: for the checks below each is some character. */
+static void add_values(gbnf *g, uint32_t n)
+{
+    gr_set any = {0};
+    gr_set_add(g->cc, &any, 0, GR_CP_MAX);
+    uint32_t set = n ? gr_sets_add(g->cc, &g->sets, any) : 0;
+    for (uint32_t i = 0; i < n && g->cc->st == IG_OK; i++) {
+        add_value(g, "value", i, set);
+        add_value(g, "string", i, set);
+    }
+}
+
 void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
 {
     gbnf g = {.cc = cc, .p = text, .end = text + n, .line = 1};
     uint32_t root = 0, n_order = 0, before;
+    add_values(&g, out->n_values);
     parse(&g);
     if (cc->st != IG_OK) return;
     before = g.n_rules;
@@ -705,7 +785,7 @@ void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
         rule *r = &g.rules[order[i]]; /* what it calls comes before it */
         r->size = tree_size(&g, r->tree);
         r->deep = tree_deep(&g, r->tree);
-        r->in_place = !r->recursive && r->size <= INLINE_MAX / 8 && r->deep <= DEEP_MAX;
+        r->in_place = !r->recursive && !r->value && r->size <= INLINE_MAX / 8 && r->deep <= DEEP_MAX;
     }
     if (cc->st == IG_OK) build_net(&g, out, root);
 }

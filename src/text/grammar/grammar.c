@@ -7,17 +7,31 @@ enum { SOURCE_MAX = 1 << 20 };
 #define GRAMMAR_BYTES ((size_t)256 << 20)
 #define COMPILE_STEPS 400000000u
 
-static ig_status compile(void (*build)(gr_cc *, ig_grammar *, const char *, size_t), const char *text, size_t n,
-                         ig_grammar **out, ig_error *err)
+typedef struct parts {
+    const char *gbnf, *schemas; /* NULL: none */
+    size_t n_gbnf, n_schemas;
+} parts;
+
+static void build(gr_cc *cc, ig_grammar *g, const parts *p)
+{
+    if (p->schemas && p->gbnf)
+        gr_build_values(cc, g, p->schemas, p->n_schemas);
+    else if (p->schemas)
+        gr_build_schema(cc, g, p->schemas, p->n_schemas);
+    if (p->gbnf && cc->st == IG_OK) gr_build_gbnf(cc, g, p->gbnf, p->n_gbnf);
+}
+
+static ig_status compile(const parts *p, ig_grammar **out, ig_error *err)
 {
     gr_cc cc = {.mem = {.max_bytes = GR_WORK_BYTES}, .st = IG_OK, .err = err, .steps = COMPILE_STEPS};
+    size_t n = p->n_gbnf > p->n_schemas ? p->n_gbnf : p->n_schemas;
     *out = NULL;
     if (n > SOURCE_MAX)
         return ig_fail(err, IG_TOO_LARGE, n, "the grammar has %zu bytes, expected at most %d", n, SOURCE_MAX);
     ig_grammar *g = ig_calloc(1, sizeof *g);
     if (!g) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
     g->mem.max_bytes = GRAMMAR_BYTES;
-    build(&cc, g, n ? text : "", n);
+    build(&cc, g, p);
     ig_arena_fini(&cc.mem);
     if (cc.st != IG_OK) {
         ig_grammar_free(g);
@@ -29,12 +43,18 @@ static ig_status compile(void (*build)(gr_cc *, ig_grammar *, const char *, size
 
 ig_status ig_grammar_from_schema(const char *text, size_t n, ig_grammar **out, ig_error *err)
 {
-    return compile(gr_build_schema, text, n, out, err);
+    return compile(&(parts){.schemas = n ? text : "", .n_schemas = n}, out, err);
 }
 
 ig_status ig_grammar_from_gbnf(const char *text, size_t n, ig_grammar **out, ig_error *err)
 {
-    return compile(gr_build_gbnf, text, n, out, err);
+    return compile(&(parts){.gbnf = n ? text : "", .n_gbnf = n}, out, err);
+}
+
+ig_status ig_grammar_from_parts(const char *gbnf, size_t n, const char *schemas, size_t n_schemas, ig_grammar **out,
+                                ig_error *err)
+{
+    return compile(&(parts){n ? gbnf : "", n_schemas ? schemas : "[]", n, n_schemas ? n_schemas : 2}, out, err);
 }
 
 void ig_grammar_free(ig_grammar *g)

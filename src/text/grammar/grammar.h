@@ -25,6 +25,11 @@ typedef struct ig_grammar ig_grammar;
  * TOO_LARGE, NO_MEMORY. The text is not needed afterwards. */
 ig_status ig_grammar_from_schema(const char *text, size_t n, ig_grammar **out, ig_error *err);
 ig_status ig_grammar_from_gbnf(const char *text, size_t n, ig_grammar **out, ig_error *err);
+/* GBNF in which the rules value-0, value-1, ... are JSON values: those of the schemas in the JSON list `schemas`, in
+ * order. The rules string-0, ... are the strings among them as they are, without quotes and escapes; they hold no `<`.
+ * No white space belongs to such a value on its outside. Errors as above; a pointer begins with /prefixItems/N. */
+ig_status ig_grammar_from_parts(const char *gbnf, size_t n, const char *schemas, size_t n_schemas, ig_grammar **out,
+                                ig_error *err);
 void ig_grammar_free(ig_grammar *g);
 /* False when no text at all matches. */
 bool ig_grammar_possible(const ig_grammar *g);

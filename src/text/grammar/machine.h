@@ -51,6 +51,8 @@ typedef struct gr_arc {
 typedef struct gr_call {
     uint32_t start, back; /* first state of the rule, state after it */
 } gr_call;
+/* A call whose start has this bit begins a JSON value: the rest is its number among ig_grammar.values. */
+#define GR_VALUE 0x80000000u
 typedef struct gr_rtn_state {
     uint32_t arcs, n_arcs, calls, n_calls;
     bool accept;
@@ -69,10 +71,14 @@ struct ig_grammar {
     gr_call *calls;
     uint32_t n_states;
     bool follow[256]; /* bytes that can come after some call */
+    gr_forks *values; /* [n_values] what the network calls with GR_VALUE */
+    uint32_t n_values;
 };
 
 /* Fill in g; failures stay in cc. */
 void gr_build_schema(gr_cc *cc, ig_grammar *g, const char *text, size_t n);
 void gr_build_gbnf(gr_cc *cc, ig_grammar *g, const char *text, size_t n);
+/* schemas: a JSON list of schemas; fills g->values, with which gr_build_gbnf knows the rules value-0, value-1, ... */
+void gr_build_values(gr_cc *cc, ig_grammar *g, const char *schemas, size_t n);
 
 #endif

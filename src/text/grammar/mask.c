@@ -521,9 +521,7 @@ static bool resume(const ig_masker *m, const gr_thread *t, const gr_thread *from
     if (!without_frame(m, t)) to->frame = t->frame == GR_ROOT ? GR_ROOT : m->x.slots[t->frame].parent;
     if (m->g->json) return true;
     if (to->frame == GR_ROOT) return false;
-    to->phase = GR_P_RULE;
-    to->q = m->x.slots[to->frame].leaf;
-    to->frame = m->x.slots[to->frame].parent;
+    (void)gr_in_rule(&m->x, to->frame, to);
     return true;
 }
 

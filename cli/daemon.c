@@ -1,0 +1,243 @@
+#include "daemon.h"
+
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+#define ANSWER_BYTES_MAX ((size_t)64 << 20)
+#define STANDARD_URL     "http://127.0.0.1:11434"
+
+/* Loaded when it is needed: a worker and an idle service do without its libraries. */
+#define CURL_FUNCTIONS(X)                                                                                              \
+    X(curl_easy_init)                                                                                                  \
+    X(curl_easy_cleanup)                                                                                               \
+    X(curl_easy_setopt)                                                                                                \
+    X(curl_easy_perform)                                                                                               \
+    X(curl_easy_getinfo)                                                                                               \
+    X(curl_easy_strerror)                                                                                              \
+    X(curl_slist_append)                                                                                               \
+    X(curl_slist_free_all)
+/* The checking macros of curl.h stand in the way of a table. */
+#undef curl_easy_setopt
+#undef curl_easy_getinfo
+
+typedef struct curl_table {
+#define X(f) __typeof__(&f) f;
+    CURL_FUNCTIONS(X)
+#undef X
+} curl_table;
+
+typedef struct talk {
+    curl_table api;
+    char url[2048], socket[1024];
+    ig_buf answer;
+    daemon_line_fn fn; /* NULL: the answer is collected */
+    void *ctx;
+    long status;
+    CURL *curl;
+} talk;
+
+/* ------------------------------------------------------------------------------------------------ where */
+
+static bool is_socket(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISSOCK(st.st_mode);
+}
+
+static bool find_socket(char *out, size_t n)
+{
+    const char *run = getenv("XDG_RUNTIME_DIR");
+    if (getuid() != 0 && run && snprintf(out, n, "%s/ingle/ingle.sock", run) < (int)n && is_socket(out)) return true;
+    return snprintf(out, n, "/run/ingle/ingle.sock") < (int)n && is_socket(out);
+}
+
+static bool starts(const char *z, const char *with) { return !strncmp(z, with, strlen(with)); }
+
+/* What people write in OLLAMA_HOST: a URL, HOST:PORT, HOST, :PORT, or unix:PATH. */
+static void set_place(talk *t, const char *host, const char *path)
+{
+    if (starts(host, "unix:")) {
+        snprintf(t->socket, sizeof t->socket, "%s", host + 5);
+        snprintf(t->url, sizeof t->url, "http://localhost%s", path);
+        return;
+    }
+    if (starts(host, "http://") || starts(host, "https://")) {
+        size_t n = strlen(host);
+        while (n && host[n - 1] == '/') n--;
+        snprintf(t->url, sizeof t->url, "%.*s%s", (int)n, host, path);
+        return;
+    }
+    const char *colon = strrchr(host, ':');
+    bool port = colon && colon[1] && strspn(colon + 1, "0123456789") == strlen(colon + 1);
+    if (starts(host, "0.0.0.0"))
+        host += 7, snprintf(t->url, sizeof t->url, "http://127.0.0.1%s%s%s", host, port ? "" : ":11434", path);
+    else
+        snprintf(t->url, sizeof t->url, "http://%s%s%s%s", colon == host ? "127.0.0.1" : "", host, port ? "" : ":11434",
+                 path);
+}
+
+static void find_place(talk *t, const char *host, const char *path)
+{
+    if (!host) host = getenv("INGLE_HOST");
+    if (!host || !*host) host = getenv("OLLAMA_HOST");
+    if (host && *host)
+        set_place(t, host, path);
+    else if (find_socket(t->socket, sizeof t->socket))
+        snprintf(t->url, sizeof t->url, "http://localhost%s", path);
+    else
+        snprintf(t->url, sizeof t->url, "%s%s", STANDARD_URL, path);
+}
+
+/* ------------------------------------------------------------------------------------------------ what comes */
+
+static bool give_line(talk *t, const char *line, size_t n)
+{
+    json_error_t error;
+    json_t *value = n ? json_loadb(line, n, 0, &error) : NULL;
+    bool more = !value || t->fn(t->ctx, value);
+    json_decref(value);
+    return more;
+}
+
+static bool give_lines(talk *t)
+{
+    size_t at = 0;
+    bool more = true;
+    while (more) {
+        const char *end = memchr(t->answer.ptr + at, '\n', t->answer.len - at);
+        if (!end) break;
+        size_t n = (size_t)(end - t->answer.ptr) - at;
+        more = give_line(t, t->answer.ptr + at, n);
+        at += n + 1;
+    }
+    memmove(t->answer.ptr, t->answer.ptr + at, t->answer.len - at);
+    t->answer.len -= at;
+    return more;
+}
+
+static size_t on_data(char *p, size_t size, size_t n, void *ctx)
+{
+    talk *t = ctx;
+    if (!ig_buf_add(&t->answer, p, size * n)) return 0;
+    t->api.curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
+    return !t->fn || t->status >= 400 || give_lines(t) ? size * n : 0;
+}
+
+/* The service's own sentence, wherever its dialect puts it. */
+static ig_status refused(const talk *t, ig_error *err)
+{
+    json_error_t error;
+    json_t *value = t->answer.len ? json_loadb(t->answer.ptr, t->answer.len, 0, &error) : NULL;
+    const json_t *why = json_object_get(value, "error");
+    const char *text = json_string_value(json_is_object(why) ? json_object_get(why, "message") : why);
+    ig_status status = t->status == 404                       ? IG_NOT_FOUND
+                       : t->status == 401 || t->status == 403 ? IG_DENIED
+                                                              : IG_BAD_INPUT;
+    if (text)
+        ig_fail(err, status, 0, "%.480s", text);
+    else
+        ig_fail(err, status, 0, "the service answered with status %ld", t->status);
+    json_decref(value);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ the call */
+
+static ig_status load_curl(curl_table *api, ig_error *err)
+{
+    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
+    void *library = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !library; i++)
+        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    bool whole = library != NULL;
+#define X(f)                                                                                                           \
+    if (whole) {                                                                                                       \
+        void *p = dlsym(library, #f);                                                                                  \
+        memcpy(&api->f, &p, sizeof p);                                                                                 \
+        whole = p != NULL;                                                                                             \
+    }
+    CURL_FUNCTIONS(X)
+#undef X
+    if (whole) return IG_OK;
+    return ig_fail(err, IG_UNSUPPORTED, 0, "talking to the service needs libcurl. Type: apt install libcurl4");
+}
+
+static ig_status perform(talk *t, const char *method, const json_t *body, ig_error *err)
+{
+    IG_TRY(load_curl(&t->api, err));
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct curl_slist *headers = t->api.curl_slist_append(NULL, "Content-Type: application/json");
+    t->curl = t->api.curl_easy_init();
+    if (!t->curl || !headers || (body && !text)) {
+        t->api.curl_slist_free_all(headers);
+        free(text);
+        if (t->curl) t->api.curl_easy_cleanup(t->curl);
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the call of the service");
+    }
+    t->api.curl_easy_setopt(t->curl, CURLOPT_URL, t->url);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    t->api.curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "*");
+    t->api.curl_easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, method);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
+    if (*t->socket) t->api.curl_easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, t->socket);
+    if (text) {
+        t->api.curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, text);
+    }
+    CURLcode rc = t->api.curl_easy_perform(t->curl);
+    t->api.curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
+    t->api.curl_easy_cleanup(t->curl);
+    t->api.curl_slist_free_all(headers);
+    free(text);
+    if (rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST)
+        return ig_fail(err, IG_NOT_FOUND, 0, "no service answers at %s. Type: ingle serve",
+                       *t->socket ? t->socket : t->url);
+    if (rc == CURLE_WRITE_ERROR && t->fn) return IG_OK; /* fn wanted no more */
+    if (rc != CURLE_OK)
+        return ig_fail(err, IG_IO, 0, "the call of %s failed: %s", t->url, t->api.curl_easy_strerror(rc));
+    return t->status >= 400 ? refused(t, err) : IG_OK;
+}
+
+ig_status daemon_call(const char *host, const char *method, const char *path, const json_t *body, json_t **out,
+                      ig_error *err)
+{
+    talk t = {0};
+    json_error_t error;
+    ig_buf_init(&t.answer, ANSWER_BYTES_MAX);
+    find_place(&t, host, path);
+    ig_status status = perform(&t, method, body, err);
+    if (out) *out = NULL;
+    if (status == IG_OK && out && t.answer.len) {
+        *out = json_loadb(t.answer.ptr, t.answer.len, 0, &error);
+        if (!json_is_object(*out)) {
+            json_decref(*out);
+            *out = NULL;
+            status =
+                ig_fail(err, IG_BAD_INPUT, 0, "%s answered with something that is no JSON object; is it ingle?", t.url);
+        }
+    }
+    ig_buf_fini(&t.answer);
+    return status;
+}
+
+ig_status daemon_stream(const char *host, const char *path, const json_t *body, daemon_line_fn fn, void *ctx,
+                        ig_error *err)
+{
+    talk t = {.fn = fn, .ctx = ctx};
+    ig_buf_init(&t.answer, ANSWER_BYTES_MAX);
+    find_place(&t, host, path);
+    ig_status status = perform(&t, "POST", body, err);
+    if (status == IG_OK && t.answer.len) give_line(&t, t.answer.ptr, t.answer.len);
+    ig_buf_fini(&t.answer);
+    return status;
+}

@@ -1,0 +1,23 @@
+/* Talking to a running service. */
+#ifndef INGLE_CLI_DAEMON_H
+#define INGLE_CLI_DAEMON_H
+
+#include <jansson.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+
+/* The service's address: --host of the call's verb, else INGLE_HOST, else OLLAMA_HOST, else the unix socket where there
+ * is one, else http://127.0.0.1:11434.
+ *
+ * One request; body NULL: GET. *out gets the answer (owned), an object; NULL where the answer has no body. Errors:
+ * NOT_FOUND (nothing listens there; the text says how to start it), DENIED, BAD_INPUT (the service's own sentence). */
+ig_status daemon_call(const char *host, const char *method, const char *path, const json_t *body, json_t **out,
+                      ig_error *err);
+
+/* The same for an answer of lines of JSON; fn gets each, false ends the call. */
+typedef bool (*daemon_line_fn)(void *ctx, const json_t *line);
+ig_status daemon_stream(const char *host, const char *path, const json_t *body, daemon_line_fn fn, void *ctx,
+                        ig_error *err);
+
+#endif

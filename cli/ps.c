@@ -1,0 +1,112 @@
+/* ingle ps, status, stop: what the running service does. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "args.h"
+#include "daemon.h"
+#include "out.h"
+#include "verbs.h"
+
+static int fetch(const cli_call *call, json_t **status)
+{
+    ig_error err;
+    if (daemon_call(cli_text(call, "host"), "GET", "/ingle/status", NULL, status, &err) == IG_OK) return CLI_DONE;
+    return cli_fail(err.text);
+}
+
+static json_int_t number(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static const char *text(const json_t *object, const char *name)
+{
+    const char *z = json_string_value(json_object_get(object, name));
+    return z ? z : "";
+}
+
+/* "4 minutes", "forever". */
+static void until(json_int_t expires_ns, bool active, char out[32])
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    json_int_t s = expires_ns / 1000000000 - now.tv_sec;
+    if (active)
+        snprintf(out, 32, "in use");
+    else if (!expires_ns)
+        snprintf(out, 32, "forever");
+    else if (s >= 120)
+        snprintf(out, 32, "%lld minutes", (long long)(s / 60));
+    else
+        snprintf(out, 32, "%lld seconds", (long long)(s > 0 ? s : 0));
+}
+
+static void print_model(const json_t *m)
+{
+    char bytes[16], stay[32];
+    bool active = number(m, "running") + number(m, "waiting") > 0;
+    until(number(m, "expires_ns"), active, stay);
+    cli_outf("%-32s %-9s %10s %8" JSON_INTEGER_FORMAT " %8" JSON_INTEGER_FORMAT " %8" JSON_INTEGER_FORMAT "  %s\n",
+             text(m, "model"), text(m, "state"), cli_bytes((uint64_t)number(m, "memory_bytes"), bytes),
+             number(m, "n_ctx"), number(m, "running"), number(m, "waiting"), stay);
+}
+
+static void print_models(const json_t *status)
+{
+    size_t i;
+    json_t *m, *models = json_object_get(status, "models");
+    cli_outf("%-32s %-9s %10s %8s %8s %8s  %s\n", "NAME", "STATE", "MEMORY", "CONTEXT", "RUNNING", "WAITING", "UNTIL");
+    json_array_foreach(models, i, m) print_model(m);
+}
+
+int cli_ps(const cli_call *call)
+{
+    json_t *status;
+    int code = fetch(call, &status);
+    if (code != CLI_DONE) return code;
+    if (cli_set(call, "json")) {
+        json_t *out = json_pack("{s:O}", "models", json_object_get(status, "models"));
+        cli_out_json(out);
+        json_decref(out);
+    } else
+        print_models(status);
+    json_decref(status);
+    return CLI_DONE;
+}
+
+int cli_status(const cli_call *call)
+{
+    json_t *status, *address;
+    size_t i;
+    char reserved[16], budget[16];
+    int code = fetch(call, &status);
+    if (code != CLI_DONE) return code;
+    if (cli_set(call, "json"))
+        cli_out_json(status);
+    else {
+        cli_outf("ingle %s, process %" JSON_INTEGER_FORMAT ", up %.0f s%s\n", text(status, "version"),
+                 number(status, "pid"), json_number_value(json_object_get(status, "uptime_s")),
+                 json_is_true(json_object_get(status, "stopping")) ? ", stopping" : "");
+        json_array_foreach(json_object_get(status, "addresses"), i, address)
+            cli_outf("listens at %s\n", json_string_value(address));
+        cli_outf("memory for models: %s of %s\n",
+                 cli_bytes((uint64_t)number(status, "memory_reserved_bytes"), reserved),
+                 cli_bytes((uint64_t)number(status, "memory_budget_bytes"), budget));
+        cli_outf("%" JSON_INTEGER_FORMAT " requests so far, %" JSON_INTEGER_FORMAT " under way\n\n",
+                 number(status, "requests"), number(status, "queue"));
+        print_models(status);
+    }
+    json_decref(status);
+    return CLI_DONE;
+}
+
+int cli_stop(const cli_call *call)
+{
+    ig_error err;
+    json_t *body = json_pack("{s:s, s:i, s:b}", "model", call->args[0], "keep_alive", 0, "stream", 0);
+    ig_status status = body ? daemon_call(cli_text(call, "host"), "POST", "/api/generate", body, NULL, &err)
+                            : ig_fail(&err, IG_NO_MEMORY, 0, "out of memory");
+    json_decref(body);
+    return status == IG_OK ? CLI_DONE : cli_fail(err.text);
+}

@@ -1,0 +1,114 @@
+/* ingle pull and ingle import: models into the store. */
+#include <stdio.h>
+#include <string.h>
+
+#include "out.h"
+#include "shop.h"
+#include "verbs.h"
+
+static ig_pull_options pull_options(const cli_call *call, shop_progress *progress)
+{
+    ig_pull_options o = {.progress = shop_tell, .ctx = progress};
+    if (!cli_set(call, "no-check")) o.check.run = shop_check;
+    return o;
+}
+
+static void print_model(const cli_call *call, const ig_manifest *m)
+{
+    char size[16];
+    if (cli_set(call, "json")) {
+        json_t *j = shop_manifest_json(m);
+        cli_out_json(j);
+        json_decref(j);
+        return;
+    }
+    cli_outf("%s  %.12s  %s\n", m->name.text, m->digest.hex, cli_bytes(ig_manifest_bytes(m), size));
+}
+
+int cli_pull(const cli_call *call)
+{
+    shop_progress progress = {.quiet = cli_set(call, "quiet")};
+    ig_pull_options o = pull_options(call, &progress);
+    ig_store *store = NULL;
+    ig_manifest *m = NULL;
+    ig_error err;
+    o.name = call->n_args > 1 ? call->args[1] : NULL;
+    o.insecure = cli_set(call, "insecure");
+    o.bytes_per_s_max = (uint64_t)cli_count(call, "rate", 0) << 10;
+    shop_catch_interrupt();
+    ig_status st = shop_open(false, &store, &err);
+    if (st == IG_OK) st = ig_store_pull(store, call->args[0], &o, &m, &err);
+    cli_bar_end();
+    if (st == IG_OK) print_model(call, m);
+    ig_manifest_free(m);
+    ig_store_close(store);
+    return st == IG_OK ? CLI_DONE : shop_fail(&err);
+}
+
+/* ------------------------------------------------------------------------------------------------ import */
+
+typedef struct import_out {
+    const cli_call *call;
+    json_t *list; /* with --json */
+} import_out;
+
+static void each(void *ctx, const char *name, const ig_manifest *m, const char *why_not)
+{
+    import_out *o = ctx;
+    char size[16];
+    cli_bar_end();
+    if (o->list) {
+        json_t *j = m ? shop_manifest_json(m) : json_pack("{s:s, s:s}", "name", name, "refused", why_not);
+        (void)json_array_append_new(o->list, j);
+    } else if (m) {
+        cli_outf("%s  %.12s  %s\n", m->name.text, m->digest.hex, cli_bytes(ig_manifest_bytes(m), size));
+    } else {
+        ig_error clean;
+        ig_fail(&clean, IG_OK, 0, "%.100s is left out: %.380s", name, why_not);
+        cli_note("%s\n", clean.text);
+    }
+}
+
+static void print_sum(const import_out *o, const ig_import_result *r)
+{
+    char b[5][16];
+    if (o->list) {
+        json_t *j =
+            json_pack("{s:O, s:I, s:I, s:I, s:I, s:I}", "models", o->list, "cloned", (json_int_t)r->cloned_bytes,
+                      "linked", (json_int_t)r->linked_bytes, "referred", (json_int_t)r->referred_bytes, "copied",
+                      (json_int_t)r->copied_bytes, "present", (json_int_t)r->present_bytes);
+        cli_out_json(j);
+        json_decref(j);
+        return;
+    }
+    cli_outf("%llu model%s, %llu left out; shared blocks %s, links %s, references %s, copies %s, here already %s\n",
+             (unsigned long long)r->n_models, r->n_models == 1 ? "" : "s", (unsigned long long)r->n_refused,
+             cli_bytes(r->cloned_bytes, b[0]), cli_bytes(r->linked_bytes, b[1]), cli_bytes(r->referred_bytes, b[2]),
+             cli_bytes(r->copied_bytes, b[3]), cli_bytes(r->present_bytes, b[4]));
+}
+
+int cli_import(const cli_call *call)
+{
+    shop_progress progress = {.quiet = cli_set(call, "quiet")};
+    import_out out = {call, cli_set(call, "json") ? json_array() : NULL};
+    ig_import_options o = {
+        .pull = pull_options(call, &progress), .copy = cli_set(call, "copy"), .each = each, .ctx = &out};
+    ig_import_result r = {0};
+    ig_store *store = NULL;
+    ig_error err;
+    o.pull.name = cli_text(call, "model");
+    shop_catch_interrupt();
+    ig_status st = shop_open(false, &store, &err);
+    if (st == IG_OK) st = ig_store_import(store, call->n_args ? call->args[0] : NULL, &o, &r, &err);
+    cli_bar_end();
+    int code = CLI_DONE;
+    if (st != IG_OK)
+        code = shop_fail(&err);
+    else if (o.pull.name && r.n_models == 0 && r.n_refused == 0)
+        code = cli_fail("the store that was given has no model of that name");
+    else
+        print_sum(&out, &r);
+    json_decref(out.list);
+    ig_store_close(store);
+    return code;
+}

@@ -1,0 +1,379 @@
+#include "talk.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "out.h"
+
+/* ------------------------------------------------------------------------------------------------ flags */
+
+static ig_status parse_bias(talk_sampling *s, const cli_call *call, ig_error *err)
+{
+    const cli_value *v = cli_get(call, "logit-bias");
+    s->bias = ig_calloc(v->n_list, sizeof *s->bias);
+    if (!s->bias) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for %zu logit biases", v->n_list);
+    for (size_t i = 0; i < v->n_list; i++) {
+        const char *text = v->list[i];
+        size_t n = strcspn(text, "=");
+        uint64_t id;
+        double bias;
+        if (text[n] != '=' || !cli_parse_count(text, n, INT32_MAX, &id) || !cli_parse_real(text + n + 1, true, &bias) ||
+            bias > 1e30 || (isfinite(bias) && bias < -1e30))
+            return ig_fail(
+                err, IG_BAD_INPUT, 0,
+                "--logit-bias got \"%.80s\", expected a token id, = and a number, such as 42=-1.5 or 42=-inf. "
+                "Type: ingle %s --help",
+                text, call->verb->name);
+        s->bias[s->o.n_bias++] = (ingle_logit_bias){(int32_t)id, (float)bias};
+    }
+    s->o.bias = s->bias;
+    return IG_OK;
+}
+
+ig_status talk_sampling_init(talk_sampling *s, const cli_call *call, ig_error *err)
+{
+    *s = (talk_sampling){.o = {
+                             .size = sizeof s->o,
+                             .temperature = cli_real(call, "temp", 0.8f),
+                             .top_k = cli_count(call, "top-k", 40),
+                             .top_p = cli_real(call, "top-p", 0.95f),
+                             .min_p = cli_real(call, "min-p", 0.05f),
+                             .repetition_penalty = cli_real(call, "repeat-penalty", 1),
+                             .frequency_penalty = cli_real(call, "frequency-penalty", 0),
+                             .presence_penalty = cli_real(call, "presence-penalty", 0),
+                             .seed = cli_get(call, "seed")->count,
+                             .seed_random = !cli_set(call, "seed"),
+                             .order = cli_text(call, "sampler-order"),
+                         }};
+    return parse_bias(s, call, err);
+}
+
+void talk_sampling_fini(talk_sampling *s)
+{
+    ig_free(s->bias);
+    *s = (talk_sampling){0};
+}
+
+ig_status talk_check_format(const cli_call *call, ig_error *err)
+{
+    if (cli_set(call, "json") + cli_set(call, "json-schema") + cli_set(call, "grammar") < 2) return IG_OK;
+    return ig_fail(
+        err, IG_BAD_INPUT, 0,
+        "--json, --json-schema and --grammar exclude each other, expected one of them. Type: ingle %s --help",
+        call->verb->name);
+}
+
+ingle_status talk_any_json(ingle_grammar **out, ingle_error *err)
+{
+    static const char schema[] = "{\"type\": \"object\"}";
+    return ingle_grammar_open(INGLE_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, out, err);
+}
+
+ingle_status talk_grammar(const cli_call *call, ingle_grammar **out, ingle_error *err)
+{
+    const char *schema = cli_text(call, "json-schema"), *from = schema ? schema : cli_text(call, "grammar");
+    ig_buf source;
+    *out = NULL;
+    if (cli_set(call, "json")) return talk_any_json(out, err);
+    if (!from) return INGLE_OK;
+    bool written_out = schema ? from[strspn(from, " \t\n")] == '{' : strstr(from, "::=") != NULL;
+    ingle_status st = input_text(written_out ? from : NULL, from, &source, err);
+    if (st == INGLE_OK)
+        st = ingle_grammar_open(schema ? INGLE_GRAMMAR_JSON_SCHEMA : INGLE_GRAMMAR_GBNF, source.ptr ? source.ptr : "",
+                                source.len, out, err);
+    ig_buf_fini(&source);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------------------------ conversations */
+
+static const talk_marks marks_table[] = {
+    {"<think>", "</think>"},
+    {"[THINK]", "[/THINK]"},
+    {"<seed:think>", "</seed:think>"},
+    {"<|START_THINKING|>", "<|END_THINKING|>"},
+    {"<|channel|>analysis<|message|>", "<|channel|>final<|message|>"},
+};
+
+/* The mark is one token of the vocabulary, whose id goes to *id. */
+static bool is_token(const ingle_model *model, const char *mark, int32_t *id)
+{
+    size_t n = 0;
+    return ingle_tokenize(model, mark, strlen(mark), INGLE_PARSE_SPECIAL, id, 1, &n, NULL) == INGLE_OK && n == 1;
+}
+
+/* The template's source holds the text. */
+static bool template_has(const ingle_model *model, const char *text)
+{
+    ingle_meta meta;
+    bool found = false;
+    for (uint64_t i = 0; !found && ingle_model_meta(model, i, &meta); i++) {
+        size_t n = 0;
+        if (strcmp(meta.key, "tokenizer.chat_template") != 0) continue;
+        char *source = meta.n && meta.n < 1 << 20 ? ig_alloc((size_t)meta.n) : NULL;
+        if (source && ingle_model_meta_text(model, i, 0, source, (size_t)meta.n, &n))
+            found = memmem(source, n < meta.n ? n : (size_t)meta.n, text, strlen(text)) != NULL;
+        ig_free(source);
+    }
+    return found;
+}
+
+static void find_marks(talk_chat *c)
+{
+    for (size_t i = 0; !c->marks && i < sizeof marks_table / sizeof *marks_table; i++) {
+        const talk_marks *m = &marks_table[i];
+        int32_t start = 0, end = 0;
+        bool tokens = is_token(c->model, m->start, &start) && is_token(c->model, m->end, &end);
+        if (!tokens && !template_has(c->model, m->end)) continue;
+        size_t n = 0;
+        c->marks = m;
+        c->marks_are_control = !tokens || (ingle_detokenize(c->model, &end, 1, 0, NULL, 0, &n, NULL) == INGLE_OK && !n);
+    }
+}
+
+ingle_status talk_chat_open(talk_chat *c, const ingle_model *model, ingle_error *err)
+{
+    *c = (talk_chat){.model = model};
+    ingle_status st = ingle_template_of_model(model, &c->t, &c->is_default, err);
+    if (st == INGLE_OK) find_marks(c);
+    return st;
+}
+
+void talk_chat_close(talk_chat *c)
+{
+    ingle_template_free(c->t);
+    *c = (talk_chat){0};
+}
+
+/* The conversation as the template's variables. */
+static json_t *variables(json_t *messages, const char *think)
+{
+    json_t *vars = json_pack("{s:O, s:b}", "messages", messages, "add_generation_prompt", 1);
+    if (!vars || !think) return vars;
+    bool off = !strcmp(think, "off"), on = !strcmp(think, "on");
+    json_object_set_new(vars, "enable_thinking", json_boolean(!off));
+    json_object_set_new(vars, "thinking", json_boolean(!off));
+    if (!on && !off) json_object_set_new(vars, "reasoning_effort", json_string(think));
+    return vars;
+}
+
+static const char *local_time(char out[32])
+{
+    time_t now = time(NULL);
+    struct tm parts;
+    if (!localtime_r(&now, &parts) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &parts)) return NULL;
+    return out;
+}
+
+static bool ends_in(const char *text, size_t n, const char *end)
+{
+    size_t n_end = strlen(end);
+    while (n && strchr(" \n\r\t", text[n - 1])) n--;
+    return n >= n_end && !memcmp(text + n - n_end, end, n_end);
+}
+
+/* A vocabulary that wants a beginning token gets one where the template wrote none. */
+static ingle_status tokenize(const talk_chat *c, const char *text, size_t n, cli_ids *out, ingle_error *err)
+{
+    int32_t added[8];
+    size_t n_added = 0;
+    ingle_model_info info;
+    ingle_status st = input_tokenize(c->model, text, n, INGLE_PARSE_SPECIAL, out, err);
+    if (st == INGLE_OK) st = ingle_tokenize(c->model, "", 0, INGLE_ADD_SPECIAL, added, 8, &n_added, err);
+    ingle_model_describe(c->model, &info);
+    if (st != INGLE_OK || n_added == 0 || added[0] != info.bos || (out->n && out->ids[0] == info.bos)) return st;
+    int32_t *longer = ig_realloc(out->ids, out->n + 1, sizeof *longer);
+    if (!longer) {
+        ig_error e;
+        ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the tokens of the conversation");
+        return input_error(&e, err);
+    }
+    memmove(longer + 1, longer, out->n * sizeof *longer);
+    longer[0] = info.bos;
+    *out = (cli_ids){.ids = longer, .n = out->n + 1};
+    return INGLE_OK;
+}
+
+ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think, talk_prompt *out, ingle_error *err)
+{
+    char now[32];
+    ingle_template_options o = {.size = sizeof o, .now = local_time(now)};
+    json_t *vars = variables(messages, think);
+    char *json = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
+    *out = (talk_prompt){.think_off = think && !strcmp(think, "off")};
+    json_decref(vars);
+    if (!json) {
+        ig_error e;
+        ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the conversation");
+        return input_error(&e, err);
+    }
+    ingle_status st = ingle_template_render(c->t, json, strlen(json), &o, &out->text, err);
+    const ingle_template_text text = out->text;
+    if (st == INGLE_OK) st = tokenize(c, text.text, text.n, &out->ids, err);
+    if (st == INGLE_OK && c->marks) {
+        out->thinking = TALK_MAY_THINK;
+        if (ends_in(text.text, text.n, c->marks->start)) out->thinking = TALK_THINKS;
+        if (ends_in(text.text, text.n, c->marks->end)) out->thinking = TALK_PLAIN;
+    }
+    free(json);
+    return st;
+}
+
+void talk_prompt_fini(talk_prompt *p)
+{
+    ingle_template_text_free(&p->text);
+    input_ids_fini(&p->ids);
+}
+
+/* The text of ids with their control tokens, to be freed; NULL without memory. */
+static char *text_of(const ingle_model *model, const int32_t *ids, size_t n_ids, size_t *n)
+{
+    *n = 0;
+    if (ingle_detokenize(model, ids, n_ids, INGLE_WRITE_SPECIAL, NULL, 0, n, NULL) != INGLE_OK) return NULL;
+    char *text = ig_alloc(*n + 1);
+    if (text && *n) ingle_detokenize(model, ids, n_ids, INGLE_WRITE_SPECIAL, text, *n, n, NULL);
+    return text;
+}
+
+static bool is_control(const ingle_model *model, int32_t id)
+{
+    size_t n = 0;
+    return ingle_detokenize(model, &id, 1, 0, NULL, 0, &n, NULL) == INGLE_OK && n == 0;
+}
+
+ingle_status talk_keep(const talk_chat *c, const int32_t *held, size_t n_held, talk_prompt *p, ingle_error *err)
+{
+    size_t n = 0;
+    cli_ids rest = {0};
+    ingle_status st = INGLE_OK;
+    char *text = n_held ? text_of(c->model, held, n_held, &n) : NULL;
+    bool same = text && n < p->text.n && memcmp(text, p->text.text, n) == 0;
+    ig_free(text);
+    if (same) st = input_tokenize(c->model, p->text.text + n, p->text.n - n, INGLE_PARSE_SPECIAL, &rest, err);
+    if (st == INGLE_OK && same && rest.n && is_control(c->model, rest.ids[0])) {
+        int32_t *all = ig_alloc((n_held + rest.n) * sizeof *all);
+        if (all) {
+            memcpy(all, held, n_held * sizeof *all);
+            memcpy(all + n_held, rest.ids, rest.n * sizeof *all);
+            input_ids_fini(&p->ids);
+            p->ids = (cli_ids){.ids = all, .n = n_held + rest.n};
+        }
+    }
+    input_ids_fini(&rest);
+    return st;
+}
+
+void talk_prepare(const talk_chat *c, const talk_prompt *p, ingle_generate_options *o)
+{
+    if (!c->marks || p->thinking == TALK_PLAIN) return;
+    o->write_special = c->marks_are_control;
+    if (p->think_off) return; /* a grammar holds from the first token on */
+    o->think_start = p->thinking == TALK_MAY_THINK ? c->marks->start : NULL;
+    o->think_end = c->marks->end;
+}
+
+/* ------------------------------------------------------------------------------------------------ answers */
+
+enum { HELD_BYTES_MAX = 64 << 20 };
+
+void talk_split_init(talk_split *s, const talk_chat *c, talk_thinking thinking,
+                     bool (*out)(void *user, const char *text, size_t n, bool thinking), void *user)
+{
+    *s = (talk_split){.marks = c->marks, .out = out, .user = user, .phase = SPLIT_TEXT};
+    ig_buf_init(&s->held, HELD_BYTES_MAX);
+    if (!c->marks || thinking == TALK_PLAIN) return;
+    s->phase = thinking == TALK_THINKS ? SPLIT_THINK : SPLIT_BEGIN;
+    s->skip_space = true;
+}
+
+void talk_split_fini(talk_split *s) { ig_buf_fini(&s->held); }
+
+static void drop(talk_split *s, size_t n)
+{
+    s->held.len -= n;
+    memmove(s->held.ptr, s->held.ptr + n, s->held.len);
+}
+
+/* Gives out n held bytes. */
+static bool give(talk_split *s, size_t n)
+{
+    bool ok = n == 0 || s->out(s->user, s->held.ptr, n, s->phase == SPLIT_THINK);
+    drop(s, n);
+    return ok;
+}
+
+static void skip_space(talk_split *s)
+{
+    size_t n = 0;
+    while (n < s->held.len && strchr(" \n\r\t", s->held.ptr[n])) n++;
+    drop(s, n);
+    if (s->held.len) s->skip_space = false;
+}
+
+/* How many bytes at the end could be the beginning of the mark. */
+static size_t held_back(const talk_split *s, const char *mark)
+{
+    size_t n = strlen(mark) - 1;
+    if (n > s->held.len) n = s->held.len;
+    while (n && memcmp(s->held.ptr + s->held.len - n, mark, n) != 0) n--;
+    return n;
+}
+
+/* One step; false when more text is needed. */
+static bool advance(talk_split *s, bool *ok)
+{
+    const char *start = s->marks->start, *end = s->marks->end;
+    size_t n_start = strlen(start), n_end = strlen(end);
+    if (s->phase == SPLIT_BEGIN) {
+        size_t n = 0;
+        while (n < s->held.len && strchr(" \n\r\t", s->held.ptr[n])) n++;
+        size_t have = s->held.len - n, same = have < n_start ? have : n_start;
+        bool fits = memcmp(s->held.ptr + n, start, same) == 0;
+        if (fits && have < n_start) return false;
+        s->phase = fits ? SPLIT_THINK : SPLIT_TEXT;
+        s->skip_space = fits;
+        if (fits) drop(s, n + n_start);
+        return true;
+    }
+    if (s->skip_space) skip_space(s);
+    if (s->held.len == 0) return false;
+    if (s->phase == SPLIT_TEXT) {
+        *ok = give(s, s->held.len);
+        return false;
+    }
+    char *at = memmem(s->held.ptr, s->held.len, end, n_end);
+    *ok = give(s, at ? (size_t)(at - s->held.ptr) : s->held.len - held_back(s, end));
+    if (!at) return false;
+    drop(s, n_end);
+    s->phase = SPLIT_TEXT;
+    s->skip_space = true;
+    return *ok;
+}
+
+bool talk_split_push(talk_split *s, const char *text, size_t n)
+{
+    bool ok = true;
+    if (!s->marks) return n == 0 || s->out(s->user, text, n, false);
+    if (n && !ig_buf_add(&s->held, text, n)) return false;
+    while (ok && s->held.len && advance(s, &ok)) {}
+    return ok;
+}
+
+bool talk_split_finish(talk_split *s)
+{
+    if (s->phase == SPLIT_BEGIN) s->phase = SPLIT_TEXT;
+    return give(s, s->held.len);
+}
+
+bool talk_write(const char *text, size_t n, bool thinking, bool hide, bool *dim)
+{
+    bool terminal = isatty(STDOUT_FILENO);
+    bool ok = true;
+    if (thinking && (hide || !terminal)) return true;
+    if (terminal && thinking && !*dim) ok = cli_out("\x1b[2m", 4);
+    if (terminal && !thinking && *dim) ok = cli_out(n ? "\x1b[0m\n\n" : "\x1b[0m", n ? 6 : 4);
+    *dim = thinking;
+    return ok && (n == 0 || cli_out_stream(text, n));
+}

@@ -1,0 +1,49 @@
+/* Files relative to an open folder, locks between processes, clones: the part of the seam to the operating system that
+ * a store on disk needs. Every function goes through the fault shim where it can fail for want of space, memory or a
+ * sound disk; EINTR and short transfers are handled inside (M09). Functions that return int or ssize_t leave errno. */
+#ifndef IG_BASE_DISK_H
+#define IG_BASE_DISK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* Opens close-on-exec and never waits for a FIFO; -1 on failure. */
+int ig_disk_open(int dir, const char *name, int flags, mode_t mode);
+/* Opens for reading and accepts nothing but a regular file that is no symbolic link (M13); else -1 with ELOOP, EISDIR
+ * or EINVAL. sb may be NULL. */
+int ig_disk_open_regular(int dir, const char *name, int flags, struct stat *sb);
+/* Reads n bytes at an offset, fewer only at the end of the file; -1 on failure. */
+ssize_t ig_disk_read_at(int fd, void *p, size_t n, uint64_t offset);
+/* Reads up to n bytes from where the descriptor stands; 0 at the end. */
+ssize_t ig_disk_read(int fd, void *p, size_t n);
+/* Writes all n bytes; false on failure. */
+bool ig_disk_write_at(int fd, const void *p, size_t n, uint64_t offset);
+bool ig_disk_write(int fd, const void *p, size_t n);
+bool ig_disk_sync(int fd);
+bool ig_disk_rename(int from_dir, const char *from, int to_dir, const char *to);
+/* Writes `name` in the folder so that it is either the old or the new content whole: temporary file, sync, rename,
+ * sync of the folder (M01). On failure the temporary file is gone and errno tells why. */
+bool ig_disk_write_whole(int dir, const char *name, const void *p, size_t n, mode_t mode);
+
+/* Lock of an open file as flock(2) knows it: it belongs to the open file, so that it dies with the last process that
+ * holds the descriptor, wherever that was passed. False with EWOULDBLOCK when it is taken and wait is false. */
+bool ig_disk_lock(int fd, bool exclusive, bool wait);
+
+/* Makes `to` (empty, open for writing) share the blocks of `from` (FICLONE); false where the file system cannot. */
+bool ig_disk_clone(int to, int from);
+/* Sets blocks aside for n bytes without changing the size; false with ENOSPC when they are not there. A file system
+ * that cannot do it says true. */
+bool ig_disk_reserve(int fd, uint64_t n_bytes);
+/* Bytes that a caller without privileges may still write there; UINT64_MAX when unknown. */
+uint64_t ig_disk_free(int fd);
+
+/* Seconds since 1970, and an id that changes with every start of the machine ("" when unknown). */
+int64_t ig_clock_s(void);
+void ig_boot_id(char out[64]);
+/* Sleeps, at most until a signal comes. */
+void ig_sleep_ms(unsigned ms);
+
+#endif

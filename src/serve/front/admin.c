@@ -1,0 +1,58 @@
+/* The service's own paths, for the command line and the console: status, and stopping. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "serve/front/fr.h"
+
+static const char *const states[] = {"waiting", "loading", "ready", "draining", "dead"};
+
+static json_t *worker_status(const fr_worker *w)
+{
+    size_t waiting = w->waiting;
+    for (const fr_job *j = w->jobs_first; j; j = j->wait_next) waiting++;
+    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:I, s:f, s:I, s:I, s:f, s:I}", "model", w->entry->name,
+                     "digest", w->entry->digest, "state", states[w->state], "pid", (int)w->pid, "memory_bytes",
+                     (json_int_t)w->need_bytes, "rss_bytes", (json_int_t)w->rss_bytes, "n_ctx", (int)w->n_ctx,
+                     "running", (json_int_t)w->running, "load_share", w->share, "waiting", (json_int_t)waiting,
+                     "tokens_generated", (json_int_t)w->tokens_generated, "kv_use",
+                     w->kv_total ? (double)w->kv_used / w->kv_total : 0.0, "expires_ns", (json_int_t)w->expires_ns);
+}
+
+static void do_status(fr_front *f, ig_exchange *ex)
+{
+    json_t *models = json_array(), *addresses = json_array();
+    for (const fr_worker *w = f->workers; w; w = w->next)
+        if (w->state != FR_DEAD && !w->probe) json_array_append_new(models, worker_status(w));
+    for (size_t i = 0; i < ig_server_n_listeners(f->server); i++)
+        json_array_append_new(addresses, json_string(ig_server_address(f->server, i)));
+    fr_answer_json(f, ex, 200,
+                   json_pack("{s:s, s:i, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "version", f->config->version, "pid",
+                             (int)getpid(), "uptime_s", (double)(ig_now_ns() - f->started_ns) / 1e9, "addresses",
+                             addresses, "models", models, "memory_budget_bytes", (json_int_t)f->memory_max,
+                             "memory_reserved_bytes", (json_int_t)fr_pool_bytes(f), "requests",
+                             (json_int_t)f->counts.requests, "queue", (json_int_t)f->n_jobs, "stopping",
+                             (int)f->stopping));
+}
+
+static const struct {
+    const char *method, *path;
+    void (*fn)(fr_front *f, ig_exchange *ex);
+} paths[] = {
+    {"GET", "/ingle/status", do_status},
+};
+
+bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+{
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        if (!ig_str_is(in->head->path, paths[i].path) || !ig_str_is(in->head->method, paths[i].method)) continue;
+        ig_match match = {0};
+        ig_problem p;
+        if (fr_admit(f, in, &match, &p))
+            paths[i].fn(f, ex);
+        else
+            fr_answer_problem(f, ex, NULL, &p);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,238 @@
+/* What the parts of the front share: private to src/serve/front. Everything runs in the loop's thread. */
+#ifndef IG_SERVE_FR_H
+#define IG_SERVE_FR_H
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#include "ipc/ipc.h"
+#include "serve/dialect/dialect.h"
+#include "serve/serve.h"
+#include "serve/loop.h"
+#include "serve/server.h"
+#include "store/store.h"
+
+#define FR_NS_PER_MS UINT64_C(1000000)
+#define FR_NS_PER_S  UINT64_C(1000000000)
+
+enum {
+    FR_PING_MS = 10000,   /* silence after which a stream gets a sign of life */
+    FR_SILENT_MS = 30000, /* a worker that says nothing for so long is dead */
+    FR_BAD_STARTS = 3,    /* a model whose worker dies so often is set aside */
+    FR_QUARANTINE_MS = 60000,
+    FR_FILES_MAX = 200, /* of one model */
+    FR_USER_BYTES = 96
+};
+
+typedef struct fr_front fr_front;
+typedef struct fr_worker fr_worker;
+typedef struct fr_job fr_job;
+
+/* ---- catalog.c: models by name. Entries are counted: a worker may outlive the name. ---- */
+
+typedef struct fr_entry {
+    unsigned refs;
+    struct fr_entry *next;
+    bool gone; /* no longer listed */
+    char *name;
+    char *digest;          /* 64 hex digits, "" where nobody has computed it */
+    char **paths, **files; /* [n_files] where they lie, and their names for the worker */
+    size_t n_files;
+    uint64_t size_bytes, modified_ns;
+    ig_manifest *manifest;                           /* owned; NULL: files outside the store */
+    json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
+    char *template_text, *system, *license, *parent; /* or NULL */
+    json_t *facts;          /* READY of a worker: what only a reader of the file knows; NULL until one has run */
+    unsigned n_bad;         /* workers that died with this model, one after the other */
+    uint64_t quarantine_ns; /* not before then */
+    char fault[512];        /* why */
+} fr_entry;
+
+ig_status fr_catalog_open(fr_front *f, ig_error *err);
+void fr_catalog_close(fr_front *f);
+/* Looks into the store again, at most once a second unless forced. */
+void fr_catalog_refresh(fr_front *f, bool force);
+/* A reference, or NULL and *p. name NULL or "": the default model. any: an unknown name means it as well. */
+fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p);
+fr_entry *fr_entry_ref(fr_entry *e);
+void fr_entry_unref(fr_entry *e);
+/* The files that a worker needs: descriptors (the caller's) into fds [FR_FILES_MAX], their names (borrowed from the
+ * entry). On failure none stays open. */
+ig_status fr_entry_open(const fr_front *f, const fr_entry *e, int *fds, const char **names, size_t *n, ig_error *err);
+
+/* ---- pool.c: workers. ---- */
+
+typedef enum fr_state { FR_WAITING, FR_LOADING, FR_READY, FR_DRAINING, FR_DEAD } fr_state;
+
+typedef struct fr_call { /* a frame under way */
+    uint64_t id;
+    fr_job *job; /* NULL: the client has gone, the end is still to come */
+    size_t part;
+    struct fr_call *next;
+} fr_call;
+
+struct fr_worker {
+    fr_front *front;
+    fr_worker *next;
+    fr_entry *entry;
+    fr_state state;
+    pid_t pid;
+    ig_channel ch;
+    ig_watch watch;
+    bool wants_out;
+    ig_timer silence, expiry;
+    bool pinned;
+    bool probe; /* reads what the file says about itself, and ends */
+    int64_t keep_alive_ms;
+    uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
+    uint64_t need_bytes;                              /* estimate, then what the worker said */
+    uint64_t rss_bytes;
+    uint32_t n_ctx, running, waiting, kv_used, kv_total;
+    uint64_t tokens_generated, tokens_prompt;
+    double share; /* of loading */
+    fr_call *calls;
+    size_t n_calls;
+    fr_job *jobs_first, *jobs_last; /* wait for READY */
+    char fault[512];                /* of a load that failed */
+    unsigned fault_status;          /* ig_problem_kind */
+    json_t *ready;
+};
+
+/* The worker of this model, started if need be; NULL and *p where it cannot be had. */
+fr_worker *fr_pool_want(fr_front *f, fr_entry *e, ig_problem *p);
+fr_worker *fr_pool_find(fr_front *f, const fr_entry *e);
+/* A short-lived worker that reads the entry's facts, one for all who ask. */
+fr_worker *fr_pool_probe(fr_front *f, fr_entry *e, ig_problem *p);
+/* Sends one frame for a part of a job. */
+bool fr_worker_call(fr_worker *w, uint32_t type, fr_job *job, size_t part, const json_t *body, ig_problem *p);
+void fr_worker_forget(fr_worker *w, fr_job *job); /* cancels what is under way for it */
+void fr_worker_touch(fr_worker *w);               /* its use has ended or begun: the time to stay counts from now */
+/* No new work; stops when the work under way is done. */
+void fr_worker_drain(fr_worker *w);
+void fr_worker_wait(fr_worker *w, fr_job *job); /* the job waits for READY */
+void fr_worker_unwait(fr_worker *w, fr_job *job);
+void fr_pool_child(fr_front *f);    /* SIGCHLD */
+void fr_pool_pressure(fr_front *f); /* memory is short on the machine: let idle workers go */
+void fr_pool_stop(fr_front *f);
+void fr_pool_close(fr_front *f);
+uint64_t fr_pool_bytes(const fr_front *f);
+
+/* spawn.c: starts `program worker` with fd as descriptor 3 and nothing else; -1 with errno. */
+pid_t fr_spawn_worker(const char *program, int fd);
+
+/* ---- job.c: one request of a client. ---- */
+
+/* What an exchange's context is: whoever has to know that the client went away. */
+typedef struct fr_party {
+    void (*gone)(struct fr_party *party);
+} fr_party;
+
+struct fr_job {
+    fr_party party;
+    fr_front *front;
+    fr_job *next, *prev; /* all jobs */
+    fr_job *wait_next;   /* of those that wait for a worker */
+    ig_exchange *ex;     /* NULL: the client has gone */
+    ig_match match;
+    ig_request req;
+    bool parsed;
+    ig_emit_context context;
+    ig_emitter *emitter;
+    ig_buf out;
+    fr_entry *entry;
+    fr_worker *worker;
+    bool waiting, begun, sent, ended;
+    size_t n_left; /* parts whose end is still to come */
+    uint64_t came_ns, wall_ns;
+    ig_timer ping, deadline;
+    char id[32];
+    char user[FR_USER_BYTES];
+};
+
+/* A request that needs a model. */
+void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in);
+void fr_job_ready(fr_job *job); /* its worker is */
+void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
+void fr_job_fail(fr_job *job, const ig_problem *p);
+void fr_job_drop_all(fr_front *f);
+
+/* ---- answer.c ---- */
+
+/* Header fields that every answer has, put together in fields[FR_FIELDS_MAX]; texts in scratch. */
+enum { FR_FIELDS_MAX = 12 };
+typedef struct fr_fields {
+    ig_http_field field[FR_FIELDS_MAX];
+    size_t n;
+    char retry[24];
+} fr_fields;
+void fr_fields_begin(const fr_front *f, fr_fields *x, const ig_exchange *ex, const char *type, const char *request_id);
+void fr_fields_add(fr_fields *x, const char *name, const char *value);
+void fr_fields_problem(fr_front *f, fr_fields *x, const ig_problem *p, unsigned status);
+void fr_answer_problem(fr_front *f, ig_exchange *ex, const ig_route *route, const ig_problem *p);
+/* Frees the buffer. */
+void fr_answer(fr_front *f, ig_exchange *ex, unsigned status, const char *type, ig_buf *body);
+void fr_answer_json(fr_front *f, ig_exchange *ex, unsigned status, json_t *body); /* takes the reference */
+void fr_new_id(char out[25]);
+
+/* ---- local.c, manage.c, admin.c: what the front answers by itself ---- */
+
+typedef void (*fr_local_fn)(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
+fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
+/* Whether the caller may ask at all; fills the problem. Key of the caller: its number, -1: none. */
+bool fr_admit(const fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
+int fr_key_of(const fr_front *f, const ig_incoming *in);
+ig_status fr_keys_open(fr_front *f, ig_error *err);
+void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
+bool fr_may_manage(const fr_front *f, const ig_identity *who);
+/* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
+void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
+void fr_blob_end(fr_front *f, ig_exchange *ex);
+void fr_blob_head(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
+/* PULL, PUSH, CREATE, COPY, DELETE; takes the request over. */
+void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
+void fr_tasks_stop(fr_front *f); /* cancels and waits */
+/* Paths under /ingle/. False: not one of them. */
+bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+void fr_metrics(fr_front *f, ig_buf *out);
+
+/* ---- front.c ---- */
+
+typedef struct fr_counts {
+    uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;
+} fr_counts;
+
+struct fr_front {
+    const ig_front_config *config;
+    ig_loop *loop;
+    ig_server *server;
+    ig_access_rules access;
+    fr_entry *entries;
+    ig_store *store; /* NULL: none */
+    uint64_t scanned_ns;
+    struct fr_task *tasks;
+    size_t n_tasks;
+    fr_worker *workers;
+    fr_job *jobs;
+    size_t n_jobs;
+    uint64_t next_id;
+    uint64_t memory_max;
+    uint32_t n_threads, n_ctx, n_parallel, n_queue, stop_ms;
+    int64_t keep_alive_ms;
+    ig_timer second; /* runs while a worker lives */
+    uint64_t seconds;
+    bool stopping;
+    char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
+    size_t n_keys;
+    char program[4096];
+    uint64_t started_ns;
+    fr_counts counts;
+    double rate; /* answers a second, smoothed */
+    uint64_t rate_ns, rate_n;
+};
+
+/* Sets the clock of housekeeping, which runs while there are workers. */
+void fr_tick(fr_front *f);
+void fr_say(fr_front *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t fr_wall_ns(void);
+
+#endif

@@ -1,0 +1,307 @@
+/* The front as a whole: start, requests to their handlers, signals, stop. */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "serve/front/fr.h"
+
+#define PRESSURE_ROUNDS     5 /* seconds between looks at the machine's memory */
+#define FR_CONTEXT_STANDARD 32768
+
+void fr_say(fr_front *f, const char *format, ...)
+{
+    if (f->config->quiet) return;
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (n < 0) return;
+    for (char *c = line; *c; c++) /* H28: what others named must not forge lines */
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    if (f->config->say)
+        f->config->say(f->config->say_ctx, line);
+    else
+        fprintf(stderr, "%s\n", line);
+}
+
+/* ------------------------------------------------------------------------------------------------ requests */
+
+static bool is_options(const ig_incoming *in) { return ig_str_is(in->head->method, "OPTIONS"); }
+
+/* What a browser asks before it asks: which methods and headers are fine. */
+static void answer_options(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+{
+    ig_match match = {0};
+    ig_problem p;
+    if (!fr_admit(f, in, &match, &p) && p.kind != IG_P_NO_AUTH) {
+        fr_answer_problem(f, ex, NULL, &p);
+        return;
+    }
+    fr_fields x;
+    fr_fields_begin(f, &x, ex, NULL, NULL);
+    fr_fields_add(&x, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    fr_fields_add(&x, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    const ig_http_field *asked = ig_http_find(in->head, "access-control-request-headers");
+    if (asked && x.n < FR_FIELDS_MAX)
+        x.field[x.n++] = (ig_http_field){IG_STR("Access-Control-Allow-Headers"), asked->value};
+    fr_fields_add(&x, "Access-Control-Max-Age", "600");
+    ig_exchange_respond(ex, 204, x.field, x.n, NULL, 0);
+}
+
+static bool match_of(const ig_incoming *in, ig_match *match, ig_problem *p)
+{
+    char method[IG_HTTP_METHOD_MAX + 1];
+    snprintf(method, sizeof method, "%.*s", (int)in->head->method.len, in->head->method.ptr);
+    return ig_dialect_match(method, in->head->path, match, p);
+}
+
+static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_plan *plan)
+{
+    fr_front *f = ctx;
+    ig_match match = {0};
+    ig_problem p;
+    f->counts.requests++;
+    if (is_options(in)) {
+        answer_options(f, ex, in);
+        return;
+    }
+    if (ig_str_starts(in->head->path, IG_STR("/ingle/"))) {
+        plan->max_bytes = IG_BODY_BYTES_MAX;
+        return;
+    }
+    bool found = match_of(in, &match, &p);
+    ig_problem denied;
+    if (!fr_admit(f, in, &match, &denied))
+        fr_answer_problem(f, ex, match.route, &denied);
+    else if (!found)
+        fr_answer_problem(f, ex, match.route, &p);
+    else if (f->stopping) {
+        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
+        fr_answer_problem(f, ex, match.route, &p);
+    } else if (match.route->op == IG_OP_BLOB_PUT)
+        fr_blob_begin(f, ex, &match, plan);
+    else
+        plan->max_bytes = IG_BODY_BYTES_MAX;
+}
+
+static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
+{
+    fr_front *f = ctx;
+    ig_match match = {0};
+    ig_problem p;
+    if (fr_admin(f, ex, in)) return;
+    if (ig_exchange_ctx(ex)) {
+        fr_blob_end(f, ex);
+        return;
+    }
+    if (!match_of(in, &match, &p)) {
+        fr_answer_problem(f, ex, match.route, &p);
+        return;
+    }
+    fr_local_fn local = fr_local_of(match.route->op);
+    if (!local) {
+        fr_job_start(f, ex, &match, in);
+        return;
+    }
+    ig_request req = {0};
+    bool parses = match.route->parse != NULL;
+    if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
+        fr_answer_problem(f, ex, match.route, &p);
+    else
+        local(f, ex, &match, &req);
+    if (parses) ig_request_fini(&req);
+}
+
+static void on_gone(void *ctx, ig_exchange *ex)
+{
+    (void)ctx;
+    fr_party *party = ig_exchange_ctx(ex);
+    if (party) party->gone(party);
+}
+
+static const struct {
+    unsigned status;
+    ig_problem_kind kind;
+} server_problems[] = {{401, IG_P_NO_AUTH},   {403, IG_P_DENIED},     {404, IG_P_NO_ROUTE}, {405, IG_P_METHOD},
+                       {413, IG_P_TOO_LARGE}, {429, IG_P_OVERLOADED}, {500, IG_P_INTERNAL}, {503, IG_P_UNAVAILABLE}};
+
+static void error_body(void *ctx, const ig_incoming *in, unsigned status, const char *text, ig_buf *body,
+                       const char **type)
+{
+    (void)ctx;
+    ig_match match = {0};
+    ig_problem p, ignored;
+    ig_problem_kind kind = IG_P_BAD_REQUEST;
+    for (size_t i = 0; i < sizeof server_problems / sizeof *server_problems; i++)
+        if (server_problems[i].status == status) kind = server_problems[i].kind;
+    ig_problem_set(&p, kind, NULL, "%.400s", text);
+    if (in) match_of(in, &match, &ignored);
+    ig_dialect_problem(match.route ? match.route->dialect : IG_D_OPENAI, &p, NULL, body);
+    *type = "application/json";
+}
+
+static const ig_handler handler = {on_head, on_request, NULL, on_gone, error_body};
+
+/* ------------------------------------------------------------------------------------------------ time and signals */
+
+/* Share of the last ten seconds in which something waited for memory, in percent (PSI); 0 where it is not known. */
+static double memory_pressure(void)
+{
+    ig_buf text;
+    ig_error err;
+    ig_buf_init(&text, 4096);
+    double value = 0;
+    if (ig_file_read("/proc/pressure/memory", &text, &err) == IG_OK && ig_buf_add(&text, "", 1)) {
+        const char *at = strstr(text.ptr, "some avg10=");
+        if (at) value = strtod(at + 11, NULL);
+    }
+    ig_buf_fini(&text);
+    return value;
+}
+
+static void on_second(void *ctx)
+{
+    fr_front *f = ctx;
+    static const double too_much = 10; /* percent */
+    fr_pool_child(f);
+    if (!f->workers) return; /* the next job sets the timer again */
+    if (++f->seconds % PRESSURE_ROUNDS == 0 && memory_pressure() > too_much) fr_pool_pressure(f);
+    fr_tick(f);
+}
+
+void fr_tick(fr_front *f) { ig_timer_set(f->loop, &f->second, ig_loop_now(f->loop) + FR_NS_PER_S, on_second, f); }
+
+static void on_child(void *ctx) { fr_pool_child(ctx); }
+
+static void on_stopped(void *ctx)
+{
+    fr_front *f = ctx;
+    ig_loop_stop(f->loop);
+}
+
+static void on_stop(void *ctx)
+{
+    fr_front *f = ctx;
+    if (f->stopping) {
+        ig_loop_stop(f->loop); /* asked twice: at once */
+        return;
+    }
+    f->stopping = true;
+    sd_notify(0, "STOPPING=1");
+    fr_say(f, "stopping: %zu answers may finish within %u s", f->n_jobs, f->stop_ms / 1000);
+    ig_server_stop(f->server, f->stop_ms, on_stopped, f);
+}
+
+/* ------------------------------------------------------------------------------------------------ start */
+
+/* unix:$XDG_RUNTIME_DIR/ingle/ingle.sock, or /run/ingle/ingle.sock for root; "" where there is no such place. */
+static void standard_socket(char *out, size_t n)
+{
+    const char *run = getuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
+    char folder[3072];
+    *out = 0;
+    if (!run || *run != '/' || snprintf(folder, sizeof folder, "%s/ingle", run) >= (int)sizeof folder) return;
+    if (mkdir(folder, 0755) && errno != EEXIST) return;
+    snprintf(out, n, "unix:%s/ingle.sock", folder);
+}
+
+static ig_status listen_to(fr_front *f, const char *address, ig_error *err)
+{
+    ig_listen l = {.address = address,
+                   .unix_mode = getuid() == 0 ? 0666 : 0600,
+                   .tls_cert = f->config->tls_cert,
+                   .tls_key = f->config->tls_key,
+                   .keys_required = f->n_keys > 0};
+    return ig_server_listen(f->server, &l, err);
+}
+
+static ig_status listen_all(fr_front *f, ig_error *err)
+{
+    unsigned inherited = 0;
+    ig_listen l = {.tls_cert = f->config->tls_cert, .tls_key = f->config->tls_key, .keys_required = f->n_keys > 0};
+    IG_TRY(ig_server_listen_inherited(f->server, &l, &inherited, err));
+    for (size_t i = 0; i < f->config->n_listen; i++) IG_TRY(listen_to(f, f->config->listen[i], err));
+    if (inherited || f->config->n_listen) return IG_OK;
+    char socket[4096];
+    ig_error unused;
+    standard_socket(socket, sizeof socket);
+    if (*socket && listen_to(f, socket, &unused) != IG_OK) fr_say(f, "%s", unused.text);
+    return listen_to(f, "tcp:127.0.0.1:11434", err);
+}
+
+static void announce(fr_front *f)
+{
+    char line[512];
+    size_t at = 0;
+    for (size_t i = 0; i < ig_server_n_listeners(f->server) && at < sizeof line; i++)
+        at += (size_t)snprintf(line + at, sizeof line - at, "%s%s", i ? ", " : "", ig_server_address(f->server, i));
+    size_t n = 0;
+    for (fr_entry *e = f->entries; e; e = e->next) n++;
+    fr_say(f, "ingle %s listens at %s", f->config->version, line);
+    fr_say(f, "%zu model%s, at most %.1f GiB of memory for all", n, n == 1 ? "" : "s",
+           (double)f->memory_max / (1 << 30));
+    sd_notify(0, "READY=1");
+}
+
+static ig_status set_up(fr_front *f, ig_error *err)
+{
+    const ig_front_config *c = f->config;
+    f->started_ns = ig_now_ns();
+    f->n_threads = c->n_threads ? c->n_threads : ig_cores();
+    f->memory_max = c->memory_max ? c->memory_max : ig_memory_available() / 4 * 3;
+    f->n_ctx = c->n_ctx ? c->n_ctx : FR_CONTEXT_STANDARD;
+    f->n_parallel = c->n_parallel ? c->n_parallel : 4;
+    f->n_queue = c->n_queue ? c->n_queue : 512;
+    f->stop_ms = c->stop_ms ? c->stop_ms : 20000;
+    f->keep_alive_ms = c->keep_alive_set ? c->keep_alive_ms : 300000;
+    f->access = (ig_access_rules){c->hosts, c->n_hosts, c->origins, c->n_origins};
+    ssize_t n = c->program ? snprintf(f->program, sizeof f->program, "%s", c->program)
+                           : readlink("/proc/self/exe", f->program, sizeof f->program - 1);
+    if (n <= 0 || (size_t)n >= sizeof f->program)
+        return ig_fail(err, IG_IO, 0, "the path of this program is not known");
+    ig_raise_open_files();
+    IG_TRY(ig_loop_new(&f->loop, err));
+    IG_TRY(ig_loop_signal(f->loop, SIGTERM, on_stop, f, err));
+    IG_TRY(ig_loop_signal(f->loop, SIGINT, on_stop, f, err));
+    IG_TRY(ig_loop_signal(f->loop, SIGCHLD, on_child, f, err));
+    IG_TRY(fr_keys_open(f, err));
+    IG_TRY(fr_catalog_open(f, err));
+    IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
+    return listen_all(f, err);
+}
+
+static void tear_down(fr_front *f)
+{
+    fr_tasks_stop(f);
+    fr_job_drop_all(f);
+    fr_pool_close(f);
+    ig_server_free(f->server);
+    fr_catalog_close(f);
+    ig_loop_free(f->loop);
+    ig_free(f->keys);
+    ig_free(f);
+}
+
+ig_status ig_front_run(const ig_front_config *config, ig_error *err)
+{
+    fr_front *f = ig_calloc(1, sizeof *f);
+    if (!f) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the service");
+    f->config = config;
+    signal(SIGPIPE, SIG_IGN);
+    ig_status status = set_up(f, err);
+    if (status == IG_OK) {
+        announce(f);
+        status = ig_loop_run(f->loop, err);
+        fr_say(f, "stopped");
+    }
+    tear_down(f);
+    return status;
+}

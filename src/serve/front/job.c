@@ -1,0 +1,348 @@
+/* A request on its way: parsed, given to a worker, its events turned into the answer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "serve/front/fr.h"
+
+#define OUT_BYTES_MAX ((size_t)256 << 20)
+
+static void flush(fr_job *job);
+static void set_ping(fr_job *job);
+
+/* ------------------------------------------------------------------------------------------------ end */
+
+static void unlink_job(fr_job *job)
+{
+    fr_front *f = job->front;
+    if (job->prev)
+        job->prev->next = job->next;
+    else
+        f->jobs = job->next;
+    if (job->next) job->next->prev = job->prev;
+    f->n_jobs--;
+}
+
+static void free_job(fr_job *job)
+{
+    fr_front *f = job->front;
+    fr_worker *w = job->worker;
+    ig_timer_clear(f->loop, &job->ping);
+    ig_timer_clear(f->loop, &job->deadline);
+    unlink_job(job);
+    if (w && job->waiting) fr_worker_unwait(w, job);
+    if (w) {
+        fr_worker_forget(w, job);
+        if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
+        if (job->sent) fr_worker_touch(w);
+    }
+    ig_emit_free(job->emitter);
+    ig_buf_fini(&job->out);
+    if (job->parsed) ig_request_fini(&job->req);
+    fr_entry_unref(job->entry);
+    ig_free(job);
+}
+
+static void on_gone(fr_party *party)
+{
+    fr_job *job = (fr_job *)party;
+    job->ex = NULL;
+    job->front->counts.gone++;
+    free_job(job);
+}
+
+void fr_job_drop_all(fr_front *f)
+{
+    while (f->jobs) {
+        if (f->jobs->ex) ig_exchange_set_ctx(f->jobs->ex, NULL);
+        free_job(f->jobs);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ answer */
+
+static void count_answer(fr_front *f)
+{
+    uint64_t now = ig_loop_now(f->loop);
+    f->counts.answered++;
+    f->rate_n++;
+    if (now - f->rate_ns < FR_NS_PER_S) return;
+    double rate = (double)f->rate_n * 1e9 / (double)(now - f->rate_ns);
+    f->rate = f->rate > 0 ? 0.7 * f->rate + 0.3 * rate : rate;
+    f->rate_ns = now;
+    f->rate_n = 0;
+}
+
+static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
+{
+    fr_fields_begin(job->front, x, job->ex, head->content_type, job->id);
+    fr_fields_add(x, "X-Ingle-Ran-On", job->context.ran_on);
+    if (head->stream) fr_fields_add(x, "Cache-Control", "no-cache");
+    if (head->status < 400) return;
+    ig_problem p = {.kind = IG_P_INTERNAL};
+    if (head->status == 429)
+        p.kind = IG_P_OVERLOADED;
+    else if (head->status == 503 || head->status == 529)
+        p.kind = IG_P_UNAVAILABLE;
+    else if (head->status < 500)
+        p.kind = IG_P_BAD_REQUEST;
+    fr_fields_problem(job->front, x, &p, head->status);
+}
+
+/* Hands what the emitter has written to the client; ends the job with the answer. */
+static void flush(fr_job *job)
+{
+    bool ended = ig_emit_ended(job->emitter), failed = ig_emit_failed(job->emitter) || job->out.failed;
+    ig_exchange *ex = job->ex;
+    if (failed) {
+        fr_say(job->front, "an answer of %s did not fit into memory", job->entry ? job->entry->name : "no model");
+        job->front->counts.failed++;
+        ig_exchange_abort(ex);
+        free_job(job);
+        return;
+    }
+    if (!ended && !job->out.len) return;
+    ig_emit_head head = ig_emit_head_get(job->emitter);
+    if (!head.stream && !ended) return;
+    fr_fields x;
+    if (!job->begun) begin_fields(job, &x, &head);
+    if (!head.stream) {
+        count_answer(job->front);
+        ig_exchange_respond(ex, head.status, x.field, x.n, job->out.ptr, job->out.len);
+        free_job(job);
+        return;
+    }
+    bool there = job->begun || ig_exchange_begin(ex, head.status, x.field, x.n) == IG_OK;
+    job->begun = true;
+    if (there && job->out.len) there = ig_exchange_write(ex, job->out.ptr, job->out.len) == IG_OK;
+    job->out.len = 0;
+    if (!there) return; /* on_gone follows */
+    if (!ended) {
+        set_ping(job);
+        return;
+    }
+    count_answer(job->front);
+    ig_exchange_end(ex);
+    free_job(job);
+}
+
+static void on_ping(void *ctx)
+{
+    fr_job *job = ctx;
+    ig_emit_ping(job->emitter, fr_wall_ns(), &job->out);
+    set_ping(job);
+    flush(job);
+}
+
+static void set_ping(fr_job *job)
+{
+    ig_timer_set(job->front->loop, &job->ping, ig_loop_now(job->front->loop) + FR_PING_MS * FR_NS_PER_MS, on_ping, job);
+}
+
+void fr_job_fail(fr_job *job, const ig_problem *p)
+{
+    job->waiting = false;
+    if (!job->emitter) { /* SHOW */
+        fr_answer_problem(job->front, job->ex, job->match.route, p);
+        free_job(job);
+        return;
+    }
+    ig_emit_problem(job->emitter, p, fr_wall_ns(), &job->out);
+    flush(job);
+}
+
+/* ------------------------------------------------------------------------------------------------ events */
+
+static void give(fr_job *job, size_t part, ig_event type, const json_t *body)
+{
+    ig_emit_event(job->emitter, part, type, body, fr_wall_ns(), &job->out);
+    flush(job);
+}
+
+static void on_deadline(void *ctx)
+{
+    /* Cancelled answers end in order with what there is: their calls stay ours. */
+    fr_job *job = ctx;
+    fr_worker *w = job->worker;
+    ig_error err;
+    for (fr_call *c = w ? w->calls : NULL; c; c = c->next)
+        if (c->job == job && ig_channel_put(&w->ch, IG_FRAME_CANCEL, c->id, "{}", 2, NULL, 0, &err) == IG_OK)
+            ig_channel_flush(&w->ch, &err);
+}
+
+void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body)
+{
+    if (type == IG_EV_DELTA && job->req.predict_ms && !job->deadline.set) {
+        uint64_t due = ig_loop_now(job->front->loop) + job->req.predict_ms * FR_NS_PER_MS;
+        ig_timer_set(job->front->loop, &job->deadline, due, on_deadline, job);
+    }
+    give(job, part, type, body);
+}
+
+/* ------------------------------------------------------------------------------------------------ to the worker */
+
+static const char *const queries[] = {"tokenize", "detokenize", "template", "props", "slots"};
+
+static uint32_t frame_of(const json_t *part)
+{
+    const char *op = json_string_value(json_object_get(part, "op"));
+    for (size_t i = 0; op && i < sizeof queries / sizeof *queries; i++)
+        if (!strcmp(op, queries[i])) return IG_FRAME_QUERY;
+    return IG_FRAME_REQUEST;
+}
+
+static bool send_parts(fr_job *job, ig_problem *p)
+{
+    size_t n = json_array_size(job->req.parts);
+    if (!ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
+    for (size_t i = 0; i < n; i++) {
+        json_t *part = json_array_get(job->req.parts, i);
+        json_object_set_new(part, "user", json_string(job->user));
+        if (!fr_worker_call(job->worker, frame_of(part), job, i, part, p)) return false;
+    }
+    return true;
+}
+
+static void show(fr_job *job)
+{
+    fr_show(job->front, job->ex, job->entry, json_is_true(json_object_get(job->req.manage, "verbose")));
+    free_job(job);
+}
+
+/* LOAD and UNLOAD have no frames. */
+static void finish_without(fr_job *job)
+{
+    fr_worker *w = job->worker;
+    json_t *empty = json_object();
+    if (job->req.op == IG_OP_UNLOAD) fr_worker_drain(w);
+    job->sent = job->req.op == IG_OP_LOAD;
+    give(job, 0, IG_EV_RESULT, empty);
+    json_decref(empty);
+}
+
+void fr_job_ready(fr_job *job)
+{
+    fr_worker *w = job->worker;
+    ig_problem p;
+    job->waiting = false;
+    if (job->req.op == IG_OP_SHOW) {
+        show(job);
+        return;
+    }
+    job->context.n_ctx = w->n_ctx;
+    job->context.load_ns = ig_loop_now(job->front->loop) - job->came_ns;
+    if (job->req.op == IG_OP_LOAD || job->req.op == IG_OP_UNLOAD) {
+        finish_without(job);
+        return;
+    }
+    job->sent = true;
+    if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
+    if (!send_parts(job, &p)) fr_job_fail(job, &p);
+}
+
+/* ------------------------------------------------------------------------------------------------ start */
+
+/* Whose cache this request may use: the key's owner, else the user where the kernel knows them, else nobody's. */
+static void name_user(fr_job *job, const ig_incoming *in)
+{
+    int key = fr_key_of(job->front, in);
+    if (key >= 0)
+        snprintf(job->user, sizeof job->user, "key:%d", key);
+    else if (in->who->known)
+        snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
+    else
+        snprintf(job->user, sizeof job->user, "nobody");
+}
+
+static void set_context(fr_job *job)
+{
+    fr_front *f = job->front;
+    job->wall_ns = fr_wall_ns();
+    job->came_ns = ig_loop_now(f->loop);
+    job->context = (ig_emit_context){.id = job->id,
+                                     .model = job->entry->name,
+                                     .digest = *job->entry->digest ? job->entry->digest : NULL,
+                                     .ran_on = "local",
+                                     .device = "cpu",
+                                     .version = f->config->version,
+                                     .created_ns = job->wall_ns};
+}
+
+static fr_job *new_job(fr_front *f, const ig_match *match, const ig_incoming *in)
+{
+    fr_job *job = ig_calloc(1, sizeof *job);
+    if (!job) return NULL;
+    job->party.gone = on_gone;
+    job->front = f;
+    job->match = *match;
+    ig_buf_init(&job->out, OUT_BYTES_MAX);
+    fr_new_id(job->id);
+    name_user(job, in);
+    job->next = f->jobs;
+    if (f->jobs) f->jobs->prev = job;
+    f->jobs = job;
+    f->n_jobs++;
+    return job;
+}
+
+static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_problem *p)
+{
+    fr_front *f = job->front;
+    job->parsed = true;
+    if (!ig_dialect_parse(&job->match, in->head->query, in->body, &job->req, p)) return false;
+    ig_exchange_drop_body(ex); /* the tree has it all */
+    job->entry = fr_catalog_find(f, job->req.model, job->req.model_any, p);
+    if (!job->entry) return false;
+    if (f->n_jobs > f->n_queue)
+        return ig_problem_set(p, IG_P_OVERLOADED, NULL,
+                              "the service has %zu requests to answer already, and takes no more; try again later",
+                              f->n_jobs - 1);
+    set_context(job);
+    if (job->req.op == IG_OP_SHOW) return true;
+    job->emitter = ig_emit_new(&job->req, &job->context);
+    if (!job->emitter)
+        return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the answer; try again later");
+    return true;
+}
+
+static bool choose_worker(fr_job *job, ig_problem *p)
+{
+    fr_front *f = job->front;
+    if (job->req.op == IG_OP_UNLOAD && !fr_pool_find(f, job->entry)) return true; /* it is not there */
+    if (job->req.op == IG_OP_SHOW) {
+        if (job->entry->facts) return true;
+        job->worker = fr_pool_probe(f, job->entry, p);
+        return job->worker != NULL;
+    }
+    job->worker = fr_pool_want(f, job->entry, p);
+    return job->worker != NULL;
+}
+
+void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in)
+{
+    ig_problem p;
+    fr_job *job = new_job(f, match, in);
+    if (!job) {
+        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+        fr_answer_problem(f, ex, match->route, &p);
+        return;
+    }
+    if (!prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
+        fr_answer_problem(f, ex, match->route, &p);
+        free_job(job);
+        return;
+    }
+    job->ex = ex;
+    ig_exchange_set_ctx(ex, &job->party);
+    if (job->emitter) set_ping(job);
+    if (!job->emitter && !job->worker)
+        show(job);
+    else if (!job->worker) {
+        json_t *empty = json_object();
+        give(job, 0, IG_EV_RESULT, empty);
+        json_decref(empty);
+    } else if (job->worker->state == FR_READY)
+        fr_job_ready(job);
+    else
+        fr_worker_wait(job->worker, job);
+}

@@ -1,0 +1,644 @@
+/* Workers: started when a model is wanted, within the memory that all may use together, let go when unused or when
+ * another needs the room, replaced when they die. Active work is never evicted. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "serve/front/fr.h"
+
+#define CHANNEL_OUT_BYTES_MAX ((size_t)256 << 20)
+#define LOAD_SILENT_MS        600000 /* reading a large model from a slow disk */
+#define PROBE_BYTES           ((uint64_t)64 << 20)
+#define NEED_EXTRA_BYTES      ((uint64_t)256 << 20) /* guess of cache and workspace before a worker has said */
+
+static void schedule(fr_front *f);
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+static bool lives(const fr_worker *w)
+{
+    return w->state == FR_LOADING || w->state == FR_READY || w->state == FR_DRAINING;
+}
+
+uint64_t fr_pool_bytes(const fr_front *f)
+{
+    uint64_t sum = 0;
+    for (const fr_worker *w = f->workers; w; w = w->next)
+        if (lives(w) && !ig_add_u64(sum, w->need_bytes, &sum)) return UINT64_MAX;
+    return sum;
+}
+
+static uint64_t bytes_of(const json_t *memory)
+{
+    static const char *const parts[] = {"weights", "kv", "workspace"};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < 3; i++) {
+        json_int_t n = json_integer_value(json_object_get(memory, parts[i]));
+        if (n > 0 && !ig_add_u64(sum, (uint64_t)n, &sum)) return UINT64_MAX;
+    }
+    return sum;
+}
+
+/* What the last worker of this model needed, else the size of its files and a guess. The cache of a model that would
+ * need more than there is shrinks to what is left. */
+static uint64_t estimate(const fr_front *f, const fr_entry *e)
+{
+    uint64_t least, n = e->facts ? bytes_of(json_object_get(e->facts, "memory")) : 0;
+    if (!ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &least)) least = UINT64_MAX;
+    if (!n) n = least;
+    return n > f->memory_max && least <= f->memory_max ? f->memory_max : n;
+}
+
+static bool idle(const fr_worker *w) { return w->state == FR_READY && !w->n_calls && !w->jobs_first; }
+
+/* The idle worker that was used longest ago and may go. */
+static fr_worker *least_recent(fr_front *f)
+{
+    fr_worker *oldest = NULL;
+    for (fr_worker *w = f->workers; w; w = w->next)
+        if (idle(w) && !w->pinned && (!oldest || w->used_ns < oldest->used_ns)) oldest = w;
+    return oldest;
+}
+
+/* ------------------------------------------------------------------------------------------------ sending */
+
+static void died(fr_worker *w, const char *why);
+
+static void on_channel(void *ctx, uint32_t events);
+
+static void watch_out(fr_worker *w)
+{
+    bool wants = ig_channel_waiting(&w->ch) > 0;
+    if (wants == w->wants_out) return;
+    w->wants_out = wants;
+    ig_loop_rewatch(w->front->loop, &w->watch, EPOLLIN | (wants ? EPOLLOUT : 0));
+}
+
+static bool put(fr_worker *w, uint32_t type, uint64_t id, const char *body, size_t n, const int *fds, size_t n_fds,
+                ig_error *err)
+{
+    if (ig_channel_put(&w->ch, type, id, body, n, fds, n_fds, err) != IG_OK) return false;
+    ig_error ignored; /* a worker that is gone is seen when its channel ends */
+    ig_channel_flush(&w->ch, &ignored);
+    watch_out(w);
+    return true;
+}
+
+bool fr_worker_call(fr_worker *w, uint32_t type, fr_job *job, size_t part, const json_t *body, ig_problem *p)
+{
+    ig_buf text;
+    ig_buf_init(&text, IG_FRAME_BODY_MAX);
+    ig_json_write(body, &text);
+    fr_call *call = ig_alloc(sizeof *call);
+    ig_error err;
+    if (text.failed || !call) {
+        bool large = text.failed && text.len > IG_FRAME_BODY_MAX / 2;
+        ig_buf_fini(&text);
+        ig_free(call);
+        return large ? ig_problem_set(p, IG_P_TOO_LARGE, NULL, "the request is larger than %d MiB",
+                                      IG_FRAME_BODY_MAX >> 20)
+                     : ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+    }
+    *call = (fr_call){++w->front->next_id, job, part, w->calls};
+    bool ok = put(w, type, call->id, text.ptr, text.len, NULL, 0, &err);
+    ig_buf_fini(&text);
+    if (!ok) {
+        ig_free(call);
+        return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "%.400s", err.text);
+    }
+    w->calls = call;
+    w->n_calls++;
+    ig_timer_clear(w->front->loop, &w->expiry);
+    return true;
+}
+
+void fr_worker_forget(fr_worker *w, fr_job *job)
+{
+    ig_error err;
+    for (fr_call *c = w->calls; c; c = c->next) {
+        if (c->job != job) continue;
+        c->job = NULL;
+        if (lives(w)) put(w, IG_FRAME_CANCEL, c->id, "{}", 2, NULL, 0, &err);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ life and death */
+
+void fr_worker_wait(fr_worker *w, fr_job *job)
+{
+    job->wait_next = NULL;
+    job->waiting = true;
+    if (w->jobs_last)
+        w->jobs_last->wait_next = job;
+    else
+        w->jobs_first = job;
+    w->jobs_last = job;
+}
+
+void fr_worker_unwait(fr_worker *w, fr_job *job)
+{
+    fr_job *prev = NULL;
+    for (fr_job *j = w->jobs_first; j; prev = j, j = j->wait_next) {
+        if (j != job) continue;
+        *(prev ? &prev->wait_next : &w->jobs_first) = j->wait_next;
+        if (w->jobs_last == j) w->jobs_last = prev;
+        break;
+    }
+    job->waiting = false;
+}
+
+static fr_job *take_waiting(fr_worker *w)
+{
+    fr_job *job = w->jobs_first;
+    if (!job) return NULL;
+    fr_worker_unwait(w, job);
+    return job;
+}
+
+static void close_channel(fr_worker *w)
+{
+    fr_front *f = w->front;
+    ig_loop_unwatch(f->loop, &w->watch);
+    ig_timer_clear(f->loop, &w->silence);
+    ig_timer_clear(f->loop, &w->expiry);
+    ig_channel_fini(&w->ch);
+    w->ch.fd = -1;
+    if (w->pid > 0) kill(w->pid, SIGKILL);
+}
+
+/* Ends all that hangs on a worker. The struct stays until its process is reaped. */
+static void end_worker(fr_worker *w, const ig_problem *p)
+{
+    close_channel(w);
+    w->state = FR_DEAD;
+    fr_job *job;
+    while ((job = take_waiting(w))) {
+        job->worker = NULL;
+        fr_job_fail(job, p);
+    }
+    while (w->calls) {
+        fr_call *c = w->calls;
+        w->calls = c->next;
+        w->n_calls--;
+        job = c->job;
+        ig_free(c);
+        if (!job) continue;
+        for (fr_call *other = w->calls; other; other = other->next)
+            if (other->job == job) other->job = NULL;
+        job->worker = NULL;
+        fr_job_fail(job, p);
+    }
+    schedule(w->front);
+}
+
+static void died(fr_worker *w, const char *why)
+{
+    fr_front *f = w->front;
+    fr_entry *e = w->entry;
+    if (w->state == FR_DEAD) return;
+    bool stopping = w->state == FR_DRAINING && !w->n_calls;
+    ig_problem p;
+    ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker of model %.100s %s; the next request starts it again", e->name,
+                   why);
+    if (!stopping) {
+        f->counts.workers_died++;
+        fr_say(f, "worker %d of %s %s", (int)w->pid, e->name, why);
+        if (++e->n_bad >= FR_BAD_STARTS) {
+            e->quarantine_ns = ig_now_ns() + FR_QUARANTINE_MS * FR_NS_PER_MS;
+            snprintf(e->fault, sizeof e->fault,
+                     "model %.100s is set aside for a minute: its worker died %u times in a row", e->name, e->n_bad);
+            fr_say(f, "%s", e->fault);
+        }
+    }
+    end_worker(w, &p);
+}
+
+static void on_silence(void *ctx) { died(ctx, "said nothing for too long and was stopped"); }
+
+static void heard(fr_worker *w)
+{
+    uint64_t ms = w->state == FR_LOADING ? LOAD_SILENT_MS : FR_SILENT_MS;
+    ig_timer_set(w->front->loop, &w->silence, ig_loop_now(w->front->loop) + ms * FR_NS_PER_MS, on_silence, w);
+}
+
+void fr_worker_drain(fr_worker *w)
+{
+    if (w->state == FR_READY) w->state = FR_DRAINING;
+    ig_error err;
+    if (w->state == FR_DRAINING && !w->n_calls) put(w, IG_FRAME_STOP, 0, "{}", 2, NULL, 0, &err);
+}
+
+static void on_expiry(void *ctx)
+{
+    fr_worker *w = ctx;
+    if (!idle(w) || w->pinned) return;
+    fr_say(w->front, "%s was not used and goes", w->entry->name);
+    fr_worker_drain(w);
+}
+
+void fr_worker_touch(fr_worker *w)
+{
+    fr_front *f = w->front;
+    w->used_ns = ig_loop_now(f->loop);
+    w->expires_ns = 0;
+    ig_timer_clear(f->loop, &w->expiry);
+    if (w->state == FR_DRAINING) fr_worker_drain(w);
+    if (!idle(w) || w->keep_alive_ms < 0) return;
+    uint64_t ms = (uint64_t)w->keep_alive_ms;
+    w->expires_ns = fr_wall_ns() + ms * FR_NS_PER_MS;
+    ig_timer_set(f->loop, &w->expiry, w->used_ns + ms * FR_NS_PER_MS, on_expiry, w);
+    if (f->workers) schedule(f);
+}
+
+/* ------------------------------------------------------------------------------------------------ frames */
+
+/* The facts are there: whoever waits for them goes on. */
+static void end_probe(fr_worker *w)
+{
+    ig_problem p;
+    fr_job *job;
+    while ((job = take_waiting(w))) {
+        job->worker = NULL;
+        fr_job_ready(job);
+    }
+    ig_problem_set(&p, IG_P_INTERNAL, NULL, "the model was only looked at");
+    end_worker(w, &p);
+}
+
+static void on_ready(fr_worker *w, json_t *body)
+{
+    fr_front *f = w->front;
+    w->state = FR_READY;
+    w->ready_ns = w->used_ns = ig_loop_now(f->loop);
+    w->n_ctx = (uint32_t)json_integer_value(json_object_get(body, "n_ctx"));
+    w->need_bytes = bytes_of(json_object_get(body, "memory"));
+    json_decref(w->entry->facts);
+    w->entry->facts = json_incref(body);
+    if (w->probe) {
+        end_probe(w);
+        return;
+    }
+    fr_say(f, "%s is ready: %u tokens of context, %.1f MiB, loaded in %.1f s", w->entry->name, w->n_ctx,
+           (double)w->need_bytes / 1048576, (double)(w->ready_ns - w->asked_ns) / 1e9);
+    fr_job *job;
+    while (w->state == FR_READY && (job = take_waiting(w))) fr_job_ready(job);
+    fr_worker_touch(w);
+}
+
+static void on_load_error(fr_worker *w, const json_t *body)
+{
+    ig_problem p;
+    ig_problem_from_event(&p, body);
+    snprintf(w->fault, sizeof w->fault, "%s", p.message);
+    fr_say(w->front, "%s cannot be loaded: %s", w->entry->name, p.message);
+    end_worker(w, &p);
+}
+
+static void on_status(fr_worker *w, const json_t *body)
+{
+    struct {
+        const char *name;
+        uint32_t *to;
+    } const small[] = {{"running", &w->running},
+                       {"waiting", &w->waiting},
+                       {"kv_used_pages", &w->kv_used},
+                       {"kv_total_pages", &w->kv_total}};
+    struct {
+        const char *name;
+        uint64_t *to;
+    } const large[] = {{"tokens_generated", &w->tokens_generated},
+                       {"tokens_prompt", &w->tokens_prompt},
+                       {"memory_rss", &w->rss_bytes}};
+    for (size_t i = 0; i < sizeof small / sizeof *small; i++)
+        *small[i].to = (uint32_t)json_integer_value(json_object_get(body, small[i].name));
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++)
+        *large[i].to = (uint64_t)json_integer_value(json_object_get(body, large[i].name));
+}
+
+/* Takes the call out of the list. */
+static fr_call *end_call(fr_worker *w, uint64_t id)
+{
+    for (fr_call **at = &w->calls; *at; at = &(*at)->next) {
+        fr_call *c = *at;
+        if (c->id != id) continue;
+        *at = c->next;
+        w->n_calls--;
+        return c;
+    }
+    return NULL;
+}
+
+static void on_call_event(fr_worker *w, uint64_t id, ig_event type, const json_t *body)
+{
+    bool over = type == IG_EV_ERROR || type == IG_EV_RESULT ||
+                (type == IG_EV_DONE && json_is_true(json_object_get(body, "last")));
+    if (!over) {
+        for (fr_call *c = w->calls; c; c = c->next)
+            if (c->id == id && c->job) {
+                fr_job_event(c->job, c->part, type, body);
+                return;
+            }
+        return;
+    }
+    fr_call *c = end_call(w, id);
+    if (!c) return;
+    fr_job *job = c->job;
+    size_t part = c->part;
+    ig_free(c);
+    if (type != IG_EV_ERROR) w->entry->n_bad = 0;
+    if (job) fr_job_event(job, part, type, body);
+    fr_worker_touch(w);
+}
+
+static const struct {
+    uint32_t type;
+    ig_event event;
+} kinds[] = {
+    {IG_FRAME_PROGRESS, IG_EV_PROGRESS}, {IG_FRAME_DELTA, IG_EV_DELTA},   {IG_FRAME_DONE, IG_EV_DONE},
+    {IG_FRAME_ERROR, IG_EV_ERROR},       {IG_FRAME_RESULT, IG_EV_RESULT},
+};
+
+static void on_own_frame(fr_worker *w, const ig_frame *frame, json_t *body)
+{
+    if (frame->type == IG_FRAME_READY && w->state == FR_LOADING)
+        on_ready(w, body);
+    else if (frame->type == IG_FRAME_ERROR)
+        on_load_error(w, body);
+    else if (frame->type == IG_FRAME_STATUS)
+        on_status(w, body);
+    else if (frame->type == IG_FRAME_PROGRESS)
+        w->share = json_number_value(json_object_get(body, "share"));
+}
+
+static bool on_frame(fr_worker *w, const ig_frame *frame)
+{
+    json_error_t error;
+    json_t *body = json_loadb(frame->body, frame->n_body, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (!json_is_object(body)) {
+        json_decref(body);
+        died(w, "sent something that is no answer and was stopped");
+        return false;
+    }
+    if (!frame->request) on_own_frame(w, frame, body);
+    for (size_t i = 0; frame->request && i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].type == frame->type) on_call_event(w, frame->request, kinds[i].event, body);
+    json_decref(body);
+    return w->state != FR_DEAD;
+}
+
+static bool take_frames(fr_worker *w)
+{
+    for (;;) {
+        ig_frame frame;
+        bool got;
+        ig_error err;
+        if (ig_channel_next(&w->ch, &frame, &got, &err) != IG_OK) {
+            died(w, "sent a broken frame and was stopped");
+            return false;
+        }
+        if (!got) return true;
+        heard(w);
+        if (!on_frame(w, &frame)) return false;
+    }
+}
+
+static void on_channel(void *ctx, uint32_t events)
+{
+    fr_worker *w = ctx;
+    ig_error err;
+    if (events & EPOLLOUT) {
+        ig_channel_flush(&w->ch, &err);
+        watch_out(w);
+    }
+    if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
+    bool ok = ig_channel_fill(&w->ch, &err) == IG_OK;
+    if (!take_frames(w)) return;
+    if (!ok || w->ch.ended) died(w, "ended");
+}
+
+/* ------------------------------------------------------------------------------------------------ starting */
+
+static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
+{
+    const fr_front *f = w->front;
+    const fr_entry *e = w->entry;
+    uint64_t others = fr_pool_bytes(f) - w->need_bytes;
+    uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
+    json_t *files = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
+    return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
+                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
+                     f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
+                     e->template_text, "system", e->system);
+}
+
+static bool send_init(fr_worker *w, ig_error *err)
+{
+    int fds[FR_FILES_MAX];
+    const char *names[FR_FILES_MAX];
+    size_t n;
+    if (fr_entry_open(w->front, w->entry, fds, names, &n, err) != IG_OK) return false;
+    json_t *body = init_body(w, names, n);
+    ig_buf text;
+    ig_buf_init(&text, IG_FRAME_BODY_MAX);
+    if (body) ig_json_write(body, &text);
+    json_decref(body);
+    bool ok = body && !text.failed;
+    if (ok)
+        ok = put(w, IG_FRAME_INIT, 0, text.ptr, text.len, fds, n, err);
+    else {
+        for (size_t i = 0; i < n; i++) close(fds[i]);
+        ig_fail(err, IG_NO_MEMORY, 0, "out of memory for starting a worker");
+    }
+    ig_buf_fini(&text);
+    return ok;
+}
+
+static bool start(fr_worker *w, ig_error *err)
+{
+    fr_front *f = w->front;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+        ig_fail_errno(err, IG_IO, errno, "no socket for a worker");
+        return false;
+    }
+    w->pid = fr_spawn_worker(f->program, pair[1]);
+    int no = errno;
+    close(pair[1]);
+    if (w->pid < 0) {
+        close(pair[0]);
+        ig_fail_errno(err, IG_IO, no, "cannot start a worker");
+        return false;
+    }
+    f->counts.workers_started++;
+    w->state = FR_LOADING;
+    if (ig_channel_init(&w->ch, pair[0], 4, CHANNEL_OUT_BYTES_MAX, err) != IG_OK) return false;
+    if (ig_loop_watch(f->loop, &w->watch, pair[0], EPOLLIN, on_channel, w, err) != IG_OK) return false;
+    heard(w);
+    return send_init(w, err);
+}
+
+static void refuse_start(fr_worker *w, const char *text)
+{
+    ig_problem p;
+    ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "%.480s", text);
+    fr_say(w->front, "%s", text);
+    end_worker(w, &p);
+}
+
+/* Makes room for w: true when there is enough now; false: it waits, or can never have it (then it is dead). */
+static bool has_room(fr_worker *w)
+{
+    fr_front *f = w->front;
+    uint64_t all;
+    if (w->need_bytes > f->memory_max) {
+        char text[400];
+        snprintf(
+            text, sizeof text,
+            "model %.100s needs about %.1f GiB of memory and all models together may use %.1f GiB; start the service "
+            "with more (--memory) or take a smaller quantisation",
+            w->entry->name, (double)w->need_bytes / (1 << 30), (double)f->memory_max / (1 << 30));
+        refuse_start(w, text);
+        return false;
+    }
+    while (!ig_add_u64(fr_pool_bytes(f), w->need_bytes, &all) || all > f->memory_max) {
+        bool leaving = false;
+        for (fr_worker *o = f->workers; o; o = o->next) leaving = leaving || (o->state == FR_DRAINING && !o->n_calls);
+        fr_worker *old = leaving ? NULL : least_recent(f);
+        if (!old) return false;
+        fr_say(f, "%s goes to make room for %s", old->entry->name, w->entry->name);
+        f->counts.evicted++;
+        fr_worker_drain(old);
+    }
+    return true;
+}
+
+/* Starts what waits, in order. */
+static void schedule(fr_front *f)
+{
+    for (fr_worker *w = f->workers; w; w = w->next) {
+        if (w->state != FR_WAITING) continue;
+        if (!has_room(w)) {
+            if (w->state == FR_DEAD) continue;
+            return;
+        }
+        ig_error err;
+        if (!start(w, &err)) refuse_start(w, err.text);
+    }
+}
+
+static void on_schedule(void *ctx) { schedule(((fr_worker *)ctx)->front); }
+
+fr_worker *fr_pool_find(fr_front *f, const fr_entry *e)
+{
+    for (fr_worker *w = f->workers; w; w = w->next)
+        if (w->entry == e && !w->probe && (w->state == FR_WAITING || w->state == FR_LOADING || w->state == FR_READY))
+            return w;
+    return NULL;
+}
+
+static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p)
+{
+    uint64_t now = ig_now_ns();
+    if (now < e->quarantine_ns) {
+        ig_problem_set(p, IG_P_UNAVAILABLE, "model", "%.480s", e->fault);
+        return NULL;
+    }
+    fr_worker *w = ig_calloc(1, sizeof *w);
+    if (!w) {
+        ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for a worker; try again later");
+        return NULL;
+    }
+    w->front = f;
+    w->entry = fr_entry_ref(e);
+    w->state = FR_WAITING;
+    w->probe = probe;
+    w->ch.fd = -1;
+    w->keep_alive_ms = f->keep_alive_ms;
+    w->asked_ns = now;
+    w->need_bytes = probe ? PROBE_BYTES : estimate(f, e);
+    fr_worker **last = &f->workers;
+    while (*last) last = &(*last)->next;
+    *last = w;
+    if (!f->second.set) fr_tick(f);
+    /* In the next round: who asks must first be able to wait. */
+    ig_timer_set(f->loop, &w->expiry, now, on_schedule, w);
+    return w;
+}
+
+fr_worker *fr_pool_want(fr_front *f, fr_entry *e, ig_problem *p)
+{
+    fr_worker *w = fr_pool_find(f, e);
+    return w ? w : new_worker(f, e, false, p);
+}
+
+fr_worker *fr_pool_probe(fr_front *f, fr_entry *e, ig_problem *p)
+{
+    for (fr_worker *w = f->workers; w; w = w->next)
+        if (w->entry == e && (w->state == FR_WAITING || w->state == FR_LOADING)) return w;
+    return new_worker(f, e, true, p);
+}
+
+/* ------------------------------------------------------------------------------------------------ housekeeping */
+
+void fr_pool_child(fr_front *f)
+{
+    fr_worker **at = &f->workers;
+    while (*at) {
+        fr_worker *w = *at;
+        int status;
+        if (w->pid > 0 && waitpid(w->pid, &status, WNOHANG) == w->pid) {
+            w->pid = -1;
+            char why[80];
+            if (WIFSIGNALED(status))
+                snprintf(why, sizeof why, "was killed by signal %d", WTERMSIG(status));
+            else
+                snprintf(why, sizeof why, "ended with code %d", WEXITSTATUS(status));
+            if (w->state != FR_DEAD && take_frames(w)) died(w, why);
+        }
+        if (w->state == FR_DEAD && w->pid <= 0) {
+            *at = w->next;
+            fr_entry_unref(w->entry);
+            ig_free(w);
+        } else
+            at = &w->next;
+    }
+}
+
+void fr_pool_pressure(fr_front *f)
+{
+    fr_worker *w = least_recent(f);
+    if (!w) return;
+    fr_say(f, "the machine is short of memory: %s goes", w->entry->name);
+    f->counts.evicted++;
+    fr_worker_drain(w);
+}
+
+void fr_pool_stop(fr_front *f)
+{
+    for (fr_worker *w = f->workers; w; w = w->next)
+        if (w->state == FR_READY || w->state == FR_DRAINING) fr_worker_drain(w);
+}
+
+void fr_pool_close(fr_front *f)
+{
+    while (f->workers) {
+        fr_worker *w = f->workers;
+        int status;
+        if (w->state != FR_DEAD) close_channel(w);
+        if (w->pid > 0) waitpid(w->pid, &status, 0);
+        f->workers = w->next;
+        while (w->calls) {
+            fr_call *c = w->calls;
+            w->calls = c->next;
+            ig_free(c);
+        }
+        fr_entry_unref(w->entry);
+        ig_free(w);
+    }
+}

@@ -1,0 +1,152 @@
+"""Starts and asks a service: shared by the tests from outside."""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+INGLE = os.path.join(os.environ['INGLE_BUILD'], 'ingle')
+DATA = os.environ['INGLE_DATA']
+CHAT = os.path.join(DATA, 'chat.gguf')
+STORY = os.path.join(DATA, 'stories260K.gguf')
+
+
+class Tap:
+    def __init__(self):
+        self.n = self.failures = 0
+
+    def ok(self, good, name, why=''):
+        self.n += 1
+        mark = 'ok' if good else 'not ok'
+        print(f'{mark} {self.n} - {name}' + ('' if good else f' # {str(why)[:600]}'), flush=True)
+        self.failures += not good
+        return good
+
+    def skip(self, name, why):
+        self.n += 1
+        print(f'ok {self.n} - {name} # SKIP {why}', flush=True)
+
+    def end(self):
+        print(f'1..{self.n}', flush=True)
+        return 1 if self.failures else 0
+
+
+class Service:
+    """A service on a free port and a unix socket, with the models given as NAME=PATH."""
+
+    def __init__(self, *models, args=(), env=None):
+        self.folder = tempfile.TemporaryDirectory()
+        self.socket = os.path.join(self.folder.name, 's')
+        command = [INGLE, 'serve', '--listen', 'tcp:127.0.0.1:0', '--listen', 'unix:' + self.socket, '--store',
+                   os.path.join(self.folder.name, 'store')]
+        for m in models:
+            command += ['--model', m]
+        self.log = []
+        self.process = subprocess.Popen(command + list(args), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                                        env=dict(os.environ, **(env or {})))
+        self.port = None
+        for line in self.process.stderr:
+            self.log.append(line)
+            m = re.search(r'http://127\.0\.0\.1:(\d+)', line)
+            if m:
+                self.port = int(m.group(1))
+                break
+        threading.Thread(target=self.drain, daemon=True).start()
+        if not self.port:
+            self.process.wait(10)
+            raise RuntimeError('the service did not start: ' + ''.join(self.log))
+
+    def drain(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+
+    @property
+    def base(self):
+        return f'http://127.0.0.1:{self.port}'
+
+    def open(self, method, path, body=None, headers=None, timeout=60):
+        c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=timeout)
+        data = json.dumps(body).encode() if body is not None and not isinstance(body, bytes) else body
+        c.request(method, path, data, {'Content-Type': 'application/json', **(headers or {})})
+        return c, c.getresponse()
+
+    def ask(self, method, path, body=None, headers=None, timeout=60):
+        """Status, parsed JSON (or text), headers."""
+        c, r = self.open(method, path, body, headers, timeout)
+        raw = r.read()
+        c.close()
+        try:
+            return r.status, json.loads(raw), r.headers
+        except ValueError:
+            return r.status, raw.decode('utf-8', 'replace'), r.headers
+
+    def post(self, path, body, **k):
+        return self.ask('POST', path, body, **k)
+
+    def get(self, path, **k):
+        return self.ask('GET', path, **k)
+
+    def sse(self, path, body, headers=None):
+        """Events of a stream as (event, data) pairs; data parsed where it is JSON."""
+        c, r = self.open('POST', path, body, headers)
+        text = r.read().decode()
+        c.close()
+        out = []
+        for block in text.split('\n\n'):
+            event, data = None, []
+            for line in block.split('\n'):
+                if line.startswith('event: '):
+                    event = line[7:]
+                elif line.startswith('data: '):
+                    data.append(line[6:])
+            if data:
+                joined = '\n'.join(data)
+                out.append((event, json.loads(joined) if joined != '[DONE]' else joined))
+        return r.status, out
+
+    def lines(self, path, body):
+        c, r = self.open('POST', path, body)
+        text = r.read().decode()
+        c.close()
+        return r.status, [json.loads(x) for x in text.splitlines() if x]
+
+    def metric(self, name):
+        """Sum over the labels."""
+        total = 0.0
+        for line in self.get('/metrics')[1].splitlines():
+            m = re.match(r'(\w+)(?:\{.*\})? (\S+)$', line)
+            if m and m.group(1) == name:
+                total += float(m.group(2))
+        return total
+
+    def workers(self):
+        return self.get('/ingle/status')[1]['models']
+
+    def memory(self):
+        with open(f'/proc/{self.process.pid}/smaps_rollup') as f:
+            return int(re.search(r'^Rss:\s+(\d+)', f.read(), re.M).group(1)) * 1024
+
+    def stop(self, signal_number=signal.SIGTERM, seconds=30):
+        self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return None
+        finally:
+            self.folder.cleanup()
+
+
+def until(condition, seconds=10):
+    """Waits for a condition; what it returned last."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value or time.monotonic() > end:
+            return value
+        time.sleep(0.02)
