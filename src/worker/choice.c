@@ -39,7 +39,7 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f)
     if (st == IG_OK) st = wk_reply_new(w->template_source, text, r->body, &c->reply, &e);
     if (st == IG_OK && r->rule) st = wk_constraint_new(r->rule, &c->constraint, &e);
     if (st != IG_OK) return wk_refuse_status(f, NULL, &e);
-    c->thinks = wk_reply_is_reasoning(c->reply);
+    c->thinks = wk_reply_is_reasoning(c->reply) && !(r->rule && wk_rule_covers_thoughts(r->rule));
     c->began = true;
     return make_sampler(w, c, f);
 }

