@@ -169,7 +169,7 @@ static bool make_texts(wk *w, wk_fault *f)
     if (!bos.ptr) bos.ptr = "";
     if (!eos.ptr) eos.ptr = "";
     if (wk_chat_new(w->template_source, sys, bos, eos, &w->chat, &e) != IG_OK ||
-        wk_constrainer_new(w->model, &w->constrainer, &e) != IG_OK)
+        wk_constrainer_new(w->model, w->template_source, &w->constrainer, &e) != IG_OK)
         return wk_refuse_status(f, "template", &e);
     return true;
 }
