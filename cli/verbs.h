@@ -25,6 +25,8 @@ int cli_rm(const cli_call *call);
 int cli_cp(const cli_call *call);
 int cli_import(const cli_call *call);
 int cli_verify(const cli_call *call);
+int cli_policy(const cli_call *call);
+int cli_key(const cli_call *call);
 int cli_gc(const cli_call *call);
 int cli_df(const cli_call *call);
 int cli_reply(const cli_call *call);

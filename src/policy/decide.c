@@ -480,3 +480,21 @@ void ig_who_of(bool known, uint32_t uid, bool owner, const ig_person *person, ig
     out->groups = person->groups;
     out->n_groups = person->n_groups;
 }
+
+const char *ig_licence_id(const char *text)
+{
+    return text && *text && strlen(text) <= 64 && !strpbrk(text, " \t\r\n") ? text : NULL;
+}
+
+void ig_publisher_of(const char *source, char out[128])
+{
+    const char *p = source ? strstr(source, "://") : NULL;
+    *out = 0;
+    if (!p) return;
+    p += 3;
+    size_t n = strcspn(p, "/?#");
+    if (n && n < 128 && !memchr(p, '@', n)) {
+        memcpy(out, p, n);
+        out[n] = 0;
+    }
+}

@@ -204,9 +204,10 @@ static int no_answers(LDAP *ld, unsigned flags, void *defaults, void *in)
 static ig_status bind_gssapi(session *s)
 {
     bool tls = s->config->start_tls || !strncmp(s->uri, "ldaps:", 6);
-    /* Active Directory takes no layer of its own inside TLS; without TLS there must be one. */
+    /* Names are not taken from reverse DNS (any pointer but NULL is "on"). Active Directory takes no layer of its own
+     * inside TLS; without TLS there must be one. */
     IG_TRY(set(s, LDAP_OPT_X_SASL_SECPROPS, tls ? "maxssf=0" : "minssf=56", "security of SASL"));
-    IG_TRY(set(s, LDAP_OPT_X_SASL_NOCANON, LDAP_OPT_ON, "names as given"));
+    IG_TRY(set(s, LDAP_OPT_X_SASL_NOCANON, &tls, "names as given"));
     int code =
         s->lib.ldap_sasl_interactive_bind_s(s->ld, NULL, "GSSAPI", NULL, NULL, LDAP_SASL_QUIET, no_answers, NULL);
     return code == LDAP_SUCCESS ? IG_OK : fault(s, "bind with GSSAPI (is there a ticket, KRB5CCNAME?)", code);

@@ -182,6 +182,11 @@ typedef struct ig_decision {
 void ig_policy_decide(const ig_policy *policy, const ig_who *who, const ig_ask *ask, ig_decision *out,
                       ig_verdict *verdicts);
 
+/* The licence when the text is a name of one (no blanks, at most 64 bytes), else NULL. */
+const char *ig_licence_id(const char *text);
+/* Who published what comes from this address: "hf://org/repo" is org's, other addresses their host's; "" else. */
+void ig_publisher_of(const char *source, char out[128]);
+
 /* True when the pattern with * and ? fits the text whole, ASCII case aside. Linear memory, at most n*m steps. */
 bool ig_pattern_fits(const char *pattern, const char *text);
 
