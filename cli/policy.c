@@ -41,9 +41,11 @@ static int check(scene *s)
     if (s->json) {
         json_t *notes = json_array();
         for (size_t i = 0; i < c->n_notes; i++) json_array_append_new(notes, json_string(c->notes[i]));
-        cli_out_json(json_pack("{s:s, s:I, s:b, s:s, s:I, s:o}", "folder", c->folder, "files", (json_int_t)c->n_files,
-                               "configured", (int)c->policy.configured, "mode", c->policy.deny ? "deny" : "open",
-                               "rules", (json_int_t)c->policy.n_rules, "notes", notes));
+        json_t *o = json_pack("{s:s, s:I, s:b, s:s, s:I, s:o}", "folder", c->folder, "files", (json_int_t)c->n_files,
+                              "configured", (int)c->policy.configured, "mode", c->policy.deny ? "deny" : "open",
+                              "rules", (json_int_t)c->policy.n_rules, "notes", notes);
+        cli_out_json(o);
+        json_decref(o);
         return CLI_DONE;
     }
     cli_outf("%zu file%s in %s, %zu rule%s, mode %s\n", c->n_files, c->n_files == 1 ? "" : "s", c->folder,

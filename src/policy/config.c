@@ -236,6 +236,11 @@ static bool set_seconds(reader *r, void *to, const char *value)
     return true;
 }
 
+static bool set_age(reader *r, void *to, const char *value)
+{
+    return set_seconds(r, to, value) && (*(uint32_t *)to || BAD(r, "a time of 0; expected at least 1s"));
+}
+
 static bool set_ms(reader *r, void *to, const char *value)
 {
     uint64_t n;
@@ -448,8 +453,8 @@ static const key_row directory_keys[] = {
     {"providers", set_providers, offsetof(ig_config, directory), true},
     {"groups_file", set_text, DIRECTORY(groups_file), false},
     {"state_file", set_text, DIRECTORY(state_file), false},
-    {"cache", set_seconds, DIRECTORY(cache_s), false},
-    {"negative_cache", set_seconds, DIRECTORY(negative_s), false},
+    {"cache", set_age, DIRECTORY(cache_s), false},
+    {"negative_cache", set_age, DIRECTORY(negative_s), false},
     {"grace", set_seconds, DIRECTORY(grace_s), false},
     {"deadline", set_ms, DIRECTORY(deadline_ms), false},
 };

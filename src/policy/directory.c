@@ -323,7 +323,7 @@ static void save(ig_directory *d)
         for (const ig_entry *e = d->buckets[b]; e; e = e->next)
             if (e->person && e->person->exists) json_array_append_new(people, json_of(e));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    if (text) ig_disk_write_whole(AT_FDCWD, d->config->state_file, text, strlen(text), 0600);
+    if (text) ig_policy_write(d->config->state_file, text, strlen(text));
     free(text);
     json_decref(root);
 }

@@ -32,6 +32,9 @@ ig_status ig_groups_file_find(const char *path, ig_finding *f, ig_error *err);
 ig_status ig_ldap_find(const ig_ldap_config *config, uint64_t deadline_ns, _Atomic unsigned *last, ig_finding *f,
                        ig_error *err);
 
+/* Writes the file so that it is the old or the new content whole, for us alone (mode 0600); on failure errno tells. */
+bool ig_policy_write(const char *path, const void *p, size_t n);
+
 /* ldap_text.c: pure functions on what a server says or is told. */
 
 /* Appends the value of a filter as RFC 4515 wants it escaped. */

@@ -284,7 +284,7 @@ static ig_status write_file(ig_keys *keys, const ig_key *extra, ig_error *err)
     char *text = root && json_array_size(list) == keys->n + (extra != NULL) ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the keys, or a text that is not UTF-8");
-    bool written = ig_disk_write_whole(AT_FDCWD, keys->path, text, strlen(text), 0600);
+    bool written = ig_policy_write(keys->path, text, strlen(text));
     int no = errno;
     free(text);
     return written ? IG_OK : ig_fail_errno(err, IG_IO, no, "cannot write the keys to %s", keys->path);

@@ -343,13 +343,14 @@ typedef ig_status (*value_fn)(session *s, void *ctx, const char *attribute, stru
 static ig_status each_attribute(session *s, LDAPMessage *entry, value_fn fn, void *ctx)
 {
     BerElement *ber = NULL;
+    struct berval *none = NULL;
     ig_status st = IG_OK;
     char *a = s->lib.ldap_first_attribute(s->ld, entry, &ber);
     for (unsigned n = 0; a && st == IG_OK; n++) {
         struct berval **values = s->lib.ldap_get_values_len(s->ld, entry, a);
         if (n > 1000) st = fault(s, "an entry with more than 1000 attributes", LDAP_SIZELIMIT_EXCEEDED);
-        if (values && st == IG_OK) st = fn(s, ctx, a, values);
-        s->lib.ldap_value_free_len(values);
+        if (st == IG_OK) st = fn(s, ctx, a, values ? values : &none);
+        if (values) s->lib.ldap_value_free_len(values);
         s->lib.ldap_memfree(a);
         a = st == IG_OK ? s->lib.ldap_next_attribute(s->ld, entry, ber) : NULL;
     }
@@ -433,7 +434,7 @@ static ig_status take_user_value(session *s, void *ctx, const char *a, struct be
     ig_finding *f = s->finding;
     uint32_t n;
     (void)ctx;
-    if (!v[0]) return IG_OK;
+    if (!v[0]) return s->ad || s->config->member_of ? take_member_of(s, a, v) : IG_OK;
     if (!strcasecmp(a, s->own_attribute) && !f->account[0]) {
         if (!text_of(v[0], f->account, sizeof f->account)) return fault(s, "a broken account", LDAP_DECODING_ERROR);
     } else if (!strcasecmp(a, "uidNumber") && u32_of(v[0], &n)) {

@@ -439,6 +439,388 @@ static void test_config_files(void)
     tap_ok(k > 5 && k < 1000, "M05: every allocation fails once (%u)", k);
 }
 
+/* ------------------------------------------------------------------------------------------------ keys */
+
+static void test_keys(void)
+{
+    const char *path = strdup(in_work("keys/deep/keys.json"));
+    ig_keys *keys, *other;
+    ig_error err;
+    char text[IG_KEY_TEXT_MAX], again[IG_KEY_TEXT_MAX];
+    const char *groups[] = {"eng", "staff"}, *models[] = {"qwen*"};
+    struct stat st;
+    tap_ok(ig_keys_open(path, &keys, &err) == IG_OK && !ig_keys_n(keys), "no file, no keys");
+    ig_key k = {
+        .name = "ci", .account = "ada", .groups = groups, .n_groups = 2, .actions = 3, .models = models, .n_models = 1};
+    if (!tap_ok(ig_keys_add(keys, &k, text, &err) == IG_OK, "a key is made %s", err.text)) return;
+    tap_ok(strlen(text) == 6 + 8 + 1 + 43 && !strncmp(text, "ingle-", 6), "its form");
+    tap_ok(!stat(path, &st) && (st.st_mode & 0777) == 0600, "H27: the file is for its owner alone");
+    size_t n;
+    char *file = tap_read(path, &n);
+    tap_ok(file && !strstr(file, text) && !strstr(file, text + 15), "H27: and holds no key");
+    free(file);
+    tap_ok(ig_keys_add(keys, &k, again, &err) == IG_BAD_INPUT, "names are given once: %s", err.text);
+    const ig_key *found = ig_keys_check(keys, ig_str_from(text), 1000);
+    tap_ok(found && !strcmp(found->name, "ci") && !strcmp(found->account, "ada") && found->n_groups == 2 &&
+               !strcmp(found->groups[1], "staff") && found->actions == 3 && found->n_models == 1,
+           "the key is found");
+    text[20] ^= 1;
+    tap_ok(!ig_keys_check(keys, ig_str_from(text), 1000), "another is not");
+    text[20] ^= 1;
+    tap_ok(!ig_keys_check(keys, (ig_str){text, strlen(text) - 1}, 1000) && !ig_keys_check(keys, IG_STR(""), 1000),
+           "nor a part of it");
+    k.name = "short";
+    k.expires_s = 2000;
+    tap_ok(ig_keys_open(path, &other, &err) == IG_OK && ig_keys_n(other) == 1, "read by another process");
+    tap_ok(ig_keys_add(other, &k, again, &err) == IG_OK && ig_keys_refresh(keys, &err) == IG_OK && ig_keys_n(keys) == 2,
+           "and written by it");
+    tap_ok(ig_keys_check(keys, ig_str_from(again), 1999) && !ig_keys_check(keys, ig_str_from(again), 2000), "an end");
+    tap_ok(ig_keys_save_used(keys, &err) == IG_OK && ig_keys_refresh(other, &err) == IG_OK &&
+               ig_keys_find(other, "short")->used_s == 1999,
+           "last use is kept");
+    tap_ok(ig_keys_revoke(other, "ci", &err) == IG_OK && ig_keys_refresh(keys, &err) == IG_OK &&
+               !ig_keys_check(keys, ig_str_from(text), 1000) && ig_keys_find(keys, "ci")->revoked,
+           "revoked");
+    tap_ok(ig_keys_revoke(other, "ci", &err) == IG_OK && ig_keys_revoke(other, "none", &err) == IG_NOT_FOUND, "again");
+    chmod(path, 0640);
+    ig_keys_close(other);
+    tap_ok(ig_keys_open(path, &other, &err) == IG_DENIED && !other, "H27: %s", err.text);
+    chmod(path, 0600);
+    put("bad.json", "{\"version\":1,\"keys\":[{\"id\":\"abc\"}]}", 0600);
+    tap_ok(ig_keys_open(in_work("bad.json"), &other, &err) == IG_BAD_INPUT, "%s", err.text);
+    put("bad.json", "{\"version\":1,", 0600);
+    tap_ok(ig_keys_open(in_work("bad.json"), &other, &err) == IG_BAD_INPUT, "%s", err.text);
+    FILE *f = fopen(path, "w");
+    fputs("damage", f);
+    fclose(f);
+    tap_ok(ig_keys_refresh(keys, &err) != IG_OK && ig_keys_n(keys) == 2, "M23: a damaged file leaves the old keys: %s",
+           err.text);
+    ig_keys_close(keys);
+    free((void *)(uintptr_t)path);
+}
+
+static void test_guard(void)
+{
+    static ig_key_guard g;
+    const uint64_t s = 1000000000;
+    uint64_t now = 100 * s;
+    for (int i = 0; i < 3; i++) ig_key_guard_tell(&g, "peer", 4, now, false);
+    tap_ok(!ig_key_guard_wait(&g, "peer", 4, now), "H27: three wrong keys are free");
+    static const unsigned waits[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300};
+    bool fine = true;
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        ig_key_guard_tell(&g, "peer", 4, now, false);
+        fine &=
+            ig_key_guard_wait(&g, "peer", 4, now) == waits[i] && !ig_key_guard_wait(&g, "peer", 4, now + waits[i] * s);
+    }
+    tap_ok(fine, "H27: then the wait doubles, up to five minutes");
+    size_t others = 0;
+    for (uint32_t i = 0; i < 1000; i++) others += ig_key_guard_wait(&g, &i, sizeof i, now) > 0;
+    tap_ok(others < 40, "others hardly notice (%zu of 1000)", others);
+    ig_key_guard_tell(&g, "peer", 4, now, true);
+    tap_ok(!ig_key_guard_wait(&g, "peer", 4, now), "a good key ends it");
+}
+
+/* ------------------------------------------------------------------------------------------------ directory */
+
+typedef struct office { /* a provider that does as it is told */
+    pthread_mutex_t lock;
+    pthread_cond_t go;
+    bool fail, hang;
+    int n_asked;
+    const char *group;
+    int64_t now;
+    int n_woken;
+} office;
+
+static ig_status office_find(void *ctx, ig_finding *f, ig_error *err)
+{
+    office *o = ctx;
+    pthread_mutex_lock(&o->lock);
+    o->n_asked++;
+    while (o->hang) pthread_cond_wait(&o->go, &o->lock);
+    bool fail = o->fail;
+    const char *group = o->group;
+    pthread_mutex_unlock(&o->lock);
+    if (fail) return ig_fail(err, IG_IO, 0, "the office is closed");
+    if (f->has_uid && f->uid == 404) return IG_OK;
+    f->exists = true;
+    if (!f->account[0]) snprintf(f->account, sizeof f->account, "u%u", f->uid);
+    return ig_finding_group(f, group, "gid:1") ? IG_OK : ig_fail(err, IG_BUG, 0, "group");
+}
+static int64_t office_clock(void *ctx)
+{
+    office *o = ctx;
+    return __atomic_load_n(&o->now, __ATOMIC_RELAXED);
+}
+static void set_clock(office *o, int64_t now) { __atomic_store_n(&o->now, now, __ATOMIC_RELAXED); }
+static void office_set(office *o, bool fail, bool hang, const char *group)
+{
+    pthread_mutex_lock(&o->lock);
+    o->fail = fail;
+    o->hang = hang;
+    o->group = group;
+    pthread_cond_broadcast(&o->go);
+    pthread_mutex_unlock(&o->lock);
+}
+static int asked(office *o)
+{
+    pthread_mutex_lock(&o->lock);
+    int n = o->n_asked;
+    pthread_mutex_unlock(&o->lock);
+    return n;
+}
+static void office_wake(void *ctx) { __atomic_add_fetch(&((office *)ctx)->n_woken, 1, __ATOMIC_RELAXED); }
+
+static bool is(ig_directory *d, uint32_t uid, ig_freshness want, const char *group)
+{
+    ig_freshness fresh;
+    ig_person *p = ig_directory_find(d, NULL, uid, &fresh);
+    bool fine = p && fresh == want && p->n_groups == (group ? 1u : 0u) && (!group || !strcmp(p->groups[0].name, group));
+    if (!fine) printf("# fresh %d, %zu groups, %s\n", fresh, p ? p->n_groups : 0, p ? p->fault : "no memory");
+    ig_person_unref(p);
+    return fine;
+}
+
+static void test_ages(void)
+{
+    office o = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, .group = "eng", .now = 1000000};
+    char *state = strdup(in_work("state.json"));
+    ig_directory_config c = {
+        .cache_s = 100, .negative_s = 10, .grace_set = true, .grace_s = 1000, .deadline_ms = 300, .state_file = state};
+    ig_directory *d;
+    ig_error err;
+    if (ig_directory_new(&c, &d, &err) != IG_OK) abort();
+    ig_directory_replace(d, office_find, &o, office_clock, &o);
+    ig_freshness fresh;
+    ig_person *p = ig_directory_peek(d, NULL, 1, &fresh);
+    tap_ok(!p && is(d, 1, IG_FRESH, "eng") && asked(&o) == 1, "asked once");
+    office_set(&o, false, false, "ops");
+    tap_ok(is(d, 1, IG_FRESH, "eng") && asked(&o) == 1, "then from the cache");
+    p = ig_directory_peek(d, NULL, 1, &fresh);
+    tap_ok(p && fresh == IG_FRESH && !strcmp(p->account, "u1"), "also without waiting");
+    ig_person_unref(p);
+    set_clock(&o, 1000101);
+    p = ig_directory_peek(d, NULL, 1, &fresh);
+    tap_ok(!p, "an old answer is not given while the directory has not been asked");
+    tap_ok(is(d, 1, IG_FRESH, "ops") && asked(&o) == 2, "a lost group is lost after the cache age");
+    office_set(&o, true, false, "x");
+    set_clock(&o, 1000202);
+    tap_ok(is(d, 1, IG_STALE, "ops") && asked(&o) == 3, "offline: good in the grace period");
+    p = ig_directory_peek(d, NULL, 1, &fresh);
+    tap_ok(p && fresh == IG_STALE && strstr(p->fault, "closed") && asked(&o) == 3, "not asked again at once");
+    ig_person_unref(p);
+    set_clock(&o, 1000213);
+    tap_ok(is(d, 1, IG_STALE, "ops") && asked(&o) == 4, "but after the negative cache");
+    set_clock(&o, 1001102);
+    tap_ok(is(d, 1, IG_UNKNOWN, NULL), "unknown after the grace period");
+    set_clock(&o, 1000090 - 1000);
+    tap_ok(is(d, 1, IG_UNKNOWN, NULL), "a clock that was set back does not make an answer young");
+    set_clock(&o, 1000300);
+    office_set(&o, false, false, "new");
+    tap_ok(is(d, 404, IG_FRESH, NULL), "an account that is not there");
+    ig_directory_expire(d);
+    tap_ok(is(d, 1, IG_FRESH, "new"), "expired by hand");
+    ig_directory_free(d);
+    if (ig_directory_new(&c, &d, &err) != IG_OK) abort();
+    ig_directory_replace(d, office_find, &o, office_clock, &o);
+    office_set(&o, true, false, "x");
+    /* read with the real clock: 1970 is long ago, so that only the file's form matters here */
+    tap_ok(is(d, 1, IG_FRESH, "new"), "over a restart");
+    ig_directory_free(d);
+    remove(state);
+    free(state);
+}
+
+typedef struct heard {
+    int n;
+    ig_freshness fresh;
+    char group[64];
+} heard;
+static void hear(void *ctx, const ig_person *p, ig_freshness fresh)
+{
+    heard *h = ctx;
+    h->n++;
+    h->fresh = fresh;
+    snprintf(h->group, sizeof h->group, "%s", p->n_groups ? p->groups[0].name : "");
+}
+static void deliver_until(ig_directory *d, const heard *h, int n)
+{
+    for (int i = 0; i < 400 && h->n < n; i++) {
+        ig_directory_deliver(d);
+        ig_sleep_ms(5);
+    }
+}
+
+static void test_asking(void)
+{
+    static office o = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, .group = "eng", .now = 1000000};
+    static ig_directory_config c = {
+        .cache_s = 100, .negative_s = 10, .grace_set = true, .grace_s = 1000, .deadline_ms = 200};
+    ig_directory *d;
+    ig_error err;
+    heard h = {0}, gone = {0};
+    ig_directory_call calls[40], call;
+    if (ig_directory_new(&c, &d, &err) != IG_OK) abort();
+    ig_directory_replace(d, office_find, &o, office_clock, &o);
+    ig_directory_on_done(d, office_wake, &o);
+    for (uint32_t i = 0; i < 40; i++) ig_directory_ask(d, NULL, i % 8, &calls[i], hear, &h);
+    ig_directory_ask(d, NULL, 1, &call, hear, &gone);
+    ig_directory_cancel(d, &call);
+    deliver_until(d, &h, 40);
+    tap_ok(h.n == 40 && h.fresh == IG_FRESH && !strcmp(h.group, "eng") && asked(&o) == 8 &&
+               __atomic_load_n(&o.n_woken, __ATOMIC_RELAXED) >= 8,
+           "40 questions, 8 lookups");
+    tap_ok(!gone.n, "a cancelled one is not called");
+    h = (heard){0};
+    ig_directory_ask(d, NULL, 1, &call, hear, &h);
+    tap_ok(!h.n && ig_directory_deliver(d) == 0 && h.n == 1, "from the cache, but never before deliver");
+    office_set(&o, false, true, "ops");
+    set_clock(&o, 1000101);
+    h = (heard){0};
+    uint64_t start = ig_now_ns();
+    ig_directory_ask(d, NULL, 1, &calls[0], hear, &h);
+    ig_directory_ask(d, NULL, 77, &calls[1], hear, &gone);
+    uint64_t next = ig_directory_deliver(d);
+    tap_ok(!h.n && next > start, "a directory that hangs: nothing yet, and the time of the deadline");
+    deliver_until(d, &h, 1);
+    deliver_until(d, &gone, 1);
+    uint64_t took = (ig_now_ns() - start) / 1000000;
+    tap_ok(h.n == 1 && h.fresh == IG_STALE && !strcmp(h.group, "eng") && gone.n == 1 && gone.fresh == IG_UNKNOWN &&
+               took < 2000,
+           "at the deadline what is known (%u ms)", (unsigned)took);
+    start = ig_now_ns();
+    tap_ok(is(d, 78, IG_UNKNOWN, NULL) && ig_now_ns() - start < 2000000000u, "also when waiting");
+    office_set(&o, false, false, "ops");
+    deliver_until(d, &h, 1);
+    ig_directory_free(d);
+    tap_ok(true, "ends");
+}
+
+/* ------------------------------------------------------------------------------------------------ providers */
+
+static void test_groups_file(void)
+{
+    ig_finding f;
+    ig_error err;
+    put("groups",
+        "# groups\neng: ada, bob uid:77\nstaff: @eng carl\nall: @staff\nloop1: @loop2 ada\nloop2: @loop1\n\n"
+        "empty:\nother: adam\n",
+        0644);
+    const char *path = strdup(in_work("groups"));
+    ig_finding_init(&f);
+    strcpy(f.account, "ada");
+    tap_ok(ig_groups_file_find(path, &f, &err) == IG_OK && f.n_groups == 5, "groups within groups (%zu)", f.n_groups);
+    ig_finding_fini(&f);
+    ig_finding_init(&f);
+    f.has_uid = true;
+    f.uid = 77;
+    tap_ok(ig_groups_file_find(path, &f, &err) == IG_OK && f.n_groups == 3 && !strcmp(f.groups[0]->name, "eng"),
+           "by uid");
+    ig_finding_fini(&f);
+    static const char *const bad[] = {"eng ada\n", ": ada\n", "x: y\n\0z: ada"};
+    for (size_t i = 0; i < 2; i++) {
+        put("groups", bad[i], 0644);
+        ig_finding_init(&f);
+        tap_ok(ig_groups_file_find(path, &f, &err) == IG_BAD_INPUT, "%s", err.text);
+        ig_finding_fini(&f);
+    }
+    put("groups", "eng: ada\n", 0666);
+    ig_finding_init(&f);
+    tap_ok(ig_groups_file_find(path, &f, &err) == IG_DENIED, "%s", err.text);
+    ig_finding_fini(&f);
+    ig_finding_init(&f);
+    tap_ok(ig_groups_file_find("/nowhere/groups", &f, &err) != IG_OK, "a groups file that is not there is a failure");
+    ig_finding_fini(&f);
+    free((void *)(uintptr_t)path);
+}
+
+static void test_system(void)
+{
+    ig_finding f;
+    ig_error err;
+    ig_finding_init(&f);
+    f.has_uid = true;
+    f.uid = 0;
+    tap_ok(ig_system_find(&f, &err) == IG_OK && f.exists && !strcmp(f.account, "root") && f.n_groups >= 1 &&
+               !strncmp(f.groups[0]->id, "gid:", 4),
+           "uid 0 is root, in group %s", f.n_groups ? f.groups[0]->name : "-");
+    ig_finding_fini(&f);
+    ig_finding_init(&f);
+    f.has_uid = true;
+    f.uid = 3999999999u;
+    tap_ok(ig_system_find(&f, &err) == IG_OK && !f.exists && !f.n_groups, "nobody has that uid");
+    ig_finding_fini(&f);
+}
+
+static void test_ldap_text(void)
+{
+    ig_buf b;
+    ig_buf_init(&b, 1000);
+    ig_filter_value(&b, "*)(uid=*\\\0x", 11);
+    static const char want[] = "\\2a\\29\\28uid\\3d\\2a\\5c\\00x";
+    tap_ok(b.len == sizeof want - 1 && !memcmp(b.ptr, want, b.len), "filter %.*s", (int)b.len, b.ptr);
+    bool clean = !memchr(b.ptr, '*', b.len) && !memchr(b.ptr, '(', b.len) && !memchr(b.ptr, ')', b.len);
+    tap_ok(clean, "nothing of a filter's own is left");
+    ig_buf_fini(&b);
+    static const struct {
+        const char *dn, *want;
+    } dns[] = {{"cn=eng,dc=x", "eng"},
+               {"cn=a\\,b,dc=x", "a,b"},
+               {"CN=Domain Users,DC=x", "Domain Users"},
+               {"cn=a\\2cb", "a,b"},
+               {"cn= eng ,dc=x", "eng"},
+               {"cn=eng\\ ,dc=x", "eng "},
+               {"cn=a+sn=b,dc=x", "a"},
+               {"=x", NULL},
+               {"", NULL},
+               {"cn", NULL},
+               {"cn=", NULL},
+               {"cn=#04024869", NULL},
+               {"cn=a\\", NULL},
+               {"cn=\\00", NULL},
+               {"cn=\\ff", NULL}};
+    bool fine = true;
+    char out[64];
+    for (size_t i = 0; i < sizeof dns / sizeof *dns; i++) {
+        bool got = ig_dn_first(dns[i].dn, out, sizeof out);
+        if (got != (dns[i].want != NULL) || (got && strcmp(out, dns[i].want))) {
+            printf("# %s: %s\n", dns[i].dn, got ? out : "none");
+            fine = false;
+        }
+    }
+    tap_ok(fine, "first names of DNs");
+    tap_ok(ig_dn_below("cn=a,ou=g,dc=x", "ou=g,dc=x") && ig_dn_below("CN=a, OU=G ,DC=x", "ou=g,dc=x") &&
+               ig_dn_below("dc=x", "dc=x") && !ig_dn_below("cn=a,dc=xx", "dc=x") && !ig_dn_below("dc=x", "ou=g,dc=x") &&
+               !ig_dn_below("cn=a\\,dc=x", "dc=x") && ig_dn_below("cn=a", ""),
+           "below a base");
+    uint32_t from, to;
+    tap_ok(ig_range_read("member", "member", &from, &to) == 1 &&
+               ig_range_read("MEMBER;Range=0-1499", "member", &from, &to) == 2 && from == 0 && to == 1499 &&
+               ig_range_read("member;range=1500-*", "member", &from, &to) == 2 && to == UINT32_MAX &&
+               ig_range_read("memberOf", "member", &from, &to) == 0 &&
+               ig_range_read("member;lang-de", "member", &from, &to) == 0 &&
+               ig_range_read("member;range=5-4", "member", &from, &to) == -1 &&
+               ig_range_read("member;range=0-4294967295", "member", &from, &to) == -1 &&
+               ig_range_read("member;range=-1", "member", &from, &to) == -1,
+           "ranges");
+}
+
+static void test_facts(void)
+{
+    char p[128];
+    ig_publisher_of("hf://acme/model@main", p);
+    bool fine = !strcmp(p, "acme");
+    ig_publisher_of("https://good.org@evil.org/x", p);
+    fine &= !*p;
+    ig_publisher_of("https://host.org/x", p);
+    fine &= !strcmp(p, "host.org");
+    ig_publisher_of(NULL, p);
+    fine &= !*p;
+    tap_ok(fine && ig_licence_id("apache-2.0") && !ig_licence_id("Apache License\nVersion 2") && !ig_licence_id(NULL),
+           "publisher and licence");
+}
+
 int main(void)
 {
     strcpy(work, "/tmp/ingle-policy-XXXXXX");
@@ -451,6 +833,14 @@ int main(void)
     test_config_refused();
     test_config_accepted();
     test_config_files();
+    test_keys();
+    test_guard();
+    test_ages();
+    test_asking();
+    test_groups_file();
+    test_system();
+    test_ldap_text();
+    test_facts();
     nftw(work, drop, 16, FTW_DEPTH | FTW_PHYS);
     return tap_done();
 }
