@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -45,17 +46,23 @@ typedef struct talk {
 
 /* ------------------------------------------------------------------------------------------------ where */
 
-static bool is_socket(const char *path)
+/* Somebody answers there: a service that was killed leaves its socket behind. */
+static bool answers(const char *path)
 {
-    struct stat st;
-    return !stat(path, &st) && S_ISSOCK(st.st_mode);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof a.sun_path) return false;
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool yes = fd >= 0 && !connect(fd, (const struct sockaddr *)&a, sizeof a);
+    if (fd >= 0) close(fd);
+    return yes;
 }
 
 static bool find_socket(char *out, size_t n)
 {
     const char *run = getenv("XDG_RUNTIME_DIR");
-    if (getuid() != 0 && run && snprintf(out, n, "%s/ingle/ingle.sock", run) < (int)n && is_socket(out)) return true;
-    return snprintf(out, n, "/run/ingle/ingle.sock") < (int)n && is_socket(out);
+    if (getuid() != 0 && run && snprintf(out, n, "%s/ingle/ingle.sock", run) < (int)n && answers(out)) return true;
+    return snprintf(out, n, "/run/ingle/ingle.sock") < (int)n && answers(out);
 }
 
 static bool starts(const char *z, const char *with) { return !strncmp(z, with, strlen(with)); }
