@@ -494,6 +494,11 @@ const cli_verb cli_verbs[] = {
     {"status", "", "show what the service does",
      "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
      LEN(ps_flags), 0, 0, "", cli_status},
+    {"doctor", "", "find what is wrong and say what to type",
+     "Looks at the service, the store, disk, memory, processor, sandbox and limits, a line each. Exit code 3 when "
+     "something "
+     "keeps ingle from working.",
+     "ingle doctor", ps_flags, LEN(ps_flags), 0, 0, "", cli_doctor},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
     {"pull", "SOURCE [NAME]", "add a model to the store",
@@ -545,7 +550,8 @@ const cli_verb cli_verbs[] = {
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
     {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
-     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
+     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the "
+     "one "
      "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
      "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
      "truncated_call (the answer ends inside a call).",
