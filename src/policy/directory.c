@@ -444,9 +444,9 @@ static bool all_leave(ig_directory *d)
     }
 }
 
-void ig_directory_free(ig_directory *d)
+bool ig_directory_free(ig_directory *d)
 {
-    if (!d) return;
+    if (!d) return true;
     pthread_mutex_lock(&d->lock);
     d->stop = true;
     d->calls = NULL;
@@ -456,7 +456,7 @@ void ig_directory_free(ig_directory *d)
     for (unsigned i = 0; i < d->n_threads; i++)
         if (!all) pthread_detach(d->threads[i]);
     pthread_mutex_unlock(&d->lock);
-    if (!all) return; /* a name service that hangs: its thread still reads d */
+    if (!all) return false; /* a name service that hangs: its thread still reads d */
     for (unsigned i = 0; i < d->n_threads; i++) pthread_join(d->threads[i], NULL);
     for (size_t b = 0; b < BUCKETS; b++)
         while (d->buckets[b]) {
@@ -469,6 +469,7 @@ void ig_directory_free(ig_directory *d)
     pthread_cond_destroy(&d->done);
     pthread_mutex_destroy(&d->lock);
     ig_free(d);
+    return true;
 }
 
 ig_person *ig_directory_peek(ig_directory *d, const char *account, uint32_t uid, ig_freshness *fresh)
@@ -597,4 +598,30 @@ void ig_directory_expire(ig_directory *d)
             e->failed_s = 0;
         }
     pthread_mutex_unlock(&d->lock);
+}
+
+static bool same_text(const char *a, const char *b) { return a == b || (a && b && !strcmp(a, b)); }
+
+static bool same_ldap(const ig_ldap_config *a, const ig_ldap_config *b)
+{
+    const char *const x[] = {a->user_base, a->group_base, a->base,     a->bind_dn,        a->password_file,
+                             a->ca_file,   a->cert_file,  a->key_file, a->user_attribute, a->name_attribute},
+                      *const y[] = {b->user_base, b->group_base, b->base,     b->bind_dn,        b->password_file,
+                                    b->ca_file,   b->cert_file,  b->key_file, b->user_attribute, b->name_attribute};
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++)
+        if (!same_text(x[i], y[i])) return false;
+    if (a->n_uris != b->n_uris) return false;
+    for (size_t i = 0; i < a->n_uris; i++)
+        if (strcmp(a->uris[i], b->uris[i])) return false;
+    return a->schema == b->schema && a->bind == b->bind && a->start_tls == b->start_tls &&
+           a->allow_plain == b->allow_plain && a->nested == b->nested && a->member_of == b->member_of &&
+           a->timeout_ms == b->timeout_ms && a->page_size == b->page_size && a->min_uid == b->min_uid;
+}
+
+bool ig_directory_config_equal(const ig_directory_config *a, const ig_directory_config *b)
+{
+    return a->use_system == b->use_system && a->use_ldap == b->use_ldap && a->use_file == b->use_file &&
+           same_text(a->groups_file, b->groups_file) && same_text(a->state_file, b->state_file) &&
+           a->cache_s == b->cache_s && a->negative_s == b->negative_s && a->grace_set == b->grace_set &&
+           a->grace_s == b->grace_s && a->deadline_ms == b->deadline_ms && same_ldap(&a->ldap, &b->ldap);
 }

@@ -93,8 +93,11 @@ typedef ig_status (*ig_provider_fn)(void *ctx, struct ig_finding *f, ig_error *e
 
 /* config is copied by pointer and must outlive the directory. */
 ig_status ig_directory_new(const ig_directory_config *config, ig_directory **out, ig_error *err);
-/* Waits at most two seconds for lookups under way; what still hangs then is left behind. Pending calls never come. */
-void ig_directory_free(ig_directory *d);
+/* Waits at most two seconds for lookups under way; what still hangs then is left behind (false:
+ * with the configuration, which must then stay). Pending calls never come. NULL is fine. */
+bool ig_directory_free(ig_directory *d);
+/* Same settings, so that what is known may stay. */
+bool ig_directory_config_equal(const ig_directory_config *a, const ig_directory_config *b);
 /* For tests: another provider instead of those of the configuration, and another clock. */
 void ig_directory_replace(ig_directory *d, ig_provider_fn fn, void *ctx, int64_t (*clock_s)(void *), void *clock_ctx);
 

@@ -7,8 +7,8 @@
 
 #include "ipc/ipc.h"
 #include "serve/dialect/dialect.h"
-#include "serve/serve.h"
 #include "serve/loop.h"
+#include "serve/serve.h"
 #include "serve/server.h"
 #include "store/store.h"
 
@@ -146,7 +146,7 @@ struct fr_job {
     uint64_t came_ns, wall_ns;
     ig_timer ping, deadline;
     char id[32];
-    char user[FR_USER_BYTES];
+    char user[FR_USER_BYTES], budget[FR_USER_BYTES];
 };
 
 /* A request that needs a model. */
@@ -179,7 +179,9 @@ void fr_new_id(char out[25]);
 typedef void (*fr_local_fn)(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
 /* Whether the caller may ask at all; fills the problem. Key of the caller: its number, -1: none. */
-bool fr_admit(const fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
+bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
+/* Anybody may ask whether the service lives. */
+bool fr_is_public(const ig_match *match);
 int fr_key_of(const fr_front *f, const ig_incoming *in);
 ig_status fr_keys_open(fr_front *f, ig_error *err);
 void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
@@ -195,7 +197,43 @@ void fr_tasks_stop(fr_front *f); /* cancels and waits */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 void fr_metrics(fr_front *f, ig_buf *out);
 
+/* ---- policy.c ---- */
+
+typedef enum fr_key_state { FR_KEY_NONE, FR_KEY_GOOD, FR_KEY_WRONG, FR_KEY_WAIT } fr_key_state;
+/* The key of `ingle key add` that the request brings; WAIT: too many wrong ones came from there. */
+fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, unsigned *wait_s);
+bool fr_keys_exist(const fr_front *f);
+
+ig_status fr_policy_open(fr_front *f, ig_error *err);
+void fr_policy_close(fr_front *f);
+void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy in force (M23) */
+bool fr_policy_on(const fr_front *f);
+/* True: the caller's groups are being looked up, fr_request is called when they are there. */
+bool fr_policy_wait(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+/* Between these two fr_may and fr_sees speak of the caller of this request. */
+void fr_policy_enter(fr_front *f, const ig_incoming *in);
+void fr_policy_leave(fr_front *f);
+
+typedef struct fr_request_facts {
+    unsigned action;       /* ig_action */
+    const fr_entry *entry; /* or NULL: then model, a name, or NULL too */
+    const char *model;
+    const char *source; /* of a pull */
+    uint32_t n_ctx;
+} fr_request_facts;
+/* The one decision; false fills the problem, which names the rule. Always true where no policy is configured. */
+bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p);
+bool fr_sees(fr_front *f, const fr_entry *e);
+/* Changes the name of the cache's owner where a key of `ingle key` is used. */
+void fr_policy_user(const fr_front *f, char *out, size_t n);
+/* Whose tokens a request's are, "" where nobody counts; and an event DONE or RESULT of it. */
+void fr_policy_budget(const fr_front *f, char out[FR_USER_BYTES]);
+void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
+
 /* ---- front.c ---- */
+
+/* A request whose caller is known. */
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 
 typedef struct fr_counts {
     uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;
@@ -223,6 +261,7 @@ struct fr_front {
     bool stopping;
     char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
     size_t n_keys;
+    struct fr_policy *policy; /* owned */
     char program[4096];
     uint64_t started_ns;
     fr_counts counts;

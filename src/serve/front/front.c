@@ -86,9 +86,11 @@ static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_p
     else if (f->stopping) {
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
         fr_answer_problem(f, ex, match.route, &p);
-    } else if (match.route->op == IG_OP_BLOB_PUT)
+    } else if (match.route->op == IG_OP_BLOB_PUT) {
+        fr_policy_enter(f, in);
         fr_blob_begin(f, ex, &match, plan);
-    else
+        fr_policy_leave(f);
+    } else
         plan->max_bytes = IG_BODY_BYTES_MAX;
 }
 
@@ -106,6 +108,17 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
         fr_answer_problem(f, ex, match.route, &p);
         return;
     }
+    if (!fr_is_public(&match) && fr_policy_wait(f, ex, in)) return;
+    fr_policy_enter(f, in);
+    fr_request(f, ex, in);
+    fr_policy_leave(f);
+}
+
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+{
+    ig_match match = {0};
+    ig_problem p;
+    if (!match_of(in, &match, &p)) return; /* it did before */
     fr_local_fn local = fr_local_of(match.route->op);
     if (!local) {
         fr_job_start(f, ex, &match, in);
@@ -219,14 +232,16 @@ static ig_status listen_to(fr_front *f, const char *address, ig_error *err)
                    .unix_mode = getuid() == 0 ? 0666 : 0600,
                    .tls_cert = f->config->tls_cert,
                    .tls_key = f->config->tls_key,
-                   .keys_required = f->n_keys > 0};
+                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
     return ig_server_listen(f->server, &l, err);
 }
 
 static ig_status listen_all(fr_front *f, ig_error *err)
 {
     unsigned inherited = 0;
-    ig_listen l = {.tls_cert = f->config->tls_cert, .tls_key = f->config->tls_key, .keys_required = f->n_keys > 0};
+    ig_listen l = {.tls_cert = f->config->tls_cert,
+                   .tls_key = f->config->tls_key,
+                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
     IG_TRY(ig_server_listen_inherited(f->server, &l, &inherited, err));
     for (size_t i = 0; i < f->config->n_listen; i++) IG_TRY(listen_to(f, f->config->listen[i], err));
     if (inherited || f->config->n_listen) return IG_OK;
@@ -277,7 +292,9 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(ig_loop_signal(f->loop, SIGTERM, on_stop, f, err));
     IG_TRY(ig_loop_signal(f->loop, SIGINT, on_stop, f, err));
     IG_TRY(ig_loop_signal(f->loop, SIGCHLD, on_child, f, err));
+    IG_TRY(ig_loop_signal(f->loop, SIGHUP, fr_policy_reload, f, err));
     IG_TRY(fr_keys_open(f, err));
+    IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -289,6 +306,7 @@ static void tear_down(fr_front *f)
     fr_job_drop_all(f);
     fr_pool_close(f);
     ig_server_free(f->server);
+    fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
     ig_free(f->keys);
