@@ -69,7 +69,7 @@ typedef struct ig_ldap_config {
     const char *user_attribute; /* uid; sAMAccountName with AD */
     const char *name_attribute; /* of groups: cn; sAMAccountName with AD */
     uint32_t timeout_ms;        /* of one operation; 5000 */
-    uint32_t page_size;         /* 500 */
+    uint32_t page_size;         /* 500, or what the server takes */
     uint32_t min_uid;           /* accounts below are not asked for; 1000 */
 } ig_ldap_config;
 

@@ -81,6 +81,8 @@ typedef struct session {
     ig_finding *finding;
     ig_error *err;
     bool ad;
+    int code; /* of the last fault */
+    uint32_t page_size;
     /* the user's entry */
     size_t n_users;
     char user_dn[DN_BYTES_MAX];
@@ -117,8 +119,13 @@ static bool load(library *l)
 
 static ig_status fault(session *s, const char *what, int code)
 {
-    return ig_fail(s->err, IG_IO, 0, "LDAP server %.150s: %s: %s (%d)", s->uri, what, s->lib.ldap_err2string(code),
-                   code);
+    char *more = NULL; /* what TLS or SASL say */
+    s->code = code;
+    if (s->ld && code < 0) s->lib.ldap_get_option(s->ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &more);
+    ig_fail(s->err, IG_IO, 0, "LDAP server %.150s: %s: %s (%d)%s%.150s", s->uri, what, s->lib.ldap_err2string(code),
+            code, more && *more ? ": " : "", more ? more : "");
+    s->lib.ldap_memfree(more);
+    return IG_IO;
 }
 
 /* What is left, at most the time of one operation; false when nothing is. */
@@ -298,7 +305,7 @@ static ig_status one_page(session *s, query *q, struct berval *cookie)
     bool end = false;
     if (!time_left(s, &tv)) return fault(s, "the lookup took too long", LDAP_TIMEOUT);
     if (q->paged) {
-        code = s->lib.ldap_create_page_control(s->ld, (ber_int_t)s->config->page_size, cookie, 0, &page);
+        code = s->lib.ldap_create_page_control(s->ld, (ber_int_t)s->page_size, cookie, 0, &page);
         if (code != LDAP_SUCCESS) return fault(s, "page", code);
     }
     LDAPControl *controls[] = {page, NULL};
@@ -324,7 +331,7 @@ static ig_status one_page(session *s, query *q, struct berval *cookie)
     return st;
 }
 
-static ig_status search(session *s, query *q)
+static ig_status all_pages(session *s, query *q)
 {
     struct berval cookie = {0};
     ig_status st = IG_OK;
@@ -334,6 +341,17 @@ static ig_status search(session *s, query *q)
     }
     if (cookie.bv_val) s->lib.ber_memfree(cookie.bv_val);
     return st;
+}
+
+/* A server that finds the pages too large says so before the first entry. */
+static ig_status search(session *s, query *q)
+{
+    for (;;) {
+        ig_status st = all_pages(s, q);
+        bool too_large = st != IG_OK && s->code == LDAP_ADMINLIMIT_EXCEEDED && q->paged && !q->n_entries;
+        if (!too_large || s->config->page_size || s->page_size < 50) return st;
+        s->page_size /= 3;
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ entries */
@@ -777,7 +795,6 @@ static void restore(ig_finding *f, const ig_finding *before)
 static void put_standards(ig_ldap_config *c)
 {
     if (!c->timeout_ms) c->timeout_ms = 5000;
-    if (!c->page_size) c->page_size = 500;
     if (!c->min_uid) c->min_uid = 1000;
 }
 
@@ -796,8 +813,13 @@ ig_status ig_ldap_find(const ig_ldap_config *config, uint64_t deadline_ns, _Atom
     if (!s) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the directory");
     for (unsigned i = 0, first = *last; i < c.n_uris; i++) {
         unsigned at = (first + i) % (unsigned)c.n_uris;
-        *s = (session){
-            .lib = lib, .config = &c, .uri = c.uris[at], .deadline_ns = deadline_ns, .finding = f, .err = err};
+        *s = (session){.lib = lib,
+                       .config = &c,
+                       .uri = c.uris[at],
+                       .page_size = c.page_size ? c.page_size : 500,
+                       .deadline_ns = deadline_ns,
+                       .finding = f,
+                       .err = err};
         st = ask_server(s);
         close_session(s);
         if (st == IG_OK) {
