@@ -207,6 +207,18 @@ def test_unconfigured():
                                  headers={'Authorization': 'Bearer ingle-something'})
         ok(status == 200, 'without policy and keys everything is as before', (status, body))
         s.stop()
+        env = {'INGLE_CONFIG': folder, 'INGLE_KEYS': os.path.join(folder, 'keys.json')}
+        out = subprocess.run([INGLE, 'key', 'add', 'k', '--model', 'story'], env=dict(os.environ, **env), capture_output=True,
+                             text=True, check=True)
+        key = {'Authorization': 'Bearer ' + out.stdout.strip()}
+        s = Service('chat=' + CHAT, 'story=' + STORY, args=['--ctx', '1024'], env=env)
+        status, body, _ = s.post('/v1/chat/completions', {'model': 'chat', 'messages': HELLO, 'max_tokens': 4}, headers=key)
+        ok(status == 403 and 'builtin:key' in text_of(body), 'the bounds of a key hold without a policy too', (status, body))
+        status, body, _ = s.ask('DELETE', '/api/delete', {'model': 'nothing'}, headers=key)
+        ok(status == 403, 'also for who could manage without it', (status, body))
+        seen = [m['id'] for m in s.get('/v1/models', headers=key)[1]['data']]
+        ok(seen == ['story'] and len(s.get('/v1/models')[1]['data']) == 2, 'and in listings', seen)
+        s.stop()
 
 
 def main():

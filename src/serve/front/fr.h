@@ -207,10 +207,15 @@ bool fr_keys_exist(const fr_front *f);
 ig_status fr_policy_open(fr_front *f, ig_error *err);
 void fr_policy_close(fr_front *f);
 void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy in force (M23) */
+/* Something has to be decided: a policy, assignments, or a key with bounds. */
 bool fr_policy_on(const fr_front *f);
-/* True: the caller's groups are being looked up, fr_request is called when they are there. */
-bool fr_policy_wait(fr_front *f, ig_exchange *ex, const ig_incoming *in);
-/* Between these two fr_may and fr_sees speak of the caller of this request. */
+/* What catalogues assign; borrowed until the next call. With one there is a policy. */
+struct ig_assignment;
+void fr_policy_assign(fr_front *f, const struct ig_assignment *assignments, size_t n);
+/* Between begin (or enter) and leave fr_may and fr_sees speak of the caller of this request. False: the caller's groups
+ * are being looked up, and fr_request is called when they are there. */
+bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+/* With what is known now; groups that are not count as unknown. */
 void fr_policy_enter(fr_front *f, const ig_incoming *in);
 void fr_policy_leave(fr_front *f);
 

@@ -108,8 +108,10 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
         fr_answer_problem(f, ex, match.route, &p);
         return;
     }
-    if (!fr_is_public(&match) && fr_policy_wait(f, ex, in)) return;
-    fr_policy_enter(f, in);
+    if (fr_is_public(&match))
+        fr_policy_enter(f, in);
+    else if (!fr_policy_begin(f, ex, in))
+        return;
     fr_request(f, ex, in);
     fr_policy_leave(f);
 }

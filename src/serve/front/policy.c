@@ -37,6 +37,9 @@ struct fr_policy {
     ig_waker waker;
     ig_timer timer;
     fr_ask *asks;
+    bool keys_needed;                 /* there were keys once: without them nobody from afar may come in */
+    const ig_assignment *assignments; /* borrowed */
+    size_t n_assignments;
     char machine[256];
     /* the request that is being handled */
     bool asking;
@@ -50,7 +53,16 @@ struct fr_policy {
     int64_t day;
 };
 
-static bool configured(const fr_front *f) { return f->policy && f->policy->config->policy.configured; }
+static bool configured(const fr_front *f)
+{
+    return f->policy && (f->policy->config->policy.configured || f->policy->n_assignments);
+}
+
+/* A key has bounds of its own, also where there is no policy. */
+static bool applies(const fr_front *f)
+{
+    return configured(f) || (f->policy && f->policy->asking && f->policy->who.key);
+}
 
 /* ------------------------------------------------------------------------------------------------ keys */
 
@@ -64,6 +76,7 @@ static void look_at_keys(fr_front *f)
     int64_t now = ig_clock_s();
     if (now == p->keys_seen_s) return;
     p->keys_seen_s = now;
+    p->keys_needed |= ig_keys_n(p->keys) > 0;
     if (ig_keys_refresh(p->keys, &err) != IG_OK) fr_say(f, "the old keys stay in force: %s", err.text);
     if (now - p->keys_saved_s < SAVE_USED_S) return;
     p->keys_saved_s = now;
@@ -79,7 +92,10 @@ static const ig_key *key_of(const fr_front *f, const ig_incoming *in)
     return ig_keys_check(f->policy->keys, text, ig_clock_s());
 }
 
-bool fr_keys_exist(const fr_front *f) { return f->policy && ig_keys_n(f->policy->keys) > 0; }
+bool fr_keys_exist(const fr_front *f)
+{
+    return f->policy && (f->policy->keys_needed || ig_keys_n(f->policy->keys) > 0);
+}
 
 /* Those who guess are told apart by what they cannot change: the uid on this machine, else the address. */
 static size_t peer_of(const ig_identity *who, unsigned char out[24])
@@ -192,16 +208,19 @@ static void deliver(void *ctx)
 
 static void wake(void *ctx) { ig_waker_wake(&((fr_front *)ctx)->policy->waker); }
 
-bool fr_policy_wait(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
 {
     const char *account;
     uint32_t uid;
-    ig_freshness fresh;
-    if (!f->policy || !subject(f, in, key_of(f, in), &account, &uid)) return false;
-    ig_person *known = ig_directory_peek(f->policy->directory, account, uid, &fresh);
-    ig_person_unref(known);
-    fr_ask *a = known ? NULL : ig_calloc(1, sizeof *a);
-    if (!a) return false;
+    ig_freshness fresh = IG_UNKNOWN;
+    if (!f->policy) return true;
+    bool asks = subject(f, in, key_of(f, in), &account, &uid);
+    ig_person *known = asks ? ig_directory_peek(f->policy->directory, account, uid, &fresh) : NULL;
+    fr_ask *a = known || !asks ? NULL : ig_calloc(1, sizeof *a);
+    if (!a) {
+        enter(f, in, known, fresh);
+        return true;
+    }
     a->party.gone = on_gone;
     a->front = f;
     a->ex = ex;
@@ -210,7 +229,7 @@ bool fr_policy_wait(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     ig_exchange_set_ctx(ex, &a->party);
     ig_directory_ask(f->policy->directory, account, uid, &a->call, on_groups, a);
     if (!f->policy->timer.set) ig_timer_set(f->loop, &f->policy->timer, a->call.due_ns, deliver, f);
-    return true;
+    return false;
 }
 
 void fr_policy_user(const fr_front *f, char *out, size_t n)
@@ -298,25 +317,35 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     budget_user(&p->who, user);
     fr_spent *s = listing ? NULL : spent_of(p, user, false);
     ask.tokens_today = s ? s->tokens : 0;
-    ig_policy_decide(&p->config->policy, &p->who, &ask, d, NULL);
+    ig_policy policy = p->config->policy;
+    policy.configured |= p->n_assignments > 0;
+    policy.assignments = p->assignments;
+    policy.n_assignments = p->n_assignments;
+    ig_policy_decide(&policy, &p->who, &ask, d, NULL);
 }
 
 bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p)
 {
     ig_decision d;
-    if (!configured(f)) return true;
+    if (!applies(f)) return true;
     decide(f, r, false, &d);
     if (d.allowed) return true;
     ig_problem_kind kind = d.refusal == IG_REFUSED_BUDGET ? IG_P_OVERLOADED : IG_P_DENIED;
     return ig_problem_set(p, kind, NULL, "%.390s [%s]", d.reason, d.rule);
 }
 
-bool fr_policy_on(const fr_front *f) { return configured(f); }
+bool fr_policy_on(const fr_front *f) { return applies(f); }
+
+void fr_policy_assign(fr_front *f, const struct ig_assignment *assignments, size_t n)
+{
+    f->policy->assignments = assignments;
+    f->policy->n_assignments = n;
+}
 
 bool fr_sees(fr_front *f, const fr_entry *e)
 {
     ig_decision d;
-    if (!configured(f)) return true;
+    if (!applies(f)) return true;
     decide(f, &(fr_request_facts){.action = IG_MAY_USE, .entry = e}, true, &d);
     return d.allowed;
 }
@@ -348,6 +377,7 @@ static ig_status open_directory(fr_front *f, ig_config *c, ig_error *err)
     return IG_OK;
 }
 
+/* Into f->policy->keys; on a failure that stays as it was. */
 static ig_status open_keys(fr_front *f, ig_error *err)
 {
     char path[4096];
@@ -357,7 +387,13 @@ static ig_status open_keys(fr_front *f, ig_error *err)
         snprintf(path, sizeof path, "%s", c->keys_file);
     else if (ig_keys_place(path, sizeof path, &none) != IG_OK)
         snprintf(path, sizeof path, "/nonexistent/keys.json"); /* no place, no keys */
-    return ig_keys_open(path, &f->policy->keys, err);
+    ig_keys *keys;
+    IG_TRY(ig_keys_open(path, &keys, err));
+    if (f->policy->keys) (void)ig_keys_save_used(f->policy->keys, &none);
+    ig_keys_close(f->policy->keys);
+    f->policy->keys = keys;
+    f->policy->keys_needed |= ig_keys_n(keys) > 0;
+    return IG_OK;
 }
 
 ig_status fr_policy_open(fr_front *f, ig_error *err)
@@ -400,7 +436,6 @@ void fr_policy_reload(void *ctx)
     struct fr_policy *p = f->policy;
     ig_config *c, *old = p->config;
     ig_error err;
-    p->keys_seen_s = 0;
     if (load(f, &c, &err) != IG_OK) {
         fr_say(f, "the old policy stays in force: %s", err.text);
         return;
@@ -414,6 +449,7 @@ void fr_policy_reload(void *ctx)
         change_directory(f, c);
         if (old != made_of && old != p->directory_config) ig_config_free(old);
     }
+    if (open_keys(f, &err) != IG_OK) fr_say(f, "the old keys stay in force: %s", err.text);
     fr_say(f, "policy read again: %zu rules, mode %s", c->policy.n_rules, c->policy.deny ? "deny" : "open");
 }
 
