@@ -82,6 +82,11 @@ static ig_status read_flags(const ig_format *f, ig_vocab_spec *spec, ig_error *e
         IG_TRY(ig_format_bool(f, flag_keys[i].key, false, &value, err));
         *out = value;
     }
+    bool lower = true, strip = true;
+    IG_TRY(ig_format_bool(f, "tokenizer.ggml.normalizer.lowercase", false, &lower, err));
+    IG_TRY(ig_format_bool(f, "tokenizer.ggml.normalizer.strip_accents", false, &strip, err));
+    spec->keep_case = !lower;
+    spec->keep_accents = !strip;
     return IG_OK;
 }
 
