@@ -444,7 +444,9 @@ const cli_verb cli_verbs[] = {
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
     {"quantize", "IN OUT TYPE", "make a model file smaller",
      "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
-     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over. Types "
+     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over; of a "
+     "Hugging Face directory the tokenizer becomes GGUF's, so that other programs can use "
+     "the file, and where that cannot say all, a line on standard error tells what. Types "
      "that end in S, M or L, and Q2_K and the IQ types, are mixtures: tensors that matter more get more bits. Norms, "
      "routers and other small tensors stay F32. MXFP4_MOE takes MXFP4 for experts and Q8_0 for all else.\n\n"
      "The model is read and written in a stream, so it may be larger than memory. OUT appears only when it is whole; "
@@ -539,7 +541,8 @@ const cli_verb cli_verbs[] = {
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
     {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
-     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
+     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the "
+     "one "
      "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
      "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
      "truncated_call (the answer ends inside a call).",

@@ -161,6 +161,13 @@ static void read_strips(const ig_format *f, ig_vocab_spec *spec)
         spec->strip_left = IG_STR("[MASK]");
 }
 
+bool ig_vocab_strips(const ig_format *f)
+{
+    ig_vocab_spec spec = {0};
+    read_strips(f, &spec);
+    return spec.strip_right || spec.strip_left.len;
+}
+
 /* An array of bytes, kept by some files as unsigned and by some as signed. */
 static ig_status read_charsmap(const ig_format *f, ig_vocab_spec *spec, ig_error *err)
 {

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "engine/api.h"
+#include "engine/vocab.h"
 
 #define FORM_BYTES_MAX ((size_t)1 << 30)
 
@@ -124,7 +125,8 @@ static ig_status convert(const ingle_model *model, ingle_vocab_form *out, ig_err
     const ig_tensor *embedding = ig_format_tensor(model->file, "token_embd.weight");
     ig_vocab_export x;
     form_writer f = {0};
-    IG_TRY(ig_vocab_export_new(model->vocab, embedding ? (size_t)embedding->ne[1] : 0, &x, err));
+    IG_TRY(ig_vocab_export_new(model->vocab, embedding ? (size_t)embedding->ne[1] : 0, ig_vocab_strips(model->file), &x,
+                               err));
     out->fit = fits[x.fit];
     (void)snprintf(out->why, sizeof out->why, "%s", x.why);
     ig_status st = IG_OK;

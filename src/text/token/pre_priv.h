@@ -87,8 +87,8 @@ typedef struct ig_splitter {
     ig_match_fn match;
     const void *params;
 } ig_splitter;
-/* Value of tokenizer.ggml.pre that stands for this chain of n; {NULL, 0} where there is none. Of several names the one
- * with these flags. *same false: the name has another flag, or means nearly the same chain. */
+/* Value of tokenizer.ggml.pre that stands for this chain of n; {NULL, 0} where there is none. Of several names one that
+ * every reader knows, or the one with these flags. *same false: the name has another flag, or means nearly the same chain. */
 ig_str ig_pre_name_of(const ig_splitter *chain, size_t n, bool ignore_merges, bool clean_spaces, bool *same);
 /* Expression i of that table, {NULL, 0} past the end. */
 ig_str ig_pre_pattern_at(size_t i);

@@ -7,6 +7,8 @@
 #include "base/sort.h"
 #include "base/utf8.h"
 
+enum { TOKENS_MAX = 1 << 24 };
+
 void ig_maker_near(ig_maker *m, const char *why)
 {
     if (m->out->fit != IG_VOCAB_SAME) return;
@@ -38,7 +40,8 @@ static ig_status copy_tokens(ig_maker *m, size_t n_tokens)
 {
     const ig_vocab *v = m->v;
     if (n_tokens && n_tokens < v->n) ig_maker_none(m, "it has more tokens than the model");
-    m->n = n_tokens > v->n ? n_tokens : v->n;
+    if (n_tokens > TOKENS_MAX) ig_maker_none(m, "the model has too many tokens");
+    m->n = n_tokens > v->n && n_tokens <= TOKENS_MAX ? n_tokens : v->n;
     m->tokens = ig_arena_alloc(&m->out->arena, m->n, sizeof *m->tokens);
     m->scores = ig_arena_alloc(&m->out->arena, m->n, sizeof *m->scores);
     m->types = ig_arena_alloc(&m->out->arena, m->n, sizeof *m->types);
@@ -87,6 +90,8 @@ static void set_ids(ig_maker *m)
 
 /* ------------------------------------------------------------------------------------------------ added tokens */
 
+#define STEPS_MAX ((uint64_t)1 << 26) /* of a comparison of all added tokens with each other */
+
 /* Repetitions of one character, of which the longest at the leftmost place is found in either order. */
 static bool is_run(ig_str s)
 {
@@ -99,8 +104,9 @@ static bool is_run(ig_str s)
     return true;
 }
 
-/* Some token as long as `a` or longer begins with a[from..] and goes on. list [n] in the order of their bytes. */
-static bool overlaps(const ig_added *const *list, size_t n, const ig_added *a, size_t from)
+/* Some token as long as `a` or longer begins with a[from..] and goes on, or it takes too long to know. list [n] in the
+ * order of their bytes. */
+static bool overlaps(const ig_added *const *list, size_t n, const ig_added *a, size_t from, uint64_t *steps)
 {
     const ig_str tail = {a->text.ptr + from, a->text.len - from};
     size_t lo = 0, hi = n;
@@ -113,7 +119,8 @@ static bool overlaps(const ig_added *const *list, size_t n, const ig_added *a, s
         else
             hi = mid;
     }
-    for (; lo < n && ig_str_starts(list[lo]->text, tail); lo++) {
+    for (*steps += 20; lo < n && ig_str_starts(list[lo]->text, tail); lo++) {
+        if (++*steps > STEPS_MAX) return true;
         const ig_str t = list[lo]->text;
         if (list[lo] != a && t.len > tail.len && t.len >= a->text.len && !(is_run(t) && is_run(a->text))) return true;
     }
@@ -133,12 +140,14 @@ static ig_status check_order(ig_maker *m)
 {
     const size_t n = m->tj->n_added;
     const ig_added **list = ig_calloc(n + 1, sizeof *list);
+    uint64_t steps = 0;
     bool bad = false;
     if (!list) return ig_tj_no_memory(m->err);
     for (size_t i = 0; i < n; i++) list[i] = &m->tj->added[i];
     ig_sort(list, n, sizeof *list, by_bytes, NULL);
     for (size_t i = 0; i < n; i++)
-        for (size_t from = 1; !bad && from < list[i]->text.len; from++) bad = overlaps(list, n, list[i], from);
+        for (size_t from = 1; !bad && from < list[i]->text.len; from++)
+            bad = steps > STEPS_MAX || overlaps(list, n, list[i], from, &steps);
     ig_free(list);
     if (bad) ig_maker_near(m, "added tokens overlap");
     return IG_OK;
@@ -152,8 +161,9 @@ static bool found_alike(const ig_maker *m, const ig_added *a)
            !memmem(a->text.ptr, a->text.len, IG_MARKER, 3);
 }
 
-static ig_status check_added(ig_maker *m)
+static ig_status check_added(ig_maker *m, bool strips)
 {
+    if (strips) ig_maker_near(m, "the model's name makes others drop white space beside special tokens");
     for (size_t i = 0; i < m->tj->n_added; i++) {
         const ig_added *a = &m->tj->added[i];
         if (a->lstrip || a->rstrip || a->single_word)
@@ -228,13 +238,14 @@ static ig_status make_unigram(ig_maker *m)
 
 /* ------------------------------------------------------------------------------------------------ WordPiece */
 
-/* A token of GGUF has the marker in front where a word begins, and no ## where it goes on. */
+/* A token of GGUF has the marker in front where a word begins, and no ## where it goes on. What goes on with a marker
+ * would begin a word there: it is left out. */
 static ig_status mark_word(ig_maker *m, size_t i)
 {
     const ig_str t = m->tokens[i], prefix = m->tj->subword_prefix;
     if (ig_str_starts(t, prefix) && t.len > prefix.len) {
         m->tokens[i] = (ig_str){t.ptr + prefix.len, t.len - prefix.len};
-        return IG_OK;
+        return ig_str_starts(m->tokens[i], IG_STR(IG_MARKER)) ? fill_up(m, i) : IG_OK;
     }
     char *p = ig_arena_alloc(&m->out->arena, t.len + 3, 1);
     if (!p) return ig_tj_no_memory(m->err);
@@ -267,9 +278,26 @@ static ig_status make_wordpiece(ig_maker *m)
     return IG_OK;
 }
 
+/* Readers of GGUF hold C strings and refuse a vocabulary with a text in it twice. */
+static ig_status make_unique(ig_maker *m)
+{
+    ig_map seen = {0};
+    ig_status st = ig_map_init(&seen, m->n) ? IG_OK : ig_tj_no_memory(m->err);
+    for (size_t i = 0; st == IG_OK && i < m->n; i++) {
+        const ig_str t = m->tokens[i];
+        if (!memchr(t.ptr, 0, t.len) && ig_map_add(&seen, t, (uint32_t)i, NULL)) continue;
+        ig_maker_near(m, "the text of a token holds a NUL, or is that of another in GGUF's form");
+        st = fill_up(m, i);
+        if (st == IG_OK && !ig_map_add(&seen, m->tokens[i], (uint32_t)i, NULL))
+            ig_maker_none(m, "several tokens have one text");
+    }
+    ig_map_fini(&seen);
+    return st;
+}
+
 /* ------------------------------------------------------------------------------------------------ trying */
 
-enum { TRIES = 256, TRY_PARTS = 12 };
+enum { TRIES = 256, TRY_PARTS = 12, TRY_BYTES = 4096 };
 
 static uint32_t draw(uint64_t *state, uint32_t n)
 {
@@ -282,7 +310,7 @@ static bool make_text(const ig_vocab *v, uint64_t *state, ig_buf *out)
 {
     out->len = 0;
     const uint32_t n = 1 + draw(state, TRY_PARTS);
-    for (uint32_t i = 0; i < n && !out->failed; i++) {
+    for (uint32_t i = 0; i < n && out->len < TRY_BYTES && !out->failed; i++) {
         static const uint32_t tops[] = {0x80, 0x80, 0x250, 0x3000, 0xD800, 0x20000};
         const uint32_t kind = draw(state, 8);
         char utf8[4];
@@ -363,7 +391,7 @@ static ig_status make_model(ig_maker *m)
     return IG_OK;
 }
 
-static ig_status make_all(ig_maker *m, size_t n_tokens)
+static ig_status make_all(ig_maker *m, size_t n_tokens, bool strips)
 {
     IG_TRY(copy_tokens(m, n_tokens));
     const bool chars = m->tj->model == IG_TJ_UNIGRAM || (m->tj->model == IG_TJ_BPE && !m->tj->byte_level);
@@ -371,16 +399,17 @@ static ig_status make_all(ig_maker *m, size_t n_tokens)
     m->out->spec.add_space_prefix = m->out->spec.remove_extra_whitespaces = -1;
     set_ids(m);
     IG_TRY(make_model(m));
-    IG_TRY(check_added(m));
+    IG_TRY(make_unique(m));
+    IG_TRY(check_added(m, strips));
     return m->out->fit == IG_VOCAB_NONE ? IG_OK : try_all(m);
 }
 
-ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, ig_vocab_export *out, ig_error *err)
+ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, bool strips, ig_vocab_export *out, ig_error *err)
 {
     ig_maker m = {.v = v, .tj = v->tj, .out = out, .err = err};
     *out = (ig_vocab_export){.fit = IG_VOCAB_SAME};
     if (!ig_vocab_is_json(v)) return ig_fail(err, IG_BUG, 0, "the vocabulary is none of a tokenizer.json");
-    ig_status st = make_all(&m, n_tokens);
+    ig_status st = make_all(&m, n_tokens, strips);
     if (st != IG_OK) ig_vocab_export_fini(out);
     if (out->fit == IG_VOCAB_NONE) out->spec = (ig_vocab_spec){0};
     return st;

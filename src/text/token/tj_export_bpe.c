@@ -13,7 +13,8 @@
 #include "base/utf8.h"
 #include "text/token/tj_export.h"
 
-enum { CHARS_MAX = 512 }; /* of a token whose merging is looked at */
+enum { CHARS_MAX = 512 };             /* of a token whose merging is looked at */
+#define STEPS_MAX ((uint64_t)1 << 27) /* looks at neighbours, of all tokens together */
 
 static bool by_rank(const void *a, const void *b, const void *ctx)
 {
@@ -146,6 +147,7 @@ typedef struct alone { /* the text of one token on its way */
     int32_t ids[CHARS_MAX];
     size_t n;
     uint32_t last_rank; /* of the last merge */
+    uint64_t steps;     /* of all tokens so far */
 } alone;
 
 static bool start_alone(const ig_vocab *v, ig_str text, alone *a)
@@ -173,7 +175,8 @@ static void merge_alone(const ig_vocab *v, alone *a)
             best = x;
             at = i;
         }
-        if (!best) return;
+        a->steps += a->n;
+        if (!best || a->steps > STEPS_MAX) return;
         a->ids[at] = best->result;
         a->last_rank = best->rank;
         a->n--;
@@ -191,23 +194,22 @@ static bool merges_bytes(const ig_maker *m)
 }
 
 /* Sets the score of a token; false where scores cannot say what the merges do. */
-static bool score_token(ig_maker *m, size_t i)
+static bool score_token(ig_maker *m, size_t i, alone *a)
 {
-    alone a;
     m->scores[i] = -(float)(m->v->n_merges + 1);
     if (m->types[i] == IG_TOKEN_CONTROL || m->types[i] == IG_TOKEN_UNKNOWN) return true;
-    if (memchr(m->tokens[i].ptr, 0, m->tokens[i].len) || !start_alone(m->v, m->tokens[i], &a)) return false;
-    if (a.n < 2) return true;
-    merge_alone(m->v, &a);
-    if (a.n == 1) m->scores[i] = -(float)a.last_rank;
-    return a.n != 2;
+    if (memchr(m->tokens[i].ptr, 0, m->tokens[i].len) || !start_alone(m->v, m->tokens[i], a)) return false;
+    if (a->n < 2) return true;
+    merge_alone(m->v, a);
+    if (a->n == 1) m->scores[i] = -(float)a->last_rank;
+    return a->n != 2;
 }
 
 static void score_all(ig_maker *m)
 {
+    alone a = {.n = 0};
     bool same = !merges_bytes(m) && m->v->n_merges < 1 << 24;
-    for (size_t i = 0; i < m->n; i++)
-        if (!score_token(m, i)) same = false;
+    for (size_t i = 0; i < m->n; i++) same = score_token(m, i, &a) && same && a.steps <= STEPS_MAX;
     if (!same) ig_maker_near(m, "its list of merges says more than scores of tokens can");
 }
 

@@ -69,9 +69,10 @@ typedef struct ig_vocab_export { /* owns what spec points to, besides what that 
     ig_arena arena;
 } ig_vocab_export;
 /* Puts a vocabulary of ig_vocab_from_json into that form, with n_tokens tokens (the rows of the model's embedding; 0:
- * as many as it has): unused ones fill up. SAME is proved for the kinds of tokenizers that can be (tj_export.c) and
- * tried on random texts besides. v must outlive *out. Errors: NO_MEMORY; BUG for another vocabulary. */
-ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, ig_vocab_export *out, ig_error *err);
+ * as many as it has): unused ones fill up. strips: readers of the file will drop white space beside special tokens, for
+ * the model's name. SAME is proved for the kinds of tokenizers that can be (tj_export.c) and tried on random texts
+ * besides. v must outlive *out. Errors: NO_MEMORY; BUG for another vocabulary. */
+ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, bool strips, ig_vocab_export *out, ig_error *err);
 void ig_vocab_export_fini(ig_vocab_export *out);
 
 size_t ig_vocab_size(const ig_vocab *v);
