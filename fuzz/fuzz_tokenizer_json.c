@@ -12,7 +12,7 @@ static void check_form(const ig_vocab *v, const char *text, size_t n)
     ig_vocab_export x;
     ig_vocab *made = NULL;
     ig_error err;
-    if (ig_vocab_export_new(v, 0, false, &x, &err) != IG_OK) return;
+    if (ig_vocab_export_new(v, 0, NULL, &x, &err) != IG_OK) return;
     if (x.fit != IG_VOCAB_NONE && ig_vocab_new(&x.spec, &made, &err) != IG_OK) abort();
     for (unsigned flags = 0; x.fit == IG_VOCAB_SAME && ig_utf8_valid(text, n) && flags < 4; flags++) {
         ig_ids a = {0}, b = {0};

@@ -161,11 +161,12 @@ static void read_strips(const ig_format *f, ig_vocab_spec *spec)
         spec->strip_left = IG_STR("[MASK]");
 }
 
-bool ig_vocab_strips(const ig_format *f)
+const char *ig_vocab_strips(const ig_format *f)
 {
     ig_vocab_spec spec = {0};
     read_strips(f, &spec);
-    return spec.strip_right || spec.strip_left.len;
+    if (spec.strip_right) return "</s> <unk> <s> <|endoftext|>";
+    return spec.strip_left.len ? spec.strip_left.ptr : NULL;
 }
 
 /* An array of bytes, kept by some files as unsigned and by some as signed. */

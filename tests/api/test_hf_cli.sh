@@ -57,7 +57,8 @@ for which in llama mistral qwen2 qwen3 qwen3_moe gemma2 gemma3 phi3 minimax_m2 b
     fi
     case $which in
     bert) model=bert ;;
-    mistral | gemma* | phi3) model=llama ;;
+    mistral | gemma*) model=llama ;;
+    phi3) model=no_vocab ;; # others refuse a model of that name without <|endoftext|>
     *) model=gpt2 ;;
     esac
     ids=$(tr -s ' \n' ',' <"$dir/tokens.txt" | sed 's/,$//')
@@ -87,6 +88,7 @@ for which in llama mistral qwen2 qwen3 qwen3_moe gemma2 gemma3 phi3 minimax_m2 b
     try 0 "$ingle" quantize "$dir" small.gguf Q4_0; ok "$which: quantize to four bits" has Q4_0
     try 0 "$ingle" eval small.gguf --tokens "$ids"; ok "$which: which can be read" words 48
     try 0 "$ingle" show made.gguf --meta tokenizer.ggml.model; ok "$which: other engines find a vocabulary" has "$model"
+    [ "$which" = phi3 ] && continue
     try 0 "$ingle" show made.gguf --meta tokenizer.ggml.tokens; ok "$which: with its tokens" some
 done
 

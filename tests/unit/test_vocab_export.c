@@ -100,7 +100,7 @@ static void check_merges(void)
         ig_vocab_export x = {0};
         make_json(&m, json);
         ig_status st = ig_vocab_from_json(json, strlen(json), NULL, 0, &v, NULL);
-        if (st == IG_OK) st = ig_vocab_export_new(v, 0, false, &x, NULL);
+        if (st == IG_OK) st = ig_vocab_export_new(v, 0, NULL, &x, NULL);
         if (st == IG_OK && x.fit != IG_VOCAB_NONE) st = ig_vocab_new(&x.spec, &made, NULL);
         if (st != IG_OK || !made)
             other++;
@@ -183,7 +183,7 @@ static void check_bytes(void)
         ig_error err = {0};
         byte_level(json, byte_rows[i].steps, byte_rows[i].added);
         ig_status st = ig_vocab_from_json(json, strlen(json), NULL, 0, &v, &err);
-        if (st == IG_OK) st = ig_vocab_export_new(v, byte_rows[i].n_tokens, false, &x, &err);
+        if (st == IG_OK) st = ig_vocab_export_new(v, byte_rows[i].n_tokens, NULL, &x, &err);
         if (st == IG_OK && x.fit != IG_VOCAB_NONE) st = ig_vocab_new(&x.spec, &made, &err);
         const char *pre = byte_rows[i].pre;
         const size_t n = byte_rows[i].n_tokens;
@@ -210,7 +210,7 @@ static void check_memory(void)
         ig_vocab_export x;
         err.text[0] = 0;
         ig_fault_set(IG_FAULT_ALLOC, ++n, ENOMEM, false);
-        ig_status st = ig_vocab_export_new(v, 0, false, &x, &err);
+        ig_status st = ig_vocab_export_new(v, 0, NULL, &x, &err);
         done = ig_fault_calls(IG_FAULT_ALLOC) < n;
         ig_fault_reset();
         good = done ? st == IG_OK : st == IG_NO_MEMORY && err.text[0];

@@ -161,9 +161,22 @@ static bool found_alike(const ig_maker *m, const ig_added *a)
            !memmem(a->text.ptr, a->text.len, IG_MARKER, 3);
 }
 
-static ig_status check_added(ig_maker *m, bool strips)
+static bool is_added(const ig_tj *tj, ig_str text)
+{
+    for (size_t i = 0; i < tj->n_added; i++)
+        if (ig_str_eq(tj->added[i].text, text)) return true;
+    return false;
+}
+
+static ig_status check_added(ig_maker *m, const char *strips)
 {
     if (strips) ig_maker_near(m, "the model's name makes others drop white space beside special tokens");
+    for (const char *p = strips; p && *p;) {
+        const size_t n = strcspn(p, " ");
+        if (ig_texts_get(m->v, (ig_str){p, n}) < 0 && !is_added(m->tj, (ig_str){p, n}))
+            ig_maker_none(m, "others refuse a model of this name without tokens that it does not have");
+        p += n + (p[n] == ' ');
+    }
     for (size_t i = 0; i < m->tj->n_added; i++) {
         const ig_added *a = &m->tj->added[i];
         if (a->lstrip || a->rstrip || a->single_word)
@@ -391,7 +404,7 @@ static ig_status make_model(ig_maker *m)
     return IG_OK;
 }
 
-static ig_status make_all(ig_maker *m, size_t n_tokens, bool strips)
+static ig_status make_all(ig_maker *m, size_t n_tokens, const char *strips)
 {
     IG_TRY(copy_tokens(m, n_tokens));
     const bool chars = m->tj->model == IG_TJ_UNIGRAM || (m->tj->model == IG_TJ_BPE && !m->tj->byte_level);
@@ -404,7 +417,8 @@ static ig_status make_all(ig_maker *m, size_t n_tokens, bool strips)
     return m->out->fit == IG_VOCAB_NONE ? IG_OK : try_all(m);
 }
 
-ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, bool strips, ig_vocab_export *out, ig_error *err)
+ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, const char *strips, ig_vocab_export *out,
+                              ig_error *err)
 {
     ig_maker m = {.v = v, .tj = v->tj, .out = out, .err = err};
     *out = (ig_vocab_export){.fit = IG_VOCAB_SAME};

@@ -72,7 +72,8 @@ typedef struct ig_vocab_export { /* owns what spec points to, besides what that 
  * as many as it has): unused ones fill up. strips: readers of the file will drop white space beside special tokens, for
  * the model's name. SAME is proved for the kinds of tokenizers that can be (tj_export.c) and tried on random texts
  * besides. v must outlive *out. Errors: NO_MEMORY; BUG for another vocabulary. */
-ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, bool strips, ig_vocab_export *out, ig_error *err);
+ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, const char *strips, ig_vocab_export *out,
+                              ig_error *err);
 void ig_vocab_export_fini(ig_vocab_export *out);
 
 size_t ig_vocab_size(const ig_vocab *v);
