@@ -340,7 +340,7 @@ static bool serve(wk *w)
         bool computing = !paused && wk_step(w);
         tell(w);
         if (ig_channel_flush(&w->ch, &e) != IG_OK) break;
-        if (!computing) rest(w);
+        if (!computing && !w->stopping) rest(w);
     }
     while (w->stopping && w->requests) wk_cancel(w, w->requests->id);
     return true;
