@@ -17,9 +17,10 @@ fuzz:
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
 	fuzz/soak --seconds 60
 
-soak:
+soak: all
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
 	fuzz/soak
+	INGLE_SOURCE=$(CURDIR) INGLE_DATA=$(CURDIR)/tests/data INGLE_BUILD=$(abspath $(BUILD)) tests/api/test_hard.py --soak 600
 
 docs: all
 	ninja -C $(BUILD) tests/test_models_doc

@@ -205,6 +205,7 @@ def test_connections(s):
     fds, memory = len(os.listdir(f'/proc/{s.process.pid}/fd')), s.memory()
     idle = crowd(s, 1000, b'')
     limit = max(before + 5, 2 * before)
+    ok(until(lambda: s.metric('ingle_connections') >= 1000), '1,000 connections are there', s.metric('ingle_connections'))
     after = min(percentile(s) for _ in range(3))
     ok(after <= limit, f'H15: 1,000 idle connections: p99 {before:.2f} to {after:.2f} ms', (before, after))
     each = (s.memory() - memory) / 1000
@@ -214,6 +215,7 @@ def test_connections(s):
     slow, stop = crowd(s, 1000, b'PO'), threading.Event()
     thread = threading.Thread(target=slow_senders, args=(slow, stop))
     thread.start()
+    ok(until(lambda: s.metric('ingle_connections') >= 1000, 5), '1,000 slow ones, too', s.metric('ingle_connections'))
     after = min(percentile(s) for _ in range(3))
     ok(after <= limit, f'H15: 1,000 slow connections: p99 {before:.2f} to {after:.2f} ms', (before, after))
     status, why = ask(s, 0)
