@@ -162,7 +162,9 @@ static void convert_vocabulary(const cli_call *call, ingle_vocab_form *form, ig_
     ingle_model *model = NULL;
     ingle_error err;
     struct stat s;
-    const bool directory = stat(in, &s) == 0 && S_ISDIR(s.st_mode);
+    char config[4096];
+    const bool directory =
+        snprintf(config, sizeof config, "%s/config.json", in) < (int)sizeof config && stat(config, &s) == 0;
     *form = (ingle_vocab_form){.fit = INGLE_VOCAB_SAME};
     ingle_status st = ingle_model_open(in, &only, &model, &err);
     if (st == INGLE_OK) {
