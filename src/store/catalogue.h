@@ -17,7 +17,12 @@
 /* ------------------------------------------------------------------------------------------------ what it says */
 
 /* In this order a stronger one wins: denied over required over available. */
-typedef enum ig_assigned { IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_REQUIRED, IG_ASSIGNED_DENIED, IG_ASSIGNED_STATES } ig_assigned;
+typedef enum ig_assigned {
+    IG_ASSIGNED_AVAILABLE,
+    IG_ASSIGNED_REQUIRED,
+    IG_ASSIGNED_DENIED,
+    IG_ASSIGNED_STATES
+} ig_assigned;
 const char *ig_assigned_name(ig_assigned state);
 
 typedef struct ig_words {
@@ -48,10 +53,10 @@ typedef struct ig_catalogue_target {
     const char *role;   /* who answers for it: "targets", or the name of a delegated role */
     const char *digest; /* of the model as the store counts it, 64 hexadecimal digits */
     uint64_t size;      /* sum of its files, bytes */
-    const char *format, *licence, *base, *publisher; /* licence: SPDX; each NULL where nothing is said */
-    ig_words origins;                                /* sources as ig_store_pull knows them, the best first */
-    ig_words labels;                                 /* privacy labels that it may see; n 0: nothing is said */
-    ig_words adapters;                               /* names of models of the catalogue */
+    const char *format, *licence, *base, *publisher;  /* licence: SPDX; each NULL where nothing is said */
+    ig_words origins;                                 /* sources as ig_store_pull knows them, the best first */
+    ig_words labels;                                  /* privacy labels that it may see; n 0: nothing is said */
+    ig_words adapters;                                /* names of models of the catalogue */
     uint64_t context_max, output_max, day_tokens_max; /* 0: nothing is said */
     const char *parameters, *messages;                /* JSON, NULL */
     const char *template, *system;                    /* NULL: the model's own */
@@ -62,8 +67,8 @@ typedef struct ig_catalogue_target {
 } ig_catalogue_target;
 
 typedef struct ig_catalogue {
-    const char *source;          /* where it was synced from */
-    int64_t synced_s, expires_s; /* seconds since 1970; expires: the first of its files that does */
+    const char *source;                          /* where it was synced from */
+    int64_t synced_s, expires_s;                 /* seconds since 1970; expires: the first of its files that does */
     uint64_t root, timestamp, snapshot, version; /* versions; version: of targets */
     bool deny_by_default;                        /* what no rule names is denied, else available */
     const ig_catalogue_rule *rules;

@@ -2,10 +2,9 @@
  *
  *   DIR/draft.json   {"ingle_draft": 1, "days": {"root": 365, ...}, "keys": {KEYID: {...}},
  *                     "roles": {"root": {"keyids": [...], "threshold": 1}, ...},
- *                     "delegations": [{"name": ..., "keyids": ..., "threshold": ..., "paths": ..., "terminating": ...}],
- *                     "settings": {"version": 1, "default": "denied", "rules": [...]},
- *                     "targets": {"targets": {PATH: {...}}, ROLE: {PATH: {...}}}}
- *   DIR/staged/      root.json, targets.json, ROLE.json: made, perhaps not yet signed by enough keys
+ *                     "delegations": [{"name": ..., "keyids": ..., "threshold": ..., "paths": ..., "terminating":
+ * ...}], "settings": {"version": 1, "default": "denied", "rules": [...]}, "targets": {"targets": {PATH: {...}}, ROLE:
+ * {PATH: {...}}}} DIR/staged/      root.json, targets.json, ROLE.json: made, perhaps not yet signed by enough keys
  *   DIR/published/   metadata/ and targets/: what the world sees */
 #ifndef IG_STORE_CATALOGUE_AUTHOR_H
 #define IG_STORE_CATALOGUE_AUTHOR_H

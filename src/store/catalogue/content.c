@@ -15,18 +15,66 @@ const char *ig_assigned_name(ig_assigned state) { return state < IG_ASSIGNED_STA
 
 /* The ids that models bear most, and what else is common. Others are allowed; authors are warned. */
 static const char *const spdx[] = {
-    "0BSD",          "AFL-3.0",          "AGPL-3.0",          "AGPL-3.0-only",  "AGPL-3.0-or-later",
-    "Apache-2.0",    "Artistic-2.0",     "BSD-2-Clause",      "BSD-3-Clause",   "BSD-3-Clause-Clear",
-    "BSL-1.0",       "CC-BY-2.0",        "CC-BY-3.0",         "CC-BY-4.0",      "CC-BY-NC-2.0",
-    "CC-BY-NC-3.0",  "CC-BY-NC-4.0",     "CC-BY-NC-ND-4.0",   "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0",
-    "CC-BY-SA-3.0",  "CC-BY-SA-4.0",     "CC0-1.0",           "CDLA-Permissive-1.0", "CDLA-Permissive-2.0",
-    "CDLA-Sharing-1.0", "ECL-2.0",       "EPL-1.0",           "EPL-2.0",        "EUPL-1.1",
-    "EUPL-1.2",      "GFDL-1.3",         "GPL-2.0",           "GPL-2.0-only",   "GPL-2.0-or-later",
-    "GPL-3.0",       "GPL-3.0-only",     "GPL-3.0-or-later",  "ISC",            "LGPL-2.1-only",
-    "LGPL-2.1-or-later", "LGPL-3.0",     "LGPL-3.0-only",     "LGPL-3.0-or-later", "LPPL-1.3c",
-    "MIT",           "MIT-0",            "MPL-2.0",           "MS-PL",          "MulanPSL-2.0",
-    "NCSA",          "ODbL-1.0",         "ODC-By-1.0",        "OFL-1.1",        "OSL-3.0",
-    "PDDL-1.0",      "PostgreSQL",       "Unlicense",         "WTFPL",          "Zlib",
+    "0BSD",
+    "AFL-3.0",
+    "AGPL-3.0",
+    "AGPL-3.0-only",
+    "AGPL-3.0-or-later",
+    "Apache-2.0",
+    "Artistic-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSD-3-Clause-Clear",
+    "BSL-1.0",
+    "CC-BY-2.0",
+    "CC-BY-3.0",
+    "CC-BY-4.0",
+    "CC-BY-NC-2.0",
+    "CC-BY-NC-3.0",
+    "CC-BY-NC-4.0",
+    "CC-BY-NC-ND-4.0",
+    "CC-BY-NC-SA-4.0",
+    "CC-BY-ND-4.0",
+    "CC-BY-SA-3.0",
+    "CC-BY-SA-4.0",
+    "CC0-1.0",
+    "CDLA-Permissive-1.0",
+    "CDLA-Permissive-2.0",
+    "CDLA-Sharing-1.0",
+    "ECL-2.0",
+    "EPL-1.0",
+    "EPL-2.0",
+    "EUPL-1.1",
+    "EUPL-1.2",
+    "GFDL-1.3",
+    "GPL-2.0",
+    "GPL-2.0-only",
+    "GPL-2.0-or-later",
+    "GPL-3.0",
+    "GPL-3.0-only",
+    "GPL-3.0-or-later",
+    "ISC",
+    "LGPL-2.1-only",
+    "LGPL-2.1-or-later",
+    "LGPL-3.0",
+    "LGPL-3.0-only",
+    "LGPL-3.0-or-later",
+    "LPPL-1.3c",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "MS-PL",
+    "MulanPSL-2.0",
+    "NCSA",
+    "ODbL-1.0",
+    "ODC-By-1.0",
+    "OFL-1.1",
+    "OSL-3.0",
+    "PDDL-1.0",
+    "PostgreSQL",
+    "Unlicense",
+    "WTFPL",
+    "Zlib",
 };
 
 bool ig_spdx_known(const char *id)
@@ -129,8 +177,8 @@ static ig_status read_rule(const reader *r, const json_t *j, bool wide, size_t n
     json_t *value;
     char id[IG_TUF_PATH_MAX + 32];
     if (!json_is_object(j)) return wrong(r, "a rule", "an object");
-    json_object_foreach((json_t *)(uintptr_t)j, key, value) if (!known_key(key, wide)) return wrong(
-        r, key, "nothing of that name in a rule");
+    json_object_foreach((json_t *)(uintptr_t)j, key,
+                        value) if (!known_key(key, wide)) return wrong(r, key, "nothing of that name in a rule");
     out->state = IG_ASSIGNED_STATES;
     for (size_t i = 0; state && i < IG_ASSIGNED_STATES; i++)
         if (!strcmp(state, states[i])) out->state = (ig_assigned)i;
@@ -144,7 +192,8 @@ static ig_status read_rule(const reader *r, const json_t *j, bool wide, size_t n
         ig_words *words = (void *)((char *)out + selectors[i].at);
         IG_TRY(read_words(r, j, selectors[i].key, words));
         /* An empty list would be for everyone; whoever wrote it meant nobody. */
-        if (json_object_get(j, selectors[i].key) && words->n == 0) return wrong(r, selectors[i].key, "one text or more");
+        if (json_object_get(j, selectors[i].key) && words->n == 0)
+            return wrong(r, selectors[i].key, "one text or more");
     }
     return IG_OK;
 }
@@ -210,9 +259,15 @@ static ig_status check_name(const reader *r, const char *path, ig_catalogue_targ
 ig_status ig_content_manifest(const ig_catalogue_target *t, ig_arena *arena, ig_manifest *out, ig_error *err)
 {
     ig_store_file *files = ig_arena_alloc(arena, t->n_files, sizeof *files);
-    *out = (ig_manifest){.format = t->format, .parameters = t->parameters, .messages = t->messages,
-                         .template = t->template, .system = t->system, .licence = t->licence, .base = t->base,
-                         .files = files, .n_files = t->n_files};
+    *out = (ig_manifest){.format = t->format,
+                         .parameters = t->parameters,
+                         .messages = t->messages,
+                         .template = t->template,
+                         .system = t->system,
+                         .licence = t->licence,
+                         .base = t->base,
+                         .files = files,
+                         .n_files = t->n_files};
     if (!files) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of %.100s", t->name);
     IG_TRY(ig_name_parse(t->name, &out->name, err));
     for (size_t i = 0; i < t->n_files; i++) {
@@ -239,8 +294,9 @@ static ig_status check_digest(const reader *r, const json_t *target, const ig_ca
     if (st == IG_NO_MEMORY) return no_memory(r);
     if (st != IG_OK) return wrong(r, "the model", why.text);
     if (strcmp(d.hex, t->digest) != 0 || !hash || strcmp(hash, t->digest) != 0)
-        return ig_fail(r->err, IG_DENIED, 0, "targets metadata: %.100s: the model's digest is %.16s..., expected %.16s...",
-                       r->where, d.hex, t->digest);
+        return ig_fail(r->err, IG_DENIED, 0,
+                       "targets metadata: %.100s: the model's digest is %.16s..., expected %.16s...", r->where, d.hex,
+                       t->digest);
     return IG_OK;
 }
 
@@ -250,9 +306,9 @@ static ig_status read_target(const reader *r, const char *path, const json_t *ta
     const struct {
         const char *key;
         const char **at;
-    } texts[] = {{"name", &t->name},       {"format", &t->format},         {"license", &t->licence},
-                 {"base_model", &t->base}, {"publisher", &t->publisher},   {"parameters", &t->parameters},
-                 {"messages", &t->messages}, {"template", &t->template}, {"system", &t->system}};
+    } texts[] = {{"name", &t->name},         {"format", &t->format},       {"license", &t->licence},
+                 {"base_model", &t->base},   {"publisher", &t->publisher}, {"parameters", &t->parameters},
+                 {"messages", &t->messages}, {"template", &t->template},   {"system", &t->system}};
     t->path = ig_arena_copy(r->arena, path, strlen(path));
     if (!t->path) return no_memory(r);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) IG_TRY(read_text(r, custom, texts[i].key, texts[i].at));

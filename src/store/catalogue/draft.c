@@ -61,7 +61,8 @@ static ig_status attach(const char *dir, const ig_author_options *o, ig_author *
     if (!a) return no_memory(err);
     a->fd = a->lock = -1;
     (void)snprintf(keys, sizeof keys, "%s.keys", dir);
-    for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--) (void)snprintf(keys, sizeof keys, "%.*s.keys", (int)n - 1, dir);
+    for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--)
+        (void)snprintf(keys, sizeof keys, "%.*s.keys", (int)n - 1, dir);
     a->dir = copy(dir);
     a->keys = copy(o && o->keys ? o->keys : keys);
     a->passphrase = o && o->passphrase ? copy(o->passphrase) : NULL;
@@ -110,8 +111,8 @@ ig_status ig_author_open(const char *dir, const ig_author_options *options, ig_a
     if (st == IG_NOT_FOUND)
         ig_fail(err, st, 0, "%.300s holds no catalogue. Type: ingle catalogue init %.100s", dir, dir);
     if (st == IG_OK) {
-        st = ig_store_json("the draft of the catalogue", (ig_str){text.ptr ? text.ptr : "", text.len}, IG_TUF_VALUES_MAX,
-                           &a->draft, err);
+        st = ig_store_json("the draft of the catalogue", (ig_str){text.ptr ? text.ptr : "", text.len},
+                           IG_TUF_VALUES_MAX, &a->draft, err);
         ig_buf_fini(&text);
     }
     if (st == IG_OK && (!ig_json_size(a->draft, "ingle_draft", &version) || version != 1))
@@ -135,7 +136,8 @@ static bool is(const json_t *j, const char *text)
 
 json_t *ig_draft_role(const ig_author *a, const char *role)
 {
-    json_t *r = json_object_get(json_object_get(a->draft, "roles"), role), *list = json_object_get(a->draft, "delegations");
+    json_t *r = json_object_get(json_object_get(a->draft, "roles"), role),
+           *list = json_object_get(a->draft, "delegations");
     for (size_t i = 0; !r && i < json_array_size(list); i++) {
         json_t *d = json_array_get(list, i);
         const char *name = ig_json_text(d, "name");
@@ -251,7 +253,8 @@ static ig_status set_keys(json_t *role, json_t *ids, unsigned threshold, ig_erro
 {
     size_t n = json_array_size(ids);
     if (threshold == 0 || threshold > n)
-        return ig_fail(err, IG_BAD_INPUT, 0, "a threshold of %u cannot be met by %zu keys, expected 1 to %zu", threshold, n, n);
+        return ig_fail(err, IG_BAD_INPUT, 0, "a threshold of %u cannot be met by %zu keys, expected 1 to %zu",
+                       threshold, n, n);
     if (json_object_set(role, "keyids", ids) < 0 || json_object_set_new(role, "threshold", json_integer(threshold)) < 0)
         return no_memory(err);
     return IG_OK;
@@ -264,9 +267,9 @@ ig_status ig_author_rotate(ig_author *a, const char *role, ig_words keys, unsign
     size_t n_old = json_array_size(json_object_get(r, "keyids"));
     if (!r) {
         json_decref(ids);
-        return ig_fail(err, IG_NOT_FOUND, 0,
-                       "the catalogue has no role %.64s, expected root, targets, snapshot, timestamp or a delegated one",
-                       role);
+        return ig_fail(
+            err, IG_NOT_FOUND, 0,
+            "the catalogue has no role %.64s, expected root, targets, snapshot, timestamp or a delegated one", role);
     }
     (void)ig_json_size(r, "threshold", &old);
     ig_status st = ids ? choose_keys(a, role, keys, n_old ? n_old : 1, ids, err) : no_memory(err);
@@ -293,14 +296,15 @@ ig_status ig_author_delegate(ig_author *a, const char *role, ig_words paths, boo
         if (json_array_append_new(json_object_get(d, "paths"), json_string(paths.list[i])) < 0) st = no_memory(err);
     if (st == IG_OK && old && keys.n == 0) { /* its paths alone change */
         (void)json_object_set(d, "keyids", json_object_get(old, "keyids"));
-        (void)json_object_set_new(d, "threshold", threshold ? json_integer(threshold)
-                                                            : json_incref(json_object_get(old, "threshold")));
+        (void)json_object_set_new(d, "threshold",
+                                  threshold ? json_integer(threshold) : json_incref(json_object_get(old, "threshold")));
     } else if (st == IG_OK) {
         st = choose_keys(a, role, keys, threshold ? threshold : 1, ids, err);
         if (st == IG_OK) st = set_keys(d, ids, threshold ? threshold : 1, err);
     }
     *changed = st == IG_OK && !(old && json_equal(old, d));
-    if (st == IG_OK && *changed && (old ? json_object_update(old, d) : json_array_append(list, d)) < 0) st = no_memory(err);
+    if (st == IG_OK && *changed && (old ? json_object_update(old, d) : json_array_append(list, d)) < 0)
+        st = no_memory(err);
     json_decref(d);
     json_decref(ids);
     return st == IG_OK && *changed ? ig_author_save(a, err) : st;
@@ -327,9 +331,9 @@ ig_status ig_author_init(const char *dir, const ig_author_options *options, bool
     if (st == IG_OK && !empty)
         st = ig_fail(err, IG_BAD_INPUT, 0, "%.300s is not empty, expected a new folder for the catalogue", dir);
     if (st == IG_OK) {
-        a->draft = json_pack("{s:i, s:{s:i, s:i, s:i, s:i}, s:{}, s:{}, s:[], s:{s:i, s:s, s:[]}, s:{s:{}}}", "ingle_draft",
-                             1, "days", "root", 365, "targets", 180, "snapshot", 60, "timestamp", 30, "keys", "roles",
-                             "delegations", "settings", "version", 1, "default",
+        a->draft = json_pack("{s:i, s:{s:i, s:i, s:i, s:i}, s:{}, s:{}, s:[], s:{s:i, s:s, s:[]}, s:{s:{}}}",
+                             "ingle_draft", 1, "days", "root", 365, "targets", 180, "snapshot", 60, "timestamp", 30,
+                             "keys", "roles", "delegations", "settings", "version", 1, "default",
                              deny_by_default ? "denied" : "available", "rules", "targets", "targets");
         if (!a->draft) st = no_memory(err);
     }
@@ -395,9 +399,9 @@ static json_t *custom_json(const ig_catalogue_target *t, const char *hex)
     (void)json_object_set_new(j, "ingle", json_integer(1));
     const struct {
         const char *key, *text;
-    } texts[] = {{"name", t->name},       {"format", t->format},     {"license", t->licence},
-                 {"base_model", t->base}, {"publisher", t->publisher}, {"parameters", t->parameters},
-                 {"messages", t->messages}, {"template", t->template}, {"system", t->system},
+    } texts[] = {{"name", t->name},         {"format", t->format},       {"license", t->licence},
+                 {"base_model", t->base},   {"publisher", t->publisher}, {"parameters", t->parameters},
+                 {"messages", t->messages}, {"template", t->template},   {"system", t->system},
                  {"digest", digest}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) set_text(j, texts[i].key, texts[i].text);
     uint64_t size = 0;
@@ -426,7 +430,8 @@ static json_t *home_of(const ig_author *a, const char *path)
 {
     const char *role;
     json_t *targets;
-    json_object_foreach(json_object_get(a->draft, "targets"), role, targets) if (json_object_get(targets, path)) return targets;
+    json_object_foreach(json_object_get(a->draft, "targets"), role,
+                        targets) if (json_object_get(targets, path)) return targets;
     return NULL;
 }
 
@@ -479,14 +484,16 @@ ig_status ig_author_add(ig_author *a, const ig_catalogue_target *t, const char *
     return st;
 }
 
-static ig_status find_model(const ig_author *a, const char *text, json_t **home, char path[IG_NAME_MAX + 8], ig_error *err)
+static ig_status find_model(const ig_author *a, const char *text, json_t **home, char path[IG_NAME_MAX + 8],
+                            ig_error *err)
 {
     ig_name name;
     IG_TRY(ig_name_parse(text, &name, err));
     ig_content_path(&name, path);
     *home = home_of(a, path);
     return *home ? IG_OK
-                 : ig_fail(err, IG_NOT_FOUND, 0, "model %.120s is not in the catalogue. Type: ingle catalogue add", name.text);
+                 : ig_fail(err, IG_NOT_FOUND, 0, "model %.120s is not in the catalogue. Type: ingle catalogue add",
+                           name.text);
 }
 
 ig_status ig_author_drop(ig_author *a, const char *name, bool *changed, ig_error *err)
@@ -584,7 +591,8 @@ static ig_status rules_of(ig_author *a, const char *name, json_t **rules, json_t
 
 static ig_status check_rules(const ig_author *a, const json_t *owner, const char *path, ig_error *err)
 {
-    return owner ? ig_content_check(path, owner, err) : ig_content_check_rules(json_object_get(a->draft, "settings"), err);
+    return owner ? ig_content_check(path, owner, err)
+                 : ig_content_check_rules(json_object_get(a->draft, "settings"), err);
 }
 
 ig_status ig_author_rule(ig_author *a, const char *name, const ig_catalogue_rule *rule, bool *changed, ig_error *err)

@@ -95,8 +95,8 @@ static json_t *keys_for(const ig_author *a, const json_t *roles)
     json_object_foreach((json_t *)(uintptr_t)roles, name, r)
     {
         json_t *ids = json_object_get(r, "keyids"), *id;
-        json_array_foreach(ids, i, id)
-            (void)json_object_set(out, json_string_value(id), json_object_get(keys, json_string_value(id)));
+        json_array_foreach(ids, i, id)(void)
+            json_object_set(out, json_string_value(id), json_object_get(keys, json_string_value(id)));
     }
     return out;
 }
@@ -111,9 +111,9 @@ static void fill_targets(const ig_author *a, const char *role, json_t *j)
     (void)json_object_set_new(j, "ingle_catalogue", json_deep_copy(json_object_get(a->draft, "settings")));
     if (json_array_size(delegations) == 0) return;
     json_t *by_name = json_object();
-    json_array_foreach(delegations, i, d) (void)json_object_set(by_name, ig_json_text(d, "name"), d);
-    (void)json_object_set_new(j, "delegations", json_pack("{s:o, s:o}", "keys", keys_for(a, by_name), "roles",
-                                                          json_deep_copy(delegations)));
+    json_array_foreach(delegations, i, d)(void) json_object_set(by_name, ig_json_text(d, "name"), d);
+    (void)json_object_set_new(
+        j, "delegations", json_pack("{s:o, s:o}", "keys", keys_for(a, by_name), "roles", json_deep_copy(delegations)));
     json_decref(by_name);
 }
 
@@ -121,8 +121,8 @@ static json_t *file_meta(const ig_doc *d)
 {
     ig_digest h = {""};
     (void)ig_sha_text(d->text.ptr, d->text.len, &h);
-    return json_pack("{s:I, s:I, s:{s:s}}", "version", (json_int_t)d->version, "length", (json_int_t)d->text.len, "hashes",
-                     "sha256", h.hex);
+    return json_pack("{s:I, s:I, s:{s:s}}", "version", (json_int_t)d->version, "length", (json_int_t)d->text.len,
+                     "hashes", "sha256", h.hex);
 }
 
 /* The signed part of a role's document. below [n]: what snapshot and timestamp name. */
@@ -170,15 +170,16 @@ static bool same_content(const ig_author *a, const ig_doc *d, ig_doc *const *bel
     return same;
 }
 
-/* The document of a signed part and its signatures, as text: sorted and compact, but with the escapes of JSON, which the
- * canonical form does without. */
+/* The document of a signed part and its signatures, as text: sorted and compact, but with the escapes of JSON, which
+ * the canonical form does without. */
 static ig_status make_doc(const char *role, json_t *signed_, json_t *signatures, ig_doc **out, ig_error *err)
 {
     json_t *all = json_pack("{s:O, s:O}", "signed", signed_, "signatures", signatures);
     ig_tuf_type type = type_of(role);
     char *text = all ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     *out = NULL;
-    ig_status st = text ? ig_doc_read(type, type == IG_TUF_TARGETS ? role : NULL, ig_str_from(text), out, err) : no_memory(err);
+    ig_status st =
+        text ? ig_doc_read(type, type == IG_TUF_TARGETS ? role : NULL, ig_str_from(text), out, err) : no_memory(err);
     free(text);
     json_decref(all);
     return st;
@@ -301,8 +302,9 @@ static ig_status settle(const ig_author *a, const char *role, const ig_doc *by, 
     *out = NULL;
     IG_TRY(latest(a, role, &old, err));
     ig_status st = staged(a, role, &next, err);
-    if (st == IG_OK && next && (next->version <= (old ? old->version : 0) || !same_content(a, next, NULL, 0) ||
-                                next->expires_s - a->now_s < life_s(a, role) / 3)) {
+    if (st == IG_OK && next &&
+        (next->version <= (old ? old->version : 0) || !same_content(a, next, NULL, 0) ||
+         next->expires_s - a->now_s < life_s(a, role) / 3)) {
         ig_doc_free(next);
         next = NULL;
         drop_staged(a, role);
@@ -316,8 +318,7 @@ static ig_status settle(const ig_author *a, const char *role, const ig_doc *by, 
         st = next_version(a, role, old, NULL, 0, &next, err);
         fresh = true;
     }
-    if (st == IG_OK)
-        st = sign_one(a, by ? by : next, by ? NULL : old, keys, n_keys, fresh, each, ctx, &next, err);
+    if (st == IG_OK) st = sign_one(a, by ? by : next, by ? NULL : old, keys, n_keys, fresh, each, ctx, &next, err);
     ig_doc_free(old);
     if (st == IG_OK)
         *out = next;
@@ -337,8 +338,8 @@ static void set_free(set *s)
     s->n = 0;
 }
 
-static ig_status settle_all(const ig_author *a, const ig_key *keys, size_t n_keys, ig_author_each each, void *ctx, set *s,
-                            ig_error *err)
+static ig_status settle_all(const ig_author *a, const ig_key *keys, size_t n_keys, ig_author_each each, void *ctx,
+                            set *s, ig_error *err)
 {
     const json_t *list = json_object_get(a->draft, "delegations");
     s->n = 0;
@@ -413,7 +414,8 @@ static ig_status put_file(int dir, const char *path, const void *p, size_t n, bo
     char part[512];
     struct stat sb;
     const char *slash = strrchr(path, '/');
-    if (!replace && fstatat(dir, path, &sb, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sb.st_mode) && (uint64_t)sb.st_size == n)
+    if (!replace && fstatat(dir, path, &sb, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sb.st_mode) &&
+        (uint64_t)sb.st_size == n)
         return IG_OK;
     for (const char *q = strchr(path, '/'); q; q = strchr(q + 1, '/')) {
         (void)snprintf(part, sizeof part, "%.*s", (int)(q - path), path);
@@ -485,8 +487,8 @@ static ig_status verify_preview(const ig_author *a, const ig_doc *timestamp, ig_
 }
 
 /* Snapshot and timestamp over a set that is signed, and everything to published/. */
-static ig_status write_published(const ig_author *a, const set *s, const ig_key *keys, size_t n_keys, ig_author_each each,
-                                 void *ctx, ig_catalogue **out, ig_error *err)
+static ig_status write_published(const ig_author *a, const set *s, const ig_key *keys, size_t n_keys,
+                                 ig_author_each each, void *ctx, ig_catalogue **out, ig_error *err)
 {
     ig_doc *snapshot = NULL, *timestamp = NULL;
     if (mkdirat(a->fd, "published", 0755) < 0 && errno != EEXIST)
@@ -552,17 +554,20 @@ static ig_status copy_out(const ig_author *a, const char *out, ig_error *err)
     static const char *const folders[] = {"targets", "metadata"};
     struct stat sb;
     ig_buf text;
-    if (mkdir(out, 0755) < 0 && errno != EEXIST) return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", out);
+    if (mkdir(out, 0755) < 0 && errno != EEXIST)
+        return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", out);
     int to = ig_disk_open(AT_FDCWD, out, O_RDONLY | O_DIRECTORY, 0);
     int from = ig_disk_open(a->fd, "published", O_RDONLY | O_DIRECTORY, 0);
-    ig_status st = to >= 0 && from >= 0 ? IG_OK : ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", out);
+    ig_status st =
+        to >= 0 && from >= 0 ? IG_OK : ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", out);
     for (size_t i = 0; st == IG_OK && i < 2; i++) {
         copier c = {from, to, folders[i], 0, IG_OK, err};
         if (fstatat(from, folders[i], &sb, 0) < 0) continue; /* a catalogue without models */
         st = ig_folder_walk(from, folders[i], copy_entry, &c, err);
         if (st == IG_OK) st = c.st;
     }
-    if (st == IG_OK) st = ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &text, err);
+    if (st == IG_OK)
+        st = ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &text, err);
     if (st == IG_OK) {
         st = put_file(to, "metadata/timestamp.json", text.ptr, text.len, true, err);
         ig_buf_fini(&text);
@@ -619,7 +624,8 @@ ig_status ig_author_root_path(const ig_author *a, char *out, size_t n, ig_error 
     ig_doc *root;
     char file[IG_TUF_ROLE_NAME_MAX + 48];
     IG_TRY(latest(a, "root", &root, err));
-    if (!root) return ig_fail(err, IG_NOT_FOUND, 0, "nothing is published yet. Type: ingle catalogue publish %.200s", a->dir);
+    if (!root)
+        return ig_fail(err, IG_NOT_FOUND, 0, "nothing is published yet. Type: ingle catalogue publish %.200s", a->dir);
     ig_tuf_file("root", root->version, true, file);
     ig_doc_free(root);
     (void)snprintf(out, n, "%s/published/%s", a->dir, file);

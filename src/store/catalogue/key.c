@@ -58,7 +58,8 @@ static ig_status take(EVP_PKEY *p, bool private, const char *what, ig_key *out, 
         return ig_fail(err, IG_BAD_INPUT, 0, "%.300s is no Ed25519 key", what);
     }
     json_t *j = ig_key_json(out);
-    ig_status st = j ? ig_canon_write("a key", j, &canon, err) : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a key");
+    ig_status st =
+        j ? ig_canon_write("a key", j, &canon, err) : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a key");
     json_decref(j);
     if (st == IG_OK) {
         ok = ig_sha_text(canon.ptr, canon.len, &d);
@@ -140,8 +141,8 @@ ig_status ig_key_load(const char *path, const char *passphrase, ig_key *out, ig_
     close(fd);
     if (st == IG_OK && text.len == 0) st = ig_fail(err, IG_BAD_INPUT, 0, "the key %.300s is empty", path);
     if (st == IG_OK && (sb.st_mode & 077) && !memmem(text.ptr, text.len, "BEGIN PUBLIC KEY", 16))
-        st = ig_fail(err, IG_DENIED, 0, "the key %.300s has mode %03o, others may read it. Type: chmod 600 %.100s", path,
-                     (unsigned)(sb.st_mode & 0777), path);
+        st = ig_fail(err, IG_DENIED, 0, "the key %.300s has mode %03o, others may read it. Type: chmod 600 %.100s",
+                     path, (unsigned)(sb.st_mode & 0777), path);
     if (st == IG_OK) st = parse_pem(path, &text, passphrase, out, err);
     if (text.ptr) OPENSSL_cleanse(text.ptr, text.cap);
     ig_buf_fini(&text);

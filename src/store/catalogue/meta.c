@@ -60,8 +60,8 @@ static ig_status check_signatures(const ig_doc *d, ig_error *err)
     if (json_array_size(list) > IG_TUF_SIGNATURES_MAX)
         return ig_fail(err, IG_TOO_LARGE, 0, "%s metadata: it has %zu signatures, expected at most %d", d->role,
                        json_array_size(list), (int)IG_TUF_SIGNATURES_MAX);
-    json_array_foreach(list, i, s) if (!ig_json_text(s, "keyid") || !ig_json_text(s, "sig")) return wrong(
-        d, err, "a signature", "keyid and sig");
+    json_array_foreach(list, i, s) if (!ig_json_text(s, "keyid") ||
+                                       !ig_json_text(s, "sig")) return wrong(d, err, "a signature", "keyid and sig");
     return IG_OK;
 }
 
@@ -95,8 +95,7 @@ static ig_status check_role(const ig_doc *d, const json_t *role, const char *nam
         const char *id = json_string_value(json_array_get(ids, i));
         if (!id) return wrong(d, err, what, "keyids that are texts");
         for (size_t k = 0; k < i; k++)
-            if (!strcmp(id, json_string_value(json_array_get(ids, k))))
-                return wrong(d, err, what, "each keyid once");
+            if (!strcmp(id, json_string_value(json_array_get(ids, k)))) return wrong(d, err, what, "each keyid once");
     }
     return IG_OK;
 }
@@ -174,9 +173,11 @@ static ig_status check_delegation(const ig_doc *d, const json_t *roles, size_t i
     const json_t *r = json_array_get(roles, i), *paths = json_object_get(r, "paths");
     const json_t *prefixes = json_object_get(r, "path_hash_prefixes"), *end = json_object_get(r, "terminating");
     const char *name = ig_json_text(r, "name");
-    if (!name || !ig_tuf_role_name_valid(name)) return wrong(d, err, "the name of a delegated role", "letters and digits");
+    if (!name || !ig_tuf_role_name_valid(name))
+        return wrong(d, err, "the name of a delegated role", "letters and digits");
     for (size_t k = 0; k < IG_TUF_TYPES; k++)
-        if (!strcmp(name, ig_tuf_names[k])) return wrong(d, err, "the name of a delegated role", "another than a top role's");
+        if (!strcmp(name, ig_tuf_names[k]))
+            return wrong(d, err, "the name of a delegated role", "another than a top role's");
     for (size_t k = 0; k < i; k++)
         if (!strcmp(name, ig_json_text(json_array_get(roles, k), "name")))
             return wrong(d, err, "the name of a delegated role", "each once");
@@ -191,7 +192,8 @@ static ig_status check_delegations(const ig_doc *d, ig_error *err)
     const json_t *all = json_object_get(d->signed_, "delegations"), *roles = json_object_get(all, "roles");
     if (!all) return IG_OK;
     if (json_object_get(all, "succinct_roles"))
-        return ig_fail(err, IG_UNSUPPORTED, 0, "%s metadata: succinct_roles are not supported, expected roles", d->role);
+        return ig_fail(err, IG_UNSUPPORTED, 0, "%s metadata: succinct_roles are not supported, expected roles",
+                       d->role);
     if (!json_is_array(roles)) return wrong(d, err, "delegations", "keys and roles");
     if (json_array_size(roles) > IG_TUF_ROLES_MAX)
         return ig_fail(err, IG_TOO_LARGE, 0, "%s metadata: it delegates to %zu roles, expected at most %d", d->role,
@@ -369,7 +371,8 @@ static bool has_key(const ig_doc *d, const char *role, const unsigned char key[I
     unsigned char own[IG_KEY_BYTES];
     const json_t *ids = json_object_get(ig_doc_role(d, role), "keyids");
     for (size_t i = 0; i < json_array_size(ids); i++)
-        if (key_bytes(d, json_string_value(json_array_get(ids, i)), own) && !memcmp(own, key, IG_KEY_BYTES)) return true;
+        if (key_bytes(d, json_string_value(json_array_get(ids, i)), own) && !memcmp(own, key, IG_KEY_BYTES))
+            return true;
     return false;
 }
 

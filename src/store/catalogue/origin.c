@@ -74,8 +74,8 @@ ig_status ig_origin_open(const ig_catalogue_sync_options *options, ig_origin *ou
     if (!at || !*at || strlen(at) >= IG_URL_MAX)
         return ig_fail(err, IG_BAD_INPUT, 0, "a catalogue comes from a folder or https://..., which was not given");
     if (!url && strstr(at, "://"))
-        return ig_fail(err, IG_UNSUPPORTED, 0, "\"%.200s\" is no source of catalogues, expected a folder or https://...",
-                       at);
+        return ig_fail(err, IG_UNSUPPORTED, 0,
+                       "\"%.200s\" is no source of catalogues, expected a folder or https://...", at);
     origin *o = ig_calloc(1, sizeof *o);
     if (!o) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the catalogue");
     (void)snprintf(o->base, sizeof o->base, "%s", at);

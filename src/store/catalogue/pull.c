@@ -38,8 +38,9 @@ static ig_status take(void *ctx, const ig_manifest *m, const int *fds, ig_buf *a
     for (size_t i = 0; i < p->want->n_files; i++) {
         const ig_store_file *f = &p->want->files[i];
         if (!file_of(m, &f->digest))
-            return ig_fail(err, IG_DENIED, 0, "the origin has another %.100s than was signed, expected SHA-256 %.16s...",
-                           f->name, f->digest.hex);
+            return ig_fail(err, IG_DENIED, 0,
+                           "the origin has another %.100s than was signed, expected SHA-256 %.16s...", f->name,
+                           f->digest.hex);
     }
     IG_TRY(ig_store_add(p->store, p->want, p->check, NULL, err));
     p->done = true;
@@ -71,8 +72,8 @@ static ig_status from_origins(puller *p, const ig_catalogue_target *t, const ig_
     return ig_fail(err, st, 0, "cannot get model %.80s: %.400s", t->name, why.text);
 }
 
-ig_status ig_catalogue_pull(ig_store *store, const ig_catalogue_target *t, const ig_pull_options *options, bool *changed,
-                            ig_error *err)
+ig_status ig_catalogue_pull(ig_store *store, const ig_catalogue_target *t, const ig_pull_options *options,
+                            bool *changed, ig_error *err)
 {
     ig_arena arena = {0};
     ig_manifest want;

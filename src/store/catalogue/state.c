@@ -52,7 +52,8 @@ static ig_status state_open(ig_store *store, const char *name, bool make, state 
     if (all >= 0) close(all);
     if (s->dir < 0 && e == ENOENT)
         return ig_fail(err, IG_NOT_FOUND, 0,
-                       "there is no catalogue \"%.64s\" here yet. Type: ingle catalogue sync URL --root root.json", name);
+                       "there is no catalogue \"%.64s\" here yet. Type: ingle catalogue sync URL --root root.json",
+                       name);
     if (s->dir < 0) return ig_fail_errno(err, IG_IO, e, "cannot open the folder of the catalogue \"%.64s\"", name);
     return IG_OK;
 }
@@ -62,8 +63,8 @@ static ig_status read_file(int dir, const char *file, size_t bytes_max, ig_buf *
     ig_buf_init(out, bytes_max);
     int fd = ig_disk_open_regular(dir, file, O_RDONLY, NULL);
     if (fd < 0)
-        return ig_fail_errno(err, errno == ENOENT || errno == ENOTDIR ? IG_NOT_FOUND : IG_IO, errno, "cannot open %.300s",
-                             file);
+        return ig_fail_errno(err, errno == ENOENT || errno == ENOTDIR ? IG_NOT_FOUND : IG_IO, errno,
+                             "cannot open %.300s", file);
     ig_status st = ig_fd_read_all(fd, file, out, err);
     close(fd);
     if (st != IG_OK) ig_buf_fini(out);
@@ -167,7 +168,8 @@ static ig_status prepare(syncing *y, ig_error *err)
     ig_status st = load_active(&y->s, &why);
     if (st == IG_OK) st = read_active(y->s.active, &y->old, &why);
     if (st == IG_NO_MEMORY || st == IG_IO) return ig_fail(err, st, 0, "%s", why.text);
-    if (st != IG_OK && st != IG_NOT_FOUND) note(y, "the state of the catalogue was damaged and is made anew: ", why.text);
+    if (st != IG_OK && st != IG_NOT_FOUND)
+        note(y, "the state of the catalogue was damaged and is made anew: ", why.text);
     const char *source = y->o.source ? y->o.source : y->old ? y->old->source : NULL;
     if (!source || strlen(source) >= sizeof y->source)
         return ig_fail(err, IG_BAD_INPUT, 0, "where the catalogue is, is not known. Type: ingle catalogue sync URL");

@@ -30,9 +30,10 @@ static ig_status check_expiry(const ig_tuf *t, const ig_doc *d, ig_error *err)
     if (t->now_s == INT64_MIN || t->now_s < d->expires_s) return IG_OK;
     ig_time_write(d->expires_s, then);
     ig_time_write(t->now_s, now);
-    return ig_fail(err, IG_DENIED, 0,
-                   "%s metadata, version %llu: it expired at %s and now it is %s, expected a newer one or another clock",
-                   d->role, (ull)d->version, then, now);
+    return ig_fail(
+        err, IG_DENIED, 0,
+        "%s metadata, version %llu: it expired at %s and now it is %s, expected a newer one or another clock", d->role,
+        (ull)d->version, then, now);
 }
 
 static ig_status check_version(const ig_doc *d, const char *who, uint64_t expected, bool or_later, ig_error *err)
@@ -54,10 +55,10 @@ static ig_status check_bytes(const json_t *meta, const ig_doc *d, const char *by
     if (!sha) return IG_OK;
     if (!ig_sha_text(d->text.ptr, d->text.len, &found))
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for hashing");
-    return strcmp(found.hex, sha) ? ig_fail(err, IG_DENIED, 0,
-                                            "%s metadata: its SHA-256 is %.16s..., expected %.16s... as %s says", d->role,
-                                            found.hex, sha, by)
-                                  : IG_OK;
+    return strcmp(found.hex, sha)
+               ? ig_fail(err, IG_DENIED, 0, "%s metadata: its SHA-256 is %.16s..., expected %.16s... as %s says",
+                         d->role, found.hex, sha, by)
+               : IG_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ root */
@@ -81,8 +82,8 @@ ig_status ig_tuf_next_root(ig_tuf *t, ig_str text, ig_error *err)
     if (t->root->version >= IG_TUF_VERSION_MAX)
         return ig_fail(err, IG_DENIED, 0, "root metadata: version %llu has no successor", (ull)t->root->version);
     IG_TRY(ig_doc_read(IG_TUF_ROOT, NULL, text, &d, err));
-    ig_status st = ig_doc_verify(t->root, "root", d, " (the trusted root)", err);      /* 5.3.4 */
-    if (st == IG_OK) st = ig_doc_verify(d, "root", d, " (the new root itself)", err);  /* 5.3.4 */
+    ig_status st = ig_doc_verify(t->root, "root", d, " (the trusted root)", err);                         /* 5.3.4 */
+    if (st == IG_OK) st = ig_doc_verify(d, "root", d, " (the new root itself)", err);                     /* 5.3.4 */
     if (st == IG_OK) st = check_version(d, "follows the trusted root", t->root->version + 1, false, err); /* 5.3.5 */
     if (st == IG_OK)
         replace(&t->root, d);
@@ -154,11 +155,11 @@ static ig_status judge_snapshot(const ig_tuf *t, const ig_doc *d, ig_error *err)
     const json_t *meta = ig_doc_meta(t->timestamp, "snapshot");
     uint64_t version = 0;
     (void)ig_json_size(meta, "version", &version);
-    IG_TRY(check_bytes(meta, d, "timestamp", err));                               /* 5.5.2 */
-    IG_TRY(ig_doc_verify(t->root, "snapshot", d, "", err));                       /* 5.5.3 */
-    IG_TRY(check_version(d, "timestamp names", version, false, err));             /* 5.5.4 */
-    if (t->old_snapshot) IG_TRY(check_no_rollback(t->old_snapshot, d, err));      /* 5.5.5 */
-    return check_expiry(t, d, err);                                               /* 5.5.6 */
+    IG_TRY(check_bytes(meta, d, "timestamp", err));                          /* 5.5.2 */
+    IG_TRY(ig_doc_verify(t->root, "snapshot", d, "", err));                  /* 5.5.3 */
+    IG_TRY(check_version(d, "timestamp names", version, false, err));        /* 5.5.4 */
+    if (t->old_snapshot) IG_TRY(check_no_rollback(t->old_snapshot, d, err)); /* 5.5.5 */
+    return check_expiry(t, d, err);                                          /* 5.5.6 */
 }
 
 ig_status ig_tuf_add_snapshot(ig_tuf *t, ig_str text, ig_error *err)

@@ -16,7 +16,7 @@
 #include "store/inner.h"
 
 enum {
-    IG_TUF_ROLES_MAX = 64,      /* delegated ones */
+    IG_TUF_ROLES_MAX = 64,       /* delegated ones */
     IG_TUF_ROOT_STEPS_MAX = 256, /* new roots in one update */
     IG_TUF_KEYS_MAX = 128,
     IG_TUF_SIGNATURES_MAX = 128,
@@ -74,10 +74,10 @@ typedef struct ig_doc {
     char role[IG_TUF_ROLE_NAME_MAX + 1]; /* "root", ..., or of a delegated role; in messages */
     uint64_t version;
     int64_t expires_s;
-    json_t *all;          /* owned */
+    json_t *all;           /* owned */
     const json_t *signed_; /* of all */
-    ig_buf text;          /* bytes as they came */
-    ig_buf canon;         /* canonical form of signed */
+    ig_buf text;           /* bytes as they came */
+    ig_buf canon;          /* canonical form of signed */
 } ig_doc;
 /* Checks everything that can be checked of a document alone. role: of a delegated one, else NULL. */
 ig_status ig_doc_read(ig_tuf_type type, const char *role, ig_str text, ig_doc **out, ig_error *err);

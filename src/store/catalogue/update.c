@@ -164,7 +164,8 @@ static ig_status update_roots(const update *u, ig_error *err)
             local = false;
             continue;
         }
-        if (st == IG_NOT_FOUND || (!local && st == IG_DENIED)) break; /* 403: some servers say so of what is not there */
+        if (st == IG_NOT_FOUND || (!local && st == IG_DENIED))
+            break; /* 403: some servers say so of what is not there */
         IG_TRY(st);
         st = next_root(u, &text, local, err);
         ig_buf_fini(&text);
@@ -257,8 +258,8 @@ static ig_status provide(void *ctx, ig_tuf *t, const char *role, const ig_doc *b
         if (st == IG_OK || is_machine_fault(st)) return st;
     }
     if (!meta)
-        return ig_fail(err, IG_DENIED, 0, "%s metadata: snapshot version %llu does not name it, expected it there", role,
-                       (unsigned long long)t->snapshot->version);
+        return ig_fail(err, IG_DENIED, 0, "%s metadata: snapshot version %llu does not name it, expected it there",
+                       role, (unsigned long long)t->snapshot->version);
     IG_TRY(fetch_meta(u, meta, role, IG_TUF_TARGETS_BYTES_MAX, &text, err));
     st = ig_tuf_add_targets(t, role, by, text_of(&text), err);
     if (st == IG_OK) st = keep(u, file, &text, err);
