@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -173,7 +174,9 @@ static ig_status prepare(syncing *y, ig_error *err)
     const char *source = y->o.source ? y->o.source : y->old ? y->old->source : NULL;
     if (!source || strlen(source) >= sizeof y->source)
         return ig_fail(err, IG_BAD_INPUT, 0, "where the catalogue is, is not known. Type: ingle catalogue sync URL");
-    (void)snprintf(y->source, sizeof y->source, "%s", source);
+    char *whole = strstr(source, "://") ? NULL : realpath(source, NULL); /* it is remembered, and read from elsewhere */
+    (void)snprintf(y->source, sizeof y->source, "%s", whole && strlen(whole) < sizeof y->source ? whole : source);
+    free(whole);
     y->o.source = y->source;
     st = y->o.root_file ? read_file(AT_FDCWD, y->o.root_file, IG_TUF_ROOT_BYTES_MAX, &y->pinned, err)
                         : read_file(y->s.dir, "pinned.json", IG_TUF_ROOT_BYTES_MAX, &y->pinned, err);
