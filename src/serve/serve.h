@@ -41,6 +41,7 @@ typedef struct ig_front_config {
     bool keep_alive_set;
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
     uint32_t stop_ms;      /* running answers may finish within; 20000 */
+    const char *pressure; /* a file like /proc/pressure/memory, which is the standard; for tests */
     bool quiet;
     void (*say)(void *ctx, const char *line); /* what an operator should read; NULL: standard error */
     void *say_ctx;
