@@ -267,6 +267,12 @@ static const cli_flag serve_flags[] = {
     {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
     THREADS,
     KV("f16"),
+    {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
+    {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "write the audit log in DIR; none: nowhere (default: state/audit in the store)"},
+    {"audit-required", 0, CLI_SWITCH, NULL, 0, 0, NULL, "refuse requests while the audit log cannot be written"},
+    {"audit-journal", 0, CLI_SWITCH, NULL, 0, 0, NULL, "send audit records to syslog, too"},
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
 };
 
