@@ -513,8 +513,9 @@ static void compare_head(ig_audit *a, ig_audit_report *r)
     if (n > 0 && text[n - 1] == '\n') n--;
     if (n <= 0 || ig_audit_line_read((ig_str){text, (size_t)n}, &l, NULL) != IG_OK || l.seq < a->seq) return;
     r->damaged = true;
-    snprintf(r->text, sizeof r->text, "the log ends at record %llu, its head was made at record %llu",
-             (unsigned long long)(a->seq - 1), (unsigned long long)l.seq);
+    if (!*r->text)
+        snprintf(r->text, sizeof r->text, "the log ends at record %llu, its head was made at record %llu",
+                 (unsigned long long)(a->seq - 1), (unsigned long long)l.seq);
     if (a->seq <= l.seq) a->seq = l.seq + 1; /* no number is given twice */
 }
 
