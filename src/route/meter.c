@@ -127,3 +127,12 @@ uint64_t ig_meter_take(ig_meter *m, uint64_t now_ns)
     uint64_t uj = m->n ? take_zones(m) : take_battery(m, ns);
     return first ? 0 : uj;
 }
+
+uint64_t ig_meter_share(uint64_t *uj, uint64_t *weights, uint64_t weight)
+{
+    if (weight == 0 || weight > *weights) return 0;
+    uint64_t share = *uj / *weights * weight + *uj % *weights * weight / *weights;
+    *uj -= share;
+    *weights -= weight;
+    return share;
+}

@@ -28,4 +28,8 @@ bool ig_meter_open(ig_meter *m, const char *root);
  * so it must be called at least every minute. */
 uint64_t ig_meter_take(ig_meter *m, uint64_t now_ns);
 
+/* The share of one among those who still wait for theirs: `weight` of *weights (below 2^32) of *uj. Both are reduced by
+ * it, so that all shares together are the whole, to the last microjoule. */
+uint64_t ig_meter_share(uint64_t *uj, uint64_t *weights, uint64_t weight);
+
 #endif

@@ -667,6 +667,16 @@ static void test_meter(void)
            "packages and memory are added, a wrapped counter unwrapped");
     put("class/powercap/intel-rapl:0/energy_uj", "nonsense\n");
     tap_ok(ig_meter_take(&m, 3) == 0, "nonsense counts nothing");
+    bool exact = true, fair = true;
+    for (uint64_t all = 0; all < 3000; all += 7) {
+        uint64_t uj = all, weights = 1 + 2 + 30 + 400, sum = 0, least = 0, most = 0;
+        sum += least = ig_meter_share(&uj, &weights, 1);
+        sum += ig_meter_share(&uj, &weights, 2) + ig_meter_share(&uj, &weights, 30);
+        sum += most = ig_meter_share(&uj, &weights, 400);
+        exact = exact && sum == all && uj == 0 && weights == 0;
+        fair = fair && least <= all / 433 && most >= all * 400 / 433;
+    }
+    tap_ok(exact && fair, "shares by weight add up to the meter, to the last microjoule");
 }
 
 /* ------------------------------------------------------------------------------------------------ reports */

@@ -182,10 +182,7 @@ void fr_books_tick(fr_front *f)
     uint64_t uj = ig_meter_take(&b->meter, ig_loop_now(f->loop)), weights = 0;
     for (fr_account *a = b->running; a; a = a->next) weights += a->n_weight + 1;
     for (fr_account *a = b->running; a && weights; a = a->next) {
-        uint64_t weight = a->n_weight + 1, share = uj / weights * weight + uj % weights * weight / weights;
-        a->energy_uj += share;
-        uj -= share; /* so that the shares are the whole, to the last microjoule */
-        weights -= weight;
+        a->energy_uj += ig_meter_share(&uj, &weights, a->n_weight + 1);
         a->n_weight = 0;
     }
 }
