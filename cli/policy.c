@@ -171,7 +171,7 @@ static void read_question(const scene *s, ig_ask *ask)
                     .when = ig_moment_of(ig_clock_s())};
 }
 
-static void explain_one(scene *s, const ig_who *w, const ig_ask *ask, const ig_person *p, ig_freshness fresh)
+static void explain_one(scene *s, const ig_caller *w, const ig_ask *ask, const ig_person *p, ig_freshness fresh)
 {
     const ig_policy *policy = &s->config->policy;
     ig_verdict *v = ig_calloc(policy->n_rules + policy->n_assignments + 1, sizeof *v);
@@ -212,9 +212,9 @@ static int explain(scene *s)
     ig_person *p = nobody || named->n_list ? NULL : look_up(s, user, &fresh);
     uint32_t uid = 0;
     bool digits = by_digits(user, &uid);
-    ig_who w = {0};
+    ig_caller w = {0};
     if (!nobody) {
-        ig_who_of(true, p && p->has_uid ? p->uid : uid, false, p, fresh, NULL, &w);
+        ig_caller_of(true, p && p->has_uid ? p->uid : uid, false, p, fresh, NULL, &w);
         w.has_uid = digits || (p && p->has_uid);
         w.owner = w.has_uid && w.uid == 0;
         if (!digits) w.account = user;

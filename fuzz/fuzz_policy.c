@@ -9,10 +9,10 @@
 static void decide_all(const ig_policy *p)
 {
     static const ig_group groups[] = {{"eng", "gid:5"}, {"staff", "dn:cn=staff,dc=x"}};
-    static const ig_who callers[] = {{0},
-                                     {.known = true, .account = "ada", .groups = groups, .n_groups = 2},
-                                     {.known = true, .has_uid = true, .uid = 7, .groups_unknown = true},
-                                     {.known = true, .owner = true, .has_uid = true}};
+    static const ig_caller callers[] = {{0},
+                                        {.known = true, .account = "ada", .groups = groups, .n_groups = 2},
+                                        {.known = true, .has_uid = true, .uid = 7, .groups_unknown = true},
+                                        {.known = true, .owner = true, .has_uid = true}};
     for (size_t i = 0; i < sizeof callers / sizeof *callers; i++)
         for (unsigned a = 0; a < IG_N_ACTIONS; a++) {
             ig_ask ask = {

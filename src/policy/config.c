@@ -110,7 +110,7 @@ static bool next_word(const char **p, const char **word, size_t *n, bool *open)
 /* Adds the words of one line to the list. */
 static bool set_words(reader *r, void *to, const char *value)
 {
-    ig_words *w = to;
+    ig_terms *w = to;
     const char *found[WORDS_MAX], *word, *p = value;
     size_t n = w->n, len;
     bool open;
@@ -126,7 +126,7 @@ static bool set_words(reader *r, void *to, const char *value)
     const char **kept = ig_arena_alloc(&r->config->arena, n, sizeof *kept);
     if (!kept) return BAD(r, "the configuration is too large");
     memcpy(kept, found, n * sizeof *kept);
-    *w = (ig_words){kept, n};
+    *w = (ig_terms){kept, n};
     return true;
 }
 
@@ -135,7 +135,7 @@ static bool set_terms(reader *r, void *to, const char *value)
 {
     static const char *const alone[] = {"any", "known", "nobody", "owner"};
     static const char *const with[] = {"user:", "uid:", "group:", "gid:", "dn:", "key:"};
-    ig_words *w = to;
+    ig_terms *w = to;
     size_t i = w->n;
     if (!set_words(r, to, value)) return false;
     for (; i < w->n; i++) {
@@ -289,7 +289,7 @@ CHOICE(set_nested, ig_ldap_nested, "auto|walk|rule|no")
 
 static bool set_actions(reader *r, void *to, const char *value)
 {
-    ig_words w = {0};
+    ig_terms w = {0};
     unsigned *bits = to;
     if (!set_words(r, &w, value)) return false;
     for (size_t i = 0; i < w.n; i++) {
@@ -346,7 +346,7 @@ static bool days_of(const char *word, uint8_t *out)
 static bool set_hours(reader *r, void *to, const char *value)
 {
     ig_rule *rule = to;
-    ig_words w = {0};
+    ig_terms w = {0};
     ig_hours found[HOURS_MAX];
     size_t n = rule->n_hours;
     if (!set_words(r, &w, value)) return false;
@@ -372,7 +372,7 @@ static bool set_hours(reader *r, void *to, const char *value)
 static bool set_providers(reader *r, void *to, const char *value)
 {
     ig_directory_config *d = to;
-    ig_words w = {0};
+    ig_terms w = {0};
     bool *const flags[] = {&d->use_system, &d->use_ldap, &d->use_file};
     if (!set_words(r, &w, value)) return false;
     for (size_t i = 0; i < w.n; i++) {
@@ -387,7 +387,7 @@ static bool set_uris(reader *r, void *to, const char *value)
 {
     static const char *const fine[] = {"ldap://", "ldaps://", "ldapi://"};
     ig_ldap_config *l = to;
-    ig_words w = {l->uris, l->n_uris};
+    ig_terms w = {l->uris, l->n_uris};
     if (!set_words(r, &w, value)) return false;
     for (size_t i = l->n_uris; i < w.n; i++) {
         bool known = false;

@@ -67,7 +67,7 @@ bool ig_pattern_fits(const char *p, const char *t)
     return !*p;
 }
 
-static bool words_fit(const ig_words *w, const char *text)
+static bool words_fit(const ig_terms *w, const char *text)
 {
     if (!w->n) return true;
     if (!text || !*text) text = "unknown";
@@ -104,7 +104,7 @@ static bool model_fits(const char *pattern, const ig_model_facts *m)
     return m->name && name_fits(pattern, m->name);
 }
 
-static bool models_fit(const ig_words *w, const ig_model_facts *m)
+static bool models_fit(const ig_terms *w, const ig_model_facts *m)
 {
     for (size_t i = 0; i < w->n; i++)
         if (model_fits(w->item[i], m)) return true;
@@ -127,7 +127,7 @@ static bool hours_fit(const ig_rule *r, const ig_moment *at)
 
 /* ------------------------------------------------------------------------------------------------ who */
 
-static tri in_group(const ig_who *who, const char *name, bool by_id)
+static tri in_group(const ig_caller *who, const char *name, bool by_id)
 {
     for (size_t i = 0; i < who->n_groups; i++)
         if (!strcasecmp(by_id ? who->groups[i].id : who->groups[i].name, name)) return YES;
@@ -137,21 +137,21 @@ static tri in_group(const ig_who *who, const char *name, bool by_id)
     return who->groups_unknown ? UNSURE : NO;
 }
 
-static tri is_uid(const ig_who *who, const char *digits)
+static tri is_uid(const ig_caller *who, const char *digits)
 {
     char own[16];
     snprintf(own, sizeof own, "%" PRIu32, who->uid);
     return who->has_uid && !strcmp(own, digits) ? YES : NO;
 }
 
-static tri is_user(const ig_who *who, const char *name)
+static tri is_user(const ig_caller *who, const char *name)
 {
     if (who->account && *who->account) return !strcasecmp(who->account, name) ? YES : NO;
     /* A uid whose name could not be found out may be anybody's. */
     return who->known && who->groups_unknown ? UNSURE : NO;
 }
 
-static tri term_fits(const char *term, const ig_who *who)
+static tri term_fits(const char *term, const ig_caller *who)
 {
     const char *value = strchr(term, ':');
     if (!strcmp(term, "any")) return YES;
@@ -169,7 +169,7 @@ static tri term_fits(const char *term, const ig_who *who)
     return NO;
 }
 
-static tri any_term(const ig_words *w, const ig_who *who)
+static tri any_term(const ig_terms *w, const ig_caller *who)
 {
     tri best = NO;
     for (size_t i = 0; i < w->n && best != YES; i++) {
@@ -186,7 +186,7 @@ static ig_verdict effect_verdict(ig_effect effect)
     return effect == IG_ALLOW ? IG_V_ALLOWS : effect == IG_LIMIT ? IG_V_LIMITS : IG_V_REFUSES;
 }
 
-static ig_verdict judge_who(const ig_rule *r, const ig_who *who)
+static ig_verdict judge_who(const ig_rule *r, const ig_caller *who)
 {
     tri is = r->who.n ? any_term(&r->who, who) : YES, except = r->unless.n ? any_term(&r->unless, who) : NO;
     if (is == NO) return IG_V_WHO;
@@ -194,7 +194,7 @@ static ig_verdict judge_who(const ig_rule *r, const ig_who *who)
     return is == UNSURE || except == UNSURE ? IG_V_UNSURE : effect_verdict(r->effect);
 }
 
-static ig_verdict judge(const ig_rule *r, const ig_who *who, const ig_ask *ask)
+static ig_verdict judge(const ig_rule *r, const ig_caller *who, const ig_ask *ask)
 {
     if (!(r->actions >> ask->action & 1)) return IG_V_ACTION;
     if (!models_fit(&r->models, &ask->model)) return IG_V_MODEL;
@@ -209,7 +209,7 @@ static ig_verdict judge(const ig_rule *r, const ig_who *who, const ig_ask *ask)
     return judge_who(r, who);
 }
 
-static tri assigned_to(const ig_assignment *a, const ig_who *who)
+static tri assigned_to(const ig_grant *a, const ig_caller *who)
 {
     tri best = a->users.n || a->groups.n ? NO : YES;
     for (size_t i = 0; i < a->users.n && best != YES; i++) {
@@ -225,7 +225,7 @@ static tri assigned_to(const ig_assignment *a, const ig_who *who)
     return best;
 }
 
-static ig_verdict judge_assignment(const ig_assignment *a, const ig_who *who, const ig_ask *ask)
+static ig_verdict judge_assignment(const ig_grant *a, const ig_caller *who, const ig_ask *ask)
 {
     if (ask->action != IG_MAY_USE) return IG_V_ACTION;
     if (!models_fit(&a->models, &ask->model)) return IG_V_MODEL;
@@ -233,13 +233,13 @@ static ig_verdict judge_assignment(const ig_assignment *a, const ig_who *who, co
     tri is = assigned_to(a, who);
     if (is == NO) return IG_V_WHO;
     if (is == UNSURE) return IG_V_UNSURE;
-    return a->state == IG_ASSIGNED_DENIED ? IG_V_REFUSES : IG_V_ALLOWS;
+    return a->state == IG_GRANT_DENIED ? IG_V_REFUSES : IG_V_ALLOWS;
 }
 
 /* ------------------------------------------------------------------------------------------------ all of them */
 
 typedef struct tally {
-    const ig_who *who;
+    const ig_caller *who;
     const ig_ask *ask;
     ig_decision *out;
     const char *refused, *refused_why, *granted, *unsure; /* ids */
@@ -284,8 +284,8 @@ static void count_all(tally *t, const ig_policy *p, ig_verdict *verdicts, const 
         if (verdicts) verdicts[i] = v;
     }
     for (size_t i = 0; i < p->n_assignments; i++) {
-        const ig_assignment *a = &p->assignments[i];
-        bool denied = a->state == IG_ASSIGNED_DENIED;
+        const ig_grant *a = &p->assignments[i];
+        bool denied = a->state == IG_GRANT_DENIED;
         ig_verdict v = judge_assignment(a, t->who, t->ask);
         count(t, v, denied ? IG_REFUSE : IG_ALLOW, a->rule, a->reason, &a->limits);
         if (v == IG_V_UNSURE && !denied && !*maybe) *maybe = a->rule;
@@ -327,7 +327,7 @@ static void allow(ig_decision *d, const char *id, const char *reason)
     snprintf(d->reason, sizeof d->reason, "%s", reason);
 }
 
-static const char *caller(const ig_who *who, char out[96])
+static const char *caller(const ig_caller *who, char out[96])
 {
     if (who->account && *who->account)
         snprintf(out, 96, "user %.80s", who->account);
@@ -372,14 +372,14 @@ static void refuse_unknown(const tally *t, const char *id)
 /* What needs no rule. True: decided. */
 static bool before_rules(const tally *t, const ig_policy *p)
 {
-    const ig_who *who = t->who;
+    const ig_caller *who = t->who;
     char a[96], b[160];
     if (who->disabled) {
         refuse(t->out, IG_REFUSED_RULE, "builtin:disabled", "the account of %s is disabled", caller(who, a));
         return true;
     }
     if (who->key) {
-        ig_words models = {who->key->models, who->key->n_models};
+        ig_terms models = {who->key->models, who->key->n_models};
         if (!(who->key->actions >> t->ask->action & 1) || !models_fit(&models, &t->ask->model)) {
             refuse(t->out, IG_REFUSED_RULE, "builtin:key", "key %.64s may not %s", who->key->name, thing(t->ask, b));
             return true;
@@ -434,11 +434,12 @@ static void hold_limits(const tally *t)
                d->limits.n_ctx);
     else if (t->ask->tokens_today >= d->limits.tokens_per_day)
         refuse(d, IG_REFUSED_BUDGET, d->tokens_rule,
-               "%" PRIu64 " tokens were used today, rule %s allows %" PRIu64 " a day; they count anew from midnight",
+               "%" PRIu64 " tokens were used today, rule %s allows %" PRIu64 " a day; they count anew from midnight (UTC)",
                t->ask->tokens_today, d->tokens_rule, d->limits.tokens_per_day);
 }
 
-void ig_policy_decide(const ig_policy *p, const ig_who *who, const ig_ask *ask, ig_decision *out, ig_verdict *verdicts)
+void ig_policy_decide(const ig_policy *p, const ig_caller *who, const ig_ask *ask, ig_decision *out,
+                      ig_verdict *verdicts)
 {
     tally t = {.who = who, .ask = ask, .out = out, .grant = IG_LIMITS_NONE, .cap = IG_LIMITS_NONE};
     const char *maybe = NULL;
@@ -466,12 +467,12 @@ void ig_policy_decide(const ig_policy *p, const ig_who *who, const ig_ask *ask, 
     hold_limits(&t);
 }
 
-void ig_who_of(bool known, uint32_t uid, bool owner, const ig_person *person, ig_freshness fresh, const ig_key *key,
-               ig_who *out)
+void ig_caller_of(bool known, uint32_t uid, bool owner, const ig_person *person, ig_freshness fresh, const ig_key *key,
+                  ig_caller *out)
 {
     bool told = person && fresh != IG_UNKNOWN;
-    *out = (ig_who){.known = known, .has_uid = known, .uid = uid, .owner = owner, .key = key};
-    if (key) *out = (ig_who){.known = *key->account != 0, .account = key->account, .key = key};
+    *out = (ig_caller){.known = known, .has_uid = known, .uid = uid, .owner = owner, .key = key};
+    if (key) *out = (ig_caller){.known = *key->account != 0, .account = key->account, .key = key};
     out->disabled = told && out->known && person->disabled;
     if (key && (key->n_groups || !out->known)) return;
     out->groups_unknown = out->known && !told;

@@ -11,7 +11,7 @@ enum { WORDS_MAX = 64, GROUPS_MAX = 32, LINE_BYTES_MAX = 2000 };
 
 typedef struct question {
     ig_ask ask;
-    ig_who who;
+    ig_caller who;
     ig_group groups[GROUPS_MAX];
     bool want_allowed, look_up;
     const char *want_rule, *want_n_ctx, *want_tokens;
@@ -187,10 +187,10 @@ static void ask(table *t, question *q, ig_expectation *e)
 {
     ig_person *person = NULL;
     ig_freshness fresh = IG_UNKNOWN;
-    ig_who who;
+    ig_caller who;
     if (q->look_up && t->directory) person = ig_directory_find(t->directory, q->who.account, q->who.uid, &fresh);
     if (person) {
-        ig_who_of(true, q->who.has_uid ? q->who.uid : person->uid, false, person, fresh, NULL, &who);
+        ig_caller_of(true, q->who.has_uid ? q->who.uid : person->uid, false, person, fresh, NULL, &who);
         who.has_uid = q->who.has_uid || person->has_uid;
         if (q->who.account) who.account = q->who.account;
         q->who = who;

@@ -47,10 +47,10 @@ typedef struct ig_limits {
 } ig_limits;
 #define IG_LIMITS_NONE ((ig_limits){IG_NO_TOKEN_LIMIT, IG_NO_CONTEXT_LIMIT, -1})
 
-typedef struct ig_words {
+typedef struct ig_terms {
     const char *const *item; /* [n] */
     size_t n;
-} ig_words;
+} ig_terms;
 
 typedef enum ig_effect { IG_ALLOW, IG_LIMIT, IG_REFUSE } ig_effect;
 
@@ -68,40 +68,40 @@ typedef struct ig_rule {
     const char *reason;      /* sentence of the admin's, or NULL */
     ig_effect effect;
     unsigned actions; /* bits 1 << ig_action */
-    ig_words who, unless, models, licences, publishers, sources, labels, machines;
+    ig_terms who, unless, models, licences, publishers, sources, labels, machines;
     const ig_hours *hours;
     size_t n_hours;
     ig_limits limits;
 } ig_rule;
 
-typedef enum ig_assigned { IG_ASSIGNED_REQUIRED, IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED } ig_assigned;
+typedef enum ig_grant_state { IG_GRANT_REQUIRED, IG_GRANT_AVAILABLE, IG_GRANT_DENIED } ig_grant_state;
 
 /* What a signed catalogue says about a model, as plain data; the caller fills it, all borrowed. users or groups: one of
  * them suffices, both empty means everybody; machines: and only there. */
-typedef struct ig_assignment {
+typedef struct ig_grant {
     const char *rule;      /* id, unique */
     const char *catalogue; /* which, for explanations; or NULL */
     const char *reason;    /* or NULL */
-    ig_words models;       /* as in ig_rule; best one "sha256:HEX" */
-    ig_words groups, users, machines;
-    ig_assigned state;
+    ig_terms models;       /* as in ig_rule; best one "sha256:HEX" */
+    ig_terms groups, users, machines;
+    ig_grant_state state;
     ig_limits limits;
-} ig_assignment;
+} ig_grant;
 
 typedef struct ig_policy {
     bool configured; /* an admin has said something: otherwise everything is as without policy */
     bool deny;       /* mode */
-    ig_words managers;
+    ig_terms managers;
     const ig_rule *rules;
     size_t n_rules;
-    const ig_assignment *assignments;
+    const ig_grant *assignments;
     size_t n_assignments;
 } ig_policy;
 
 /* ------------------------------------------------------------------------------------------------ the question */
 
-/* Filled by ig_who_of from what identity, directory and key tell, or by hand in tests. All borrowed. */
-typedef struct ig_who {
+/* Filled by ig_caller_of from what identity, directory and key tell, or by hand in tests. All borrowed. */
+typedef struct ig_caller {
     bool known; /* uid or account holds; else the caller is nobody */
     bool owner; /* root or the user of the service itself, on this machine */
     bool has_uid;
@@ -112,7 +112,7 @@ typedef struct ig_who {
     bool groups_unknown; /* the directory could not tell */
     bool disabled;       /* the directory says that the account is */
     const ig_key *key;   /* or NULL */
-} ig_who;
+} ig_caller;
 
 typedef struct ig_model_facts {
     const char *name;
@@ -179,7 +179,7 @@ typedef struct ig_decision {
 } ig_decision;
 
 /* verdicts: NULL, or room for n_rules + n_assignments: what each rule said, the rules first. */
-void ig_policy_decide(const ig_policy *policy, const ig_who *who, const ig_ask *ask, ig_decision *out,
+void ig_policy_decide(const ig_policy *policy, const ig_caller *who, const ig_ask *ask, ig_decision *out,
                       ig_verdict *verdicts);
 
 /* The licence when the text is a name of one (no blanks, at most 64 bytes), else NULL. */
@@ -237,7 +237,7 @@ ig_status ig_policy_expect(const ig_policy *policy, ig_directory *directory, ig_
 
 /* The question's first half: person and key may be NULL. A key stands for its account (person is then that account's)
  * and for the groups that it names, where it names some. */
-void ig_who_of(bool known, uint32_t uid, bool owner, const ig_person *person, ig_freshness fresh, const ig_key *key,
-               ig_who *out);
+void ig_caller_of(bool known, uint32_t uid, bool owner, const ig_person *person, ig_freshness fresh, const ig_key *key,
+                  ig_caller *out);
 
 #endif

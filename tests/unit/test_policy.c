@@ -198,7 +198,7 @@ static void test_expectation_faults(void)
 
 /* ------------------------------------------------------------------------------------------------ assignments */
 
-static bool may(const ig_policy *p, const ig_who *who, const char *model, const char *rule)
+static bool may(const ig_policy *p, const ig_caller *who, const char *model, const char *rule)
 {
     ig_ask ask = {.model.name = model, .machine = "desk-1"};
     ig_decision d;
@@ -206,7 +206,7 @@ static bool may(const ig_policy *p, const ig_who *who, const char *model, const 
     if (strcmp(d.rule, rule)) printf("# %s, expected %s: %s\n", d.rule, rule, d.reason);
     return d.allowed && !strcmp(d.rule, rule);
 }
-static bool may_not(const ig_policy *p, const ig_who *who, const char *model, const char *rule)
+static bool may_not(const ig_policy *p, const ig_caller *who, const char *model, const char *rule)
 {
     ig_ask ask = {.model.name = model, .machine = "desk-1"};
     ig_decision d;
@@ -219,16 +219,17 @@ static void test_assignments(void)
 {
     static const char *const m1[] = {"m1"}, *const m2[] = {"m2"}, *const m3[] = {"m3"}, *const eng[] = {"eng"},
                              *const bob[] = {"bob"}, *const desk[] = {"desk-*"}, *const lab[] = {"lab-*"};
-    ig_assignment a[] = {
+    ig_grant a[] = {
         {.rule = "a1", .models = {m1, 1}, .groups = {eng, 1}, .users = {bob, 1}, .limits = IG_LIMITS_NONE},
         {.rule = "a2", .models = {m2, 1}, .machines = {desk, 1}, .limits = {1000, 4096, 20}},
         {.rule = "a3", .models = {m3, 1}, .machines = {lab, 1}, .limits = IG_LIMITS_NONE},
-        {.rule = "a4", .models = {m2, 1}, .users = {bob, 1}, .state = IG_ASSIGNED_DENIED, .limits = IG_LIMITS_NONE},
+        {.rule = "a4", .models = {m2, 1}, .users = {bob, 1}, .state = IG_GRANT_DENIED, .limits = IG_LIMITS_NONE},
     };
     ig_policy p = {.configured = true, .assignments = a, .n_assignments = 4};
     ig_group g[] = {{"eng", "gid:5"}};
-    ig_who ada = {.known = true, .account = "ada", .groups = g, .n_groups = 1}, bo = {.known = true, .account = "bob"},
-           eve = {.known = true, .account = "eve"}, lost = {.known = true, .groups_unknown = true};
+    ig_caller ada = {.known = true, .account = "ada", .groups = g, .n_groups = 1},
+              bo = {.known = true, .account = "bob"}, eve = {.known = true, .account = "eve"},
+              lost = {.known = true, .groups_unknown = true};
     tap_ok(may(&p, &ada, "m1", "a1") && may(&p, &bo, "m1", "a1"), "assigned to a group or a user");
     tap_ok(may_not(&p, &eve, "m1", "builtin:assigned"), "an assigned model is for those alone, also in open mode");
     tap_ok(may(&p, &eve, "m9", "builtin:open"), "others are open");
@@ -268,8 +269,8 @@ static void test_keys_in_decisions(void)
                              "[rule r]\neffect = allow\nwho = group:eng key:abcdefgh\n"
                              "[rule m]\neffect = refuse\nmodels = m1:no\nwho = key:ci\n");
     if (!tap_ok(c != NULL, "read")) return;
-    ig_who who;
-    ig_who_of(true, 1000, true, NULL, IG_UNKNOWN, &key, &who);
+    ig_caller who;
+    ig_caller_of(true, 1000, true, NULL, IG_UNKNOWN, &key, &who);
     tap_ok(who.known && !who.owner && !who.has_uid && !who.groups_unknown, "a key is not the process that sends it");
     tap_ok(may(&c->policy, &who, "m1:a", "r") && may_not(&c->policy, &who, "m2", "builtin:key") &&
                may_not(&c->policy, &who, "m1:no", "m"),
@@ -279,12 +280,12 @@ static void test_keys_in_decisions(void)
     tap_ok(!d.allowed && !strcmp(d.rule, "builtin:key"), "actions of a key, although ada is a manager");
     key.account = "";
     key.n_groups = 0;
-    ig_who_of(true, 1000, false, NULL, IG_UNKNOWN, &key, &who);
+    ig_caller_of(true, 1000, false, NULL, IG_UNKNOWN, &key, &who);
     tap_ok(!who.known && !who.groups_unknown && may(&c->policy, &who, "m1", "r"), "a key of nobody in particular");
     ig_person gone = {.has_uid = true, .uid = 5, .exists = true, .disabled = true, .account = "x"};
-    ig_who_of(true, 5, false, &gone, IG_FRESH, NULL, &who);
+    ig_caller_of(true, 5, false, &gone, IG_FRESH, NULL, &who);
     tap_ok(may_not(&c->policy, &who, "m1", "builtin:disabled"), "a disabled account");
-    ig_who_of(true, 5, false, &gone, IG_UNKNOWN, NULL, &who);
+    ig_caller_of(true, 5, false, &gone, IG_UNKNOWN, NULL, &who);
     tap_ok(who.groups_unknown && !who.account, "nothing is taken from an answer that is too old");
     ig_config_free(c);
 }

@@ -37,8 +37,8 @@ struct fr_policy {
     ig_waker waker;
     ig_timer timer;
     fr_ask *asks;
-    bool keys_needed;                 /* there were keys once: without them nobody from afar may come in */
-    const ig_assignment *assignments; /* borrowed */
+    bool keys_needed;            /* there were keys once: without them nobody from afar may come in */
+    const ig_grant *assignments; /* borrowed */
     size_t n_assignments;
     char machine[256];
     /* the request that is being handled */
@@ -46,8 +46,9 @@ struct fr_policy {
     const ig_identity *id;
     ig_person *person;
     ig_freshness fresh;
-    ig_who who;
-    /* tokens since midnight, until a ledger keeps them */
+    ig_caller who;
+    char rule[IG_RULE_ID_MAX]; /* that refused it */
+    /* tokens since midnight by person; the ledger knows them by key */
     fr_spent *spent;
     size_t n_spent, spent_cap;
     int64_t day;
@@ -140,10 +141,11 @@ static void enter(fr_front *f, const ig_incoming *in, ig_person *person, ig_fres
 {
     struct fr_policy *p = f->policy;
     p->asking = true;
+    p->rule[0] = 0;
     p->id = in->who;
     p->person = person;
     p->fresh = fresh;
-    ig_who_of(in->who->known, in->who->uid, fr_may_manage(f, in->who), person, fresh, key_of(f, in), &p->who);
+    ig_caller_of(in->who->known, in->who->uid, fr_may_manage(f, in->who), person, fresh, key_of(f, in), &p->who);
 }
 
 void fr_policy_enter(fr_front *f, const ig_incoming *in)
@@ -164,7 +166,7 @@ void fr_policy_leave(fr_front *f)
     f->policy->asking = false;
     ig_person_unref(f->policy->person);
     f->policy->person = NULL;
-    f->policy->who = (ig_who){0};
+    f->policy->who = (ig_caller){0};
 }
 
 static void unlink_ask(fr_ask *a)
@@ -234,13 +236,13 @@ bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
 
 void fr_policy_user(const fr_front *f, char *out, size_t n)
 {
-    const ig_who *w = f->policy && f->policy->asking ? &f->policy->who : NULL;
+    const ig_caller *w = f->policy && f->policy->asking ? &f->policy->who : NULL;
     if (w && w->key) snprintf(out, n, "key:%s", w->key->id);
 }
 
 /* ------------------------------------------------------------------------------------------------ tokens of today */
 
-static void budget_user(const ig_who *w, char out[FR_USER_BYTES])
+static void budget_user(const ig_caller *w, char out[FR_USER_BYTES])
 {
     if (w->has_uid)
         snprintf(out, FR_USER_BYTES, "uid:%" PRIu32, w->uid);
@@ -252,11 +254,7 @@ static void budget_user(const ig_who *w, char out[FR_USER_BYTES])
         snprintf(out, FR_USER_BYTES, "nobody");
 }
 
-static int64_t today(void)
-{
-    int64_t now = ig_clock_s();
-    return (now / 60 - ig_moment_of(now).minute) / 60; /* the hour of the last midnight */
-}
+static int64_t today(void) { return ig_clock_s() / 86400; } /* of UTC, as the ledger has it */
 
 static fr_spent *spent_of(struct fr_policy *p, const char *user, bool make)
 {
@@ -293,6 +291,13 @@ void fr_policy_spend(fr_front *f, const char *user, const json_t *done)
 
 /* ------------------------------------------------------------------------------------------------ the decision */
 
+/* As name_user of job.c writes it into the books. */
+static const char *key_user(const ig_key *key, char out[FR_USER_BYTES])
+{
+    snprintf(out, FR_USER_BYTES, "key:%s", key->id);
+    return out;
+}
+
 static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_decision *d)
 {
     struct fr_policy *p = f->policy;
@@ -317,6 +322,8 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     budget_user(&p->who, user);
     fr_spent *s = listing ? NULL : spent_of(p, user, false);
     ask.tokens_today = s ? s->tokens : 0;
+    uint64_t booked = listing ? 0 : fr_books_today(f, p->who.key ? key_user(p->who.key, user) : user);
+    if (booked > ask.tokens_today) ask.tokens_today = booked; /* also of before a restart */
     ig_policy policy = p->config->policy;
     policy.configured |= p->n_assignments > 0;
     policy.assignments = p->assignments;
@@ -330,13 +337,19 @@ bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p)
     if (!applies(f)) return true;
     decide(f, r, false, &d);
     if (d.allowed) return true;
+    snprintf(f->policy->rule, sizeof f->policy->rule, "%s", d.rule);
     ig_problem_kind kind = d.refusal == IG_REFUSED_BUDGET ? IG_P_OVERLOADED : IG_P_DENIED;
     return ig_problem_set(p, kind, NULL, "%.390s [%s]", d.reason, d.rule);
 }
 
+const char *fr_policy_rule(const fr_front *f)
+{
+    return f->policy && f->policy->asking && *f->policy->rule ? f->policy->rule : NULL;
+}
+
 bool fr_policy_on(const fr_front *f) { return applies(f); }
 
-void fr_policy_assign(fr_front *f, const struct ig_assignment *assignments, size_t n)
+void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n)
 {
     f->policy->assignments = assignments;
     f->policy->n_assignments = n;
