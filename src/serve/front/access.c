@@ -137,6 +137,12 @@ static bool has_key(const ig_incoming *in)
     return ig_access_key(in->head, &key, &err) != IG_OK || key.len > 0;
 }
 
+static bool ask_for_key(ig_problem *p)
+{
+    return ig_problem_set(p, IG_P_NO_AUTH, NULL,
+                          "this service asks for a key; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`");
+}
+
 static bool admit_key(fr_front *f, const ig_incoming *in, ig_problem *p)
 {
     bool given = has_key(in);
@@ -148,8 +154,7 @@ static bool admit_key(fr_front *f, const ig_incoming *in, ig_problem *p)
         return true;
     }
     if (given) count_guess(f, g);
-    return ig_problem_set(p, IG_P_NO_AUTH, NULL,
-                          "this service asks for a key; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`");
+    return ask_for_key(p);
 }
 
 bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p)
@@ -165,7 +170,7 @@ bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_prob
     /* A unix socket's caller is known to the kernel, and its file's mode says who may connect. */
     bool wanted = f->n_keys ? in->who->transport != IG_TRANSPORT_UNIX : fr_keys_exist(f) && !in->who->known;
     if (!wanted && key != FR_KEY_WRONG) return true;
-    return admit_key(f, in, p);
+    return f->n_keys ? admit_key(f, in, p) : ask_for_key(p);
 }
 
 bool fr_may_manage(const fr_front *f, const ig_identity *who)
