@@ -213,7 +213,8 @@ static tri assigned_to(const ig_grant *a, const ig_caller *who)
 {
     tri best = a->users.n || a->groups.n ? NO : YES;
     for (size_t i = 0; i < a->users.n && best != YES; i++) {
-        tri t = is_user(who, a->users.item[i]);
+        const char *u = a->users.item[i];
+        tri t = *u == '#' ? is_uid(who, u + 1) : is_user(who, u);
         if (t != NO) best = t;
     }
     for (size_t i = 0; i < a->groups.n && best != YES; i++) {
@@ -229,6 +230,8 @@ static ig_verdict judge_assignment(const ig_grant *a, const ig_caller *who, cons
 {
     if (ask->action != IG_MAY_USE) return IG_V_ACTION;
     if (!models_fit(&a->models, &ask->model)) return IG_V_MODEL;
+    if (!words_fit(&a->licences, ask->model.licence)) return IG_V_LICENCE;
+    if (!words_fit(&a->publishers, ask->model.publisher)) return IG_V_PUBLISHER;
     if (!words_fit(&a->machines, ask->machine)) return IG_V_MACHINE;
     tri is = assigned_to(a, who);
     if (is == NO) return IG_V_WHO;
@@ -289,7 +292,8 @@ static void count_all(tally *t, const ig_policy *p, ig_verdict *verdicts, const 
         ig_verdict v = judge_assignment(a, t->who, t->ask);
         count(t, v, denied ? IG_REFUSE : IG_ALLOW, a->rule, a->reason, &a->limits);
         if (v == IG_V_UNSURE && !denied && !*maybe) *maybe = a->rule;
-        if (!denied && v != IG_V_MODEL && v != IG_V_ACTION) t->assigned = true;
+        bool other = v == IG_V_MODEL || v == IG_V_ACTION || v == IG_V_LICENCE || v == IG_V_PUBLISHER;
+        if (!denied && !other) t->assigned = true;
         if (verdicts) verdicts[p->n_rules + i] = v;
     }
 }
@@ -434,7 +438,8 @@ static void hold_limits(const tally *t)
                d->limits.n_ctx);
     else if (t->ask->tokens_today >= d->limits.tokens_per_day)
         refuse(d, IG_REFUSED_BUDGET, d->tokens_rule,
-               "%" PRIu64 " tokens were used today, rule %s allows %" PRIu64 " a day; they count anew from midnight (UTC)",
+               "%" PRIu64 " tokens were used today, rule %s allows %" PRIu64
+               " a day; they count anew from midnight (UTC)",
                t->ask->tokens_today, d->tokens_rule, d->limits.tokens_per_day);
 }
 

@@ -76,13 +76,14 @@ typedef struct ig_rule {
 
 typedef enum ig_grant_state { IG_GRANT_REQUIRED, IG_GRANT_AVAILABLE, IG_GRANT_DENIED } ig_grant_state;
 
-/* What a signed catalogue says about a model, as plain data; the caller fills it, all borrowed. users or groups: one of
- * them suffices, both empty means everybody; machines: and only there. */
+/* What a signed catalogue says about models, as plain data; the caller fills it, all borrowed. users ("ada", "#1000")
+ * or groups ("eng", "gid:5", "dn:…"): one of them suffices, both empty means everybody; machines: and only there. */
 typedef struct ig_grant {
     const char *rule;      /* id, unique */
     const char *catalogue; /* which, for explanations; or NULL */
     const char *reason;    /* or NULL */
     ig_terms models;       /* as in ig_rule; best one "sha256:HEX" */
+    ig_terms licences, publishers;
     ig_terms groups, users, machines;
     ig_grant_state state;
     ig_limits limits;

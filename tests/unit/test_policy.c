@@ -227,6 +227,7 @@ static void test_assignments(void)
     };
     ig_policy p = {.configured = true, .assignments = a, .n_assignments = 4};
     ig_group g[] = {{"eng", "gid:5"}};
+    ig_caller seven = {.known = true, .has_uid = true, .uid = 7};
     ig_caller ada = {.known = true, .account = "ada", .groups = g, .n_groups = 1},
               bo = {.known = true, .account = "bob"}, eve = {.known = true, .account = "eve"},
               lost = {.known = true, .groups_unknown = true};
@@ -247,6 +248,14 @@ static void test_assignments(void)
     ask.tokens_today = 5000;
     ig_policy_decide(&p, &eve, &ask, &d, NULL);
     tap_ok(d.allowed, "a listing asks neither context nor budget");
+    static const char *const number[] = {"#7"}, *const any_model[] = {"*"}, *const nc[] = {"*-nc-*"};
+    ig_grant more[] = {{.rule = "b1", .models = {m1, 1}, .users = {number, 1}, .limits = IG_LIMITS_NONE},
+                       {.rule = "b2", .models = {any_model, 1}, .licences = {nc, 1}, .state = IG_GRANT_DENIED}};
+    ig_policy q = {.configured = true, .assignments = more, .n_assignments = 2};
+    tap_ok(may(&q, &seven, "m1", "b1") && may_not(&q, &ada, "m1", "builtin:assigned"), "assigned to a number");
+    ask = (ig_ask){.model = {.name = "m8", .licence = "cc-by-nc-4.0"}};
+    ig_policy_decide(&q, &ada, &ask, &d, NULL);
+    tap_ok(!d.allowed && !strcmp(d.rule, "b2") && may(&q, &ada, "m8", "builtin:open"), "a licence is denied");
     p.deny = true;
     tap_ok(may_not(&p, &eve, "m9", "builtin:deny"), "deny by default");
     ig_verdict v[4];

@@ -252,9 +252,10 @@ void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy 
 const char *fr_policy_rule(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
 bool fr_policy_on(const fr_front *f);
-/* What catalogues assign; borrowed until the next call. With one there is a policy. */
+/* What catalogues assign; borrowed until the next call. With one there is a policy. deny: what nobody allows is
+ * refused. */
 struct ig_grant;
-void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n);
+void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny);
 /* Between begin (or enter) and leave fr_may and fr_sees speak of the caller of this request. False: the caller's groups
  * are being looked up, and fr_request is called when they are there. */
 bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);

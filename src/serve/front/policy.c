@@ -40,6 +40,7 @@ struct fr_policy {
     bool keys_needed;            /* there were keys once: without them nobody from afar may come in */
     const ig_grant *assignments; /* borrowed */
     size_t n_assignments;
+    bool deny;
     char machine[256];
     /* the request that is being handled */
     bool asking;
@@ -326,6 +327,7 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     if (booked > ask.tokens_today) ask.tokens_today = booked; /* also of before a restart */
     ig_policy policy = p->config->policy;
     policy.configured |= p->n_assignments > 0;
+    policy.deny |= p->deny;
     policy.assignments = p->assignments;
     policy.n_assignments = p->n_assignments;
     ig_policy_decide(&policy, &p->who, &ask, d, NULL);
@@ -349,8 +351,9 @@ const char *fr_policy_rule(const fr_front *f)
 
 bool fr_policy_on(const fr_front *f) { return applies(f); }
 
-void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n)
+void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny)
 {
+    f->policy->deny = deny;
     f->policy->assignments = assignments;
     f->policy->n_assignments = n;
 }
