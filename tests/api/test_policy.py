@@ -2,6 +2,7 @@
 """Policy in the service, from outside: keys, groups from a directory, one decision for every dialect and listing, going
 offline, losing a group, budgets, reload. Prints TAP."""
 import concurrent.futures
+import json
 import os
 import signal
 import subprocess
@@ -199,6 +200,39 @@ def test_reload(p):
     ok(p.chat('bob')[0] == 200 and p.chat('ada')[0] == 403, 'a good one replaces it', log)
 
 
+def test_words(p):
+    def ingle(*args):
+        r = subprocess.run([INGLE, *args], env=dict(os.environ, **p.env), capture_output=True, text=True, timeout=60)
+        return r.returncode, r.stdout + r.stderr
+    p.write(RULES)
+    table = os.path.join(p.folder.name, 'expected')
+    with open(table, 'w') as f:
+        f.write('allow user:ada use chat rule=eng n_ctx=512\nrefuse user:bob use chat rule=not-bob\nrefuse nobody use chat\n')
+    code, out = ingle('policy', 'test', table)
+    ok(code == 0, 'policy test: expectations met, groups of the directory', (code, out))
+    with open(table, 'a') as f:
+        f.write('allow nobody use chat\n')
+    code, out = ingle('policy', 'test', table)
+    ok(code == 3 and 'line 4' in out, 'policy test: exit 3 and the line', (code, out))
+    with open(table, 'a') as f:
+        f.write('perhaps nobody use chat\n')
+    code, out = ingle('policy', 'test', table)
+    ok(code == 1 and ':5:' in out, 'policy test: a table that cannot be read', (code, out))
+    code, out = ingle('policy', 'explain', 'bob', 'chat')
+    ok(code == 0 and 'refused by not-bob' in out and 'eng' in out, 'policy explain', out)
+    code, out = ingle('policy', 'explain', 'bob', 'chat', '--json')
+    answer = json.loads(out)
+    ok(answer['rule'] == 'not-bob' and [r['verdict'] for r in answer['rules'] if r['rule'] == 'eng'] == ['allows'],
+       'policy explain --json', out)
+    ok(ingle('policy', 'check')[0] == 0, 'policy check')
+    p.write('[rule x]\neffect = perhaps\n')
+    code, out = ingle('policy', 'check')
+    ok(code == 1 and 'ingle.conf:2:' in out, 'M23: policy check: a bad file, by name and line', (code, out))
+    p.write(RULES)
+    code, out = ingle('key', 'show', 'of-ada')
+    ok(code == 0 and 'sha256' not in out and p.keys['ada']['Authorization'][7:] not in out, 'key show shows no secret', out)
+
+
 def test_unconfigured():
     with tempfile.TemporaryDirectory() as folder:
         s = Service('chat=' + CHAT, args=['--ctx', '1024'],
@@ -224,7 +258,7 @@ def test_unconfigured():
 def main():
     p = Place()
     try:
-        for test in (test_decisions, test_budget, test_keys, test_offline, test_reload):
+        for test in (test_decisions, test_budget, test_keys, test_offline, test_reload, test_words):
             test(p)
     finally:
         code = p.service.stop()
