@@ -22,6 +22,12 @@
     {                                                                                                                  \
         "json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print one JSON object"                                               \
     }
+#define HOST                                                                                                           \
+    {                                                                                                                  \
+        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
+            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
+            "computer)"                                                                                                \
+    }
 #define STORE                                                                                                          \
     {                                                                                                                  \
         "store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else the standard place)" \
@@ -113,6 +119,8 @@ static const cli_flag run_flags[] = {
     SAMPLING,
     ANSWER,
     {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
+    HOST,
+    {"local", 0, CLI_SWITCH, NULL, 0, 0, NULL, "open the model in this process, also where a service runs"},
     CONTEXT("tokens that prompt and answer may have together (default: what the model was trained on, at most 4096)"),
     THREADS,
     KV("f16"),
@@ -249,8 +257,10 @@ static const cli_flag serve_flags[] = {
     {"model", 'm', CLI_LIST, "[NAME=]PATH", 0, 0, NULL, "offer the model file PATH, as NAME; may be given again"},
     {"default", 0, CLI_TEXT, "NAME", 0, 0, NULL,
      "the model that answers where a program names none (default: the only one there is)"},
-    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL,
-     "folder of the store (default: INGLE_STORE, ~/.local/share/ingle; for root /var/lib/ingle)"},
+    {"state", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "folder for everything that lasts; made where it is missing (default: ~/.local/share/ingle; for root "
+     "/var/lib/ingle)"},
+    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else that of --state)"},
     {"listen", 'l', CLI_LIST, "ADDRESS", 0, 0, NULL,
      "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
     {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},
@@ -275,13 +285,6 @@ static const cli_flag serve_flags[] = {
     {"audit-journal", 0, CLI_SWITCH, NULL, 0, 0, NULL, "send audit records to syslog, too"},
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
 };
-
-#define HOST                                                                                                           \
-    {                                                                                                                  \
-        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
-            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
-            "computer)"                                                                                                \
-    }
 
 static const cli_flag ps_flags[] = {
     HOST,
@@ -324,6 +327,7 @@ static const cli_flag cost_flags[] = {
 };
 
 static const cli_flag pull_flags[] = {
+    HOST,
     STORE,
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
     {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
@@ -342,12 +346,14 @@ static const cli_flag import_flags[] = {
 };
 
 static const cli_flag list_flags[] = {
+    HOST,
     STORE,
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print names alone"},
     JSON,
 };
 
 static const cli_flag store_flags[] = {
+    HOST,
     STORE,
 };
 
@@ -481,7 +487,9 @@ const cli_verb cli_verbs[] = {
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
     {"quantize", "IN OUT TYPE", "make a model file smaller",
      "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
-     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over. Types "
+     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over; of a "
+     "Hugging Face directory the tokenizer becomes GGUF's, so that other programs can use "
+     "the file, and where that cannot say all, a line on standard error tells what. Types "
      "that end in S, M or L, and Q2_K and the IQ types, are mixtures: tensors that matter more get more bits. Norms, "
      "routers and other small tensors stay F32. MXFP4_MOE takes MXFP4 for experts and Q8_0 for all else.\n\n"
      "The model is read and written in a stream, so it may be larger than memory. OUT appears only when it is whole; "
@@ -525,6 +533,11 @@ const cli_verb cli_verbs[] = {
     {"status", "", "show what the service does",
      "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
      LEN(ps_flags), 0, 0, "", cli_status},
+    {"doctor", "", "find what is wrong and say what to type",
+     "Looks at the service, the store, disk, memory, processor, sandbox and limits, a line each. Exit code 3 when "
+     "something "
+     "keeps ingle from working.",
+     "ingle doctor", ps_flags, LEN(ps_flags), 0, 0, "", cli_doctor},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
     {"pull", "SOURCE [NAME]", "add a model to the store",

@@ -8,8 +8,8 @@
 #include "ipc/ipc.h"
 #include "route/ledger.h"
 #include "serve/dialect/dialect.h"
-#include "serve/serve.h"
 #include "serve/loop.h"
+#include "serve/serve.h"
 #include "serve/server.h"
 #include "store/store.h"
 
@@ -19,7 +19,8 @@
 enum {
     FR_PING_MS = 10000,   /* silence after which a stream gets a sign of life */
     FR_SILENT_MS = 30000, /* a worker that says nothing for so long is dead */
-    FR_BAD_STARTS = 3,    /* a model whose worker dies so often is set aside */
+    FR_CRASHES = 3,       /* a model whose worker crashes so often in FR_CRASHES_MS is set aside */
+    FR_CRASHES_MS = 600000,
     FR_QUARANTINE_MS = 60000,
     FR_FILES_MAX = 200, /* of one model */
     FR_USER_BYTES = 96
@@ -45,8 +46,9 @@ typedef struct fr_entry {
     ig_manifest *manifest;                           /* owned; NULL: files outside the store */
     json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
     char *template_text, *system, *license, *parent; /* or NULL */
-    json_t *facts;          /* READY of a worker: what only a reader of the file knows; NULL until one has run */
-    unsigned n_bad;         /* workers that died with this model, one after the other */
+    json_t *facts;                 /* READY of a worker: what only a reader of the file knows; NULL until one has run */
+    uint64_t crash_ns[FR_CRASHES]; /* of its workers, the last one first; 0: none */
+    unsigned n_quarantines;
     uint64_t quarantine_ns; /* not before then */
     char fault[512];        /* why */
 } fr_entry;
@@ -92,6 +94,7 @@ struct fr_worker {
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
     uint64_t need_bytes;                              /* estimate, then what the worker said */
     uint64_t rss_bytes;
+    uint64_t ooms; /* kills for want of memory on this machine before it started */
     uint32_t n_ctx, running, waiting, kv_used, kv_total;
     uint64_t tokens_generated, tokens_prompt;
     double share; /* of loading */
@@ -204,8 +207,9 @@ void fr_new_id(char out[25]);
 typedef void (*fr_local_fn)(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
 /* Whether the caller may ask at all; fills the problem. Key of the caller: its number, -1: none. */
-bool fr_admit(const fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
+bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
 int fr_key_of(const fr_front *f, const ig_incoming *in);
+/* Reads the file of keys, also again; on failure the old ones hold. */
 ig_status fr_keys_open(fr_front *f, ig_error *err);
 void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
@@ -218,6 +222,16 @@ void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *
 void fr_tasks_stop(fr_front *f); /* cancels and waits */
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+json_t *fr_status(fr_front *f); /* new references, NULL without memory */
+json_t *fr_worker_status(const fr_worker *w);
+
+/* ---- events.c ---- */
+
+void fr_events_begin(fr_front *f, ig_exchange *ex);
+void fr_events_model(fr_front *f, const fr_worker *w); /* its state has changed */
+void fr_events_status(fr_front *f);                    /* once a second */
+void fr_events_stop(fr_front *f);                      /* says goodbye to all who watch */
+void fr_events_drop_all(fr_front *f);
 void fr_metrics(fr_front *f, ig_buf *out);
 
 /* ---- front.c ---- */
@@ -225,6 +239,14 @@ void fr_metrics(fr_front *f, ig_buf *out);
 typedef struct fr_counts {
     uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;
 } fr_counts;
+
+/* Somebody who has sent wrong keys (access.c). */
+typedef struct fr_guess {
+    ig_endpoint from; /* port 0 */
+    unsigned n;
+    uint64_t last_ns, until_ns; /* refused unread until then */
+} fr_guess;
+enum { FR_GUESSERS = 512 };
 
 struct fr_front {
     const ig_front_config *config;
@@ -248,6 +270,11 @@ struct fr_front {
     bool stopping;
     char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
     size_t n_keys;
+    fr_guess *guesses; /* owned [FR_GUESSERS] */
+    struct fr_watcher *watchers;
+    size_t n_watchers;
+    ig_timer watchdog;
+    uint64_t watchdog_ns; /* systemd wants a sign of life so often; 0: it does not */
     char program[4096];
     uint64_t started_ns;
     fr_counts counts;
@@ -260,5 +287,7 @@ struct fr_front {
 void fr_tick(fr_front *f);
 void fr_say(fr_front *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint64_t fr_wall_ns(void);
+/* Share of the last ten seconds in which something waited for memory, in percent (PSI); 0 where it is not known. */
+double fr_memory_pressure(const fr_front *f);
 
 #endif
