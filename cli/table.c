@@ -375,6 +375,49 @@ static const cli_flag df_flags[] = {
     JSON,
 };
 
+static const cli_flag catalogue_flags[] = {
+    STORE,
+    {"root", 0, CLI_FILE, "FILE", 0, 0, NULL, "the root that is trusted (sync, verify)"},
+    {"name", 0, CLI_TEXT, "NAME", 0, 0, NULL, "which catalogue of this machine (default: default)"},
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
+    {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "sync: list what is denied, too"},
+    {"keys", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of private keys (default: the catalogue's folder and .keys)"},
+    {"passphrase-file", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "passphrase of the private keys, mode 600 (default: INGLE_CATALOGUE_PASSPHRASE)"},
+    {"default", 0, CLI_CHOICE, "STATE", 0, 0, "denied|available", "init, assign: what no rule names is (default: denied)"},
+    {"as", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: name in the catalogue (default: as in the store)"},
+    {"license", 0, CLI_TEXT, "ID", 0, 0, NULL, "add: SPDX id of the licence"},
+    {"publisher", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: who published the model"},
+    {"base", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: the model that it was made of"},
+    {"origin", 0, CLI_LIST, "SOURCE", 0, 0, NULL,
+     "add: where it is pulled from, as ingle pull has it; may be given again (default: where the store got it)"},
+    {"label", 0, CLI_LIST, "LABEL", 0, 0, NULL, "add: a privacy label that it may see; may be given again"},
+    {"adapter", 0, CLI_LIST, "NAME", 0, 0, NULL, "add: an adapter that goes with it; may be given again"},
+    {"context", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that a conversation may have"},
+    {"output", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that an answer may have"},
+    {"day-tokens", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that a user may have in a day"},
+    {"parameters", 0, CLI_TEXT, "JSON", 0, 0, NULL, "add: default parameters, an object"},
+    {"template", 0, CLI_FILE, "FILE", 0, 0, NULL, "add: chat template instead of the model's own"},
+    {"system", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "add: system prompt"},
+    {"role", 0, CLI_TEXT, "ROLE", 0, 0, NULL, "add: the delegated role that answers for it"},
+    {"user", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a user, or #UID; sync, pull: instead of who asks"},
+    {"group", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a group; may be given again"},
+    {"machine", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a machine, * and ? are wildcards; may be given again"},
+    {"model", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "assign, deny: models of a rule of the whole catalogue"},
+    {"with-license", 0, CLI_LIST, "ID", 0, 0, NULL, "assign, deny: licences of a rule of the whole catalogue"},
+    {"with-publisher", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: publishers of a rule of the whole catalogue"},
+    {"required", 0, CLI_SWITCH, NULL, 0, 0, NULL, "assign: machines fetch it before anyone asks"},
+    {"id", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: id of the rule; one of that id is replaced"},
+    {"remove", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: take the rule of that id away"},
+    {"path", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "delegate: paths that the role answers for, such as team/*"},
+    {"terminating", 0, CLI_SWITCH, NULL, 0, 0, NULL, "delegate: nobody after this role answers for its paths"},
+    {"key", 0, CLI_LIST, "FILE", 0, 0, NULL, "delegate, rotate: a key (PEM, public or private); may be given again"},
+    {"threshold", 0, CLI_COUNT, "N", 1, 128, NULL, "delegate, rotate: how many keys must sign"},
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say what would be done and write nothing"},
+    QUIET,
+    JSON,
+};
+
 static const cli_flag reply_flags[] = {
     {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "the tools of the request, a JSON list as OpenAI writes it"},
     {"prompt", 0, CLI_TEXT, "S", 0, 0, NULL, "the end of the prompt, where it matters: \"<think>\" was open"},
@@ -588,6 +631,27 @@ const cli_verb cli_verbs[] = {
      gc_flags, LEN(gc_flags), 0, 0, "", cli_gc},
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
+    {"catalogue", "ACTION [ARGUMENTS]", "offer models to people, signed",
+     "Makes and reads catalogues: lists of models with the groups, users and machines that they are for, signed as The "
+     "Update Framework 1.0 has it. docs/catalogue.md explains them.\n\n"
+     "init DIR makes a folder for the draft and one for the keys.\n\n"
+     "add DIR NAME puts a model of the store into the draft; drop DIR NAME takes it out.\n\n"
+     "assign DIR [NAME] and deny DIR [NAME] add a rule for the model, or for the whole catalogue.\n\n"
+     "delegate DIR ROLE lets another role answer for some paths.\n\n"
+     "sign DIR signs what has changed with the keys at hand; exit code 3 while signatures are missing.\n\n"
+     "publish DIR [OUT] writes DIR/published, and the same to OUT, for a file share or a web server.\n\n"
+     "rotate DIR ROLE gives a role new keys: root, targets, snapshot, timestamp or a delegated one.\n\n"
+     "verify URL reads a published catalogue as a client would; exit code 3 when it must not be trusted.\n\n"
+     "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"
+     "show [DIR|URL] prints a catalogue (default: the one of this machine).\n\n"
+     "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks.\n\n"
+     "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).",
+     "ingle catalogue init models && ingle catalogue add models qwen3:8b --license Apache-2.0\n"
+     "ingle catalogue assign models qwen3:8b --group engineering --required\n"
+     "ingle catalogue sign models && ingle catalogue publish models /srv/www/models\n"
+     "ingle catalogue sync https://models.example.org --root root.json && ingle catalogue pull",
+     catalogue_flags, LEN(catalogue_flags), 1, CLI_ARGS_MAX,
+     "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull", cli_catalogue},
     {"audit", "verify|export|show", "check or read the audit log",
      "verify walks the whole log: every record holds the hash of the one before it, and seals sign the chain. Exit "
      "code "

@@ -28,6 +28,7 @@ int cli_import(const cli_call *call);
 int cli_verify(const cli_call *call);
 int cli_gc(const cli_call *call);
 int cli_df(const cli_call *call);
+int cli_catalogue(const cli_call *call);
 int cli_audit(const cli_call *call);
 int cli_cost(const cli_call *call);
 int cli_reply(const cli_call *call);

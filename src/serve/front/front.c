@@ -176,9 +176,9 @@ static void on_second(void *ctx)
     static const double too_much = 10; /* percent */
     fr_pool_child(f);
     if (!f->workers) return; /* the next job sets the timer again */
-    fr_books_tick(f);
     if (++f->seconds % PRESSURE_ROUNDS == 0 && fr_memory_pressure(f) > too_much) fr_pool_pressure(f);
     fr_events_status(f);
+    fr_books_tick(f);
     fr_tick(f);
 }
 

@@ -254,7 +254,7 @@ static void count_crash(fr_front *f, fr_entry *e)
     e->crash_ns[0] = now;
     uint64_t oldest = e->crash_ns[FR_CRASHES - 1];
     if (!oldest || now - oldest > FR_CRASHES_MS * FR_NS_PER_MS) return;
-    uint64_t ms = FR_QUARANTINE_MS << (e->n_quarantines < 4 ? e->n_quarantines : 4);
+    uint64_t ms = (uint64_t)FR_QUARANTINE_MS << (e->n_quarantines < 4 ? e->n_quarantines : 4);
     e->n_quarantines++;
     e->quarantine_ns = now + ms * FR_NS_PER_MS;
     memset(e->crash_ns, 0, sizeof e->crash_ns);
