@@ -179,6 +179,9 @@ void fr_account_end(fr_job *job);                /* the job is freed; calls unde
 fr_account *fr_account_ref(fr_account *account); /* for a call that goes to a worker: from now on it is booked */
 void fr_account_unref(fr_account *account);
 void fr_account_result(fr_account *account, const char *result); /* the first one stays */
+/* The rule that allowed it, and the group whose quota it counts for; either may be NULL. */
+void fr_account_decided(fr_account *account, const char *rule, const char *group);
+void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req); /* pull, push, create, copy, delete */
 /* rule: id of the rule that decided, or NULL. */
 void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
 void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */

@@ -116,8 +116,10 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else
+    else {
+        fr_account_admin(f, in, &req);
         local(f, ex, &match, &req);
+    }
     if (parses) ig_request_fini(&req);
 }
 
