@@ -451,6 +451,20 @@ static CURLcode perform_quietly(ig_http *h)
     return code;
 }
 
+/* How near the first address was, also where its connection was open already. */
+static void keep_reach(transfer *t)
+{
+    char *text = NULL;
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    struct sockaddr_in6 b = {.sin6_family = AF_INET6};
+    (void)t->h->curl_easy_getinfo(t->h->easy, CURLINFO_PRIMARY_IP, &text);
+    if (!text) return;
+    if (inet_pton(AF_INET, text, &a.sin_addr) == 1)
+        t->reach = ig_reach_of((const struct sockaddr *)&a);
+    else if (inet_pton(AF_INET6, text, &b.sin6_addr) == 1)
+        t->reach = ig_reach_of((const struct sockaddr *)&b);
+}
+
 static ig_status one_hop(transfer *t, CURLcode *code)
 {
     ig_http *h = t->h;
@@ -469,6 +483,7 @@ static ig_status one_hop(transfer *t, CURLcode *code)
     *code = perform_quietly(h);
     (void)h->curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &t->reply->status);
     if (*code == CURLE_OK && !t->begun) begin_body(t); /* an empty body */
+    if (t->hop == 0) keep_reach(t);
     h->curl_slist_free_all(headers);
     return IG_OK;
 }

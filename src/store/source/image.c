@@ -8,7 +8,7 @@
 
 #include "source.h"
 
-enum { LAYERS_MAX = 2000, VALUES_MAX = 60000, CANDIDATES_MAX = 1000 };
+enum { LAYERS_MAX = 1000, VALUES_MAX = 60000, CANDIDATES_MAX = 1000 };
 #define FILE_PATH  "org.cncf.model.filepath"
 #define FILE_TITLE "org.opencontainers.image.title"
 #define BASE_NAME  "org.opencontainers.image.base.name"
