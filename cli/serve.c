@@ -1,5 +1,8 @@
 /* ingle serve: the service. */
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "args.h"
 #include "base/mem.h"
@@ -58,6 +61,20 @@ static void read_lists(const cli_call *call, ig_front_config *c)
     c->origins = origins->list, c->n_origins = origins->n_list;
 }
 
+/* The store lies in the state folder; without one where INGLE_STORE or the standard says. */
+static bool choose_store(const cli_call *call, char *out, size_t n, ig_error *err)
+{
+    const char *state = cli_text(call, "state");
+    if (!state) return ig_store_place(out, n, err) == IG_OK;
+    if (mkdir(state, 0700) && errno != EEXIST) {
+        ig_fail_errno(err, IG_DENIED, errno, "cannot make the state folder %s", state);
+        return false;
+    }
+    if (snprintf(out, n, "%s/store", state) < (int)n) return true;
+    ig_fail(err, IG_TOO_LARGE, 0, "the path %.200s is too long", state);
+    return false;
+}
+
 int cli_serve(const cli_call *call)
 {
     const cli_value *models = cli_get(call, "model");
@@ -87,12 +104,8 @@ int cli_serve(const cli_call *call)
         if (!split_model(models->list[i], names + i * name_bytes, name_bytes, &files[i]))
             code = cli_usage("--model expects NAME=PATH or PATH, such as tiny=models/tiny.gguf");
     char place[4096];
-    if (code < 0 && !c.store) {
-        if (ig_store_place(place, sizeof place, &err) == IG_OK)
-            c.store = place;
-        else
-            code = cli_fail(err.text);
-    }
+    if (code < 0 && !c.store && !choose_store(call, place, sizeof place, &err)) code = cli_fail(err.text);
+    if (!c.store) c.store = place;
     const char *keep = cli_text(call, "keep-alive");
     c.keep_alive_set = keep != NULL;
     if (code < 0 && keep && !duration(keep, &c.keep_alive_ms)) {

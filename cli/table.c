@@ -22,6 +22,12 @@
     {                                                                                                                  \
         "json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print one JSON object"                                               \
     }
+#define HOST                                                                                                           \
+    {                                                                                                                  \
+        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
+            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
+            "computer)"                                                                                                \
+    }
 #define STORE                                                                                                          \
     {                                                                                                                  \
         "store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else the standard place)" \
@@ -113,6 +119,8 @@ static const cli_flag run_flags[] = {
     SAMPLING,
     ANSWER,
     {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
+    HOST,
+    {"local", 0, CLI_SWITCH, NULL, 0, 0, NULL, "open the model in this process, also where a service runs"},
     CONTEXT("tokens that prompt and answer may have together (default: what the model was trained on, at most 4096)"),
     THREADS,
     KV("f16"),
@@ -249,8 +257,10 @@ static const cli_flag serve_flags[] = {
     {"model", 'm', CLI_LIST, "[NAME=]PATH", 0, 0, NULL, "offer the model file PATH, as NAME; may be given again"},
     {"default", 0, CLI_TEXT, "NAME", 0, 0, NULL,
      "the model that answers where a program names none (default: the only one there is)"},
-    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL,
-     "folder of the store (default: INGLE_STORE, ~/.local/share/ingle; for root /var/lib/ingle)"},
+    {"state", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "folder for everything that lasts; made where it is missing (default: ~/.local/share/ingle; for root "
+     "/var/lib/ingle)"},
+    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else that of --state)"},
     {"listen", 'l', CLI_LIST, "ADDRESS", 0, 0, NULL,
      "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
     {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},
@@ -270,13 +280,6 @@ static const cli_flag serve_flags[] = {
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
 };
 
-#define HOST                                                                                                           \
-    {                                                                                                                  \
-        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
-            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
-            "computer)"                                                                                                \
-    }
-
 static const cli_flag ps_flags[] = {
     HOST,
     JSON,
@@ -287,6 +290,7 @@ static const cli_flag stop_flags[] = {
 };
 
 static const cli_flag pull_flags[] = {
+    HOST,
     STORE,
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
     {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
@@ -305,12 +309,14 @@ static const cli_flag import_flags[] = {
 };
 
 static const cli_flag list_flags[] = {
+    HOST,
     STORE,
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print names alone"},
     JSON,
 };
 
 static const cli_flag store_flags[] = {
+    HOST,
     STORE,
 };
 
@@ -488,6 +494,11 @@ const cli_verb cli_verbs[] = {
     {"status", "", "show what the service does",
      "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
      LEN(ps_flags), 0, 0, "", cli_status},
+    {"doctor", "", "find what is wrong and say what to type",
+     "Looks at the service, the store, disk, memory, processor, sandbox and limits, a line each. Exit code 3 when "
+     "something "
+     "keeps ingle from working.",
+     "ingle doctor", ps_flags, LEN(ps_flags), 0, 0, "", cli_doctor},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
     {"pull", "SOURCE [NAME]", "add a model to the store",
@@ -539,7 +550,8 @@ const cli_verb cli_verbs[] = {
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
     {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
-     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
+     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the "
+     "one "
      "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
      "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
      "truncated_call (the answer ends inside a call).",

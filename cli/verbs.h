@@ -18,6 +18,7 @@ int cli_grammar(const cli_call *call);
 int cli_serve(const cli_call *call);
 int cli_ps(const cli_call *call);
 int cli_status(const cli_call *call);
+int cli_doctor(const cli_call *call);
 int cli_stop(const cli_call *call);
 int cli_pull(const cli_call *call);
 int cli_list(const cli_call *call);

@@ -196,7 +196,7 @@ static const ig_arch rows[] = {
      .act = IG_ACT_GELU,
      .special = IG_SPECIAL_GEMMA4,
      .window_every = 1,
-     .parts = PART(EMBED_SQRT) | PART(VALUE_NORM) | PART(SCALE_ONE) | PART(FACTORS_ON_FULL)},
+     .parts = PART(EMBED_SQRT) | PART(UNSCALED_WINDOW) | PART(VALUE_NORM) | PART(SCALE_ONE) | PART(FACTORS_ON_FULL)},
 
     /* OLMo, Cohere, Phi, GLM, Falcon, Nemotron, EXAONE and others */
     {.name = "olmo",
@@ -297,7 +297,7 @@ static const ig_arch rows[] = {
      .norm = IG_NORM_LAYER,
      .rope = IG_ROPE_NEOX,
      .act = IG_ACT_GELU,
-     .parts = PART(PLAIN_FFN)},
+     .parts = PART(PLAIN_FFN) | IG_PART_ONE_MATRIX},
     {.name = "gpt2",
      .families = "GPT-2",
      .norm = IG_NORM_LAYER,
@@ -408,7 +408,8 @@ static const ig_arch rows[] = {
      .gating = IG_GATING_SIGMOID,
      .renorm = IG_RENORM_NO,
      .window_every = 4,
-     .dense_first = true},
+     .dense_first = true,
+     .parts = PART(UNSCALED_WINDOW)},
     {.name = "afmoe",
      .families = "Trinity",
      .block = IG_BLOCK_SANDWICH,
@@ -425,7 +426,7 @@ static const ig_arch rows[] = {
      .rope = IG_ROPE_NEOX,
      .gating = IG_GATING_SIGMOID,
      .window_every = 1,
-     .parts = IG_PART_VALUE_SCALE | IG_PART_NEXTN},
+     .parts = PART(UNSCALED_WINDOW) | IG_PART_VALUE_SCALE | IG_PART_NEXTN},
     {.name = "step35",
      .families = "Step 3.5",
      .rope = IG_ROPE_NEOX,
@@ -434,7 +435,7 @@ static const ig_arch rows[] = {
      .gating = IG_GATING_SIGMOID,
      .renorm = IG_RENORM_KEY,
      .window_every = 1,
-     .parts = PART(FACTORS_ON_FULL) | PART(HALF_ROPE_ON_FULL) | IG_PART_NEXTN},
+     .parts = PART(UNSCALED_WINDOW) | PART(FACTORS_ON_FULL) | PART(HALF_ROPE_ON_FULL) | IG_PART_NEXTN},
 
     /* Recurrent and hybrid */
     {.name = "mamba", .families = "Mamba, Falcon Mamba", .block = IG_BLOCK_MIXER, .mixer = IG_MIX_MAMBA},

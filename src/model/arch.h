@@ -151,6 +151,7 @@ enum ig_part {
 #define IG_PART_NEXTN (1ull << 39)          /* nextn_predict_layers draft layers at the end are skipped */
 
 #define IG_PART_CLASS_SOFTMAX (1ull << 40)  /* scores of a reranking model are probabilities of its classes */
+#define IG_PART_ONE_MATRIX (1ull << 42)     /* the embedding may be stored as output.weight alone */
 #define IG_PART_MEAN_HEAD (1ull << 41)      /* classifier over the mean of all tokens, with GELU (else the first, tanh) */
 
 typedef struct ig_arch {

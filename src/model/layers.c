@@ -1,6 +1,7 @@
 /* What each layer is made of: heads, windows, mixers, FFN kind, who owns keys and values. From the row, the metadata
  * and, where files differ only in that, the presence of tensors. */
 #include <math.h>
+#include <stdio.h>
 
 #include "model/hparams.h"
 
@@ -89,7 +90,8 @@ static ig_status choose_mixer(const ig_reader *r, const ig_model *m, const lists
 static ig_ffn_kind choose_ffn(const ig_model *m, const ig_layer *w)
 {
     if (m->arch->block == IG_BLOCK_MIXER && (w->attention || w->mixer != IG_MIX_NONE)) return IG_FFN_NONE;
-    bool routed = ig_has_tensor(m, w->index, "ffn_gate_inp.weight") || ig_has_tensor(m, w->index, "ffn_down_exps.weight");
+    bool routed =
+        ig_has_tensor(m, w->index, "ffn_gate_inp.weight") || ig_has_tensor(m, w->index, "ffn_down_exps.weight");
     return m->hp.n_experts && routed ? IG_FFN_EXPERTS : IG_FFN_DENSE;
 }
 
@@ -197,7 +199,8 @@ static ig_status share_kv(const ig_reader *r, ig_model *m)
     return IG_OK;
 }
 
-static ig_status init_layer(const ig_reader *r, ig_model *m, const lists *l, ig_layer *w, uint32_t window, uint32_t interval)
+static ig_status init_layer(const ig_reader *r, ig_model *m, const lists *l, ig_layer *w, uint32_t window,
+                            uint32_t interval)
 {
     uint32_t i = w->index;
     IG_TRY(choose_mixer(r, m, l, w, interval));
@@ -220,7 +223,9 @@ static ig_status init_layer(const ig_reader *r, ig_model *m, const lists *l, ig_
     if (w->kv_group == 1 && w->window > m->window_most) m->window_most = w->window;
     w->attn_scale = 0;
     IG_TRY(ig_key_float(r, "attention.scale", false, false, &w->attn_scale));
-    uint32_t size = w->latent ? m->hp.head_mla : ig_part_on(m, IG_PART_SCALE_BY_WIDTH) ? m->hp.n_embd / w->n_heads : w->head_k;
+    uint32_t size = w->latent                               ? m->hp.head_mla
+                    : ig_part_on(m, IG_PART_SCALE_BY_WIDTH) ? m->hp.n_embd / w->n_heads
+                                                            : w->head_k;
     if (w->attn_scale == 0) w->attn_scale = (float)(1.0 / sqrt((double)size));
     if (ig_part_on(m, IG_PART_SCALE_ONE)) w->attn_scale = 1;
     return IG_OK;
@@ -240,11 +245,14 @@ static ig_status init_indexer(const ig_reader *r, ig_model *m)
         for (size_t i = 0; i < 3; i++) w->indexer = w->indexer || ig_has_tensor(m, l, names[blocks][i]);
         w->idx_keys = w->indexer ? hp->idx_head : 0;
         if (tokens && l == 0 && !w->indexer)
-            return ig_fail(r->err, IG_BAD_INPUT, 0, "%s: tensor blk.0.indexer.attn_q_b.weight is missing, expected by "
-                           "the architecture %s", ig_format_path(r->f), r->arch->name);
+            return ig_fail(r->err, IG_BAD_INPUT, 0,
+                           "%s: tensor blk.0.indexer.attn_q_b.weight is missing, expected by "
+                           "the architecture %s",
+                           ig_format_path(r->f), r->arch->name);
         any = any || w->indexer;
-        if (w->indexer && (hp->idx_heads == 0 || hp->idx_head == 0 || hp->idx_top_k == 0 || (blocks && !hp->idx_block) ||
-                           (blocks && hp->idx_heads != w->n_heads_kv) || hp->idx_head < w->n_rot))
+        if (w->indexer &&
+            (hp->idx_heads == 0 || hp->idx_head == 0 || hp->idx_top_k == 0 || (blocks && !hp->idx_block) ||
+             (blocks && hp->idx_heads != w->n_heads_kv) || hp->idx_head < w->n_rot))
             return ig_fail(r->err, IG_BAD_INPUT, 0,
                            "%s: the indexer of %s has %u heads of %u values, chooses %u blocks of %u; expected numbers "
                            "above 0%s",
@@ -269,8 +277,8 @@ static ig_status floats_of_layers(const ig_reader *r, ig_model *m, const char *k
     for (uint32_t l = 0; l < m->hp.n_layers; l++) {
         double v = ig_meta_float(list, l);
         if (!isfinite(v))
-            return ig_fail(r->err, IG_BAD_INPUT, 0, "%s: value %u of %s is not a finite number", ig_format_path(r->f), l,
-                           key);
+            return ig_fail(r->err, IG_BAD_INPUT, 0, "%s: value %u of %s is not a finite number", ig_format_path(r->f),
+                           l, key);
         *(float *)(void *)((char *)&m->layers[l] + field) = (float)v;
     }
     return IG_OK;
@@ -324,16 +332,45 @@ static ig_status check_mixers(const ig_reader *r, ig_model *m)
         ok = ok && hp->n_group && hp->dt_rank && hp->d_state && hp->dt_rank % hp->n_group == 0 &&
              (uint64_t)hp->dt_rank * hp->d_state == hp->d_inner;
     if (ok) return IG_OK;
-    return ig_fail(r->err, IG_BAD_INPUT, 0,
-                   "%s: the recurrent sizes of %s do not fit together: inner %u, state %u, heads or rank %u, groups %u, "
-                   "kernel %u",
-                   ig_format_path(r->f), r->arch->name, hp->d_inner, hp->d_state, hp->dt_rank, hp->n_group, hp->d_conv);
+    return ig_fail(
+        r->err, IG_BAD_INPUT, 0,
+        "%s: the recurrent sizes of %s do not fit together: inner %u, state %u, heads or rank %u, groups %u, "
+        "kernel %u",
+        ig_format_path(r->f), r->arch->name, hp->d_inner, hp->d_state, hp->dt_rank, hp->n_group, hp->d_conv);
+}
+
+/* Are the first layer's up_NAME and down_NAME n wide between them? */
+static bool is_wide(const ig_model *m, const char *name, uint32_t n)
+{
+    char up[128], down[128];
+    for (uint32_t i = 0; n && i < m->hp.n_layers; i++) {
+        (void)snprintf(up, sizeof up, "blk.%u.ffn_up_%s.weight", i, name);
+        (void)snprintf(down, sizeof down, "blk.%u.ffn_down_%s.weight", i, name);
+        const ig_tensor *u = ig_format_tensor(m->file, up), *d = ig_format_tensor(m->file, down);
+        if (u && d) return u->ne[1] == n && d->ne[0] == n;
+    }
+    return false;
+}
+
+/* Without the keys experts are as wide as a dense FFN and the shared one as wide as all that it stands for. Early files
+ * of Qwen 1.5 mean otherwise: the dense width is that of the experts of a token together, and of the shared one. */
+static ig_status read_expert_widths(const ig_reader *r, ig_model *m, uint32_t n_ff)
+{
+    ig_hparams *hp = &m->hp;
+    if (hp->n_experts == 0) return IG_OK;
+    if (hp->n_ff_expert == 0) {
+        uint32_t part = n_ff / hp->n_experts_used;
+        hp->n_ff_expert = is_wide(m, "exps", part) ? part : n_ff;
+    }
+    bool whole = is_wide(m, "shexp", n_ff);
+    hp->n_ff_shared = whole ? n_ff : hp->n_ff_expert * (hp->n_ff_shared ? hp->n_ff_shared : 1);
+    return ig_key_size(r, "expert_shared_feed_forward_length", false, 0, IG_FF_MAX, &hp->n_ff_shared);
 }
 
 ig_status ig_layers_init(ig_model *m, ig_error *err)
 {
     const ig_reader r = {m->file, m->arch, err};
-    uint32_t n = m->hp.n_layers_file, window = 0, interval = 4, n_dense = 0;
+    uint32_t n = m->hp.n_layers_file, window = 0, interval = 4, n_dense = 0, n_ff = 0;
     bool windows = false;
     if (m->arch->special == IG_SPECIAL_T5) return ig_t5_layers(m, err);
     lists l = {.heads = ig_arena_alloc(&m->arena, n, sizeof *l.heads),
@@ -352,13 +389,11 @@ ig_status ig_layers_init(ig_model *m, ig_error *err)
         w->index = i;
         IG_TRY(init_layer(&r, m, &l, w, window, interval));
         windows = windows || w->window;
+        if (w->ffn == IG_FFN_EXPERTS && n_ff == 0) n_ff = w->n_ff;
         if (w->n_heads > m->hp.n_heads) m->hp.n_heads = w->n_heads;
         if (w->n_heads_kv > m->hp.n_heads_kv) m->hp.n_heads_kv = w->n_heads_kv;
-        if (m->hp.n_ff_expert == 0 && w->ffn == IG_FFN_EXPERTS) m->hp.n_ff_expert = w->n_ff;
     }
-    if (m->hp.n_ff_expert == 0 && m->hp.n_experts) m->hp.n_ff_expert = l.ff[0];
-    m->hp.n_ff_shared = m->hp.n_ff_expert * (m->hp.n_ff_shared ? m->hp.n_ff_shared : 1);
-    IG_TRY(ig_key_size(&r, "expert_shared_feed_forward_length", false, 0, IG_FF_MAX, &m->hp.n_ff_shared));
+    IG_TRY(read_expert_widths(&r, m, n_ff ? n_ff : l.ff[0]));
     bool rope_off = false, finetuned = true;
     if (ig_part_on(m, IG_PART_ROPE_SWITCH)) IG_TRY(ig_key_bool(&r, "rope.scaling.finetuned", &finetuned));
     rope_off = !finetuned;

@@ -437,7 +437,7 @@ static bool t5(const ig_model *m, const ig_layer *w)
     return m->arch->special == IG_SPECIAL_T5;
 }
 static const binding model_rows[] = {
-    {"token_embd.weight", TABLE, MODEL(embed), {D_EMBD, D_VOCAB}, yes, false},
+    {"token_embd.weight", TABLE, MODEL(embed), {D_EMBD, D_VOCAB}, yes, true},
     {"token_embd_norm", NORM, MODEL(embed_norm), {D_EMBD}, embed_normed, false},
     {"position_embd.weight", TABLE, MODEL(positions), {D_EMBD, D_CTX}, positions, false},
     {"token_types.weight", TABLE, MODEL(token_types), {D_EMBD, D_ANY}, token_types, false},
@@ -746,6 +746,7 @@ static ig_status refuse_extra(ig_model *m, ig_error *err)
 static ig_status read_vocab_size(ig_model *m, size_t n_vocab_min, ig_error *err)
 {
     const ig_tensor *t = ig_format_tensor(m->file, "token_embd.weight");
+    if (!t && ig_part_on(m, IG_PART_ONE_MATRIX)) t = ig_format_tensor(m->file, "output.weight");
     const char *path = ig_format_path(m->file);
     if (!t)
         return ig_fail(err, IG_BAD_INPUT, 0, "%s: tensor token_embd.weight is missing, expected by the architecture %s",
@@ -810,6 +811,7 @@ ig_status ig_weights_bind(ig_model *m, size_t n_vocab_min, ig_error *err)
     for (size_t i = 0; i < sizeof model_rows / sizeof *model_rows; i++)
         IG_TRY(bind_row(m, NULL, &model_rows[i], model_rows[i].name, (char *)m, err));
     IG_TRY(bind_output_norm(m, err));
+    if (!ig_mat_here(&m->embed)) m->embed = m->output;
     if (!ig_mat_here(&m->output)) {
         const float *bias = m->output.bias;
         m->output = m->embed;

@@ -39,6 +39,7 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f)
     if (st == IG_OK) st = wk_reply_new(w->template_source, text, r->body, &c->reply, &e);
     if (st == IG_OK && r->rule) st = wk_constraint_new(r->rule, &c->constraint, &e);
     if (st != IG_OK) return wk_refuse_status(f, NULL, &e);
+    c->thinks = wk_reply_is_reasoning(c->reply) && !(r->rule && wk_rule_covers_thoughts(r->rule));
     c->began = true;
     return make_sampler(w, c, f);
 }
@@ -204,9 +205,11 @@ static const float *restrict_logits(wk *w, wk_choice *c, const float *logits, bo
     bool no_end = p->ignore_eos || c->n_generated < p->min_tokens;
     ig_error e;
     *over = false;
-    if (!c->constraint && !no_end) return logits;
+    c->thinks = c->thinks && wk_reply_is_reasoning(c->reply);
+    c->held = c->constraint && !c->thinks;
+    if (!c->held && !no_end) return logits;
     memcpy(w->logits, logits, w->info.n_vocab * sizeof *logits);
-    if (c->constraint && wk_constraint_mask(c->constraint, w->logits, w->info.n_vocab, over, &e) != IG_OK) {
+    if (c->held && wk_constraint_mask(c->constraint, w->logits, w->info.n_vocab, over, &e) != IG_OK) {
         wk_refuse_status(f, NULL, &e);
         return NULL;
     }
@@ -237,7 +240,7 @@ static const char *give(wk *w, wk_choice *c, int32_t id, wk_fault *f)
     ig_error e;
     sink s = {w, c};
     if (!spell(w, c, id, f)) return "error";
-    if (c->constraint && wk_constraint_accept(c->constraint, c->piece.ptr, c->piece.len, &e) != IG_OK)
+    if (c->held && wk_constraint_accept(c->constraint, c->piece.ptr, c->piece.len, &e) != IG_OK)
         return wk_refuse_status(f, NULL, &e), "error";
     if (ig_stream_push(c->stream, c->piece.ptr, c->piece.len, &text, &n, &stopped, &e) != IG_OK)
         return wk_refuse_status(f, NULL, &e), "error";

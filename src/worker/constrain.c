@@ -2,26 +2,29 @@
 #include "worker/constrain.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "text/grammar/grammar.h"
+#include "text/reply/reply.h"
 
-enum { CACHE_BYTES = 16 << 20, TOOLS_MAX = 256, CALLS_MAX = 8 };
+enum { CACHE_BYTES = 16 << 20 };
 
 struct wk_constrainer {
     const ingle_model *model;
     uint32_t n_vocab;
-    bool *end; /* owned [n_vocab] */
-    ig_token_index *index;
+    ig_str source;
+    const ig_reply_family *family;
+    bool *end;                /* owned [n_vocab] */
+    ig_token_index *index[2]; /* 1: control tokens that mark calls and thoughts have their text */
 };
 
 struct wk_rule {
     const wk_constrainer *c;
     ig_grammar *grammar;
     ig_masker *masker; /* of the thread that samples */
+    bool calls;        /* forced: the grammar is of the whole reply, with its thoughts and markers */
 };
 
 struct wk_constraint {
@@ -32,13 +35,15 @@ struct wk_constraint {
 
 /* -------------------------------------------------------------------------------------------- vocabulary */
 
-ig_status wk_constrainer_new(const ingle_model *m, wk_constrainer **out, ig_error *err)
+ig_status wk_constrainer_new(const ingle_model *m, ig_str source, wk_constrainer **out, ig_error *err)
 {
     ingle_model_info info;
     *out = ig_calloc(1, sizeof **out);
     if (!*out) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for structured output");
     ingle_model_describe(m, &info);
     (*out)->model = m;
+    (*out)->source = source;
+    (*out)->family = ig_reply_family_of(source);
     (*out)->n_vocab = info.n_vocab;
     return IG_OK;
 }
@@ -46,13 +51,23 @@ ig_status wk_constrainer_new(const ingle_model *m, wk_constrainer **out, ig_erro
 void wk_constrainer_free(wk_constrainer *c)
 {
     if (!c) return;
-    ig_token_index_free(c->index);
+    for (int i = 0; i < 2; i++) ig_token_index_free(c->index[i]);
     ig_free(c->end);
     ig_free(c);
 }
 
+/* The control token is a marker of calls or thoughts: its text is in the buffer then. */
+static bool spell_marker(const wk_constrainer *c, int32_t id, ig_buf *text)
+{
+    size_t before = text->len;
+    if (!ig_model_piece(c->model, id, true, text)) return false;
+    if (ig_reply_is_marker(c->family, (ig_str){text->ptr + before, text->len - before})) return true;
+    text->len = before;
+    return false;
+}
+
 /* Spells all tokens into one buffer. at [n_vocab + 1] where each begins. */
-static bool spell_all(wk_constrainer *c, ig_buf *text, size_t *at, bool *special)
+static bool spell_all(wk_constrainer *c, bool markers, ig_buf *text, size_t *at, bool *special)
 {
     bool ok = true;
     for (uint32_t i = 0; ok && i < c->n_vocab; i++) {
@@ -60,16 +75,17 @@ static bool spell_all(wk_constrainer *c, ig_buf *text, size_t *at, bool *special
         at[i] = text->len;
         c->end[i] = ingle_token_is_end(c->model, id);
         special[i] = !c->end[i] && ig_model_is_control(c->model, id);
-        ok = ig_model_piece(c->model, id, false, text);
+        if (special[i] && markers && spell_marker(c, id, text)) special[i] = false;
+        if (!ig_model_is_control(c->model, id)) ok = ig_model_piece(c->model, id, false, text);
     }
     at[c->n_vocab] = text->len;
     return ok && !text->failed;
 }
 
-static ig_status make_index(wk_constrainer *c, ig_error *err)
+static ig_status make_index(wk_constrainer *c, bool markers, ig_error *err)
 {
     size_t n = c->n_vocab;
-    if (c->index) return IG_OK;
+    if (c->index[markers]) return IG_OK;
     ig_buf text;
     ig_buf_init(&text, (size_t)1 << 30);
     size_t *at = ig_calloc(n + 1, sizeof *at);
@@ -77,9 +93,9 @@ static ig_status make_index(wk_constrainer *c, ig_error *err)
     bool *special = ig_calloc(n + 1, sizeof *special);
     c->end = c->end ? c->end : ig_calloc(n + 1, sizeof *c->end);
     ig_status st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for an index of %zu tokens", n);
-    if (at && tokens && special && c->end && spell_all(c, &text, at, special)) {
+    if (at && tokens && special && c->end && spell_all(c, markers, &text, at, special)) {
         for (size_t i = 0; i < n; i++) tokens[i] = (ig_str){text.ptr + at[i], at[i + 1] - at[i]};
-        st = ig_token_index_new(tokens, c->end, special, n, &c->index, err);
+        st = ig_token_index_new(tokens, c->end, special, n, &c->index[markers], err);
     }
     ig_buf_fini(&text);
     ig_free(at);
@@ -104,53 +120,29 @@ static const char *forced_name(const json_t *body)
     return json_is_string(choice) && !strcmp(json_string_value(choice), "required") ? "" : NULL;
 }
 
-/* Schema of a call of the tool; a new reference, NULL without memory. */
-static json_t *call_schema(const json_t *function, size_t i)
-{
-    json_t *arguments = json_deep_copy(json_object_get(function, "parameters"));
-    char id[64];
-    (void)snprintf(id, sizeof id, "https://ingle.invalid/tool/%zu", i);
-    if (!json_is_object(arguments)) {
-        json_decref(arguments);
-        arguments = json_pack("{s:s}", "type", "object");
-    }
-    /* References inside mean the tool's own document. */
-    if (!json_object_get(arguments, "$id")) json_object_set_new(arguments, "$id", json_string(id));
-    return json_pack("{s:s,s:{s:{s:O},s:o},s:[s,s],s:b}", "type", "object", "properties", "name", "const",
-                     json_object_get(function, "name"), "arguments", arguments, "required", "name", "arguments",
-                     "additionalProperties", 0);
-}
-
-static ig_status tools_schema(const json_t *body, const char *name, json_t **out, const char **param, ig_error *err)
+static ig_status tools_grammar(const wk_constrainer *c, const json_t *body, const char *name, ig_str prompt,
+                               ig_grammar **out, const char **param, ig_error *err)
 {
     const json_t *tools = json_object_get(body, "tools");
-    json_t *calls = json_array();
-    size_t i;
+    ig_reply_tools *list = NULL;
     *param = "tools";
-    for (i = 0; i < json_array_size(tools) && i < TOOLS_MAX; i++) {
-        const json_t *tool = json_array_get(tools, i), *inner = json_object_get(tool, "function");
-        const json_t *function = inner ? inner : tool;
-        const char *own = json_string_value(json_object_get(function, "name"));
-        if (!own) break;
-        if (*name && strcmp(name, own) != 0) continue;
-        json_array_append_new(calls, call_schema(function, i));
-    }
-    size_t n = json_array_size(calls);
-    if (i < json_array_size(tools) || n == 0) {
-        json_decref(calls);
-        *param = n == 0 && i == json_array_size(tools) ? "tool_choice" : "tools";
-        if (i < json_array_size(tools))
-            return ig_fail(err, IG_BAD_INPUT, 0, "tools[%zu] has no name, or there are more than %d tools", i,
-                           TOOLS_MAX);
-        return ig_fail(err, IG_BAD_INPUT, 0,
-                       "\"tool_choice\" asks for a call of \"%.64s\", no tool of that name is there",
-                       *name ? name : "any tool");
-    }
-    json_t *one = json_pack("{s:o}", "anyOf", calls);
-    bool many = !*name && json_is_true(json_object_get(body, "parallel_tool_calls"));
-    *out = many ? json_pack("{s:s,s:o,s:i,s:i}", "type", "array", "items", one, "minItems", 1, "maxItems", CALLS_MAX)
-                : one;
-    return *out ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the schema of %zu tools", n);
+    if (json_array_size(tools) == 0)
+        return ig_fail(err, IG_BAD_INPUT, 0, "\"tool_choice\" asks for a call, but there are no tools");
+    char *text = json_dumps(tools, JSON_COMPACT);
+    if (!text) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the tools");
+    ig_status st = ig_reply_tools_new(text, strlen(text), &list, err);
+    free(text);
+    ig_reply_rule rule = {.family = c->family,
+                          .tools = list,
+                          .choice = *name ? IG_CHOICE_NAMED : IG_CHOICE_REQUIRED,
+                          .name = ig_str_from(name),
+                          .parallel = !*name && json_is_true(json_object_get(body, "parallel_tool_calls")),
+                          .source = c->source,
+                          .prompt = prompt};
+    if (st == IG_OK) st = ig_reply_grammar(&rule, out, err);
+    if (st == IG_NOT_FOUND) *param = "tool_choice";
+    ig_reply_tools_free(list);
+    return st;
 }
 
 /* -------------------------------------------------------------------------------------------- rules */
@@ -164,7 +156,8 @@ static ig_status from_schema(const json_t *schema, ig_grammar **out, ig_error *e
     return st;
 }
 
-static ig_status compile(const json_t *body, ig_grammar **out, const char **param, ig_error *err)
+static ig_status compile(const wk_constrainer *c, const json_t *body, ig_str prompt, ig_grammar **out,
+                         const char **param, ig_error *err)
 {
     const json_t *gbnf = value_of(body, "grammar"), *object = value_of(body, "json_object");
     const json_t *schema = json_object_get(body, "json_schema");
@@ -176,13 +169,7 @@ static ig_status compile(const json_t *body, ig_grammar **out, const char **para
             err, IG_BAD_INPUT, 0,
             "more than one of grammar, json_schema, json_object and a forced tool call is asked for, expected one");
     }
-    if (name) {
-        json_t *calls;
-        IG_TRY(tools_schema(body, name, &calls, param, err));
-        ig_status st = from_schema(calls, out, err);
-        json_decref(calls);
-        return st;
-    }
+    if (name) return tools_grammar(c, body, name, prompt, out, param, err);
     if (gbnf) {
         *param = "grammar";
         if (!json_is_string(gbnf)) return ig_fail(err, IG_BAD_INPUT, 0, "\"grammar\" is no text");
@@ -193,27 +180,30 @@ static ig_status compile(const json_t *body, ig_grammar **out, const char **para
     return object ? ig_grammar_from_schema("{\"type\":\"object\"}", 17, out, err) : IG_OK;
 }
 
-ig_status wk_rule_new(wk_constrainer *c, const json_t *body, wk_rule **out, const char **param, ig_error *err)
+ig_status wk_rule_new(wk_constrainer *c, const json_t *body, ig_str prompt, wk_rule **out, const char **param,
+                      ig_error *err)
 {
     ig_grammar *g = NULL;
     *out = NULL;
-    IG_TRY(compile(body, &g, param, err));
+    IG_TRY(compile(c, body, prompt, &g, param, err));
     if (!g) return IG_OK;
     wk_rule *r = ig_calloc(1, sizeof *r);
     if (!r) {
         ig_grammar_free(g);
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
     }
-    *r = (wk_rule){.c = c, .grammar = g};
-    ig_status st = ig_grammar_possible(g) ? make_index(c, err)
+    *r = (wk_rule){.c = c, .grammar = g, .calls = forced_name(body) != NULL};
+    ig_status st = ig_grammar_possible(g) ? make_index(c, r->calls, err)
                                           : ig_fail(err, IG_BAD_INPUT, 0, "no text at all matches \"%s\"", *param);
-    if (st == IG_OK) st = ig_masker_new(g, c->index, CACHE_BYTES, &r->masker, err);
+    if (st == IG_OK) st = ig_masker_new(g, c->index[r->calls], CACHE_BYTES, &r->masker, err);
     if (st == IG_OK)
         *out = r;
     else
         wk_rule_free(r);
     return st;
 }
+
+bool wk_rule_covers_thoughts(const wk_rule *r) { return r->calls; }
 
 void wk_rule_free(wk_rule *r)
 {
@@ -230,7 +220,7 @@ ig_status wk_constraint_new(const wk_rule *r, wk_constraint **out, ig_error *err
     *out = ig_calloc(1, sizeof **out);
     if (!*out) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a constrained answer");
     (*out)->rule = r;
-    (*out)->mask = ig_calloc(ig_token_index_words(r->c->index), sizeof *(*out)->mask);
+    (*out)->mask = ig_calloc(ig_token_index_words(r->c->index[r->calls]), sizeof *(*out)->mask);
     ig_status st = (*out)->mask ? ig_grammar_start(r->grammar, IG_GRAMMAR_CANONICAL, &(*out)->state, err)
                                 : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a constrained answer");
     if (st == IG_OK) return IG_OK;

@@ -12,13 +12,18 @@
 
 /* What a model needs once (an index of its vocabulary); made at first use, by the thread that prepares requests. */
 typedef struct wk_constrainer wk_constrainer;
-ig_status wk_constrainer_new(const ingle_model *m, wk_constrainer **out, ig_error *err);
+/* source: the template, borrowed, must outlive it. */
+ig_status wk_constrainer_new(const ingle_model *m, ig_str source, wk_constrainer **out, ig_error *err);
 void wk_constrainer_free(wk_constrainer *c);
 
 /* A rule, compiled: immutable. *out NULL: the request sets none. body: "grammar", "json_schema", "json_object", "tools"
- * with "tool_choice". Errors: BAD_INPUT, UNSUPPORTED, TOO_LARGE, NO_MEMORY; *param: the field at fault. */
+ * with "tool_choice"; prompt: the text that the answer follows. Errors: BAD_INPUT, UNSUPPORTED, TOO_LARGE, NO_MEMORY;
+ * *param: the field at fault. */
 typedef struct wk_rule wk_rule;
-ig_status wk_rule_new(wk_constrainer *c, const json_t *body, wk_rule **out, const char **param, ig_error *err);
+ig_status wk_rule_new(wk_constrainer *c, const json_t *body, ig_str prompt, wk_rule **out, const char **param,
+                      ig_error *err);
+/* It begins with the first token even where the prompt ends in the middle of thoughts. */
+bool wk_rule_covers_thoughts(const wk_rule *r);
 void wk_rule_free(wk_rule *r);
 
 /* One answer on its way through a rule, which must outlive it. Belongs to the thread that samples. */

@@ -336,7 +336,7 @@ static bool prepare_generate(wk *w, wk_request *r)
     if (chat ? !wk_render(w, r, true) : !read_text(w, r)) return false;
     if (!fit(w, r, chat)) return false;
     if (atomic_load(&r->cancelled)) return true;
-    return wk_rule_new(w->constrainer, r->body, &r->rule, &param, &e) == IG_OK ||
+    return wk_rule_new(w->constrainer, r->body, (ig_str){r->text.ptr, r->text.len}, &r->rule, &param, &e) == IG_OK ||
            wk_refuse_status(&r->fault, param, &e);
 }
 

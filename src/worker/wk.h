@@ -123,7 +123,8 @@ typedef struct wk_choice {
     wk_constraint *constraint;
     ig_buf piece, lp, ids; /* bytes of a token; log probabilities and ids that wait for their text */
     uint64_t admitted_ns, prompt_ns, told_ns;
-    bool piece_failed;
+    bool thinks; /* since the prompt's end: rules are for the answer, not for the thoughts before it */
+    bool held;   /* the token was chosen under the constraint */
 } wk_choice;
 
 struct wk;

@@ -169,7 +169,7 @@ static bool make_texts(wk *w, wk_fault *f)
     if (!bos.ptr) bos.ptr = "";
     if (!eos.ptr) eos.ptr = "";
     if (wk_chat_new(w->template_source, sys, bos, eos, &w->chat, &e) != IG_OK ||
-        wk_constrainer_new(w->model, &w->constrainer, &e) != IG_OK)
+        wk_constrainer_new(w->model, w->template_source, &w->constrainer, &e) != IG_OK)
         return wk_refuse_status(f, "template", &e);
     return true;
 }
@@ -340,7 +340,7 @@ static bool serve(wk *w)
         bool computing = !paused && wk_step(w);
         tell(w);
         if (ig_channel_flush(&w->ch, &e) != IG_OK) break;
-        if (!computing) rest(w);
+        if (!computing && !w->stopping) rest(w);
     }
     while (w->stopping && w->requests) wk_cancel(w, w->requests->id);
     return true;

@@ -257,6 +257,16 @@ try 1 "$ingle" grammar check --grammar right.txt --file right.txt;         ok 'n
 try 2 "$ingle" grammar check --file right.txt;                             ok 'neither schema nor grammar' says '--json-schema'
 try 2 "$ingle" grammar chekc --grammar rule.gbnf;                          ok 'only check' says 'check'
 
+# ---- reply: an answer as a message
+printf '[{"name":"f","parameters":{"type":"object"}}]' >tools.json
+printf '<tool_call></tool_call><think></think>' >chat.jinja
+printf '<think>Hm</think>Yes\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>' >answer.txt
+try 0 "$ingle" reply chat.jinja --tools tools.json --file answer.txt;      ok 'a call is read' has '"arguments": "{\"a\": 1}"'
+try 0 "$ingle" reply chat.jinja --file answer.txt;                         ok 'reasoning is read' has '"reasoning_content": "Hm"'
+try 0 "$ingle" reply "$model" --file answer.txt;                           ok 'a model without a template' has '"family": "generic"'
+try 1 "$ingle" reply chat.jinja --tools answer.txt --file answer.txt;      ok 'tools that are no JSON' says 'the tools are no JSON'
+try 1 "$ingle" reply none.jinja --file answer.txt;                         ok 'no such template' says 'none.jinja'
+
 # ---- run: answers held to a form, chat templates
 chat=$INGLE_DATA/serve/chat.gguf
 printf '{"type":"object","properties":{"a":{"enum":[1,2]},"b":{"type":"boolean"}},"required":["a","b"],"additionalProperties":false}' >ab.json

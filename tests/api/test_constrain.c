@@ -1,8 +1,10 @@
 /* Answers held to a grammar: every way of sampling obeys, ends come where the grammar may end, reasoning stays free up
  * to its mark, what cannot go on is an error, and all of it from several threads at once. */
+#include <errno.h>
 #include <math.h>
 #include <pthread.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "ingle.h"
 #include "tests/tap.h"
@@ -443,6 +445,37 @@ static void test_threads(stack *k)
     ingle_grammar_close(g);
 }
 
+/* M16: every allocation fails once, on the way from a schema to its first tokens. */
+static void test_M16_no_memory(void)
+{
+    bool ok = true, passed = false;
+    uint64_t nth = 0;
+    float row[512];
+    while (ok && !passed && nth < 20000) {
+        stack k;
+        ingle_error err = {0};
+        ingle_constraint *c = NULL;
+        ingle_grammar *g = NULL;
+        ingle_constraint_options o = {.size = sizeof o, .think_start = "<think>", .think_end = "</think>"};
+        if (!(ok = stack_open(&k, &err) && k.info.n_vocab <= 512)) break;
+        ig_fault_set(IG_FAULT_ALLOC, ++nth, ENOMEM, false);
+        bool done = !ingle_grammar_open(INGLE_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, &g, &err) &&
+                    !ingle_constraint_new(k.m, g, &o, &c, &err);
+        for (const char *p = "{\"age\":7"; done && *p; p++)
+            done = !ingle_constraint_mask(c, row, &err) && !ingle_constraint_accept(c, *p, &err);
+        passed = ig_fault_calls(IG_FAULT_ALLOC) < nth;
+        ig_fault_reset();
+        ok = passed ? done : done || err.status == INGLE_NO_MEMORY;
+        if (!ok)
+            printf("# allocation %llu: %s: %s\n", (unsigned long long)nth, ingle_status_name(err.status), err.text);
+        ingle_constraint_free(c);
+        ingle_grammar_close(g);
+        stack_close(&k);
+        nth += nth / 20; /* every one at first, then more and more seldom */
+    }
+    tap_ok(ok && passed, "M16: allocations that fail are errors, up to number %llu", (unsigned long long)nth);
+}
+
 int main(void)
 {
     stack k;
@@ -459,6 +492,7 @@ int main(void)
     test_reasoning_in_generate(&k);
     test_all_forbidden(&k);
     test_poor_vocabulary();
+    test_M16_no_memory();
     stack_close(&k);
     return tap_done();
 }

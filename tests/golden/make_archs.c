@@ -5,9 +5,9 @@
  * tensors  "NAME:NE0,NE1 ...", the fastest axis first; *NAME is one of every layer, 2-5*NAME one of these layers
  *
  * Weights: norms 1 +- 0.2, matrices with standard deviation 1 / sqrt(inputs), 1.6 times that for queries and keys and
- * twice for embedding and output, routers 3 / sqrt(inputs), biases +- 0.1; where the output is the embedding, the final
- * norm has random signs, so that the model does not repeat its input. A tensor's values depend on the names of case and
- * tensor alone. Only exact operations and square roots are used. */
+ * twice for embedding and output, routers 3 / sqrt(inputs), biases +- 0.1; where one matrix is output and embedding,
+ * the final norm has random signs, so that the model does not repeat its input. A tensor's values depend on the names
+ * of case and tensor alone. Only exact operations and square roots are used. */
 #include "tests/golden/make_archs.h"
 
 #include <math.h>
@@ -94,6 +94,13 @@ static const model models[] = {
      DIMS GQA RMS MOE8 "block_count=3 rope.dimension_count=8 rope.freq_base=1000000.0 expert_feed_forward_length=24 "
                        "expert_shared_feed_forward_length=40",
      EMBED OUTPUT NORMS QKV8 QKV_BIAS8 EXPERTS("") SHARED("", "40") "*ffn_gate_inp_shexp.weight:32"},
+    {"qwen2moe-early", "qwen2moe",
+     "context_length=2048 embedding_length=32 feed_forward_length=72 attention.head_count=4 " GQA RMS MOE8
+     "block_count=3 rope.dimension_count=8 rope.freq_base=1000000.0",
+     EMBED OUTPUT NORMS QKV8 QKV_BIAS8 EXPERTS("") SHARED("", "72") "*ffn_gate_inp_shexp.weight:32"},
+    {"codeshell-one", "codeshell", DIMS GQA LN "block_count=3 rope.freq_base=10000.0",
+     "output_norm.weight:32 " OUTPUT NORMS NORM_BIASES "*attn_qkv.weight:32,64 *attn_qkv.bias:64 "
+     "*attn_output.weight:32,32 *attn_output.bias:32 " MLP MLP_BIAS},
     {"starcoder", "starcoder",
      "context_length=96 embedding_length=32 feed_forward_length=56 attention.head_count=4 attention.head_count_kv=1 " LN
      "block_count=3",
@@ -178,6 +185,15 @@ static const model models[] = {
          GLU "*post_attention_norm.weight:32 *post_ffw_norm.weight:32 *post_ffw_norm_1.weight:32 "
      "*post_ffw_norm_2.weight:32 *pre_ffw_norm_2.weight:32 *ffn_gate_inp.weight:32,8 *ffn_gate_inp.scale:32 "
      "*ffn_gate_up_exps.weight:32,48,8 *ffn_down_exps.weight:24,32,8 *ffn_down_exps.scale:8"},
+    {"laguna-yarn", "laguna",
+     DIMS GQA RMS HEAD16 "block_count=4 expert_count=4 expert_used_count=2 expert_feed_forward_length=24 "
+                         "expert_gating_func=2 expert_shared_count=1 expert_shared_feed_forward_length=24 "
+                         "leading_dense_block_count=1 attention.sliding_window=8 rope.freq_base=500000.0 "
+                         "rope.scaling.type=\"yarn\" rope.scaling.factor=4.0 rope.scaling.original_context_length=16",
+     EMBED OUTPUT NORMS QKV16 QK_NORM16
+     "*attn_gate.weight:32,64 0-0*ffn_gate.weight:32,56 0-0*ffn_up.weight:32,56 0-0*ffn_down.weight:56,32 "
+     "1-3*ffn_gate_inp.weight:32,4 1-3*exp_probs_b.bias:4 1-3*ffn_gate_exps.weight:32,24,4 "
+     "1-3*ffn_up_exps.weight:32,24,4 1-3*ffn_down_exps.weight:24,32,4 " SHARED("1-3", "24")},
     {"cohere2moe-keys", "cohere2moe",
      DIMS GQA LN HEAD16 "block_count=6 rope.freq_base=10000.0 expert_count=4 expert_used_count=2 "
                         "expert_feed_forward_length=24 expert_shared_count=1 leading_dense_block_count=1 "
@@ -348,8 +364,8 @@ static void byte_level(file *f)
     static const char *const last[] = {"\xc4\xa0",
                                        "\xc4\x8a",
                                        "\xc4\xa0t",
-                                       "\xc4\xa0"
-                                       "a",
+                                       ("\xc4\xa0"
+                                        "a"),
                                        "he",
                                        "in",
                                        "er",
@@ -364,8 +380,8 @@ static void byte_level(file *f)
                                        "it",
                                        "is",
                                        "ing",
-                                       "\xc4\xa0"
-                                       "and",
+                                       ("\xc4\xa0"
+                                        "and"),
                                        "al",
                                        "ar",
                                        "st",
@@ -391,8 +407,8 @@ static void byte_level(file *f)
                                          "i t",
                                          "i s",
                                          "in g",
-                                         "\xc4\xa0"
-                                         "a nd",
+                                         ("\xc4\xa0"
+                                          "a nd"),
                                          "a l",
                                          "a r",
                                          "s t",
@@ -442,8 +458,8 @@ static void word_pieces(file *f)
                                        "y",
                                        "z",
                                        "\xe2\x96\x81the",
-                                       "\xe2\x96\x81"
-                                       "and",
+                                       ("\xe2\x96\x81"
+                                        "and"),
                                        "\xe2\x96\x81of",
                                        "ing",
                                        "er",
@@ -516,7 +532,7 @@ static double value(const char *name, const weight_row *row, double inputs, bool
 static void tensor(file *f, const char *name, const uint64_t *ne, uint32_t n_dims)
 {
     const weight_row *row = weight_rows;
-    bool tied = !strstr(f->m->tensors, " output.weight");
+    bool tied = !strstr(f->m->tensors, " output.weight") || !strstr(f->m->tensors, "token_embd.weight");
     uint64_t n = 1, rng = hash(name, hash(f->m->name, 0xcbf29ce484222325u));
     while (!strstr(name, row->part)) row++;
     put_text(&f->list, name, strlen(name));

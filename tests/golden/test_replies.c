@@ -163,8 +163,8 @@ static ig_str cut_at_end(ig_str s)
                                        "<|eom_id|>",
                                        "<|eot|>",
                                        "</s>",
-                                       "<\xEF\xBD\x9C"
-                                       "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+                                       ("<\xEF\xBD\x9C"
+                                        "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"),
                                        "<|END_OF_TURN_TOKEN|>",
                                        "<|START_OF_TURN_TOKEN|>",
                                        "<seed:eos>",

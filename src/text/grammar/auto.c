@@ -23,7 +23,12 @@ void *gr_new(gr_cc *cc, size_t n, size_t size)
 {
     if (cc->st != IG_OK) return NULL;
     void *p = ig_arena_alloc(&cc->mem, n ? n : 1, size);
-    if (!p)
+    size_t bytes;
+    bool fits = ig_mul_sz(n, size, &bytes) && ig_add_sz(bytes, cc->mem.used_bytes + 15, &bytes) &&
+                (!cc->mem.max_bytes || bytes <= cc->mem.max_bytes);
+    if (!p && fits)
+        gr_fail(cc, IG_NO_MEMORY, "out of memory for the grammar");
+    else if (!p)
         gr_fail(cc, IG_TOO_LARGE, "the grammar needs more than %zu MiB to compile; make it smaller",
                 GR_WORK_BYTES >> 20);
     return p;

@@ -10,6 +10,7 @@ enum {
     RULES_MAX = 20000,
     REPEAT_MAX = 2000,
     INLINE_MAX = 20000,
+    INLINE_PARTS_MAX = 64,
     DEEP_MAX = 200,
     SUBSETS_MAX = 4096,
     STATES_MAX = 200000
@@ -768,6 +769,8 @@ void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
 {
     gbnf g = {.cc = cc, .p = text, .end = text + n, .line = 1};
     uint32_t root = 0, n_order = 0, before;
+    /* Grammars with values are made of many small rules, and masks remember what a rule allows by itself. */
+    uint32_t most = out->values ? INLINE_PARTS_MAX : INLINE_MAX / 8;
     add_values(&g, out->n_values);
     parse(&g);
     if (cc->st != IG_OK) return;
@@ -785,7 +788,7 @@ void gr_build_gbnf(gr_cc *cc, ig_grammar *out, const char *text, size_t n)
         rule *r = &g.rules[order[i]]; /* what it calls comes before it */
         r->size = tree_size(&g, r->tree);
         r->deep = tree_deep(&g, r->tree);
-        r->in_place = !r->recursive && !r->value && r->size <= INLINE_MAX / 8 && r->deep <= DEEP_MAX;
+        r->in_place = !r->recursive && !r->value && r->size <= most && r->deep <= DEEP_MAX;
     }
     if (cc->st == IG_OK) build_net(&g, out, root);
 }

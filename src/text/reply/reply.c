@@ -355,6 +355,7 @@ ig_status ig_reply_open(const ig_reply_options *o, ig_reply **out_r, ig_error *e
     rr_marks(r);
     for (size_t i = 0; i < rp_n_thinks; i++) {
         if (!rp_think_used(i, o->source)) continue;
+        r->thinks = r->thinks || rp_has(o->source, rp_thinks[i].close);
         mark(r, ig_str_from(rp_thinks[i].open), MK_OPEN, (int)i);
         mark(r, ig_str_from(rp_thinks[i].close), MK_CLOSE, (int)i);
     }
@@ -438,9 +439,5 @@ ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *
 
 bool ig_reply_is_reasoning(const ig_reply *r) { return r->state == R_THINK; }
 
-bool ig_reply_wants_control(const ig_reply *r)
-{
-    for (size_t i = 0; i < r->n_marks; i++)
-        if (rp_is_control(r->marks[i].text)) return true;
-    return false;
-}
+/* Vocabularies differ in what they call a control token: <think> and <tool_call> are ones in some. */
+bool ig_reply_wants_control(const ig_reply *r) { return r->f->needs[0] != NULL || r->thinks; }

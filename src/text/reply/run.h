@@ -67,6 +67,7 @@ struct ig_reply {
     const ig_reply_tools *tools;
     uint64_t seed;
     bool whole, stopped;
+    bool thinks; /* the template writes marks of reasoning */
     ig_status st;
 
     rp_marker marks[MARKS_MAX];
