@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "out.h"
 #include "quant/quant.h"
+#include "shop.h"
 #include "verbs.h"
 
 static volatile sig_atomic_t interrupted;
@@ -159,7 +160,9 @@ int cli_quantize(const cli_call *call)
     ig_error err;
     int code = check(call);
     if (code != CLI_DONE) return code;
-    ig_quantize_options o = {.in = call->args[0],
+    shop_folder model = {0};
+    if (shop_is_name(call->args[0]) && shop_folder_init(&model, call->args[0], &err) != IG_OK) return shop_fail(&err);
+    ig_quantize_options o = {.in = model.folder[0] ? model.path : call->args[0],
                              .out = call->args[1],
                              .type = call->args[2],
                              .importance = cli_text(call, "imatrix"),
@@ -170,6 +173,7 @@ int cli_quantize(const cli_call *call)
     /* The first Ctrl-C removes the unfinished file, the second ends the process at once. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
     ig_status st = ig_quantize_file(&o, &report, &err);
+    shop_folder_fini(&model);
     cli_bar_end();
     if (st == IG_CANCELLED) return cli_fail(err.text), CLI_INTERRUPTED;
     if (st != IG_OK) return cli_fail(err.text);

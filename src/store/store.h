@@ -82,6 +82,9 @@ typedef struct ig_manifest {
 } ig_manifest;
 uint64_t ig_manifest_bytes(const ig_manifest *m); /* sum of its files */
 void ig_manifest_free(ig_manifest *m);            /* NULL is fine; only for what the store made */
+/* The chat template to be used instead of the file's own, or NULL. Images of Ollama bring templates of Go's language,
+ * which no model was trained with; they are kept and shown and not used. */
+const char *ig_manifest_template(const ig_manifest *m);
 
 /* Asked before a name becomes visible: fds[i] is m->files[i], open for reading at any offset, the store's. May append a
  * JSON object to `about`. A failure is the reason why the model is refused. May be called from any thread. */
@@ -107,6 +110,7 @@ ig_status ig_store_place(char *out, size_t n, ig_error *err);
 ig_status ig_store_open(const char *root, const ig_store_options *options, ig_store **out, ig_error *err);
 void ig_store_close(ig_store *store);
 const char *ig_store_root(const ig_store *store);
+bool ig_store_is_read_only(const ig_store *store); /* asked for, or found */
 
 /* All models, by name. A manifest that cannot be read is left out and counted. Free with ig_store_list_free. */
 typedef struct ig_store_list {
