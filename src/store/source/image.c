@@ -221,6 +221,8 @@ ig_status ig_image_licences(ig_str text, ig_plan *plan, ig_error *err)
 {
     json_t *j;
     char words[300] = "";
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->items[i].text == &plan->m.licence) return IG_OK; /* a layer has its text */
     IG_TRY(ig_store_json("the configuration of the image", text, VALUES_MAX, &j, err));
     const json_t *list = json_object_get(json_object_get(j, "descriptor"), "licenses");
     for (size_t i = 0, at = 0; i < json_array_size(list); i++) {

@@ -179,9 +179,9 @@ static ig_status ask_object(ig_asker *a, place *p, ig_item *item, ig_error *err)
         wait_ms = ig_wait_longer(wait_ms);
     }
     if (st == IG_NOT_FOUND) return ig_fail(err, st, 0, "the bucket %s has no %.200s", p->bucket, item->name);
-    if (st == IG_DENIED)
-        return ig_fail(err, st, 0, "%.200s refuses %.150s of the bucket %s (HTTP %ld)%s", p->auth.origin, item->name,
-                       p->bucket, reply.status,
+    if (st == IG_DENIED || (reply.status == 400 && !p->auth.s3))
+        return ig_fail(err, IG_DENIED, 0, "%.200s refuses %.150s of the bucket %s (HTTP %ld)%s", p->auth.origin,
+                       item->name, p->bucket, reply.status,
                        p->auth.s3 ? "" : ": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials");
     IG_TRY(st);
     if (!item->has_digest) item->has_digest = told_digest(&reply, &item->digest);
