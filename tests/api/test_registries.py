@@ -254,6 +254,64 @@ def test_tokens():
     server.shutdown()
 
 
+def ask(port, path, body):
+    request = urllib.request.Request(f'http://127.0.0.1:{port}{path}', data=json.dumps(body).encode(), headers={'Content-Type': 'application/json'})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as f:
+            return f.status, f.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.read().decode()
+
+
+def test_service():
+    """A client of the service pushes and pulls; its garbage goes by itself."""
+    child, host = registry('service')
+    if not child:
+        return ok(False, 'docker-registry starts for the service')
+    store = os.path.join(WORK, 'service-store')
+    ingle('pull', os.path.join(DATA, 'stories260K.gguf'), 'tiny', INGLE_STORE=store)
+    old = os.path.join(store, 'blobs', 'ab', 'ab' + '0' * 62)
+    os.makedirs(os.path.dirname(old), exist_ok=True)
+    for hosts in ('', host):
+        with open(old, 'wb') as f:
+            f.write(b'old')
+        os.utime(old, (1, 1))
+        port = free_port()
+        service = subprocess.Popen([INGLE, 'serve', '--listen', f'tcp:127.0.0.1:{port}'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                   env=dict(ENV, INGLE_STORE=store, INGLE_PULL_HOSTS=hosts, INGLE_GC_S='1'))
+        children.append(service)
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            try:
+                urllib.request.urlopen(f'http://127.0.0.1:{port}/api/version', timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        status, text = ask(port, '/api/push', {'model': 'tiny', 'destination': f'oci://{host}/me/served:v1', 'stream': False})
+        ok((status == 200) == bool(hosts) and (hosts or 'INGLE_PULL_HOSTS' in text), f'/api/push to {"a host that is named" if hosts else "a private host"}', text)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and os.path.exists(old):
+            time.sleep(0.05)
+        ok(not os.path.exists(old), 'the service collects garbage at its start')
+        if hosts:
+            status, text = ask(port, '/api/push', {'model': 'tiny'})
+            ok(status == 400 and 'names no registry' in text, 'push without a place', text)
+            status, text = ask(port, '/api/pull', {'model': f'oci://{host}/me/served:v1', 'destination': 'back'})
+            ok(status == 200 and '"success"' in text and 'back:latest' in models(INGLE_STORE=store), '/api/pull brings it back', text)
+            with open(old, 'wb') as f:
+                f.write(b'old')
+            os.utime(old, (1, 1))
+            end = time.monotonic() + 10
+            while time.monotonic() < end and os.path.exists(old):
+                time.sleep(0.05)
+            ok(not os.path.exists(old), 'and again later')
+        service.terminate()
+        _, text = service.communicate(timeout=30)
+        ok(service.returncode == 0, 'the service ends in order', text)
+    child.terminate()
+    child.wait()
+
+
 # ---------------------------------------------------------------------------------------------------- Swift
 
 class S3:
@@ -364,7 +422,7 @@ def test_s3():
 def main():
     try:
         if shutil.which('docker-registry'):
-            for test in (test_plain, test_passwords, test_tokens):
+            for test in (test_plain, test_passwords, test_tokens, test_service):
                 test()
         else:
             skip('registries', 'docker-registry is not installed')
