@@ -101,9 +101,8 @@ bool daemon_wanted(const char *host, bool *named)
     const char *ours = getenv("INGLE_HOST"), *theirs = getenv("OLLAMA_HOST");
     bool yes = host || (ours && *ours) || (theirs && *theirs);
     if (named) *named = yes;
-    /* Who names a store means that folder, not the one of a service. */
-    if (!yes && getenv("INGLE_STORE") && *getenv("INGLE_STORE")) return false;
-    return yes || find_socket(path, sizeof path);
+    const char *store = getenv("INGLE_STORE");
+    return yes || ((!store || !*store) && find_socket(path, sizeof path));
 }
 
 static void find_place(talk *t, const char *host, const char *path)

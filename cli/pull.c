@@ -11,7 +11,7 @@
 static ig_pull_options pull_options(const cli_call *call, shop_progress *progress)
 {
     ig_pull_options o = {.progress = shop_tell, .ctx = progress};
-    if (!cli_set(call, "no-check")) o.check.run = ig_model_check; /* in a worker behind its sandbox */
+    if (!cli_set(call, "no-check")) o.check.run = shop_check;
     return o;
 }
 
