@@ -156,7 +156,7 @@ static int check(const cli_call *call)
 
 /* The tokenizer of a directory in GGUF's own form, and a line where that says less. What cannot be read is told by the
  * quantiser, or does not matter to it: then the tokenizer's files go along as they are. */
-static void convert_vocabulary(const cli_call *call, ingle_vocab_form *form, ig_quantize_options *o)
+static void convert_vocabulary(ingle_vocab_form *form, ig_quantize_options *o)
 {
     const char *in = o->in;
     const ingle_model_options only = {.size = sizeof only, .vocab_only = true};
@@ -207,7 +207,7 @@ int cli_quantize(const cli_call *call)
                              .user = &p};
     /* The first Ctrl-C removes the unfinished file, the second ends the process at once. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
-    convert_vocabulary(call, &form, &o);
+    convert_vocabulary(&form, &o);
     ig_status st = ig_quantize_file(&o, &report, &err);
     ingle_vocab_form_free(&form);
     shop_folder_fini(&model);
