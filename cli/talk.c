@@ -399,7 +399,7 @@ void talk_split_fini(talk_split *s) { ig_buf_fini(&s->held); }
 static void drop(talk_split *s, size_t n)
 {
     s->held.len -= n;
-    memmove(s->held.ptr, s->held.ptr + n, s->held.len);
+    if (s->held.len) memmove(s->held.ptr, s->held.ptr + n, s->held.len);
 }
 
 /* Gives out n held bytes. */
