@@ -10,6 +10,7 @@
 #include "ingle.h"
 #include "out.h"
 #include "quant/quant.h"
+#include "shop.h"
 #include "verbs.h"
 
 static volatile sig_atomic_t interrupted;
@@ -156,8 +157,9 @@ static int check(const cli_call *call)
 /* The tokenizer of a directory in GGUF's own form; note [NOTE_MAX] gets a line where that says less, to be told when
  * all is done. What cannot be read goes along as it is, or is told by the quantiser. */
 enum { NOTE_MAX = 700 };
-static void convert_vocabulary(const char *in, ingle_vocab_form *form, ig_quantize_options *o, char *note)
+static void convert_vocabulary(ingle_vocab_form *form, ig_quantize_options *o, char *note)
 {
+    const char *in = o->in;
     static const char along[] = "ingle reads the tokenizer.json, which goes along";
     const ingle_model_options only = {.size = sizeof only, .vocab_only = true};
     ingle_model *model = NULL;
@@ -190,7 +192,9 @@ int cli_quantize(const cli_call *call)
     ig_error err;
     int code = check(call);
     if (code != CLI_DONE) return code;
-    ig_quantize_options o = {.in = call->args[0],
+    shop_folder model = {0};
+    if (shop_is_name(call->args[0]) && shop_folder_init(&model, call->args[0], &err) != IG_OK) return shop_fail(&err);
+    ig_quantize_options o = {.in = model.folder[0] ? model.path : call->args[0],
                              .out = call->args[1],
                              .type = call->args[2],
                              .importance = cli_text(call, "imatrix"),
@@ -200,9 +204,10 @@ int cli_quantize(const cli_call *call)
                              .user = &p};
     /* The first Ctrl-C removes the unfinished file, the second ends the process at once. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
-    convert_vocabulary(call->args[0], &form, &o, note);
+    convert_vocabulary(&form, &o, note);
     ig_status st = ig_quantize_file(&o, &report, &err);
     ingle_vocab_form_free(&form);
+    shop_folder_fini(&model);
     cli_bar_end();
     if (st == IG_CANCELLED) return cli_fail(err.text), CLI_INTERRUPTED;
     if (st != IG_OK) return cli_fail(err.text);

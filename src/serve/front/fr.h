@@ -223,6 +223,9 @@ void fr_blob_head(fr_front *f, ig_exchange *ex, const ig_match *match, ig_reques
 /* PULL, PUSH, CREATE, COPY, DELETE; takes the request over. */
 void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 void fr_tasks_stop(fr_front *f); /* cancels and waits */
+/* Collects the store's garbage in a thread of its own, now and once a day. */
+void fr_gc_start(fr_front *f);
+void fr_gc_stop(fr_front *f);
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 json_t *fr_status(fr_front *f); /* new references, NULL without memory */
@@ -259,6 +262,7 @@ struct fr_front {
     fr_entry *entries;
     ig_store *store; /* NULL: none */
     uint64_t scanned_ns;
+    struct fr_gc *gc; /* NULL: nothing collects garbage */
     struct fr_task *tasks;
     size_t n_tasks;
     fr_worker *workers;
