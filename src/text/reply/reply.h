@@ -38,6 +38,7 @@ typedef struct ig_reply_tools ig_reply_tools;
 ig_status ig_reply_tools_new(const char *json, size_t n, ig_reply_tools **out, ig_error *err);
 void ig_reply_tools_free(ig_reply_tools *tools);
 size_t ig_reply_tools_count(const ig_reply_tools *tools);
+const char *ig_reply_tools_name(const ig_reply_tools *tools, size_t i); /* i below the count */
 
 /* ------------------------------------------------------------------------------------------------ replies */
 
@@ -91,7 +92,7 @@ bool ig_reply_wants_control(const ig_reply *r);
 /* ------------------------------------------------------------------------------------------------ constraint */
 
 typedef enum ig_reply_choice {
-    IG_CHOICE_AUTO,     /* free text; from the marker of a call on, calls alone */
+    IG_CHOICE_AUTO,     /* free text; from a marker of calls on, calls alone */
     IG_CHOICE_REQUIRED, /* one call or more */
     IG_CHOICE_NAMED     /* the tool `name` */
 } ig_reply_choice;
@@ -103,6 +104,10 @@ typedef struct ig_reply_rule {
     ig_str name; /* of IG_CHOICE_NAMED */
     bool parallel;
     ig_str source, prompt; /* as in ig_reply_options: reasoning before the calls stays free */
+    ig_str answer;         /* with IG_CHOICE_AUTO: JSON Schema that an answer without calls fits; empty: any text */
+    /* [ig_reply_tools_count] or NULL, written by ig_reply_grammar: tools with "strict": false whose schema cannot be
+     * enforced; their calls are held to the names and types of the arguments alone. NULL: they are refused, too. */
+    bool *relaxed;
 } ig_reply_rule;
 
 /* The grammar of replies whose calls are valid: written as the family writes them, their arguments held to the schema
