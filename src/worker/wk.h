@@ -120,11 +120,9 @@ typedef struct wk_choice {
     ingle_sampler *sampler;
     ig_stream *stream;
     wk_reply *reply;
-    wk_constraint *constraint;
+    ingle_constraint *constraint; /* NULL: free */
     ig_buf piece, lp, ids; /* bytes of a token; log probabilities and ids that wait for their text */
     uint64_t admitted_ns, prompt_ns, told_ns;
-    bool thinks; /* since the prompt's end: rules are for the answer, not for the thoughts before it */
-    bool held;   /* the token was chosen under the constraint */
 } wk_choice;
 
 struct wk;

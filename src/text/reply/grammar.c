@@ -4,7 +4,14 @@
 #include "base/utf8.h"
 #include "priv.h"
 
-enum { GRAMMAR_BYTES_MAX = 1 << 20, FIELDS_FREE = 5, DEPTH_MAX = 10, STRIP_DEPTH = 120, TEXTS_MAX = 8, MARK_BYTES = 64 };
+enum {
+    GRAMMAR_BYTES_MAX = 1 << 20,
+    FIELDS_FREE = 5,
+    DEPTH_MAX = 10,
+    STRIP_DEPTH = 120,
+    TEXTS_MAX = 8,
+    MARK_BYTES = 64
+};
 
 /* How a value is written. */
 typedef enum way { W_TAG, W_PYTHON, W_LOOSE, W_NESTED } way;
@@ -16,7 +23,7 @@ typedef struct writer {
     json_t *schemas; /* list */
     json_t *tools;   /* [n_values] name of the tool, for messages */
     const rp_tool *tool;
-    const bool *relaxed; /* [n] tools whose schema is reduced to names and types; NULL: none */
+    const bool *relaxed;     /* [n] tools whose schema is reduced to names and types; NULL: none */
     ig_str texts[TEXTS_MAX]; /* rules text-0, ...: text without this marker */
     size_t n_texts;
     unsigned n_rules;
@@ -894,8 +901,8 @@ static void root_rule(writer *w)
     ig_buf_fini(&b);
 }
 
-static ig_status write_all(const ig_reply_rule *rule, const bool *relaxed, ig_buf *gbnf, json_t **schemas, json_t **tools,
-                           ig_error *err)
+static ig_status write_all(const ig_reply_rule *rule, const bool *relaxed, ig_buf *gbnf, json_t **schemas,
+                           json_t **tools, ig_error *err)
 {
     writer w = {.rule = rule, .relaxed = relaxed, .out = gbnf, .st = IG_OK, .err = err};
     w.f = rule->family ? rule->family : &rp_families[rp_n_families - 1];

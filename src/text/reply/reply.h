@@ -86,6 +86,9 @@ typedef struct ig_reply_end {
 ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *end, ig_error *err);
 /* The model is thinking after what was pushed so far. */
 bool ig_reply_is_reasoning(const ig_reply *r);
+/* The texts (static) between which a model with this template reasons: *start is NULL where the prompt ends inside the
+ * reasoning. False, and both NULL: it does not, or the prompt ends behind it. */
+bool ig_reply_thoughts(ig_str source, ig_str prompt, const char **start, const char **end);
 /* Whether control tokens are to be part of the pushed text: the family, or its reasoning, writes markers with them. */
 bool ig_reply_wants_control(const ig_reply *r);
 
@@ -117,6 +120,8 @@ typedef struct ig_reply_rule {
 ig_status ig_reply_grammar(const ig_reply_rule *rule, ig_grammar **out, ig_error *err);
 /* The source that the grammar is compiled from, for tests and bug reports: GBNF, then a JSON list of the schemas. */
 ig_status ig_reply_grammar_source(const ig_reply_rule *rule, ig_buf *gbnf, ig_buf *schemas, ig_error *err);
+/* The end of a prompt as far as grammars and pairs of marks depend on it: a marker that it ends with, or nothing. */
+ig_str ig_reply_prompt_end(ig_str source, ig_str prompt);
 /* Whether a control token with this text is part of how the family writes calls or reasoning. Such tokens must be
  * indexed with their text when masks are made for ig_reply_grammar. */
 bool ig_reply_is_marker(const ig_reply_family *family, ig_str token);
