@@ -87,7 +87,7 @@ static void class_char(writer *w, ig_buf *b, uint32_t cp)
 
 /* ------------------------------------------------------------------------------------------------ free text */
 
-enum { MARKS_IN_TEXT = 12, STATES_MAX = 600 };
+enum { MARKS_IN_TEXT = 24, STATES_MAX = 600 };
 
 /* Texts in which none of some marks stands, as an automaton: a state is how much of a mark was read, a rule each. */
 typedef struct text_states {
@@ -151,18 +151,17 @@ static bool may_end(const text_states *t, ig_str prefix)
     return true;
 }
 
-/* Alternatives of state i: one for each character that goes on with a mark, one for all others. */
-static void state_rule(writer *w, ig_buf *b, const text_states *t, unsigned id, size_t i)
+/* Alternatives of state i: one for each character that goes on with a mark, one for all others but those of the class
+ * `but`. Whether the text may end there as well, the caller says. */
+static void state_edges(writer *w, ig_buf *b, const text_states *t, unsigned id, size_t i, const char *but)
 {
-    char text[MARK_BYTES + 8], name[64];
+    char text[2 * MARK_BYTES], name[64];
     ig_str seen[256], prefix = t->prefix[i];
     size_t n_seen = 0;
     uint32_t cp;
     ig_buf others;
     ig_buf_init(&others, GRAMMAR_BYTES_MAX);
-    (void)snprintf(name, sizeof name, "text-%u-%zu ::= ", id, i);
-    put(w, b, name);
-    if (may_end(t, prefix)) put(w, b, "\"\" | ");
+    put(w, &others, but);
     memcpy(text, prefix.ptr, prefix.len);
     for (size_t m = 0; m < t->n_marks; m++)
         for (size_t at = 0, k = 0; at < t->marks[m].len; at += k ? k : 1) {
@@ -186,6 +185,14 @@ static void state_rule(writer *w, ig_buf *b, const text_states *t, unsigned id, 
     (void)snprintf(name, sizeof name, "%s text-%u-0\n", others.len ? "]" : "", id);
     put(w, b, name);
     ig_buf_fini(&others);
+}
+
+static void state_rule(writer *w, ig_buf *b, const text_states *t, unsigned id, size_t i)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "text-%u-%zu ::= %s", id, i, may_end(t, t->prefix[i]) ? "\"\" | " : "");
+    put(w, b, name);
+    state_edges(w, b, t, id, i, "");
 }
 
 static void text_rules(writer *w, text_states *t, unsigned id)
@@ -867,20 +874,129 @@ static bool named_root(writer *w, ig_buf *b)
     return true;
 }
 
+/* ------------------------------------------------------------------------------------------------ bare calls */
+
+/* Families that take JSON without a marker for a call when it is one. Text may begin with a brace or a bracket all the
+ * same, as long as it turns out to be none: its first keys are others, its "name" is no tool's. The rules follow the
+ * reader (object.c, call.c). */
+
+#define BLANK   "[ \\n\\r\\t]"
+#define LETTERS "a-zA-Z0-9_.\\x2D\\u0080-\\U0010FFFF" /* of a name in Python's notation */
+
+/* A string that is none of the tools' names, nor of the others. */
+static void no_name(writer *w, ig_buf *b, const char *const *others, const char *pattern, const char *rule)
+{
+    json_t *names = json_array();
+    const ig_reply_tools *tools = w->rule->tools;
+    for (size_t i = 0; tools && i < tools->n; i++)
+        (void)json_array_append_new(names, json_string(tools->tools[i].name));
+    for (size_t i = 0; others && others[i]; i++) (void)json_array_append_new(names, json_string(others[i]));
+    json_t *s = json_pack("{s:s,s:{s:O}}", "type", "string", "not", "enum", names);
+    if (pattern) (void)json_object_set_new(s, "pattern", json_string(pattern));
+    if (!s) no_memory(w);
+    schema_rule(w, b, NULL, s, 0, rule);
+    json_decref(s);
+    json_decref(names);
+}
+
+static void keys(writer *w, ig_buf *b, const char *const *list)
+{
+    put(w, b, "( ");
+    for (size_t i = 0; list[i]; i++) {
+        put(w, b, i ? "| " : "");
+        quoted_name(w, b, ig_str_from(list[i]));
+    }
+    put(w, b, ") bare-blank \":\" bare-blank ");
+}
+
+/* text: the rule that follows where it is clear that there is no call; firsts: class of the first characters of marks,
+ * which must not be taken for something else there. */
+static void bare_rules(writer *w, ig_buf *b, const char *text, const char *firsts)
+{
+    static const char *const known[] = {"name",      "tool_name",  "id",   "tool_call_id", "call_id", "type",
+                                        "arguments", "parameters", "args", "function",     NULL};
+    static const char *const named[] = {"name", "tool_name", NULL};
+    static const char *const other[] = {"id", "tool_call_id", "call_id", "type", NULL};
+    static const char words[] = "[" LETTERS "]+ ( " BLANK "+ [" LETTERS "]+ )+ ( \"(\" | [^" LETTERS " \\n\\r\\t(";
+    json_t *scalar = json_pack("{s:[s,s,s,s]}", "type", "string", "number", "boolean", "null");
+    put(w, b, "bare-blank ::= " BLANK "*\nbare-object ::= \"}\" "), put(w, b, text);
+    put(w, b, "| [^\"} \\n\\r\\t"), put(w, b, firsts), put(w, b, "] "), put(w, b, text);
+    put(w, b, "| bare-member\nbare-member ::= ");
+    no_name(w, b, known, NULL, "value-"), put(w, b, text);
+    put(w, b, "| "), keys(w, b, named), no_name(w, b, NULL, NULL, "value-"), put(w, b, text);
+    put(w, b, "| "), keys(w, b, other), schema_rule(w, b, NULL, scalar, 0, "value-");
+    put(w, b, "bare-blank ( \"}\" "), put(w, b, text), put(w, b, "| \",\" bare-blank bare-member )\nbare-list ::= ");
+    put(w, b, "\"{\" bare-blank bare-object | [^{}\\[\\]`,; \\n\\r\\t" LETTERS), put(w, b, firsts);
+    put(w, b, "] "), put(w, b, text), put(w, b, "| ");
+    no_name(w, b, NULL, "^[\\w.\\-\\u0080-\\uFFFF]+$", "string-");
+    put(w, b, "( \"(\" | [^" LETTERS " \\n\\r\\t("), put(w, b, firsts), put(w, b, "] ) "), put(w, b, text);
+    put(w, b, "| "), put(w, b, words), put(w, b, firsts), put(w, b, "] ) "), put(w, b, text), put(w, b, "\n");
+    json_decref(scalar);
+}
+
+/* The rule bare-start: text that begins with no call. The marks of calls are in t already. */
+static void bare_start(writer *w, text_states *t, unsigned id)
+{
+    const ig_reply_family *f = w->f;
+    ig_buf b, firsts;
+    char text[32];
+    uint32_t cp;
+    ig_buf_init(&b, GRAMMAR_BYTES_MAX);
+    ig_buf_init(&firsts, 1024);
+    for (size_t m = 0; m < t->n_marks; m++) {
+        (void)ig_utf8_decode(t->marks[m].ptr, t->marks[m].len, &cp);
+        class_char(w, &firsts, cp);
+    }
+    put(w, &firsts, ""); /* may be empty */
+    (void)ig_buf_add(&firsts, "", 1);
+    (void)snprintf(text, sizeof text, "text-%u-0 ", id);
+    bare_rules(w, &b, text, firsts.ptr ? firsts.ptr : "");
+    put(w, &b, "bare-call ::= ");
+    if (f->syntax != RP_PYTHON) put(w, &b, w->rule->parallel ? "tool | " : "tool ");
+    if (f->syntax == RP_PYTHON || w->rule->parallel)
+        put(w, &b, w->rule->parallel ? "\"[\" tool ( \", \" tool )* \"]\"" : "\"[\" tool \"]\"");
+    put(w, &b,
+        "\nbare-start ::= \"\" | " BLANK " bare-start | \"{\" bare-blank bare-object | \"[\" [ \\n\\r\\t,;\\[]* ");
+    put(w, &b, "bare-list | ");
+    state_edges(w, &b, t, id, 0, "{\\[ \\n\\r\\t");
+    if (!ig_buf_add(w->out, b.ptr, b.len)) no_memory(w);
+    ig_buf_fini(&b);
+    ig_buf_fini(&firsts);
+}
+
+/* What would be read as no text where text begins, so that a call could stand behind it without being noticed. */
+static void add_silent_marks(const writer *w, text_states *t)
+{
+    ig_str list[3 + 2 * MARKS_IN_TEXT];
+    size_t n = 0;
+    for (size_t i = 0; i < 3; i++) list[n++] = rp_mark(w->f->drop[i]);
+    for (size_t i = 0; i < rp_n_thinks && i < MARKS_IN_TEXT; i++) {
+        if (!rp_think_used(i, w->rule->source)) continue;
+        list[n++] = ig_str_from(rp_thinks[i].open);
+        list[n++] = ig_str_from(rp_thinks[i].close);
+    }
+    for (size_t i = 0; i < n && t->n_marks < MARKS_IN_TEXT; i++)
+        if (list[i].len) t->marks[t->n_marks++] = list[i];
+}
+
 static void auto_rule(writer *w, ig_buf *b)
 {
     text_states t = {0};
     call_marks(w->f, &t);
+    bool bare = w->f->flags & RP_BARE, marked = t.n_marks > 0;
     if (w->rule->answer.len) {
         put(w, b, "( calls | ");
         (void)answer_value(w, b);
-        put(w, b, ")\n");
-    } else if (t.n_marks) {
-        text_rules(w, &t, TEXTS_MAX);
-        put_number(w, b, "text-", TEXTS_MAX, "-0 calls?\n");
-    } else {
-        put(w, b, "( calls | ( [^{\\[ \\n] [^\\x00]* )? )\n");
+        return put(w, b, ")\n");
     }
+    if (bare) add_silent_marks(w, &t);
+    text_rules(w, &t, TEXTS_MAX);
+    if (!bare) {
+        put_number(w, b, "text-", TEXTS_MAX, "-0 ");
+        return put(w, b, marked ? "calls?\n" : "\n");
+    }
+    bare_start(w, &t, TEXTS_MAX);
+    put(w, b, marked ? "( bare-start calls? | bare-call )\n" : "( bare-start | bare-call | calls )\n");
 }
 
 static void root_rule(writer *w)
