@@ -692,7 +692,9 @@ static json_t *relaxed_schema(const json_t *root)
     }
     json_array_foreach(get(root, "required"), i, v) if (json_object_get(props, json_string_value(v)))(void)
         json_array_append(required, v);
-    return json_pack("{s:s,s:o,s:o}", "type", "object", "properties", props, "required", required);
+    bool closed = json_is_false(get(root, "additionalProperties"));
+    return json_pack("{s:s,s:o,s:o,s:b}", "type", "object", "properties", props, "required", required,
+                     "additionalProperties", !closed);
 }
 
 /* Between the markers of a call. */
