@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "text/reply/reply.h"
 #include "text/template/template.h"
 
 enum { ARENA_BYTES_MAX = 1 << 30, MESSAGES_MAX = 100000 };
@@ -14,7 +15,18 @@ enum { ARENA_BYTES_MAX = 1 << 30, MESSAGES_MAX = 100000 };
 struct wk_chat {
     ig_template *t;
     ig_str system, bos, eos;
+    bool thinks;
 };
+
+static void find_thoughts(wk_chat *c, ig_str source)
+{
+    static const char *const names[] = {"enable_thinking", "thinking", "reasoning_content", "reasoning_effort"};
+    const char *start, *end;
+    c->thinks = ig_reply_thoughts(source, IG_STR(""), &start, &end);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) c->thinks = c->thinks || wk_chat_knows(c, names[i]);
+}
+
+bool wk_chat_thinks(const wk_chat *c) { return c && c->thinks; }
 
 ig_status wk_chat_new(ig_str source, ig_str system, ig_str bos, ig_str eos, wk_chat **out, ig_error *err)
 {
@@ -23,6 +35,7 @@ ig_status wk_chat_new(ig_str source, ig_str system, ig_str bos, ig_str eos, wk_c
     **out = (wk_chat){.system = system, .bos = bos, .eos = eos};
     if (source.len == 0) source = ig_str_from(ig_template_default);
     ig_status st = ig_template_compile(source.ptr, source.len, &(*out)->t, err);
+    if (st == IG_OK) find_thoughts(*out, source);
     if (st == IG_OK) return IG_OK;
     wk_chat_free(*out);
     *out = NULL;
@@ -144,7 +157,7 @@ static ig_status set_tools(const wk_chat *c, const json_t *body, json_t *vars, c
     return json_object_set(vars, "tools", tools) < 0 ? no_memory(err) : IG_OK;
 }
 
-static ig_status set_args(const json_t *body, json_t *vars, const char **param, ig_error *err)
+static ig_status set_args(const wk_chat *c, const json_t *body, json_t *vars, const char **param, ig_error *err)
 {
     json_t *args = json_object_get(body, "template_args");
     const json_t *reasoning = json_object_get(body, "reasoning");
@@ -152,6 +165,12 @@ static ig_status set_args(const json_t *body, json_t *vars, const char **param, 
     if (args && !json_is_null(args) && !json_is_object(args))
         return ig_fail(err, IG_BAD_INPUT, 0, "\"template_args\" is no object");
     if (json_is_object(args) && json_object_update_missing(vars, args) < 0) return no_memory(err);
+    *param = "reasoning";
+    if (json_is_true(reasoning) && !c->thinks)
+        return ig_fail(err, IG_UNSUPPORTED, 0,
+                       "\"reasoning\" (or \"think\") is asked for, but the model's chat template knows no reasoning; "
+                       "leave it out or use a "
+                       "model made for it");
     if (json_is_boolean(reasoning)) {
         json_object_set_new(vars, "enable_thinking", json_boolean(json_is_true(reasoning)));
         json_object_set_new(vars, "thinking", json_boolean(json_is_true(reasoning)));
@@ -222,7 +241,7 @@ static ig_status render_all(const wk_chat *c, json_t *messages, const json_t *bo
     }
     json_t *vars = json_pack("{s:O,s:b}", "messages", messages, "add_generation_prompt", add_prompt && !cut);
     ig_status st = vars ? set_tools(c, body, vars, param, err) : no_memory(err);
-    if (st == IG_OK) st = set_args(body, vars, param, err);
+    if (st == IG_OK) st = set_args(c, body, vars, param, err);
     if (st == IG_OK) *param = "messages";
     if (st == IG_OK) st = render(c, vars, out, err);
     if (st == IG_OK && cut) st = cut_behind(out, text, err);

@@ -18,6 +18,8 @@ ig_status wk_chat_new(ig_str source, ig_str system, ig_str bos, ig_str eos, wk_c
 void wk_chat_free(wk_chat *c);
 /* The template has the word: whether it knows "tools". */
 bool wk_chat_knows(const wk_chat *c, const char *name);
+/* The model can reason: the template switches it, or has the marks of it. */
+bool wk_chat_thinks(const wk_chat *c);
 /* Appends the text. body: a request of kind "chat" with messages, tools, tool_choice, template_args, reasoning,
  * continue_last (the last assistant message is a prefix). add_prompt: end with the beginning of an answer.
  * Errors: BAD_INPUT (*param: the field at fault), UNSUPPORTED, TOO_LARGE, NO_MEMORY. */

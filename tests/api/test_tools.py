@@ -207,7 +207,21 @@ def strictness(worker):
     ok(calls or json.loads(text)['sum'] in (1, 22), 'answers without a call fit a schema', done)
 
 
+def thoughts():
+    """A model that cannot reason says so; leaving it off is always fine."""
+    for template, can in (('{{ messages[0].content }}', False), ('{{ messages[0].content }}<think>{{ x }}</think>', True),
+                          ('{{ messages[0].content }}{% if enable_thinking %}+{% endif %}', True)):
+        worker = Worker(template)
+        for value in (True, False):
+            done = worker.ask(request({'tools': [], 'reasoning': value, 'max_tokens': 2}))[2]
+            refused = done.get('type') == 'unsupported' and done.get('param') == 'reasoning'
+            ok(refused if value and not can else 'finish' in done, f'reasoning {value}, can reason: {can}', done)
+        ok(('thinking' in worker.ready['capabilities']) == can, 'and READY says it', worker.ready['capabilities'])
+        worker.close()
+
+
 def main():
+    thoughts()
     total, used, k = 0, set(), 0
     for family, marks, plain in FAMILIES:
         worker = Worker('{% if false %}{% raw %}' + marks + '{% endraw %}{{ tools }}{% endif %}{{ messages[0].content }}')
