@@ -112,6 +112,11 @@ static const cli_flag run_flags[] = {
      "feed the prompt as it is: no chat template, no special tokens added, text such as <s> read as the control token"},
     SAMPLING,
     ANSWER,
+    {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "tools that the model may call, a JSON list as OpenAI writes it"},
+    {"tool-choice", 0, CLI_TEXT, "HOW", 0, 0, NULL,
+     "auto, required, or the name of the tool that must be called (default: auto)"},
+    {"json-output", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "print the answer as a message in JSON, with its reasoning and calls"},
     {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
     CONTEXT("tokens that prompt and answer may have together (default: what the model was trained on, at most 4096)"),
     THREADS,
@@ -354,13 +359,17 @@ const cli_verb cli_verbs[] = {
      "With --json, --json-schema or --grammar no token can be chosen that breaks the form; reasoning before the answer "
      "stays free. An answer that --max-tokens, --stop or the context cuts off is an error. Reasoning is printed on a "
      "terminal alone.\n\n"
+     "With --tools the model is told of them, and whatever it calls fits the schema of its tool. Calls are printed "
+     "behind "
+     "the text, a line of JSON each with name and arguments.\n\n"
      "Nothing but the answer goes to standard output. When the context is full the answer ends and a line on standard "
      "error "
      "says so.",
      "ingle run model.gguf \"Once upon a time\"\n"
      "ingle run model.gguf --temp 0 -n 100 <question.txt\n"
      "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"\n"
-     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"",
+     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"\n"
+     "ingle run model.gguf --tools tools.json --tool-choice required \"How warm is it in Rome?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
     {"chat", "MODEL", "talk with a model at the terminal",
      "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "
@@ -539,7 +548,8 @@ const cli_verb cli_verbs[] = {
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
     {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
-     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
+     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the "
+     "one "
      "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
      "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
      "truncated_call (the answer ends inside a call).",

@@ -439,6 +439,7 @@ typedef struct ingle_generate_options {
      * ingle_constraint_options. Excludes ignore_end. Memory is allocated while an answer goes through a grammar. */
     const ingle_grammar *grammar;
     const char *think_start, *think_end;
+    const struct ingle_reply *reply; /* control tokens that it reads as markers are given out as text; may be NULL */
 } ingle_generate_options;
 
 typedef struct ingle_generate_result {

@@ -102,6 +102,11 @@ ingle_status ingle_reply_finish(ingle_reply *reply, ingle_piece_fn fn, void *use
 bool ingle_reply_is_reasoning(const ingle_reply *reply) { return ig_reply_is_reasoning(reply->r); }
 bool ingle_reply_wants_control(const ingle_reply *reply) { return ig_reply_wants_control(reply->r); }
 
+bool ig_reply_reads(const struct ingle_reply *reply, ig_str token)
+{
+    return ig_reply_wants_control(reply->r) && ig_reply_is_marker(reply->family, token);
+}
+
 bool ingle_reply_thoughts(const ingle_reply *reply, const char **start, const char **end)
 {
     *start = reply->think_start, *end = reply->think_end;
