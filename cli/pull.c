@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon.h"
+#include "far.h"
 #include "out.h"
 #include "shop.h"
 #include "verbs.h"
@@ -27,6 +29,7 @@ static void print_model(const cli_call *call, const ig_manifest *m)
 
 int cli_pull(const cli_call *call)
 {
+    if (!cli_set(call, "store") && daemon_wanted(cli_text(call, "host"), NULL)) return far_pull(call);
     shop_progress progress = {.quiet = cli_set(call, "quiet")};
     ig_pull_options o = pull_options(call, &progress);
     ig_store *store = NULL;

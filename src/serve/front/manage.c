@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "serve/serve.h"
 #include "serve/front/fr.h"
+#include "serve/serve.h"
 
 #define LINES_BYTES_MAX ((size_t)4 << 20)
 #define TASKS_MAX       8
@@ -78,9 +78,15 @@ static bool on_progress(void *ctx, const ig_pull_progress *p)
 
 static ig_check checker(const fr_task *t) { return (ig_check){ig_model_check, t->front->program}; }
 
+static const char *string_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
 static ig_status do_pull(fr_task *t, ig_error *err)
 {
-    ig_pull_options o = {.no_files = true,
+    ig_pull_options o = {.name = string_of(t->req.manage, "destination"),
+                         .no_files = true,
                          .insecure = json_is_true(json_object_get(t->req.manage, "insecure")),
                          .check = checker(t),
                          .progress = on_progress,
@@ -88,11 +94,6 @@ static ig_status do_pull(fr_task *t, ig_error *err)
     IG_TRY(ig_store_pull(t->front->store, t->req.model, &o, NULL, err));
     add_status(t, "writing manifest");
     return IG_OK;
-}
-
-static const char *string_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
 }
 
 /* Files that were uploaded before: {"model.gguf": "sha256:..."}. */

@@ -464,7 +464,7 @@ ig_str rp_line(const char *marker, size_t i)
 
 bool rp_has(ig_str text, const char *part)
 {
-    return text.len && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
+    return text.ptr && text.len && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
 }
 
 bool rp_is_control(ig_str m)
