@@ -118,6 +118,11 @@ static const cli_flag run_flags[] = {
      "feed the prompt as it is: no chat template, no special tokens added, text such as <s> read as the control token"},
     SAMPLING,
     ANSWER,
+    {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "tools that the model may call, a JSON list as OpenAI writes it"},
+    {"tool-choice", 0, CLI_TEXT, "HOW", 0, 0, NULL,
+     "auto, required, or the name of the tool that must be called (default: auto)"},
+    {"json-output", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "print the answer as a message in JSON, with its reasoning and calls"},
     {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
     HOST,
     {"local", 0, CLI_SWITCH, NULL, 0, 0, NULL, "open the model in this process, also where a service runs"},
@@ -457,13 +462,17 @@ const cli_verb cli_verbs[] = {
      "With --json, --json-schema or --grammar no token can be chosen that breaks the form; reasoning before the answer "
      "stays free. An answer that --max-tokens, --stop or the context cuts off is an error. Reasoning is printed on a "
      "terminal alone.\n\n"
+     "With --tools the model is told of them, and whatever it calls fits the schema of its tool. Calls are printed "
+     "behind "
+     "the text, a line of JSON each with name and arguments.\n\n"
      "Nothing but the answer goes to standard output. When the context is full the answer ends and a line on standard "
      "error "
      "says so.",
      "ingle run model.gguf \"Once upon a time\"\n"
      "ingle run model.gguf --temp 0 -n 100 <question.txt\n"
      "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"\n"
-     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"",
+     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"\n"
+     "ingle run model.gguf --tools tools.json --tool-choice required \"How warm is it in Rome?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
     {"chat", "MODEL", "talk with a model at the terminal",
      "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "

@@ -168,7 +168,7 @@ static bool make_texts(wk *w, wk_fault *f)
     ig_str bos = {w->bos_text.ptr, w->bos_text.len}, eos = {w->eos_text.ptr, w->eos_text.len};
     if (!bos.ptr) bos.ptr = "";
     if (!eos.ptr) eos.ptr = "";
-    if (wk_chat_new(w->template_source, sys, bos, eos, &w->chat, &e) != IG_OK ||
+    if (wk_chat_new(w->model, w->template_source, sys, bos, eos, &w->chat, &e) != IG_OK ||
         wk_constrainer_new(w->model, w->template_source, &w->constrainer, &e) != IG_OK)
         return wk_refuse_status(f, "template", &e);
     return true;
