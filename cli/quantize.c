@@ -202,8 +202,10 @@ int cli_quantize(const cli_call *call)
                              .requantize = cli_set(call, "requantize"),
                              .progress = on_progress,
                              .user = &p};
-    /* The first Ctrl-C removes the unfinished file, the second ends the process at once. */
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
+    /* The first signal removes the unfinished file, the second ends the process at once. */
+    const int ends[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        sigaction(ends[i], &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
     convert_vocabulary(&form, &o, note);
     ig_status st = ig_quantize_file(&o, &report, &err);
     ingle_vocab_form_free(&form);
