@@ -14,6 +14,8 @@ enum {
     SIGNED_OFFSET = 0 /* what codes_signed adds to codes */
 };
 
+enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
+
 typedef __m256i vi;
 typedef struct rows { /* where a register's rows are */
     const uint8_t *a;
@@ -167,6 +169,79 @@ INLINE vi sum_four(const vi v[4])
     vi s = sum_lanes(v);
     return _mm256_add_epi32(s, _mm256_permute2x128_si256(s, s, 1));
 }
+/* ---- panels: LANES rows side by side, for x86/panel.inc ---- */
+
+enum { PANEL_REGS = 2, PANEL_COLS = 3, PANEL_LEAST = 12 };
+
+INLINE rows panel_rows(const uint8_t *const p[LANES], size_t i) { return (rows){p[i]}; }
+INLINE void transpose_lanes(const vi v[4], vi out[4])
+{
+    vi a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpacklo_epi32(v[2], v[3]);
+    vi c = _mm256_unpackhi_epi32(v[0], v[1]), d = _mm256_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm256_unpacklo_epi64(a, b);
+    out[1] = _mm256_unpackhi_epi64(a, b);
+    out[2] = _mm256_unpacklo_epi64(c, d);
+    out[3] = _mm256_unpackhi_epi64(c, d);
+}
+/* v: 8 numbers of 32 bits of each row, in registers as panel_rows says. out[k]: number k of all rows. */
+INLINE void transpose(const vi v[8], vi out[8])
+{
+    vi a[4], b[4];
+    transpose_lanes(v, a);
+    transpose_lanes(v + 4, b);
+    IG_UNROLL
+    for (int j = 0; j < 4; j++) {
+        out[j] = _mm256_permute2x128_si256(a[j], b[j], 0x20);
+        out[j + 4] = _mm256_permute2x128_si256(a[j], b[j], 0x31);
+    }
+}
+INLINE vi vi_of_bits(vf a) { return _mm256_castps_si256(a); }
+INLINE vf vf_of_bits(vi a) { return _mm256_castsi256_ps(a); }
+INLINE vi vi_set32(int32_t x) { return _mm256_set1_epi32(x); }
+INLINE vi vi_mul32(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+INLINE vi vi_high16(vi a) { return _mm256_srai_epi32(a, 16); }
+/* Even 16-bit numbers of a, odd ones of b. */
+INLINE vi vi_even_odd(vi a, vi b) { return _mm256_blend_epi16(a, b, 0xAA); }
+INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+/* The codes themselves, with SIGNED_OFFSET if they are signed. */
+INLINE vi super_raw(super_code w, bool is_signed)
+{
+    return is_signed ? _mm256_sign_epi8(w.magnitude, w.q) : w.magnitude;
+}
+/* Adds products of 4 * n_k codes; x: where the first column has its. form: how many pairs of products a 16-bit sum
+ * holds (8, 4 or 2), or PANEL_SIGNED. */
+INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
+                      size_t n_cols, size_t n_k, int form)
+{
+    size_t per = form == PANEL_SIGNED ? 1 : (size_t)form < n_k ? (size_t)form : n_k;
+    IG_UNROLL
+    for (size_t from = 0; from < n_k; from += per) {
+        vi pairs[PANEL_COLS][PANEL_REGS];
+        IG_UNROLL
+        for (size_t k = from; k < from + per; k++) {
+            IG_UNROLL
+            for (size_t c = 0; c < n_cols; c++) {
+                int32_t four;
+                memcpy(&four, x + c * x_stride + 4 * k, 4);
+                vi xs = vi_set32(four);
+                IG_UNROLL
+                for (size_t r = 0; r < PANEL_REGS; r++) {
+                    vi q = w[k][r];
+                    vi p = form == PANEL_SIGNED ? _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(xs, q))
+                                                : _mm256_maddubs_epi16(q, xs);
+                    pairs[c][r] = k == from ? p : _mm256_add_epi16(pairs[c][r], p);
+                }
+            }
+        }
+        IG_UNROLL
+        for (size_t c = 0; c < n_cols; c++) {
+            IG_UNROLL
+            for (size_t r = 0; r < PANEL_REGS; r++)
+                sum[c][r] = _mm256_add_epi32(sum[c][r], _mm256_madd_epi16(pairs[c][r], _mm256_set1_epi16(1)));
+        }
+    }
+}
+
 /* The first 16 bytes of a block, as ig_q4_k_scales wants them, and its result in both lanes of each row. */
 INLINE vi k4_scales(rows r) { return ig_q4_k_scales(vi_twice(r)); }
 

@@ -9,6 +9,8 @@
 
 enum { PER = 2, EIGHT = 4, SIGNED_OFFSET = 128 };
 
+enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
+
 typedef __m512i vi;
 typedef struct rows {
     const uint8_t *a, *b;
@@ -163,6 +165,67 @@ INLINE vi sum_four(const vi v[4])
     vi s = sum_lanes(v);
     return _mm512_add_epi32(s, _mm512_shuffle_i64x2(s, s, 0xB1));
 }
+/* ---- panels: LANES rows side by side, for x86/panel.inc ---- */
+
+enum { PANEL_REGS = 2, PANEL_COLS = 6, PANEL_LEAST = 12 };
+
+INLINE rows panel_rows(const uint8_t *const p[LANES], size_t i)
+{
+    size_t a = i % 4 + i / 4 * 8;
+    return (rows){p[a], p[a + 4]};
+}
+INLINE void transpose_lanes(const vi v[4], vi out[4])
+{
+    vi a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpacklo_epi32(v[2], v[3]);
+    vi c = _mm512_unpackhi_epi32(v[0], v[1]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(a, b);
+    out[1] = _mm512_unpackhi_epi64(a, b);
+    out[2] = _mm512_unpacklo_epi64(c, d);
+    out[3] = _mm512_unpackhi_epi64(c, d);
+}
+INLINE void transpose(const vi v[8], vi out[8])
+{
+    vi a[4], b[4];
+    transpose_lanes(v, a);
+    transpose_lanes(v + 4, b);
+    IG_UNROLL
+    for (int j = 0; j < 4; j++) {
+        out[j] = _mm512_shuffle_i32x4(a[j], b[j], 0x88);
+        out[j + 4] = _mm512_shuffle_i32x4(a[j], b[j], 0xDD);
+    }
+}
+INLINE vi vi_of_bits(vf a) { return _mm512_castps_si512(a); }
+INLINE vf vf_of_bits(vi a) { return _mm512_castsi512_ps(a); }
+INLINE vi vi_set32(int32_t x) { return _mm512_set1_epi32(x); }
+INLINE vi vi_mul32(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+INLINE vi vi_high16(vi a) { return _mm512_srai_epi32(a, 16); }
+/* Even 16-bit numbers of a, odd ones of b. */
+INLINE vi vi_even_odd(vi a, vi b) { return _mm512_mask_blend_epi16(0xAAAAAAAA, a, b); }
+INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
+INLINE vi super_raw(super_code w, bool is_signed)
+{
+    if (!is_signed) return w.magnitude;
+    vi q = _mm512_mask_sub_epi8(w.magnitude, w.minus, vi_zero(), w.magnitude);
+    return _mm512_xor_si512(q, _mm512_set1_epi8(-128));
+}
+/* Adds products of 4 * n_k codes; x: where the first column has its. */
+INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
+                      size_t n_cols, size_t n_k, int form)
+{
+    (void)form;
+    IG_UNROLL
+    for (size_t k = 0; k < n_k; k++) {
+        IG_UNROLL
+        for (size_t c = 0; c < n_cols; c++) {
+            int32_t four;
+            memcpy(&four, x + c * x_stride + 4 * k, 4);
+            vi xs = vi_set32(four);
+            IG_UNROLL
+            for (size_t r = 0; r < PANEL_REGS; r++) sum[c][r] = _mm512_dpbusd_epi32(sum[c][r], w[k][r], xs);
+        }
+    }
+}
+
 INLINE vi k4_scales(rows r)
 {
     __m256i heads = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)r.b), _mm_loadu_si128((const __m128i *)r.a));
