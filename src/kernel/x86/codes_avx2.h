@@ -171,7 +171,10 @@ INLINE vi sum_four(const vi v[4])
 }
 /* ---- panels: LANES rows side by side, for x86/panel.inc ---- */
 
-enum { PANEL_REGS = 2, PANEL_COLS = 3, PANEL_LEAST = 12 };
+/* From so many rows and columns on they pay. */
+enum { PANEL_REGS = 2, PANEL_COLS = 3, PANEL_LEAST = 12, PANEL_WIDE = 5, PANEL_WIDE_SUPER = 5 };
+#define PANEL_TILES(T, name, ...) T(name, 3, __VA_ARGS__) T(name, 2, __VA_ARGS__) T(name, 1, __VA_ARGS__)
+static const size_t panel_widths[] = {3, 2, 1};
 
 INLINE rows panel_rows(const uint8_t *const p[LANES], size_t i) { return (rows){p[i]}; }
 INLINE void transpose_lanes(const vi v[4], vi out[4])

@@ -1,10 +1,10 @@
 /* Panels: PANEL_ROWS rows unpacked side by side, so that a lane is a row and a column's activations are broadcast. Then
- * no sum is ever reduced across a register; unpacking pays from PANEL_WIDE columns on. Values are those of the
+ * no sum is ever reduced across a register; unpacking pays from a few columns on (PANEL_WIDE). Values are those of the
  * row-major tiles. */
 #ifndef IG_KERNEL_X86_PANEL_H
 #define IG_KERNEL_X86_PANEL_H
 
-enum { PANEL_ROWS = LANES * PANEL_REGS, PANEL_WIDE = 6 };
+enum { PANEL_ROWS = LANES * PANEL_REGS };
 
 /* One panel against n_cols columns. y holds what earlier parts of the rows have summed. */
 typedef struct panel_args {
@@ -19,8 +19,8 @@ typedef struct panel_args {
 } panel_args;
 
 typedef void panel_tile(const panel_args *a);
-typedef struct panel_tiles { /* of PANEL_COLS, 2 and 1 columns */
-    panel_tile *widest, *two, *one;
+typedef struct panel_tiles {
+    panel_tile *of[4]; /* of panel_widths columns */
 } panel_tiles;
 
 /* Where the rows of a panel are: the last one stands for those that are not there. */
@@ -31,12 +31,11 @@ INLINE void panel_pointers(const uint8_t *p[PANEL_ROWS], const uint8_t *w, size_
 
 INLINE void panel_columns(const panel_tiles *t, panel_args a, size_t n_cols)
 {
-    while (n_cols) {
-        size_t some = n_cols >= PANEL_COLS ? PANEL_COLS : n_cols >= 2 ? 2 : 1;
-        (some == PANEL_COLS ? t->widest : some == 2 ? t->two : t->one)(&a);
-        a.x += some * a.x_stride;
-        a.y += some * a.y_stride;
-        n_cols -= some;
+    for (size_t i = 0; n_cols; n_cols -= panel_widths[i]) {
+        while (panel_widths[i] > n_cols) i++;
+        t->of[i](&a);
+        a.x += panel_widths[i] * a.x_stride;
+        a.y += panel_widths[i] * a.y_stride;
     }
 }
 
