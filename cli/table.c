@@ -384,6 +384,31 @@ static const cli_flag verify_flags[] = {
     JSON,
 };
 
+static const cli_flag policy_flags[] = {
+    {"config", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the configuration (default: INGLE_CONFIG, else /etc/ingle)"},
+    {"action", 0, CLI_CHOICE, "WORD", 0, 0, "use|pull|create|pin|manage", "explain: what is to be done (default: use)"},
+    {"group", 0, CLI_LIST, "NAME", 0, 0, NULL,
+     "explain: the user has this group, and the directory is not asked; may be given again"},
+    {"label", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "explain: privacy label of the request"},
+    {"source", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL, "explain: where a model is pulled from"},
+    {"ctx", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "explain: context asked for"},
+    {"tokens", 0, CLI_COUNT, "N", 0, 1e15, NULL, "explain: tokens used today"},
+    {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "explain: also the rules that are about something else"},
+    STORE,
+    JSON,
+};
+
+static const cli_flag key_flags[] = {
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: the account that the key acts for"},
+    {"group", 0, CLI_LIST, "NAME", 0, 0, NULL,
+     "add: a group that the key has, instead of its user's; may be given again"},
+    {"action", 0, CLI_LIST, "WORD", 0, 0, NULL, "add: use (default), pull, create, pin or manage; may be given again"},
+    {"model", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "add: only for such models; may be given again"},
+    {"expires", 0, CLI_TEXT, "TIME", 0, 0, NULL, "add: good for so long, such as 90d, 12h or 1y (default: for ever)"},
+    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "file of the keys (default: keys_file of the configuration, else the standard place)"},
+    JSON,
+};
+
 static const cli_flag gc_flags[] = {
     STORE,
     {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print what would be removed and remove nothing"},
@@ -667,6 +692,26 @@ const cli_verb cli_verbs[] = {
      "ingle verify\n"
      "ingle verify qwen3:0.6b --quarantine",
      verify_flags, LEN(verify_flags), 0, 1, "", cli_verify},
+    {"policy", "check|explain|test|who ...", "tell who may do what",
+     "policy check reads the configuration and tells what is wrong with it; a service keeps its old policy where this "
+     "fails.\n\n"
+     "policy explain USER MODEL prints the decision, the limits and what every rule said. USER is an account, uid:N or "
+     "nobody.\n\n"
+     "policy test FILE compares decisions with an admin's table, one expectation a line: allow|refuse WHO ACTION MODEL "
+     "[KEY=VALUE]..., as docs/policy.md describes. Exit code 3 when one is not met.\n\n"
+     "policy who USER asks the directory and prints groups, their age, and why they are no newer.",
+     "ingle policy check\n"
+     "ingle policy explain ada qwen3:8b\n"
+     "ingle policy explain ada qwen3:8b --group engineers --json\n"
+     "ingle policy test /etc/ingle/expected.txt",
+     policy_flags, LEN(policy_flags), 1, 3, "check|explain|test|who", cli_policy},
+    {"key", "add|list|show|revoke ...", "make and revoke API keys",
+     "key add NAME prints a new key, once: programs send it as `Authorization: Bearer KEY`. The file keeps its hash, its "
+     "user, groups, actions, models and end.\n\n"
+     "key list prints all keys with their last use, key show NAME one of them as JSON, key revoke NAME ends one.",
+     "ingle key add ci --user build --model 'qwen3*' --expires 90d\n"
+     "ingle key revoke ci",
+     key_flags, LEN(key_flags), 1, 2, "add|list|show|revoke", cli_key},
     {"gc", "", "remove what no model needs",
      "Removes files that no model names and no process uses, an hour after they came, unfinished downloads after a "
      "week, "

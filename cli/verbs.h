@@ -28,6 +28,8 @@ int cli_push(const cli_call *call);
 int cli_export(const cli_call *call);
 int cli_import(const cli_call *call);
 int cli_verify(const cli_call *call);
+int cli_policy(const cli_call *call);
+int cli_key(const cli_call *call);
 int cli_gc(const cli_call *call);
 int cli_df(const cli_call *call);
 int cli_catalogue(const cli_call *call);

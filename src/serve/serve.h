@@ -28,6 +28,7 @@ typedef struct ig_front_config {
     size_t n_origins;
     const char *tls_cert, *tls_key;
     const char *api_keys; /* file with one key a line, mode 600; NULL: no keys */
+    const char *policy;   /* folder of the configuration; NULL: INGLE_CONFIG, else /etc/ingle */
     const char *store;    /* folder of the store; NULL: none */
     const ig_front_file *models;
     size_t n_models;

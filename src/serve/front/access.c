@@ -94,7 +94,7 @@ int fr_key_of(const fr_front *f, const ig_incoming *in)
 }
 
 /* Anybody may ask whether the service lives. */
-static bool is_public(const ig_match *match)
+bool fr_is_public(const ig_match *match)
 {
     return match->route &&
            (match->route->op == IG_OP_HEALTH || match->route->op == IG_OP_READY || match->route->op == IG_OP_ROOT);
@@ -137,6 +137,12 @@ static bool has_key(const ig_incoming *in)
     return ig_access_key(in->head, &key, &err) != IG_OK || key.len > 0;
 }
 
+static bool ask_for_key(ig_problem *p)
+{
+    return ig_problem_set(p, IG_P_NO_AUTH, NULL,
+                          "this service asks for a key; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`");
+}
+
 static bool admit_key(fr_front *f, const ig_incoming *in, ig_problem *p)
 {
     bool given = has_key(in);
@@ -148,8 +154,7 @@ static bool admit_key(fr_front *f, const ig_incoming *in, ig_problem *p)
         return true;
     }
     if (given) count_guess(f, g);
-    return ig_problem_set(p, IG_P_NO_AUTH, NULL,
-                          "this service asks for a key; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`");
+    return ask_for_key(p);
 }
 
 bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p)
@@ -157,9 +162,15 @@ bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_prob
     ig_error err;
     if (ig_access_check(&f->access, in->who, in->port, in->head, NULL, &err) != IG_OK)
         return ig_problem_set(p, err.status == IG_DENIED ? IG_P_DENIED : IG_P_BAD_REQUEST, NULL, "%.480s", err.text);
+    unsigned wait_s = 0;
+    fr_key_state key = fr_policy_key(f, in, &wait_s);
+    if (key == FR_KEY_WAIT)
+        return ig_problem_set(p, IG_P_OVERLOADED, NULL, "too many wrong keys came from here; wait %u s", wait_s);
+    if (key == FR_KEY_GOOD || fr_is_public(match)) return true;
     /* A unix socket's caller is known to the kernel, and its file's mode says who may connect. */
-    if (!f->n_keys || in->who->transport == IG_TRANSPORT_UNIX || is_public(match)) return true;
-    return admit_key(f, in, p);
+    bool wanted = f->n_keys ? in->who->transport != IG_TRANSPORT_UNIX : fr_keys_exist(f) && !in->who->known;
+    if (!wanted && key != FR_KEY_WRONG) return true;
+    return f->n_keys ? admit_key(f, in, p) : ask_for_key(p);
 }
 
 bool fr_may_manage(const fr_front *f, const ig_identity *who)

@@ -534,3 +534,11 @@ void fr_books_close(fr_front *f)
     ig_free(b);
     f->books = NULL;
 }
+
+uint64_t fr_books_today(const fr_front *f, const char *user)
+{
+    ig_usage u = {0};
+    if (!f->books || !f->books->ledger) return 0;
+    ig_ledger_today(f->books->ledger, user, NULL, NULL, &u);
+    return u.n_in + u.n_out;
+}

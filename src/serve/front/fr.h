@@ -154,7 +154,7 @@ struct fr_job {
     uint64_t came_ns, wall_ns;
     ig_timer ping, deadline;
     char id[32];
-    char user[FR_USER_BYTES];
+    char user[FR_USER_BYTES], budget[FR_USER_BYTES];
     fr_account *account; /* or NULL */
 };
 
@@ -174,6 +174,8 @@ void fr_books_tick(fr_front *f);  /* energy since the last call is shared out; e
 bool fr_books_ready(fr_front *f, ig_problem *p);
 /* What was used today; NULL stands for all. False: there is no ledger. */
 bool fr_books_usage(fr_front *f, const char *user, const char *group, const char *model, ig_usage *out);
+/* Tokens in and out of this user today, as the ledger knows them; 0 without one. */
+uint64_t fr_books_today(const fr_front *f, const char *user);
 void fr_account_begin(fr_job *job, const ig_incoming *in);
 void fr_account_end(fr_job *job);                /* the job is freed; calls under way may keep the account */
 fr_account *fr_account_ref(fr_account *account); /* for a call that goes to a worker: from now on it is booked */
@@ -211,6 +213,8 @@ typedef void (*fr_local_fn)(fr_front *f, ig_exchange *ex, const ig_match *match,
 fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
 /* Whether the caller may ask at all; fills the problem. Key of the caller: its number, -1: none. */
 bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
+/* Anybody may ask whether the service lives. */
+bool fr_is_public(const ig_match *match);
 int fr_key_of(const fr_front *f, const ig_incoming *in);
 /* Reads the file of keys, also again; on failure the old ones hold. */
 ig_status fr_keys_open(fr_front *f, ig_error *err);
@@ -240,7 +244,51 @@ void fr_events_stop(fr_front *f);                      /* says goodbye to all wh
 void fr_events_drop_all(fr_front *f);
 void fr_metrics(fr_front *f, ig_buf *out);
 
+/* ---- policy.c ---- */
+
+typedef enum fr_key_state { FR_KEY_NONE, FR_KEY_GOOD, FR_KEY_WRONG, FR_KEY_WAIT } fr_key_state;
+/* The key of `ingle key add` that the request brings; WAIT: too many wrong ones came from there. */
+fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, unsigned *wait_s);
+bool fr_keys_exist(const fr_front *f);
+
+ig_status fr_policy_open(fr_front *f, ig_error *err);
+void fr_policy_close(fr_front *f);
+void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy in force (M23) */
+/* The rule that refused the request being handled; NULL: none has. */
+const char *fr_policy_rule(const fr_front *f);
+/* Something has to be decided: a policy, assignments, or a key with bounds. */
+bool fr_policy_on(const fr_front *f);
+/* What catalogues assign; borrowed until the next call. With one there is a policy. deny: what nobody allows is
+ * refused. */
+struct ig_grant;
+void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny);
+/* Between begin (or enter) and leave fr_may and fr_sees speak of the caller of this request. False: the caller's groups
+ * are being looked up, and fr_request is called when they are there. */
+bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+/* With what is known now; groups that are not count as unknown. */
+void fr_policy_enter(fr_front *f, const ig_incoming *in);
+void fr_policy_leave(fr_front *f);
+
+typedef struct fr_request_facts {
+    unsigned action;       /* ig_action */
+    const fr_entry *entry; /* or NULL: then model, a name, or NULL too */
+    const char *model;
+    const char *source; /* of a pull */
+    uint32_t n_ctx;
+} fr_request_facts;
+/* The one decision; false fills the problem, which names the rule. Always true where no policy is configured. */
+bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p);
+bool fr_sees(fr_front *f, const fr_entry *e);
+/* Changes the name of the cache's owner where a key of `ingle key` is used. */
+void fr_policy_user(const fr_front *f, char *out, size_t n);
+/* Whose tokens a request's are, "" where nobody counts; and an event DONE or RESULT of it. */
+void fr_policy_budget(const fr_front *f, char out[FR_USER_BYTES]);
+void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
+
 /* ---- front.c ---- */
+
+/* A request whose caller is known. */
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 
 typedef struct fr_counts {
     uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;
@@ -277,7 +325,8 @@ struct fr_front {
     bool stopping;
     char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
     size_t n_keys;
-    fr_guess *guesses; /* owned [FR_GUESSERS] */
+    struct fr_policy *policy; /* owned */
+    fr_guess *guesses;        /* owned [FR_GUESSERS] */
     struct fr_watcher *watchers;
     size_t n_watchers;
     ig_timer watchdog;

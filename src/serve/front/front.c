@@ -87,9 +87,11 @@ static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_p
     else if (f->stopping) {
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
         fr_answer_problem(f, ex, match.route, &p);
-    } else if (match.route->op == IG_OP_BLOB_PUT)
+    } else if (match.route->op == IG_OP_BLOB_PUT) {
+        fr_policy_enter(f, in);
         fr_blob_begin(f, ex, &match, plan);
-    else
+        fr_policy_leave(f);
+    } else
         plan->max_bytes = IG_BODY_BYTES_MAX;
 }
 
@@ -107,6 +109,19 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
         fr_answer_problem(f, ex, match.route, &p);
         return;
     }
+    if (fr_is_public(&match))
+        fr_policy_enter(f, in);
+    else if (!fr_policy_begin(f, ex, in))
+        return;
+    fr_request(f, ex, in);
+    fr_policy_leave(f);
+}
+
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+{
+    ig_match match = {0};
+    ig_problem p;
+    if (!match_of(in, &match, &p)) return; /* it did before */
     fr_local_fn local = fr_local_of(match.route->op);
     if (!local) {
         fr_job_start(f, ex, &match, in);
@@ -193,6 +208,7 @@ static void on_reload(void *ctx)
     if (fr_keys_open(f, &err) != IG_OK) fr_say(f, "the keys stay as they were: %s", err.text);
     if (c->tls_cert && ig_server_reload_tls(f->server, c->tls_cert, c->tls_key, &err) != IG_OK)
         fr_say(f, "the certificate stays as it was: %s", err.text);
+    fr_policy_reload(f);
     fr_catalog_refresh(f, true);
     fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
            c->tls_cert ? ", the certificate" : "");
@@ -255,14 +271,16 @@ static ig_status listen_to(fr_front *f, const char *address, ig_error *err)
                    .unix_mode = getuid() == 0 ? 0666 : 0600,
                    .tls_cert = f->config->tls_cert,
                    .tls_key = f->config->tls_key,
-                   .keys_required = f->n_keys > 0};
+                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
     return ig_server_listen(f->server, &l, err);
 }
 
 static ig_status listen_all(fr_front *f, ig_error *err)
 {
     unsigned inherited = 0;
-    ig_listen l = {.tls_cert = f->config->tls_cert, .tls_key = f->config->tls_key, .keys_required = f->n_keys > 0};
+    ig_listen l = {.tls_cert = f->config->tls_cert,
+                   .tls_key = f->config->tls_key,
+                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
     IG_TRY(ig_server_listen_inherited(f->server, &l, &inherited, err));
     for (size_t i = 0; i < f->config->n_listen; i++) IG_TRY(listen_to(f, f->config->listen[i], err));
     if (inherited || f->config->n_listen) return IG_OK;
@@ -316,6 +334,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(ig_loop_signal(f->loop, SIGHUP, on_reload, f, err));
     IG_TRY(ig_loop_signal(f->loop, SIGCHLD, on_child, f, err));
     IG_TRY(fr_keys_open(f, err));
+    IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
@@ -331,6 +350,7 @@ static void tear_down(fr_front *f)
     fr_pool_close(f);
     fr_books_close(f);
     ig_server_free(f->server);
+    fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
     ig_free(f->keys);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "policy/policy.h"
 #include "serve/front/fr.h"
 
 #define OUT_BYTES_MAX ((size_t)256 << 20)
@@ -180,6 +181,7 @@ void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body)
         uint64_t due = ig_loop_now(job->front->loop) + job->req.predict_ms * FR_NS_PER_MS;
         ig_timer_set(job->front->loop, &job->deadline, due, on_deadline, job);
     }
+    if (type == IG_EV_DONE || type == IG_EV_RESULT) fr_policy_spend(job->front, job->budget, body);
     give(job, part, type, body);
 }
 
@@ -258,6 +260,8 @@ static void name_user(fr_job *job, const ig_incoming *in)
         snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
     else
         snprintf(job->user, sizeof job->user, "nobody:%s", in->who->peer);
+    fr_policy_user(job->front, job->user, sizeof job->user);
+    fr_policy_budget(job->front, job->budget);
 }
 
 /* L04: whoever asks, a quarter of the queue stays for others. */
@@ -309,6 +313,21 @@ static fr_job *new_job(fr_front *f, const ig_match *match, const ig_incoming *in
     return job;
 }
 
+/* Loading for ever and unloading take memory from others. */
+static bool is_pinning(const ig_request *req)
+{
+    return req->op == IG_OP_UNLOAD || (req->has_keep_alive && req->keep_alive_ms < 0);
+}
+
+static bool is_allowed(fr_job *job, ig_problem *p)
+{
+    fr_request_facts r = {.action = IG_MAY_USE, .entry = job->entry};
+    r.n_ctx = job->req.n_ctx < UINT32_MAX ? (uint32_t)job->req.n_ctx : UINT32_MAX;
+    if (!fr_may(job->front, &r, p)) return false;
+    r.action = IG_MAY_PIN;
+    return !is_pinning(&job->req) || fr_may(job->front, &r, p);
+}
+
 static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_problem *p)
 {
     fr_front *f = job->front;
@@ -316,7 +335,7 @@ static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_prob
     if (!ig_dialect_parse(&job->match, in->head->query, in->body, &job->req, p)) return false;
     ig_exchange_drop_body(ex); /* the tree has it all */
     job->entry = fr_catalog_find(f, job->req.model, job->req.model_any, p);
-    if (!job->entry) return false;
+    if (!job->entry || !is_allowed(job, p)) return false;
     if (!may_queue(job, p)) return false;
     set_context(job);
     if (!strcmp(job->match.route->path, "/slots") && fr_may_manage(f, in->who))
@@ -351,7 +370,7 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
         return;
     }
     if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
-        fr_account_refuse(job->account, &p, NULL);
+        fr_account_refuse(job->account, &p, fr_policy_rule(f));
         fr_answer_problem(f, ex, match->route, &p);
         free_job(job);
         return;

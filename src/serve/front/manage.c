@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "policy/policy.h"
 #include "serve/front/fr.h"
 #include "serve/serve.h"
 
@@ -314,16 +315,26 @@ static void on_gone(fr_party *party)
     if (t->blob) free_task(t); /* no thread yet */
 }
 
-static fr_task *new_task(fr_front *f, ig_exchange *ex, const ig_route *route, ig_problem *p)
+/* model: NULL for an upload. */
+static bool may_change(fr_front *f, ig_exchange *ex, const ig_route *route, const char *model, ig_problem *p)
+{
+    fr_request_facts r = {.action = IG_MAY_MANAGE, .model = model};
+    if (!fr_policy_on(f))
+        return fr_may_manage(f, ig_exchange_request(ex)->who) ||
+               ig_problem_set(p, IG_P_DENIED, NULL,
+                              "only the user who runs this service and root may change its models");
+    if (route->op == IG_OP_PULL) r.action = IG_MAY_PULL, r.source = model;
+    if (route->op == IG_OP_CREATE || route->op == IG_OP_BLOB_PUT) r.action = IG_MAY_CREATE;
+    return fr_may(f, &r, p);
+}
+
+static fr_task *new_task(fr_front *f, ig_exchange *ex, const ig_route *route, const char *model, ig_problem *p)
 {
     if (!f->store) {
         ig_problem_set(p, IG_P_NOT_HERE, NULL, "this service has no store; start it with --store");
         return NULL;
     }
-    if (!fr_may_manage(f, ig_exchange_request(ex)->who)) {
-        ig_problem_set(p, IG_P_DENIED, NULL, "only the user who runs this service and root may change its models");
-        return NULL;
-    }
+    if (!may_change(f, ex, route, model, p)) return NULL;
     fr_task *t = f->n_tasks < TASKS_MAX ? ig_calloc(1, sizeof *t) : NULL;
     if (!t) {
         ig_problem_set(p, IG_P_OVERLOADED, NULL, "%zu changes of models are under way; try again later", f->n_tasks);
@@ -360,7 +371,7 @@ static bool start_thread(fr_task *t, ig_problem *p)
 void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req)
 {
     ig_problem p;
-    fr_task *t = new_task(f, ex, match->route, &p);
+    fr_task *t = new_task(f, ex, match->route, req->model, &p);
     for (size_t i = 0; t && i < sizeof works / sizeof *works; i++)
         if (works[i].op == match->route->op) t->work = works[i].work;
     if (t) {
@@ -416,7 +427,7 @@ void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_
     if (ig_digest_parse(match->arg, &digest, &err) != IG_OK)
         ig_problem_set(&p, IG_P_BAD_REQUEST, NULL, "%.480s", err.text);
     else
-        t = new_task(f, ex, match->route, &p);
+        t = new_task(f, ex, match->route, NULL, &p);
     const ig_incoming *in = ig_exchange_request(ex);
     if (t && ig_blob_begin(f->store, &digest, in->head->content_length, &t->blob, &err) != IG_OK) {
         ig_problem_set(&p, problem_of(err.status), NULL, "%.480s", err.text);
