@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -13,7 +14,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import CHAT, DATA, STORY, Service, Tap, until  # noqa: E402
+from service import CHAT, DATA, INGLE, STORY, Service, Tap, until  # noqa: E402
 
 tap = Tap()
 ok = tap.ok
@@ -434,6 +435,43 @@ def test_environment():
         s.stop()
 
 
+UNITS = os.path.join(os.environ['INGLE_SOURCE'], 'packaging', 'systemd')
+
+
+def test_systemd():
+    if not shutil.which('systemd-analyze'):
+        tap.skip('units', 'there is no systemd-analyze')
+    else:
+        done = subprocess.run(['systemd-analyze', 'security', '--offline=true', '--threshold=15', os.path.join(UNITS, 'ingle.service')],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        ok(done.returncode == 0 and 'Unknown' not in done.stdout, 'U15: the unit has an exposure of at most 1.5', done.stdout[-300:])
+    if not shutil.which('systemd-socket-activate'):
+        tap.skip('socket activation', 'there is no systemd-socket-activate')
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 's')
+        p = subprocess.Popen(['systemd-socket-activate', '-l', path, INGLE, 'serve', '--state', folder + '/state', '--model', 'chat=' + CHAT],
+                             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        try:
+            ok(until(lambda: os.path.exists(path)), 'systemd opens the socket')
+            c = socket.socket(socket.AF_UNIX)
+            c.settimeout(20)
+            c.connect(path)
+            c.sendall(b'GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+            text = b''
+            while piece := c.recv(65536):
+                text += piece
+            ok(b'"chat"' in text, 'the first connection starts the service, which answers it', text[-200:])
+        finally:
+            p.terminate()
+            try:
+                code = p.wait(20)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                code = None
+        ok(code == 0, 'and it stops in order', code)
+
+
 def main():
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--default', 'chat'])
     try:
@@ -457,6 +495,7 @@ def main():
     test_prefix()
     test_stop()
     test_environment()
+    test_systemd()
     return tap.end()
 
 
