@@ -18,7 +18,7 @@ enum {
     OUT_BYTES_MAX = 160 << 20,
     OUT_BYTES_PAUSE = 8 << 20, /* the front reads too slowly: nothing is computed until it has caught up */
     ROWS_SPARE = 16,           /* rows of logits of a step beyond one a session: for prompts that are scored */
-    STATUS_MS = 200,          /* after a change */
+    STATUS_MS = 200,           /* after a change */
     STATUS_IDLE_MS = 4000,     /* without one */
     FILES_NAME_MAX = 4096
 };

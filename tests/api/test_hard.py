@@ -236,6 +236,24 @@ def test_connections(s):
         c.close()
 
 
+def test_unread(s):
+    """H17: clients that ask for endless streams and read nothing."""
+    memory = s.memory()
+    body = {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 10000000, 'ignore_eos': True, 'shift': True}
+    conns = [s.send('/v1/chat/completions', body) for _ in range(4)]
+    until(lambda: s.metric('ingle_requests_running') == 4)
+    most = [0]
+
+    def over():
+        most[0] = max(most[0], s.memory() - memory)
+        return s.metric('ingle_requests_running') == 0
+
+    ok(until(over, 60), 'H17: a client that reads nothing is given up', s.metric('ingle_requests_running'))
+    ok(most[0] < 64 << 20, f'H17: and costs little until then: {most[0] / 4 / 2**20:.1f} MiB', most[0])
+    for c in conns:
+        c.close()
+
+
 # ---------------------------------------------------------------------------------------------- soak
 
 def mixed(s, i):
@@ -314,6 +332,7 @@ def main():
     try:
         test_streams(s)
         test_connections(s)
+        test_unread(s)
         test_kills(s, 100)
         test_hung(s)
         test_quarantine(s)

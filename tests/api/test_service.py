@@ -64,6 +64,35 @@ def test_users(s):
     until(lambda: s.metric('ingle_requests_running') == 0)
 
 
+def auc(a, b):
+    """How well a threshold tells a from b: 0.5 is not at all."""
+    wins = sum((x > y) + 0.5 * (x == y) for x in a for y in b) / (len(a) * len(b))
+    return max(wins, 1 - wins)
+
+
+def test_guess(s):
+    """U04: can the time of an answer tell whether another user has asked the same? The same user's can, which shows that the
+    test would see it."""
+    if os.getuid() != 0:
+        tap.skip('guessing', 'another user can only be played by root')
+        return
+
+    def prompt_ms(who, i, known):
+        body = ask(s, f'{who} {i} ' + 'secret ' * 60)
+        if known:
+            s.post('/v1/chat/completions', body)
+        answer = s.as_user(OTHER, 'POST', '/v1/chat/completions', body)[1] if who == 'other' else s.post('/v1/chat/completions', body)[1]
+        return answer['timings']['prompt_ms']
+
+    times = {who: ([], []) for who in ('same', 'other')}
+    for i in range(80):
+        for who in times:
+            times[who][i % 2].append(prompt_ms(who, i, i % 2 == 1))
+    same, other = auc(*times['same']), auc(*times['other'])
+    ok(same > 0.85, f'the own cache shows in the time (AUC {same:.2f})', same)
+    ok(other < 0.7, f'U04: another user\'s does not (AUC {other:.2f})', other)
+
+
 def test_fair(s):
     """L04: a flood by one user; another is answered soon."""
     if os.getuid() != 0:
@@ -477,6 +506,7 @@ def main():
     try:
         s.post('/api/generate', {'model': 'chat'})
         test_users(s)
+        test_guess(s)
         test_fair(s)
         test_departures(s, ['tcp', 'reset', 'unix'])
         test_half_close(s)

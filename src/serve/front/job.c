@@ -5,7 +5,8 @@
 #include "base/os.h"
 #include "serve/front/fr.h"
 
-#define OUT_BYTES_MAX ((size_t)256 << 20)
+#define OUT_BYTES_MAX    ((size_t)256 << 20)
+#define UNREAD_BYTES_MAX ((size_t)4 << 20) /* of a stream, beyond what the connection holds */
 
 static void flush(fr_job *job);
 static void set_ping(fr_job *job);
@@ -89,6 +90,14 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
     fr_fields_problem(job->front, x, &p, head->status);
 }
 
+/* H17: the client reads nothing, and its answer has grown large enough to wait for it. */
+static void give_up(fr_job *job)
+{
+    job->front->counts.gone++;
+    ig_exchange_abort(job->ex);
+    free_job(job);
+}
+
 /* Hands what the emitter has written to the client; ends the job with the answer. */
 static void flush(fr_job *job)
 {
@@ -114,9 +123,15 @@ static void flush(fr_job *job)
     }
     bool there = job->begun || ig_exchange_begin(ex, head.status, x.field, x.n) == IG_OK;
     job->begun = true;
-    if (there && job->out.len) there = ig_exchange_write(ex, job->out.ptr, job->out.len) == IG_OK;
+    size_t n = job->out.len;
+    if (there && n) there = ig_exchange_write(ex, job->out.ptr, n) == IG_OK;
     job->out.len = 0;
     if (!there) return; /* on_gone follows */
+    job->unread = ig_exchange_full(ex) ? job->unread + n : 0;
+    if (!ended && job->unread > UNREAD_BYTES_MAX) {
+        give_up(job);
+        return;
+    }
     if (!ended) {
         set_ping(job);
         return;
