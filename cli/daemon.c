@@ -101,7 +101,8 @@ bool daemon_wanted(const char *host, bool *named)
     const char *ours = getenv("INGLE_HOST"), *theirs = getenv("OLLAMA_HOST");
     bool yes = host || (ours && *ours) || (theirs && *theirs);
     if (named) *named = yes;
-    return yes || find_socket(path, sizeof path);
+    const char *store = getenv("INGLE_STORE");
+    return yes || ((!store || !*store) && find_socket(path, sizeof path));
 }
 
 static void find_place(talk *t, const char *host, const char *path)

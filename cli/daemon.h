@@ -9,7 +9,7 @@
 #include "base/status.h"
 
 /* Whether a verb should ask a service: --host, INGLE_HOST or OLLAMA_HOST names one, or one answers at the standard unix
- * socket. named (may be NULL): it was named. */
+ * socket and INGLE_STORE does not name a store to use instead. named (may be NULL): it was named. */
 bool daemon_wanted(const char *host, bool *named);
 
 /* The service's address: --host of the call's verb, else INGLE_HOST, else OLLAMA_HOST, else the unix socket where there

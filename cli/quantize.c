@@ -7,6 +7,7 @@
 
 #include "args.h"
 #include "base/os.h"
+#include "ingle.h"
 #include "out.h"
 #include "quant/quant.h"
 #include "verbs.h"
@@ -152,8 +153,42 @@ static int check(const cli_call *call)
     return cli_usage(err.text);
 }
 
+/* The tokenizer of a directory in GGUF's own form, and a line where that says less. What cannot be read is told by the
+ * quantiser, or does not matter to it: then the tokenizer's files go along as they are. */
+static void convert_vocabulary(const cli_call *call, ingle_vocab_form *form, ig_quantize_options *o)
+{
+    const char *in = call->args[0];
+    const ingle_model_options only = {.size = sizeof only, .vocab_only = true};
+    ingle_model *model = NULL;
+    ingle_error err;
+    struct stat s;
+    char config[4096];
+    const bool directory =
+        snprintf(config, sizeof config, "%s/config.json", in) < (int)sizeof config && stat(config, &s) == 0;
+    *form = (ingle_vocab_form){.fit = INGLE_VOCAB_SAME};
+    ingle_status st = ingle_model_open(in, &only, &model, &err);
+    if (st == INGLE_OK) {
+        ingle_model_info info;
+        ingle_model_describe(model, &info);
+        if (info.has_vocab) st = ingle_vocab_convert(model, form, &err);
+    }
+    ingle_model_close(model);
+    if (st != INGLE_OK && directory) cli_note("ingle: the tokenizer goes along as it is: %s\n", err.text);
+    if (st == INGLE_OK && form->fit == INGLE_VOCAB_NEAR)
+        cli_note("ingle: other engines will read some texts as other tokens: %s; ingle reads the tokenizer.json, which "
+                 "goes along\n",
+                 form->why);
+    if (st == INGLE_OK && form->fit == INGLE_VOCAB_NONE)
+        cli_note("ingle: other engines will find no vocabulary: %s; ingle reads the tokenizer.json, which goes along\n",
+                 form->why);
+    o->vocabulary = form->data;
+    o->n_vocabulary = form->n;
+    o->drop_json = form->data && form->fit == INGLE_VOCAB_SAME;
+}
+
 int cli_quantize(const cli_call *call)
 {
+    ingle_vocab_form form;
     show_progress p = {0};
     ig_quantize_report report;
     ig_error err;
@@ -169,7 +204,9 @@ int cli_quantize(const cli_call *call)
                              .user = &p};
     /* The first Ctrl-C removes the unfinished file, the second ends the process at once. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
+    convert_vocabulary(call, &form, &o);
     ig_status st = ig_quantize_file(&o, &report, &err);
+    ingle_vocab_form_free(&form);
     cli_bar_end();
     if (st == IG_CANCELLED) return cli_fail(err.text), CLI_INTERRUPTED;
     if (st != IG_OK) return cli_fail(err.text);

@@ -168,6 +168,10 @@ int cli_serve(const cli_call *call)
                          .n_queue = cli_count(call, "queue", 0),
                          .memory_max = (uint64_t)(cli_get(call, "memory")->real * (double)(1 << 30)),
                          .kv = cli_text(call, "kv"),
+                         .ledger = cli_text(call, "ledger"),
+                         .audit = cli_text(call, "audit"),
+                         .audit_required = cli_set(call, "audit-required"),
+                         .audit_journal = cli_set(call, "audit-journal"),
                          .quiet = cli_set(call, "quiet")};
     int code = -1;
     if (!files || !names) code = cli_fail("out of memory for the list of models");

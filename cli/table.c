@@ -277,6 +277,12 @@ static const cli_flag serve_flags[] = {
     {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
     THREADS,
     KV("f16"),
+    {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
+    {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "write the audit log in DIR; none: nowhere (default: state/audit in the store)"},
+    {"audit-required", 0, CLI_SWITCH, NULL, 0, 0, NULL, "refuse requests while the audit log cannot be written"},
+    {"audit-journal", 0, CLI_SWITCH, NULL, 0, 0, NULL, "send audit records to syslog, too"},
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
 };
 
@@ -287,6 +293,37 @@ static const cli_flag ps_flags[] = {
 
 static const cli_flag stop_flags[] = {
     HOST,
+};
+
+static const cli_flag audit_flags[] = {
+    {"dir", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the log (default: state/audit in the store)"},
+    STORE,
+    {"key", 0, CLI_FILE, "FILE", 0, 0, NULL, "public key to trust, kept elsewhere (default: audit.pub in the folder)"},
+    {"head", 0, CLI_FILE, "FILE", 0, 0, NULL, "a copy of audit.head kept elsewhere: the log must contain it"},
+    {"partial", 0, CLI_SWITCH, NULL, 0, 0, NULL, "older files were moved away on purpose"},
+    {"since", 0, CLI_TEXT, "DAY", 0, 0, NULL, "from this day on, such as 2026-01-31 (UTC)"},
+    {"until", 0, CLI_TEXT, "DAY", 0, 0, NULL, "up to this day"},
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this user alone"},
+    {"last", 'n', CLI_COUNT, "N", 1, 1000000000, NULL, "show the last N records (default: 20)"},
+    {"json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "verify: one JSON object; show: records as they stand, one a line"},
+};
+
+static const cli_flag cost_flags[] = {
+    {"by", 0, CLI_CHOICE, "WHAT", 0, 0, "user|group|model|day|app", "a line for each (default: one for all)"},
+    {"since", 0, CLI_TEXT, "DAY", 0, 0, NULL, "from this day on, such as 2026-01-31 (UTC)"},
+    {"until", 0, CLI_TEXT, "DAY", 0, 0, NULL, "up to this day"},
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this user alone"},
+    {"model", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this model alone"},
+    {"prices", 0, CLI_FILE, "FILE", 0, 0, NULL, "table of prices (default: state/prices.conf in the store)"},
+    {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL, "the ledger (default: state/ledger.db in the store)"},
+    STORE,
+    JSON,
+    {"csv", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print CSV"},
+    {"focus", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "print CSV with the columns of FOCUS, a line a day, user, app and model"},
+    {"otlp", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print OpenTelemetry metrics as OTLP/JSON"},
+    {"check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "read the whole ledger and tell whether it is sound"},
+    {"forget", 0, CLI_TEXT, "USER", 0, 0, NULL, "take this user's name out of the ledger for good"},
 };
 
 static const cli_flag pull_flags[] = {
@@ -335,6 +372,49 @@ static const cli_flag gc_flags[] = {
 
 static const cli_flag df_flags[] = {
     STORE,
+    JSON,
+};
+
+static const cli_flag catalogue_flags[] = {
+    STORE,
+    {"root", 0, CLI_FILE, "FILE", 0, 0, NULL, "the root that is trusted (sync, verify)"},
+    {"name", 0, CLI_TEXT, "NAME", 0, 0, NULL, "which catalogue of this machine (default: default)"},
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
+    {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "sync: list what is denied, too"},
+    {"keys", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of private keys (default: the catalogue's folder and .keys)"},
+    {"passphrase-file", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "passphrase of the private keys, mode 600 (default: INGLE_CATALOGUE_PASSPHRASE)"},
+    {"default", 0, CLI_CHOICE, "STATE", 0, 0, "denied|available", "init, assign: what no rule names is (default: denied)"},
+    {"as", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: name in the catalogue (default: as in the store)"},
+    {"license", 0, CLI_TEXT, "ID", 0, 0, NULL, "add: SPDX id of the licence"},
+    {"publisher", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: who published the model"},
+    {"base", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: the model that it was made of"},
+    {"origin", 0, CLI_LIST, "SOURCE", 0, 0, NULL,
+     "add: where it is pulled from, as ingle pull has it; may be given again (default: where the store got it)"},
+    {"label", 0, CLI_LIST, "LABEL", 0, 0, NULL, "add: a privacy label that it may see; may be given again"},
+    {"adapter", 0, CLI_LIST, "NAME", 0, 0, NULL, "add: an adapter that goes with it; may be given again"},
+    {"context", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that a conversation may have"},
+    {"output", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that an answer may have"},
+    {"day-tokens", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that a user may have in a day"},
+    {"parameters", 0, CLI_TEXT, "JSON", 0, 0, NULL, "add: default parameters, an object"},
+    {"template", 0, CLI_FILE, "FILE", 0, 0, NULL, "add: chat template instead of the model's own"},
+    {"system", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "add: system prompt"},
+    {"role", 0, CLI_TEXT, "ROLE", 0, 0, NULL, "add: the delegated role that answers for it"},
+    {"user", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a user, or #UID; sync, pull: instead of who asks"},
+    {"group", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a group; may be given again"},
+    {"machine", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a machine, * and ? are wildcards; may be given again"},
+    {"model", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "assign, deny: models of a rule of the whole catalogue"},
+    {"with-license", 0, CLI_LIST, "ID", 0, 0, NULL, "assign, deny: licences of a rule of the whole catalogue"},
+    {"with-publisher", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: publishers of a rule of the whole catalogue"},
+    {"required", 0, CLI_SWITCH, NULL, 0, 0, NULL, "assign: machines fetch it before anyone asks"},
+    {"id", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: id of the rule; one of that id is replaced"},
+    {"remove", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: take the rule of that id away"},
+    {"path", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "delegate: paths that the role answers for, such as team/*"},
+    {"terminating", 0, CLI_SWITCH, NULL, 0, 0, NULL, "delegate: nobody after this role answers for its paths"},
+    {"key", 0, CLI_LIST, "FILE", 0, 0, NULL, "delegate, rotate: a key (PEM, public or private); may be given again"},
+    {"threshold", 0, CLI_COUNT, "N", 1, 128, NULL, "delegate, rotate: how many keys must sign"},
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say what would be done and write nothing"},
+    QUIET,
     JSON,
 };
 
@@ -450,7 +530,9 @@ const cli_verb cli_verbs[] = {
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
     {"quantize", "IN OUT TYPE", "make a model file smaller",
      "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
-     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over. Types "
+     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over; of a "
+     "Hugging Face directory the tokenizer becomes GGUF's, so that other programs can use "
+     "the file, and where that cannot say all, a line on standard error tells what. Types "
      "that end in S, M or L, and Q2_K and the IQ types, are mixtures: tensors that matter more get more bits. Norms, "
      "routers and other small tensors stay F32. MXFP4_MOE takes MXFP4 for experts and Q8_0 for all else.\n\n"
      "The model is read and written in a stream, so it may be larger than memory. OUT appears only when it is whole; "
@@ -549,6 +631,46 @@ const cli_verb cli_verbs[] = {
      gc_flags, LEN(gc_flags), 0, 0, "", cli_gc},
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
+    {"catalogue", "ACTION [ARGUMENTS]", "offer models to people, signed",
+     "Makes and reads catalogues: lists of models with the groups, users and machines that they are for, signed as The "
+     "Update Framework 1.0 has it. docs/catalogue.md explains them.\n\n"
+     "init DIR makes a folder for the draft and one for the keys.\n\n"
+     "add DIR NAME puts a model of the store into the draft; drop DIR NAME takes it out.\n\n"
+     "assign DIR [NAME] and deny DIR [NAME] add a rule for the model, or for the whole catalogue.\n\n"
+     "delegate DIR ROLE lets another role answer for some paths.\n\n"
+     "sign DIR signs what has changed with the keys at hand; exit code 3 while signatures are missing.\n\n"
+     "publish DIR [OUT] writes DIR/published, and the same to OUT, for a file share or a web server.\n\n"
+     "rotate DIR ROLE gives a role new keys: root, targets, snapshot, timestamp or a delegated one.\n\n"
+     "verify URL reads a published catalogue as a client would; exit code 3 when it must not be trusted.\n\n"
+     "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"
+     "show [DIR|URL] prints a catalogue (default: the one of this machine).\n\n"
+     "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks.\n\n"
+     "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).",
+     "ingle catalogue init models && ingle catalogue add models qwen3:8b --license Apache-2.0\n"
+     "ingle catalogue assign models qwen3:8b --group engineering --required\n"
+     "ingle catalogue sign models && ingle catalogue publish models /srv/www/models\n"
+     "ingle catalogue sync https://models.example.org --root root.json && ingle catalogue pull",
+     catalogue_flags, LEN(catalogue_flags), 1, CLI_ARGS_MAX,
+     "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull", cli_catalogue},
+    {"audit", "verify|export|show", "check or read the audit log",
+     "verify walks the whole log: every record holds the hash of the one before it, and seals sign the chain. Exit "
+     "code "
+     "3 when anything was altered, left out, put in another order or cut off. With --head also what was cut off "
+     "together with the seals is seen.\n\n"
+     "export prints the records, one JSON object a line; show prints the last ones for people. Both say on standard "
+     "error what verify would find.",
+     "ingle audit verify --head /mnt/elsewhere/audit.head\n"
+     "ingle audit show --user uid:1000 --last 5\n"
+     "ingle audit export --since 2026-11-01 >november.jsonl",
+     audit_flags, LEN(audit_flags), 1, 1, "verify|export|show", cli_audit},
+    {"cost", "", "tell what was used, and what it would have cost",
+     "Prints requests, tokens (in, of these cached, out), seconds and, where the machine has a meter, joules from the "
+     "ledger that ingle serve keeps. With a table of prices it adds what the same tokens would have cost at the "
+     "providers of the table (docs/accounting.md has its form).",
+     "ingle cost --by user --since 2026-11-01\n"
+     "ingle cost --by model --prices prices.conf --csv\n"
+     "ingle cost --otlp >metrics.json",
+     cost_flags, LEN(cost_flags), 0, 0, "", cli_cost},
     {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
      "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the "
      "one "

@@ -183,6 +183,23 @@ INGLE_API ingle_status ingle_tokenize_pair(const ingle_model *model, const char 
 /* Token ids to bytes, same convention; BAD_INPUT names an id outside the vocabulary. */
 INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size_t n_ids, unsigned flags,
                                         char *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* How well the vocabularies of GGUF files can say what a tokenizer.json says. */
+typedef enum ingle_vocab_fit {
+    INGLE_VOCAB_NONE = 0, /* not at all */
+    INGLE_VOCAB_NEAR,     /* some texts become other tokens */
+    INGLE_VOCAB_SAME      /* every text becomes the same tokens */
+} ingle_vocab_fit;
+typedef struct ingle_vocab_form {
+    ingle_vocab_fit fit;
+    char why[256]; /* of NONE and NEAR: what GGUF has no word for, a clause without capital and full stop */
+    void *data;    /* a GGUF file without tensors, whose keys tokenizer.ggml.* hold the vocabulary; NULL with NONE */
+    size_t n;      /* bytes */
+} ingle_vocab_form;
+/* The vocabulary of a model whose tokenizer is a tokenizer.json, for engines that read GGUF files alone; other models
+ * have theirs already: SAME, and data is NULL. Freed by ingle_vocab_form_free, also after an error. Errors: UNSUPPORTED
+ * (file without vocabulary), NO_MEMORY. */
+INGLE_API ingle_status ingle_vocab_convert(const ingle_model *model, ingle_vocab_form *out, ingle_error *err);
+INGLE_API void ingle_vocab_form_free(ingle_vocab_form *form);
 /* True if `id` ends a generation (EOS, EOT, EOM and the like). */
 INGLE_API bool ingle_token_is_end(const ingle_model *model, int32_t id);
 

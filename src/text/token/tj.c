@@ -118,6 +118,10 @@ static ig_status read_config(ig_vocab *v, const ig_tj_json *config, ig_error *er
     IG_TRY(ig_tj_bool(config, "tokenizer_config.json", "clean_up_tokenization_spaces", &tj->clean_up, err));
     v->bos = named_id(v, config, "bos_token");
     v->eos = named_id(v, config, "eos_token");
+    tj->sep = named_id(v, config, "sep_token");
+    tj->pad = named_id(v, config, "pad_token");
+    tj->cls = named_id(v, config, "cls_token");
+    tj->mask = named_id(v, config, "mask_token");
     if (!config && tj->n_front) v->bos = tj->front[0];
     if (!config && tj->n_back) v->eos = tj->back[tj->n_back - 1];
     find_ends(v);

@@ -132,6 +132,7 @@ struct ig_tj {
     bool byte_fallback, fuse_unk, ignore_merges, cut_words, clean_up;
     ig_str subword_prefix, word_suffix;
     size_t max_chars;     /* WordPiece */
+    int32_t sep, pad, cls, mask; /* as tokenizer_config.json names them, -1: not; used for GGUF files */
     int32_t hex_id[256];  /* <0xNN>, -1: none */
     ig_tj_trie trie;      /* Unigram, WordPiece */
     uint32_t prefix_node; /* WordPiece: behind ##, 0: no such token */

@@ -47,6 +47,7 @@ struct ig_vocab {
     int32_t byte_id[256]; /* id of a single byte, -1: none */
     ig_special special;
     bool add_bos, add_eos, add_sep, space_prefix, clean_spaces;
+    bool keep_case, keep_accents; /* WordPiece */
     bool strip_right;   /* white space behind a control token is dropped (phi-3) */
     int32_t strip_left; /* white space in front of this token is dropped; -1: none */
     int32_t bos, eos, eot, eom, unk, sep, cls;
