@@ -244,7 +244,8 @@ void fr_account_begin(fr_job *job, const ig_incoming *in)
     fr_account *a = job->account = new_account(job->front, in);
     if (!a) return;
     snprintf(a->id, sizeof a->id, "%s", job->id);
-    snprintf(a->user, sizeof a->user, "%s", job->user);
+    /* For caches each of those whom the kernel does not know is somebody else; in the books they are one. */
+    snprintf(a->user, sizeof a->user, "%s", strncmp(job->user, "nobody:", 7) ? job->user : "nobody");
 }
 
 fr_account *fr_account_ref(fr_account *a)

@@ -95,6 +95,7 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
 /* H17: the client reads nothing, and its answer has grown large enough to wait for it. */
 static void give_up(fr_job *job)
 {
+    fr_account_result(job->account, "gone");
     job->front->counts.gone++;
     ig_exchange_abort(job->ex);
     free_job(job);
@@ -262,13 +263,13 @@ void fr_job_ready(fr_job *job)
 /* ------------------------------------------------------------------------------------------------ start */
 
 /* Whose cache this request may use (U04): the key's owner, else the user where the kernel knows them; those whom it
- * does not know share nothing, not even with each other. A key is named by its hash, for its place in the file may
- * change. */
+ * does not know share nothing, not even with each other. A key is named by the beginning of its hash, for its place in
+ * the file may change. */
 static void name_user(fr_job *job, const ig_incoming *in)
 {
     int key = fr_key_of(job->front, in);
     if (key >= 0)
-        snprintf(job->user, sizeof job->user, "key:%s", job->front->keys[key]);
+        snprintf(job->user, sizeof job->user, "key:%.16s", job->front->keys[key]);
     else if (in->who->known)
         snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
     else
