@@ -331,9 +331,25 @@ static const cli_flag pull_flags[] = {
     STORE,
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
     {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
+    {"connections", 0, CLI_COUNT, "N", 1, 16, NULL, "load large files over N connections (default: 4)"},
     NO_CHECK,
     QUIET,
     JSON,
+};
+
+static const cli_flag push_flags[] = {
+    HOST,
+    STORE,
+    {"form", 0, CLI_TEXT, "FORM", 0, 0, NULL, "form of the image: ollama, docker or modelpack"},
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow registries without https on other machines"},
+    QUIET,
+    JSON,
+};
+
+static const cli_flag export_flags[] = {
+    STORE,
+    {"force", 'f', CLI_SWITCH, NULL, 0, 0, NULL, "replace files that are there"},
+    QUIET,
 };
 
 static const cli_flag import_flags[] = {
@@ -384,7 +400,8 @@ static const cli_flag catalogue_flags[] = {
     {"keys", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of private keys (default: the catalogue's folder and .keys)"},
     {"passphrase-file", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "passphrase of the private keys, mode 600 (default: INGLE_CATALOGUE_PASSPHRASE)"},
-    {"default", 0, CLI_CHOICE, "STATE", 0, 0, "denied|available", "init, assign: what no rule names is (default: denied)"},
+    {"default", 0, CLI_CHOICE, "STATE", 0, 0, "denied|available",
+     "init, assign: what no rule names is (default: denied)"},
     {"as", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: name in the catalogue (default: as in the store)"},
     {"license", 0, CLI_TEXT, "ID", 0, 0, NULL, "add: SPDX id of the licence"},
     {"publisher", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: who published the model"},
@@ -589,6 +606,10 @@ const cli_verb cli_verbs[] = {
      "https://HOST/PATH.gguf, perhaps with #sha256=DIGEST behind it;\n\n"
      "hf://ORG/REPO[@REV][:FILE or QUANT] of the Hugging Face hub. Without QUANT the one GGUF file that is there, "
      "else Q4_K_M. HF_TOKEN and HF_ENDPOINT are honoured, and what the hub's own cache holds is not loaded again;\n\n"
+     "oci://HOST/REPOSITORY[:TAG][@DIGEST]: an image in any registry, as docker, the CNCF's ModelPack or Ollama make "
+     "them; passwords are those of docker login;\n\n"
+     "s3://BUCKET/KEY.gguf or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID and its like, or ~/.aws/credentials; "
+     "INGLE_S3_ENDPOINT for other servers than Amazon's;\n\n"
      "NAME:TAG of the Ollama registry.\n\n"
      "A pull that was interrupted goes on where it stopped. Every file is verified, and the model is opened once "
      "before its name appears; what cannot be loaded is refused with the reason.",
@@ -607,6 +628,21 @@ const cli_verb cli_verbs[] = {
     {"cp", "FROM TO", "give a model another name",
      "Adds the name TO for the model FROM. Nothing is copied but the name.", "ingle cp qwen3:0.6b team/helper",
      store_flags, LEN(store_flags), 2, 2, "", cli_cp},
+    {"push", "NAME oci://HOST/REPOSITORY[:TAG]", "put a model into a registry",
+     "Sends a model of the store to a registry as an image. Files that the registry has are not sent again, and what "
+     "was "
+     "interrupted goes on. The form is ollama for GGUF files (it carries template, system prompt and parameters too) "
+     "and "
+     "modelpack for others. Passwords are those of docker login.",
+     "ingle push qwen3:0.6b oci://registry.example.com/team/qwen3:0.6b\n"
+     "ingle push my-model oci://127.0.0.1:5000/my-model --form docker",
+     push_flags, LEN(push_flags), 2, 2, "", cli_push},
+    {"export", "NAME FILE|DIR", "copy a model out of the store",
+     "Writes the model's GGUF file to FILE, or all its files into DIR (a folder, or a path that ends in /), with its "
+     "manifest as ingle.json. Files that are there are kept unless --force is given.",
+     "ingle export qwen3:0.6b qwen3.gguf\n"
+     "ingle export my-model models/my-model/",
+     export_flags, LEN(export_flags), 2, 2, "@file", cli_export},
     {"import", "[DIR]", "take over the models of an Ollama store",
      "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
      "copied "

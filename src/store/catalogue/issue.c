@@ -293,37 +293,63 @@ static ig_status sign_one(const ig_author *a, const ig_doc *by, const ig_doc *al
     return fresh ? keep_staged(a, *out, err) : IG_OK;
 }
 
-/* Brings one role up to date; *out is what is to be published. by NULL: root. */
-static ig_status settle(const ig_author *a, const char *role, const ig_doc *by, const ig_key *keys, size_t n_keys,
-                        ig_author_each each, void *ctx, ig_doc **out, ig_error *err)
+/* Good as it is, though it may be due for renewal. */
+static bool still_good(const ig_author *a, const ig_doc *d, const ig_doc *by)
 {
-    ig_doc *old, *next = NULL;
+    return d && same_content(a, d, NULL, 0) && d->expires_s > a->now_s &&
+           ig_doc_verify(by ? by : d, d->role, d, "", NULL) == IG_OK;
+}
+
+static bool is_signed(const ig_doc *d, const ig_doc *by, const ig_doc *old)
+{
+    return ig_doc_verify(by ? by : d, d->role, d, "", NULL) == IG_OK &&
+           (by || !old || ig_doc_verify(old, d->role, d, "", NULL) == IG_OK);
+}
+
+typedef struct signer {
+    const ig_key *keys;
+    size_t n;
+    bool publish; /* takes what is signed, makes and signs nothing */
+    ig_author_each each;
+    void *ctx;
+} signer;
+
+/* What of a published and a staged document (either may be NULL) goes on; the other one is freed. NULL: a new one is
+ * needed. */
+static ig_doc *choose(const ig_author *a, const ig_doc *by, const signer *k, ig_doc *old, ig_doc *next)
+{
+    bool usable = next && next->version > (old ? old->version : 0) && same_content(a, next, NULL, 0) &&
+                  next->expires_s - a->now_s > life_s(a, next->role) / 3;
+    if (next && !usable && !k->publish) drop_staged(a, next->role);
+    if (usable && k->publish && !is_signed(next, by, old) && still_good(a, old, by)) usable = false;
+    if (usable) return next;
+    return stays(a, old, by, NULL, 0) || (k->publish && still_good(a, old, by)) ? old : NULL;
+}
+
+/* Brings one role up to date; *out is what is to be published. by NULL: root. */
+static ig_status settle(const ig_author *a, const char *role, const ig_doc *by, const signer *k, ig_doc **out,
+                        ig_error *err)
+{
+    ig_doc *old, *next = NULL, *chosen = NULL;
     bool fresh = false;
     *out = NULL;
     IG_TRY(latest(a, role, &old, err));
     ig_status st = staged(a, role, &next, err);
-    if (st == IG_OK && next &&
-        (next->version <= (old ? old->version : 0) || !same_content(a, next, NULL, 0) ||
-         next->expires_s - a->now_s < life_s(a, role) / 3)) {
-        ig_doc_free(next);
-        next = NULL;
-        drop_staged(a, role);
-    }
-    if (st == IG_OK && !next && stays(a, old, by, NULL, 0)) {
-        report(by ? by : old, old, false, each, ctx);
-        *out = old;
-        return IG_OK;
-    }
-    if (st == IG_OK && !next) {
-        st = next_version(a, role, old, NULL, 0, &next, err);
+    if (st == IG_OK) chosen = choose(a, by, k, old, next);
+    if (next && next != chosen) ig_doc_free(next);
+    if (st == IG_OK && !chosen) {
+        st = next_version(a, role, old, NULL, 0, &chosen, err);
         fresh = true;
     }
-    if (st == IG_OK) st = sign_one(a, by ? by : next, by ? NULL : old, keys, n_keys, fresh, each, ctx, &next, err);
-    ig_doc_free(old);
+    if (st == IG_OK && (chosen == old || k->publish))
+        report(by ? by : chosen, chosen, false, k->each, k->ctx);
+    else if (st == IG_OK)
+        st = sign_one(a, by ? by : chosen, by ? NULL : old, k->keys, k->n, fresh, k->each, k->ctx, &chosen, err);
+    if (old != chosen) ig_doc_free(old);
     if (st == IG_OK)
-        *out = next;
+        *out = chosen;
     else
-        ig_doc_free(next);
+        ig_doc_free(chosen);
     return st;
 }
 
@@ -338,18 +364,17 @@ static void set_free(set *s)
     s->n = 0;
 }
 
-static ig_status settle_all(const ig_author *a, const ig_key *keys, size_t n_keys, ig_author_each each, void *ctx,
-                            set *s, ig_error *err)
+static ig_status settle_all(const ig_author *a, const signer *k, set *s, ig_error *err)
 {
     const json_t *list = json_object_get(a->draft, "delegations");
     s->n = 0;
-    IG_TRY(settle(a, "root", NULL, keys, n_keys, each, ctx, &s->docs[0], err));
+    IG_TRY(settle(a, "root", NULL, k, &s->docs[0], err));
     s->n++;
-    IG_TRY(settle(a, "targets", s->docs[0], keys, n_keys, each, ctx, &s->docs[1], err));
+    IG_TRY(settle(a, "targets", s->docs[0], k, &s->docs[1], err));
     s->n++;
     for (size_t i = 0; i < json_array_size(list) && i < IG_TUF_ROLES_MAX; i++) {
         const char *role = ig_json_text(json_array_get(list, i), "name");
-        IG_TRY(settle(a, role ? role : "", s->docs[1], keys, n_keys, each, ctx, &s->docs[s->n], err));
+        IG_TRY(settle(a, role ? role : "", s->docs[1], k, &s->docs[s->n], err));
         s->n++;
     }
     return IG_OK;
@@ -361,7 +386,8 @@ ig_status ig_author_sign(ig_author *a, ig_author_each each, void *ctx, ig_error 
     size_t n;
     set s = {0};
     IG_TRY(ig_author_keys(a, keys, &n, err));
-    ig_status st = settle_all(a, keys, n, each, ctx, &s, err);
+    signer k = {keys, n, false, each, ctx};
+    ig_status st = settle_all(a, &k, &s, err);
     set_free(&s);
     for (size_t i = 0; i < n; i++) ig_key_fini(&keys[i]);
     return st;
@@ -486,6 +512,15 @@ static ig_status verify_preview(const ig_author *a, const ig_doc *timestamp, ig_
     return st;
 }
 
+/* A staged document of a later version still waits for signatures. */
+static void drop_published(const ig_author *a, const ig_doc *d)
+{
+    ig_doc *waiting = NULL;
+    if (staged(a, d->role, &waiting, NULL) == IG_OK && waiting && waiting->version <= d->version)
+        drop_staged(a, d->role);
+    ig_doc_free(waiting);
+}
+
 /* Snapshot and timestamp over a set that is signed, and everything to published/. */
 static ig_status write_published(const ig_author *a, const set *s, const ig_key *keys, size_t n_keys,
                                  ig_author_each each, void *ctx, ig_catalogue **out, ig_error *err)
@@ -502,7 +537,7 @@ static ig_status write_published(const ig_author *a, const set *s, const ig_key 
     if (st == IG_OK) st = verify_preview(a, timestamp, out, err);
     if (st == IG_OK) st = put_models(dir, *out, err);
     if (st == IG_OK) st = put_doc(dir, timestamp, err);
-    for (size_t i = 0; st == IG_OK && i < s->n; i++) drop_staged(a, s->docs[i]->role);
+    for (size_t i = 0; st == IG_OK && i < s->n; i++) drop_published(a, s->docs[i]);
     close(dir);
     ig_doc_free(snapshot);
     ig_doc_free(timestamp);
@@ -584,7 +619,8 @@ ig_status ig_author_publish(ig_author *a, const char *out, ig_author_each each, 
     set s = {0};
     ig_catalogue *c = NULL;
     IG_TRY(ig_author_keys(a, keys, &n, err));
-    ig_status st = settle_all(a, keys, 0, each, ctx, &s, err); /* signs nothing: that is a step of its own */
+    signer k = {.publish = true, .each = each, .ctx = ctx};
+    ig_status st = settle_all(a, &k, &s, err);
     if (st == IG_OK) st = check_signed(a, &s, err);
     if (st == IG_OK && !a->dry_run) st = write_published(a, &s, keys, n, each, ctx, &c, err);
     if (st == IG_OK && out && !a->dry_run) st = copy_out(a, out, err);
