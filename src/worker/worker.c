@@ -18,7 +18,7 @@ enum {
     OUT_BYTES_MAX = 160 << 20,
     OUT_BYTES_PAUSE = 8 << 20, /* the front reads too slowly: nothing is computed until it has caught up */
     ROWS_SPARE = 16,           /* rows of logits of a step beyond one a session: for prompts that are scored */
-    STATUS_MS = 200,          /* after a change */
+    STATUS_MS = 200,           /* after a change */
     STATUS_IDLE_MS = 4000,     /* without one */
     FILES_NAME_MAX = 4096
 };
@@ -373,10 +373,21 @@ static void fini(wk *w)
     ig_channel_fini(&w->ch);
 }
 
+/* Where memory runs out, the kernel is to take the worker and not the front (L10). */
+static void offer_first(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    ssize_t n = write(fd, "500", 3);
+    (void)n;
+    close(fd);
+}
+
 /* Up to READY. */
 static bool start(wk *w, bool *gone, wk_fault *f)
 {
     uint64_t from = ig_now_ns();
+    offer_first();
     w->rss_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     w->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     tzset(); /* templates may ask for the local time */

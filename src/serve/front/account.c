@@ -311,7 +311,8 @@ void fr_account_end(fr_job *job)
 {
     fr_account *a = job->account;
     if (!a) return;
-    snprintf(a->user, sizeof a->user, "%s", job->user);
+    /* For caches each of those whom the kernel does not know is somebody else; in the books they are one. */
+    snprintf(a->user, sizeof a->user, "%s", strncmp(job->user, "nobody:", 7) ? job->user : "nobody");
     if (job->parsed) snprintf(a->op, sizeof a->op, "%s", op_of(job));
     if (job->entry) {
         snprintf(a->model, sizeof a->model, "%s", job->entry->name);

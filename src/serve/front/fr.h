@@ -150,6 +150,7 @@ struct fr_job {
     fr_entry *entry;
     fr_worker *worker;
     bool waiting, begun, sent, ended;
+    size_t unread; /* bytes that came while the client's buffer was full */
     size_t n_left; /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;
     ig_timer ping, deadline;
