@@ -953,6 +953,25 @@ static void test_publish(void)
                "a second time there is nothing to do");
     }
     ig_catalogue_free(c);
+    /* a damaged copy is mended, a later one is not overwritten */
+    char target[300], before[300];
+    (void)snprintf(target, sizeof target, "%s/metadata/1.targets.json", out);
+    int damaged = open(target, O_RDWR);
+    tap_ok(damaged >= 0 && pwrite(damaged, "#", 1, 50) == 1, "a published file is damaged");
+    close(damaged);
+    ig_catalogue_sync_options v = {.source = out, .now_s = NOW};
+    tap_ok(ig_catalogue_verify(&v, &c, &e) == IG_DENIED && publish_more(dir, out, NULL, NOW, &e) == IG_OK &&
+               ig_catalogue_verify(&v, &c, &e) == IG_OK,
+           "publishing again mends it %s", e.text);
+    ig_catalogue_free(c);
+    c = NULL;
+    (void)snprintf(before, sizeof before, "%s", at("cat.old"));
+    (void)snprintf(target, sizeof target, "cp -r %s %s && cp -r %s.keys %s.keys", dir, before, dir, before);
+    if (system(target) != 0) abort();
+    tap_ok(publish_more(dir, out, "z:1", NOW, &e) == IG_OK, "a later version");
+    tap_ok(publish_more(before, out, NULL, NOW, &e) == IG_DENIED && strstr(e.text, "timestamp version 2"),
+           "an old copy of the working folder does not go over it");
+    wipe(before), wipe(at("cat.old.keys"));
     /* an origin that has something else */
     FILE *f = fopen(at("other.gguf"), "w");
     if (f) (void)fputs("xyz", f), (void)fclose(f);
@@ -969,7 +988,7 @@ static void test_publish(void)
     if (st == IG_OK) st = ig_author_sign(a, NULL, NULL, &e);
     if (st == IG_OK) st = ig_author_publish(a, out, NULL, NULL, &e);
     ig_author_close(a);
-    tap_ok(st == IG_OK && sync_at(s, NOW, false, &c, &e) == IG_OK && c->n_targets == 2, "a second version");
+    tap_ok(st == IG_OK && sync_at(s, NOW, false, &c, &e) == IG_OK && c->n_targets == 3, "a second version");
     if (c) {
         tap_ok(ig_catalogue_pull(s, ig_catalogue_find(c, "evil:1"), NULL, &changed, &e) == IG_DENIED &&
                    strstr(e.text, "cb8379ac"),
