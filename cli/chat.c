@@ -371,24 +371,24 @@ static int loop(chat_state *s)
 static ingle_status prepare(chat_state *s, ingle_error *err)
 {
     const cli_call *c = s->call;
-    const cli_value *stop = cli_get(c, "stop");
     bool own = c->verb->run == cli_chat; /* else run stands in for chat */
-    ingle_status st = input_model(c->args[0], false, &s->model, err);
-    if (st == INGLE_OK) st = talk_chat_open(&s->chat, s->model, err);
+    ingle_status st = input_named_model(c->args[0], false, &s->model, &s->own.manifest, err);
+    if (st == INGLE_OK) st = talk_model_init(&s->own, c, &s->sampling, err);
+    if (st == INGLE_OK) st = talk_chat_open(&s->chat, s->model, s->own.manifest, err);
     if (st == INGLE_OK) st = talk_grammar(c, &s->grammar, err);
     if (st != INGLE_OK) return st;
     if (s->chat.is_default) cli_note("ingle: %.200s brings no chat template, ChatML is used\n", c->args[0]);
-    s->messages = json_array();
+    s->messages = s->own.messages ? json_deep_copy(s->own.messages) : json_array();
     s->think = cli_text(c, "think");
     s->hide = cli_set(c, "hide-thinking");
     s->verbose = cli_set(c, "stats");
-    s->n_max = cli_count(c, "max-tokens", 0);
-    s->n_ctx = cli_count(c, "ctx", 0);
+    s->n_max = s->own.n_max;
+    s->n_ctx = s->own.n_ctx;
     s->line = cli_line_open(was_interrupted);
-    bool ok = s->messages && s->line && chat_set_text(&s->system, cli_text(c, "system"));
-    if (stop->n_list > CHAT_STOPS_MAX)
+    bool ok = s->messages && s->line && chat_set_text(&s->system, s->own.system);
+    if (s->own.n_stops > CHAT_STOPS_MAX)
         return failure(IG_TOO_LARGE, "more than 16 texts for --stop, expected fewer", err);
-    for (size_t i = 0; ok && i < stop->n_list; i++) ok = chat_set_text(&s->stops[s->n_stops++], stop->list[i]);
+    for (size_t i = 0; ok && i < s->own.n_stops; i++) ok = chat_set_text(&s->stops[s->n_stops++], s->own.stops[i]);
     if (!ok) return failure(IG_NO_MEMORY, "out of memory for a conversation", err);
     if (own && cli_set(c, "load")) st = chat_load(s, cli_text(c, "load"), err);
     return st == INGLE_OK ? chat_engine(s, err) : st;
@@ -403,6 +403,7 @@ static void fini(chat_state *s)
     json_decref(s->messages);
     ingle_grammar_close(s->grammar);
     talk_chat_close(&s->chat);
+    talk_model_fini(&s->own);
     talk_sampling_fini(&s->sampling);
     ingle_session_free(s->session);
     ingle_engine_free(s->engine);

@@ -30,6 +30,7 @@ typedef struct run_state {
     ingle_sampler *sampler;
     ingle_grammar *grammar; /* NULL: free */
     talk_sampling sampling;
+    talk_model own; /* what the store says about the model */
     talk_chat chat; /* chat.t NULL: the prompt is fed as it is */
     talk_prompt prompt;
     talk_split split;
@@ -45,7 +46,7 @@ typedef struct run_state {
 /* The prompt as one message of a user; with --system after that of the system. */
 static ingle_status render(run_state *run, const char *text, size_t n, ingle_error *err)
 {
-    const char *system = cli_text(run->call, "system");
+    const char *system = run->own.system;
     json_t *messages = json_array(), *user = json_stringn(text, n);
     ig_error e;
     if (!user) {
@@ -54,6 +55,7 @@ static ingle_status render(run_state *run, const char *text, size_t n, ingle_err
         return input_error(&e, err);
     }
     if (system) json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
+    if (run->own.messages) (void)json_array_extend(messages, run->own.messages);
     json_array_append_new(messages, json_pack("{s:s, s:o}", "role", "user", "content", user));
     ingle_status st = talk_render(&run->chat, messages, cli_text(run->call, "think"), &run->prompt, err);
     json_decref(messages);
@@ -66,7 +68,7 @@ static ingle_status choose_form(run_state *run, ingle_error *err)
     const cli_call *c = run->call;
     ig_error e;
     if (cli_set(c, "raw")) return INGLE_OK;
-    ingle_status st = talk_chat_open(&run->chat, run->model, err);
+    ingle_status st = talk_chat_open(&run->chat, run->model, run->own.manifest, err);
     if (st != INGLE_OK || !run->chat.is_default || cli_set(c, "chat")) return st;
     talk_chat_close(&run->chat);
     if (!cli_set(c, "system") && !cli_set(c, "think")) return INGLE_OK;
@@ -136,12 +138,11 @@ static bool on_text(void *user, const char *text, size_t n, int32_t id)
 
 static ingle_status generate(run_state *run, ingle_error *err)
 {
-    const cli_value *stop = cli_get(run->call, "stop");
     ingle_generate_options o = {
         .size = sizeof o,
-        .n_max = cli_count(run->call, "max-tokens", 0),
-        .stops = stop->list,
-        .n_stops = stop->n_list,
+        .n_max = run->own.n_max,
+        .stops = run->own.stops,
+        .n_stops = run->own.n_stops,
         .shift = cli_set(run->call, "context-shift"),
         .shift_keep = 1,
         .on_text = on_text,
@@ -231,10 +232,11 @@ static ingle_status prepare(run_state *run, ingle_error *err)
     const cli_call *c = run->call;
     ingle_engine_options o = {.size = sizeof o,
                               .n_threads = cli_count(c, "threads", 0),
-                              .n_ctx = cli_count(c, "ctx", 0),
                               .n_batch = cli_count(c, "batch", 0),
                               .kv = input_kv(c, INGLE_KV_F16)};
-    ingle_status st = input_model(c->args[0], false, &run->model, err);
+    ingle_status st = input_named_model(c->args[0], false, &run->model, &run->own.manifest, err);
+    if (st == INGLE_OK) st = talk_model_init(&run->own, c, &run->sampling, err);
+    o.n_ctx = run->own.n_ctx;
     if (st == INGLE_OK) st = talk_grammar(c, &run->grammar, err);
     if (st == INGLE_OK) st = ingle_sampler_new(run->model, &run->sampling.o, &run->sampler, err);
     if (st == INGLE_OK) st = ingle_engine_new(run->model, &o, &run->engine, err);
@@ -339,6 +341,7 @@ int cli_run(const cli_call *call)
     ingle_engine_free(run.engine);
     ingle_model_close(run.model);
     talk_chat_close(&run.chat);
+    talk_model_fini(&run.own);
     ingle_grammar_close(run.grammar);
     talk_prompt_fini(&run.prompt);
     input_ids_fini(&run.answer);

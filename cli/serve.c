@@ -121,6 +121,7 @@ static void read_environment(environment *e, const cli_call *call, ig_front_conf
         c->n_listen = 1;
     }
     c->pressure = getenv("INGLE_PRESSURE");
+    c->meters = getenv("INGLE_METERS");
 }
 
 static void read_lists(const cli_call *call, ig_front_config *c)
@@ -168,6 +169,10 @@ int cli_serve(const cli_call *call)
                          .n_queue = cli_count(call, "queue", 0),
                          .memory_max = (uint64_t)(cli_get(call, "memory")->real * (double)(1 << 30)),
                          .kv = cli_text(call, "kv"),
+                         .ledger = cli_text(call, "ledger"),
+                         .audit = cli_text(call, "audit"),
+                         .audit_required = cli_set(call, "audit-required"),
+                         .audit_journal = cli_set(call, "audit-journal"),
                          .quiet = cli_set(call, "quiet")};
     int code = -1;
     if (!files || !names) code = cli_fail("out of memory for the list of models");

@@ -277,6 +277,12 @@ static const cli_flag serve_flags[] = {
     {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
     THREADS,
     KV("f16"),
+    {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
+    {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "write the audit log in DIR; none: nowhere (default: state/audit in the store)"},
+    {"audit-required", 0, CLI_SWITCH, NULL, 0, 0, NULL, "refuse requests while the audit log cannot be written"},
+    {"audit-journal", 0, CLI_SWITCH, NULL, 0, 0, NULL, "send audit records to syslog, too"},
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
 };
 
@@ -289,14 +295,61 @@ static const cli_flag stop_flags[] = {
     HOST,
 };
 
+static const cli_flag audit_flags[] = {
+    {"dir", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the log (default: state/audit in the store)"},
+    STORE,
+    {"key", 0, CLI_FILE, "FILE", 0, 0, NULL, "public key to trust, kept elsewhere (default: audit.pub in the folder)"},
+    {"head", 0, CLI_FILE, "FILE", 0, 0, NULL, "a copy of audit.head kept elsewhere: the log must contain it"},
+    {"partial", 0, CLI_SWITCH, NULL, 0, 0, NULL, "older files were moved away on purpose"},
+    {"since", 0, CLI_TEXT, "DAY", 0, 0, NULL, "from this day on, such as 2026-01-31 (UTC)"},
+    {"until", 0, CLI_TEXT, "DAY", 0, 0, NULL, "up to this day"},
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this user alone"},
+    {"last", 'n', CLI_COUNT, "N", 1, 1000000000, NULL, "show the last N records (default: 20)"},
+    {"json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "verify: one JSON object; show: records as they stand, one a line"},
+};
+
+static const cli_flag cost_flags[] = {
+    {"by", 0, CLI_CHOICE, "WHAT", 0, 0, "user|group|model|day|app", "a line for each (default: one for all)"},
+    {"since", 0, CLI_TEXT, "DAY", 0, 0, NULL, "from this day on, such as 2026-01-31 (UTC)"},
+    {"until", 0, CLI_TEXT, "DAY", 0, 0, NULL, "up to this day"},
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this user alone"},
+    {"model", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this model alone"},
+    {"prices", 0, CLI_FILE, "FILE", 0, 0, NULL, "table of prices (default: state/prices.conf in the store)"},
+    {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL, "the ledger (default: state/ledger.db in the store)"},
+    STORE,
+    JSON,
+    {"csv", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print CSV"},
+    {"focus", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "print CSV with the columns of FOCUS, a line a day, user, app and model"},
+    {"otlp", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print OpenTelemetry metrics as OTLP/JSON"},
+    {"check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "read the whole ledger and tell whether it is sound"},
+    {"forget", 0, CLI_TEXT, "USER", 0, 0, NULL, "take this user's name out of the ledger for good"},
+};
+
 static const cli_flag pull_flags[] = {
     HOST,
     STORE,
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
     {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
+    {"connections", 0, CLI_COUNT, "N", 1, 16, NULL, "load large files over N connections (default: 4)"},
     NO_CHECK,
     QUIET,
     JSON,
+};
+
+static const cli_flag push_flags[] = {
+    HOST,
+    STORE,
+    {"form", 0, CLI_TEXT, "FORM", 0, 0, NULL, "form of the image: ollama, docker or modelpack"},
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow registries without https on other machines"},
+    QUIET,
+    JSON,
+};
+
+static const cli_flag export_flags[] = {
+    STORE,
+    {"force", 'f', CLI_SWITCH, NULL, 0, 0, NULL, "replace files that are there"},
+    QUIET,
 };
 
 static const cli_flag import_flags[] = {
@@ -554,6 +607,10 @@ const cli_verb cli_verbs[] = {
      "https://HOST/PATH.gguf, perhaps with #sha256=DIGEST behind it;\n\n"
      "hf://ORG/REPO[@REV][:FILE or QUANT] of the Hugging Face hub. Without QUANT the one GGUF file that is there, "
      "else Q4_K_M. HF_TOKEN and HF_ENDPOINT are honoured, and what the hub's own cache holds is not loaded again;\n\n"
+     "oci://HOST/REPOSITORY[:TAG][@DIGEST]: an image in any registry, as docker, the CNCF's ModelPack or Ollama make "
+     "them; passwords are those of docker login;\n\n"
+     "s3://BUCKET/KEY.gguf or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID and its like, or ~/.aws/credentials; "
+     "INGLE_S3_ENDPOINT for other servers than Amazon's;\n\n"
      "NAME:TAG of the Ollama registry.\n\n"
      "A pull that was interrupted goes on where it stopped. Every file is verified, and the model is opened once "
      "before its name appears; what cannot be loaded is refused with the reason.",
@@ -572,6 +629,21 @@ const cli_verb cli_verbs[] = {
     {"cp", "FROM TO", "give a model another name",
      "Adds the name TO for the model FROM. Nothing is copied but the name.", "ingle cp qwen3:0.6b team/helper",
      store_flags, LEN(store_flags), 2, 2, "", cli_cp},
+    {"push", "NAME oci://HOST/REPOSITORY[:TAG]", "put a model into a registry",
+     "Sends a model of the store to a registry as an image. Files that the registry has are not sent again, and what "
+     "was "
+     "interrupted goes on. The form is ollama for GGUF files (it carries template, system prompt and parameters too) "
+     "and "
+     "modelpack for others. Passwords are those of docker login.",
+     "ingle push qwen3:0.6b oci://registry.example.com/team/qwen3:0.6b\n"
+     "ingle push my-model oci://127.0.0.1:5000/my-model --form docker",
+     push_flags, LEN(push_flags), 2, 2, "", cli_push},
+    {"export", "NAME FILE|DIR", "copy a model out of the store",
+     "Writes the model's GGUF file to FILE, or all its files into DIR (a folder, or a path that ends in /), with its "
+     "manifest as ingle.json. Files that are there are kept unless --force is given.",
+     "ingle export qwen3:0.6b qwen3.gguf\n"
+     "ingle export my-model models/my-model/",
+     export_flags, LEN(export_flags), 2, 2, "@file", cli_export},
     {"import", "[DIR]", "take over the models of an Ollama store",
      "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
      "copied "
@@ -618,6 +690,25 @@ const cli_verb cli_verbs[] = {
      "ingle catalogue sync https://models.example.org --root root.json && ingle catalogue pull",
      catalogue_flags, LEN(catalogue_flags), 1, CLI_ARGS_MAX,
      "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull|bundle", cli_catalogue},
+    {"audit", "verify|export|show", "check or read the audit log",
+     "verify walks the whole log: every record holds the hash of the one before it, and seals sign the chain. Exit "
+     "code "
+     "3 when anything was altered, left out, put in another order or cut off. With --head also what was cut off "
+     "together with the seals is seen.\n\n"
+     "export prints the records, one JSON object a line; show prints the last ones for people. Both say on standard "
+     "error what verify would find.",
+     "ingle audit verify --head /mnt/elsewhere/audit.head\n"
+     "ingle audit show --user uid:1000 --last 5\n"
+     "ingle audit export --since 2026-11-01 >november.jsonl",
+     audit_flags, LEN(audit_flags), 1, 1, "verify|export|show", cli_audit},
+    {"cost", "", "tell what was used, and what it would have cost",
+     "Prints requests, tokens (in, of these cached, out), seconds and, where the machine has a meter, joules from the "
+     "ledger that ingle serve keeps. With a table of prices it adds what the same tokens would have cost at the "
+     "providers of the table (docs/accounting.md has its form).",
+     "ingle cost --by user --since 2026-11-01\n"
+     "ingle cost --by model --prices prices.conf --csv\n"
+     "ingle cost --otlp >metrics.json",
+     cost_flags, LEN(cost_flags), 0, 0, "", cli_cost},
     {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
      "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the "
      "one "

@@ -56,6 +56,95 @@ void talk_sampling_fini(talk_sampling *s)
     *s = (talk_sampling){0};
 }
 
+/* ------------------------------------------------------------------------------------------------ the store's word */
+
+static ingle_status bad_parameter(const char *key, const char *expected, ingle_error *err)
+{
+    ig_error e;
+    ig_fail(&e, IG_BAD_INPUT, 0, "the model's parameter %.40s has an unusable value, expected %s", key, expected);
+    return input_error(&e, err);
+}
+
+/* Numbers that a flag sets as well; the flag wins. */
+static ingle_status read_numbers(talk_model *m, const cli_call *call, talk_sampling *s, ingle_error *err)
+{
+    const struct {
+        const char *key, *flag;
+        float *real;
+        uint32_t *count;
+        double most;
+    } rows[] = {{"temperature", "temp", &s->o.temperature, NULL, 100},
+                {"top_p", "top-p", &s->o.top_p, NULL, 1},
+                {"min_p", "min-p", &s->o.min_p, NULL, 1},
+                {"repeat_penalty", "repeat-penalty", &s->o.repetition_penalty, NULL, 100},
+                {"frequency_penalty", "frequency-penalty", &s->o.frequency_penalty, NULL, 100},
+                {"presence_penalty", "presence-penalty", &s->o.presence_penalty, NULL, 100},
+                {"top_k", "top-k", NULL, &s->o.top_k, 1e6},
+                {"num_predict", "max-tokens", NULL, &m->n_max, 4e9},
+                {"num_ctx", "ctx", NULL, &m->n_ctx, 4e9}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const json_t *j = json_object_get(m->parameters, rows[i].key);
+        double v = json_number_value(j);
+        if (!j || json_is_null(j) || cli_set(call, rows[i].flag)) continue;
+        if (rows[i].count && json_is_integer(j) && v < 0) continue; /* without a limit */
+        if (!json_is_number(j) || !(fabs(v) <= rows[i].most) || (v < 0 && i != 4 && i != 5))
+            return bad_parameter(rows[i].key, "a number in its range", err);
+        if (rows[i].real)
+            *rows[i].real = (float)v;
+        else
+            *rows[i].count = (uint32_t)v;
+    }
+    const json_t *seed = json_object_get(m->parameters, "seed");
+    if (json_is_integer(seed) && json_integer_value(seed) >= 0 && !cli_set(call, "seed")) {
+        s->o.seed = (uint64_t)json_integer_value(seed);
+        s->o.seed_random = false;
+    }
+    return INGLE_OK;
+}
+
+/* "stop": a text or several. */
+static ingle_status read_stops(talk_model *m, const cli_call *call, ingle_error *err)
+{
+    const json_t *j = json_object_get(m->parameters, "stop");
+    size_t n = json_is_string(j) ? 1 : json_array_size(j);
+    if (!j || n == 0 || cli_set(call, "stop")) return INGLE_OK;
+    if (n > 16) return bad_parameter("stop", "at most 16 texts", err);
+    m->own_stops = ig_calloc(n, sizeof *m->own_stops);
+    if (!m->own_stops) return bad_parameter("stop", "memory for it", err);
+    for (size_t i = 0; i < n; i++) {
+        m->own_stops[i] = json_string_value(json_is_string(j) ? j : json_array_get(j, i));
+        if (!m->own_stops[i]) return bad_parameter("stop", "a text or a list of texts", err);
+    }
+    m->stops = m->own_stops;
+    m->n_stops = n;
+    return INGLE_OK;
+}
+
+ingle_status talk_model_init(talk_model *m, const cli_call *call, talk_sampling *s, ingle_error *err)
+{
+    const cli_value *stop = cli_get(call, "stop");
+    m->system = cli_text(call, "system");
+    m->stops = stop->list;
+    m->n_stops = stop->n_list;
+    m->n_max = cli_count(call, "max-tokens", 0);
+    m->n_ctx = cli_count(call, "ctx", 0);
+    if (!m->manifest) return INGLE_OK;
+    if (!m->system) m->system = m->manifest->system;
+    m->parameters = m->manifest->parameters ? json_loads(m->manifest->parameters, 0, NULL) : NULL;
+    m->messages = m->manifest->messages ? json_loads(m->manifest->messages, 0, NULL) : NULL;
+    ingle_status st = read_numbers(m, call, s, err);
+    return st == INGLE_OK ? read_stops(m, call, err) : st;
+}
+
+void talk_model_fini(talk_model *m)
+{
+    json_decref(m->parameters);
+    json_decref(m->messages);
+    ig_free(m->own_stops);
+    ig_manifest_free(m->manifest);
+    *m = (talk_model){0};
+}
+
 ig_status talk_check_format(const cli_call *call, ig_error *err)
 {
     if (cli_set(call, "json") + cli_set(call, "json-schema") + cli_set(call, "grammar") < 2) return IG_OK;
@@ -133,10 +222,12 @@ static void find_marks(talk_chat *c)
     }
 }
 
-ingle_status talk_chat_open(talk_chat *c, const ingle_model *model, ingle_error *err)
+ingle_status talk_chat_open(talk_chat *c, const ingle_model *model, const ig_manifest *manifest, ingle_error *err)
 {
-    *c = (talk_chat){.model = model};
-    ingle_status st = ingle_template_of_model(model, &c->t, &c->is_default, err);
+    const char *own = manifest ? ig_manifest_template(manifest) : NULL;
+    *c = (talk_chat){.model = model, .is_own = own && *own};
+    ingle_status st = c->is_own ? ingle_template_compile(own, strlen(own), &c->t, err)
+                                : ingle_template_of_model(model, &c->t, &c->is_default, err);
     if (st == INGLE_OK) find_marks(c);
     return st;
 }
@@ -147,10 +238,25 @@ void talk_chat_close(talk_chat *c)
     *c = (talk_chat){0};
 }
 
+/* A template that is not the file's own does not know the file's special tokens. */
+static void add_token(const ingle_model *model, json_t *vars, const char *name, int32_t id)
+{
+    char text[256];
+    size_t n = 0;
+    if (id < 0 || ingle_detokenize(model, &id, 1, INGLE_WRITE_SPECIAL, text, sizeof text, &n, NULL) != INGLE_OK) return;
+    (void)json_object_set_new(vars, name, json_stringn(text, n));
+}
+
 /* The conversation as the template's variables. */
-static json_t *variables(json_t *messages, const char *think)
+static json_t *variables(const talk_chat *c, json_t *messages, const char *think)
 {
     json_t *vars = json_pack("{s:O, s:b}", "messages", messages, "add_generation_prompt", 1);
+    if (vars && c->is_own) {
+        ingle_model_info info;
+        ingle_model_describe(c->model, &info);
+        add_token(c->model, vars, "bos_token", info.bos);
+        add_token(c->model, vars, "eos_token", info.eos);
+    }
     if (!vars || !think) return vars;
     bool off = !strcmp(think, "off"), on = !strcmp(think, "on");
     json_object_set_new(vars, "enable_thinking", json_boolean(!off));
@@ -200,7 +306,7 @@ ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think
 {
     char now[32];
     ingle_template_options o = {.size = sizeof o, .now = local_time(now)};
-    json_t *vars = variables(messages, think);
+    json_t *vars = variables(c, messages, think);
     char *json = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
     *out = (talk_prompt){.think_off = think && !strcmp(think, "off")};
     json_decref(vars);
@@ -293,7 +399,7 @@ void talk_split_fini(talk_split *s) { ig_buf_fini(&s->held); }
 static void drop(talk_split *s, size_t n)
 {
     s->held.len -= n;
-    memmove(s->held.ptr, s->held.ptr + n, s->held.len);
+    if (s->held.len) memmove(s->held.ptr, s->held.ptr + n, s->held.len);
 }
 
 /* Gives out n held bytes. */

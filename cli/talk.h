@@ -21,6 +21,20 @@ typedef struct talk_sampling {
 ig_status talk_sampling_init(talk_sampling *s, const cli_call *call, ig_error *err);
 void talk_sampling_fini(talk_sampling *s);
 
+/* What a model of the store brings with it, below what the flags say. */
+typedef struct talk_model {
+    ig_manifest *manifest; /* owned; NULL for a file */
+    const char *system;    /* --system, or the model's; borrowed */
+    const char *const *stops;
+    size_t n_stops;
+    uint32_t n_max, n_ctx;
+    json_t *parameters, *messages; /* owned, or NULL; messages: how a conversation begins */
+    const char **own_stops;        /* owned */
+} talk_model;
+/* Takes m->manifest as set, reads its parameters into s and the members. BAD_INPUT for values of a wrong type. */
+ingle_status talk_model_init(talk_model *m, const cli_call *call, talk_sampling *s, ingle_error *err);
+void talk_model_fini(talk_model *m);
+
 /* --json, --json-schema and --grammar: BAD_INPUT with a sentence for CLI_USAGE when more than one is given. */
 ig_status talk_check_format(const cli_call *call, ig_error *err);
 /* The grammar that they ask for, NULL for none. Texts of schemas and grammars may stand in place of file names. */
@@ -41,8 +55,10 @@ typedef struct talk_chat {
     bool is_default;         /* the model brings no template */
     const talk_marks *marks; /* NULL: it does not reason */
     bool marks_are_control;  /* their text comes with write_special alone */
+    bool is_own;             /* the store's template, not the file's */
 } talk_chat;
-ingle_status talk_chat_open(talk_chat *c, const ingle_model *model, ingle_error *err);
+/* manifest: NULL, or whose template goes before the file's. */
+ingle_status talk_chat_open(talk_chat *c, const ingle_model *model, const ig_manifest *manifest, ingle_error *err);
 void talk_chat_close(talk_chat *c);
 
 /* What an answer may begin with. */

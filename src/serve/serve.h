@@ -42,6 +42,11 @@ typedef struct ig_front_config {
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
     uint32_t stop_ms;      /* running answers may finish within; 20000 */
     const char *pressure; /* a file like /proc/pressure/memory, which is the standard; for tests */
+    const char *ledger; /* file; "none"; NULL: state/ledger.db in the store, and a warning where that cannot be */
+    const char *audit;  /* folder; "none"; NULL: state/audit in the store, likewise */
+    bool audit_required; /* what cannot be audited is refused with 503 */
+    bool audit_journal;  /* records also go to syslog */
+    const char *meters;   /* a folder like /sys, for tests */
     bool quiet;
     void (*say)(void *ctx, const char *line); /* what an operator should read; NULL: standard error */
     void *say_ctx;

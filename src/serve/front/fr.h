@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "ipc/ipc.h"
+#include "route/ledger.h"
 #include "serve/dialect/dialect.h"
 #include "serve/loop.h"
 #include "serve/serve.h"
@@ -28,6 +29,8 @@ enum {
 typedef struct fr_front fr_front;
 typedef struct fr_worker fr_worker;
 typedef struct fr_job fr_job;
+typedef struct fr_account fr_account;
+typedef struct fr_books fr_books;
 
 /* ---- catalog.c: models by name. Entries are counted: a worker may outlive the name. ---- */
 
@@ -71,6 +74,8 @@ typedef struct fr_call { /* a frame under way */
     fr_job *job; /* NULL: the client has gone, the end is still to come */
     size_t part;
     struct fr_call *next;
+    fr_account *account;     /* counted; or NULL */
+    uint64_t n_in, n_cached; /* of the prompt, as far as they are booked */
 } fr_call;
 
 struct fr_worker {
@@ -150,6 +155,7 @@ struct fr_job {
     ig_timer ping, deadline;
     char id[32];
     char user[FR_USER_BYTES];
+    fr_account *account; /* or NULL */
 };
 
 /* A request that needs a model. */
@@ -158,6 +164,28 @@ void fr_job_ready(fr_job *job); /* its worker is */
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
 void fr_job_fail(fr_job *job, const ig_problem *p);
 void fr_job_drop_all(fr_front *f);
+
+/* ---- account.c: ledger and audit log. An account may be NULL everywhere. ---- */
+
+ig_status fr_books_open(fr_front *f, ig_error *err);
+void fr_books_close(fr_front *f); /* after jobs and workers: writes what waits */
+void fr_books_tick(fr_front *f);  /* energy since the last call is shared out; every second while workers live */
+/* False: what cannot be audited is not answered. */
+bool fr_books_ready(fr_front *f, ig_problem *p);
+/* What was used today; NULL stands for all. False: there is no ledger. */
+bool fr_books_usage(fr_front *f, const char *user, const char *group, const char *model, ig_usage *out);
+void fr_account_begin(fr_job *job, const ig_incoming *in);
+void fr_account_end(fr_job *job);                /* the job is freed; calls under way may keep the account */
+fr_account *fr_account_ref(fr_account *account); /* for a call that goes to a worker: from now on it is booked */
+void fr_account_unref(fr_account *account);
+void fr_account_result(fr_account *account, const char *result); /* the first one stays */
+/* The rule that allowed it, and the group whose quota it counts for; either may be NULL. */
+void fr_account_decided(fr_account *account, const char *rule, const char *group);
+void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req); /* pull, push, create, copy, delete */
+/* rule: id of the rule that decided, or NULL. */
+void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
+void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
+void fr_account_event(fr_worker *w, uint64_t call, ig_event type, const json_t *body);
 
 /* ---- answer.c ---- */
 
@@ -195,6 +223,9 @@ void fr_blob_head(fr_front *f, ig_exchange *ex, const ig_match *match, ig_reques
 /* PULL, PUSH, CREATE, COPY, DELETE; takes the request over. */
 void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 void fr_tasks_stop(fr_front *f); /* cancels and waits */
+/* Collects the store's garbage in a thread of its own, now and once a day. */
+void fr_gc_start(fr_front *f);
+void fr_gc_stop(fr_front *f);
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 json_t *fr_status(fr_front *f); /* new references, NULL without memory */
@@ -231,6 +262,7 @@ struct fr_front {
     fr_entry *entries;
     ig_store *store; /* NULL: none */
     uint64_t scanned_ns;
+    struct fr_gc *gc; /* NULL: nothing collects garbage */
     struct fr_task *tasks;
     size_t n_tasks;
     fr_worker *workers;
@@ -255,6 +287,7 @@ struct fr_front {
     fr_counts counts;
     double rate; /* answers a second, smoothed */
     uint64_t rate_ns, rate_n;
+    fr_books *books; /* NULL: none are kept */
 };
 
 /* Sets the clock of housekeeping, which runs while there are workers. */

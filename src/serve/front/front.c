@@ -79,9 +79,10 @@ static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_p
     }
     bool found = match_of(in, &match, &p);
     ig_problem denied;
-    if (!fr_admit(f, in, &match, &denied))
+    if (!fr_admit(f, in, &match, &denied)) {
+        fr_account_denied(f, in, &denied);
         fr_answer_problem(f, ex, match.route, &denied);
-    else if (!found)
+    } else if (!found)
         fr_answer_problem(f, ex, match.route, &p);
     else if (f->stopping) {
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
@@ -115,8 +116,10 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else
+    else {
+        fr_account_admin(f, in, &req);
         local(f, ex, &match, &req);
+    }
     if (parses) ig_request_fini(&req);
 }
 
@@ -175,6 +178,7 @@ static void on_second(void *ctx)
     if (!f->workers) return; /* the next job sets the timer again */
     if (++f->seconds % PRESSURE_ROUNDS == 0 && fr_memory_pressure(f) > too_much) fr_pool_pressure(f);
     fr_events_status(f);
+    fr_books_tick(f);
     fr_tick(f);
 }
 
@@ -313,16 +317,19 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(ig_loop_signal(f->loop, SIGCHLD, on_child, f, err));
     IG_TRY(fr_keys_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
+    IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
 }
 
 static void tear_down(fr_front *f)
 {
+    fr_gc_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);
     fr_pool_close(f);
+    fr_books_close(f);
     ig_server_free(f->server);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
@@ -340,6 +347,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
     ig_status status = set_up(f, err);
     if (status == IG_OK) {
         announce(f);
+        fr_gc_start(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

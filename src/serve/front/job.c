@@ -36,6 +36,7 @@ static void free_job(fr_job *job)
         if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
         if (job->sent) fr_worker_touch(w);
     }
+    fr_account_end(job);
     ig_emit_free(job->emitter);
     ig_buf_fini(&job->out);
     if (job->parsed) ig_request_fini(&job->req);
@@ -48,6 +49,7 @@ static void on_gone(fr_party *party)
     fr_job *job = (fr_job *)party;
     job->ex = NULL;
     job->front->counts.gone++;
+    fr_account_result(job->account, "gone");
     free_job(job);
 }
 
@@ -97,6 +99,7 @@ static void flush(fr_job *job)
     if (failed) {
         fr_say(job->front, "an answer of %s did not fit into memory", job->entry ? job->entry->name : "no model");
         job->front->counts.failed++;
+        fr_account_result(job->account, "failed");
         ig_exchange_abort(ex);
         free_job(job);
         return;
@@ -142,6 +145,7 @@ static void set_ping(fr_job *job)
 void fr_job_fail(fr_job *job, const ig_problem *p)
 {
     job->waiting = false;
+    fr_account_result(job->account, "failed");
     if (!job->emitter) { /* SHOW */
         fr_answer_problem(job->front, job->ex, job->match.route, p);
         free_job(job);
@@ -297,6 +301,7 @@ static fr_job *new_job(fr_front *f, const ig_match *match, const ig_incoming *in
     ig_buf_init(&job->out, OUT_BYTES_MAX);
     fr_new_id(job->id);
     name_user(job, in);
+    fr_account_begin(job, in);
     job->next = f->jobs;
     if (f->jobs) f->jobs->prev = job;
     f->jobs = job;
@@ -345,7 +350,8 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
         fr_answer_problem(f, ex, match->route, &p);
         return;
     }
-    if (!prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
+    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
+        fr_account_refuse(job->account, &p, NULL);
         fr_answer_problem(f, ex, match->route, &p);
         free_job(job);
         return;

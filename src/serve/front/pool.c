@@ -107,13 +107,14 @@ bool fr_worker_call(fr_worker *w, uint32_t type, fr_job *job, size_t part, const
                                       IG_FRAME_BODY_MAX >> 20)
                      : ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
     }
-    *call = (fr_call){++w->front->next_id, job, part, w->calls};
+    *call = (fr_call){.id = ++w->front->next_id, .job = job, .part = part, .next = w->calls};
     bool ok = put(w, type, call->id, text.ptr, text.len, NULL, 0, &err);
     ig_buf_fini(&text);
     if (!ok) {
         ig_free(call);
         return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "%.400s", err.text);
     }
+    call->account = fr_account_ref(job->account);
     w->calls = call;
     w->n_calls++;
     ig_timer_clear(w->front->loop, &w->expiry);
@@ -190,6 +191,8 @@ static void end_worker(fr_worker *w, const ig_problem *p)
         w->calls = c->next;
         w->n_calls--;
         job = c->job;
+        fr_account_result(c->account, "failed");
+        fr_account_unref(c->account);
         ig_free(c);
         if (!job) continue;
         for (fr_call *other = w->calls; other; other = other->next)
@@ -251,7 +254,7 @@ static void count_crash(fr_front *f, fr_entry *e)
     e->crash_ns[0] = now;
     uint64_t oldest = e->crash_ns[FR_CRASHES - 1];
     if (!oldest || now - oldest > FR_CRASHES_MS * FR_NS_PER_MS) return;
-    uint64_t ms = FR_QUARANTINE_MS << (e->n_quarantines < 4 ? e->n_quarantines : 4);
+    uint64_t ms = (uint64_t)FR_QUARANTINE_MS << (e->n_quarantines < 4 ? e->n_quarantines : 4);
     e->n_quarantines++;
     e->quarantine_ns = now + ms * FR_NS_PER_MS;
     memset(e->crash_ns, 0, sizeof e->crash_ns);
@@ -386,6 +389,7 @@ static void on_call_event(fr_worker *w, uint64_t id, ig_event type, const json_t
 {
     bool over = type == IG_EV_ERROR || type == IG_EV_RESULT ||
                 (type == IG_EV_DONE && json_is_true(json_object_get(body, "last")));
+    fr_account_event(w, id, type, body);
     if (!over) {
         for (fr_call *c = w->calls; c; c = c->next)
             if (c->id == id && c->job) {
@@ -398,6 +402,7 @@ static void on_call_event(fr_worker *w, uint64_t id, ig_event type, const json_t
     if (!c) return;
     fr_job *job = c->job;
     size_t part = c->part;
+    fr_account_unref(c->account);
     ig_free(c);
     if (job) fr_job_event(job, part, type, body);
     fr_worker_touch(w);
@@ -502,7 +507,7 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
                      "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
                      f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
-                     e->template_text, "system", e->system);
+                     e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
 static bool send_init(fr_worker *w, ig_error *err)
@@ -714,6 +719,7 @@ void fr_pool_close(fr_front *f)
         while (w->calls) {
             fr_call *c = w->calls;
             w->calls = c->next;
+            fr_account_unref(c->account);
             ig_free(c);
         }
         fr_entry_unref(w->entry);
