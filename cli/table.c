@@ -458,7 +458,8 @@ static const cli_flag catalogue_flags[] = {
     {"remove", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: take the rule of that id away"},
     {"path", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "delegate: paths that the role answers for, such as team/*"},
     {"terminating", 0, CLI_SWITCH, NULL, 0, 0, NULL, "delegate: nobody after this role answers for its paths"},
-    {"key", 0, CLI_LIST, "FILE", 0, 0, NULL, "delegate, rotate: a key (PEM, public or private); may be given again"},
+    {"key", 0, CLI_LIST, "FILE", 0, 0, NULL,
+     "delegate, rotate, bundle: a key (PEM, public or private); may be given again"},
     {"threshold", 0, CLI_COUNT, "N", 1, 128, NULL, "delegate, rotate: how many keys must sign"},
     {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say what would be done and write nothing"},
     QUIET,
@@ -735,13 +736,14 @@ const cli_verb cli_verbs[] = {
      "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"
      "show [DIR|URL] prints a catalogue (default: the one of this machine).\n\n"
      "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks.\n\n"
-     "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).",
+     "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).\n\n"
+     "bundle NAME FILE.sig --key PUBLIC.pem verifies the OpenSSF Model Signing bundle of a model of the store.",
      "ingle catalogue init models && ingle catalogue add models qwen3:8b --license Apache-2.0\n"
      "ingle catalogue assign models qwen3:8b --group engineering --required\n"
      "ingle catalogue sign models && ingle catalogue publish models /srv/www/models\n"
      "ingle catalogue sync https://models.example.org --root root.json && ingle catalogue pull",
      catalogue_flags, LEN(catalogue_flags), 1, CLI_ARGS_MAX,
-     "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull", cli_catalogue},
+     "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull|bundle", cli_catalogue},
     {"audit", "verify|export|show", "check or read the audit log",
      "verify walks the whole log: every record holds the hash of the one before it, and seals sign the chain. Exit "
      "code "

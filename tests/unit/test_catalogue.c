@@ -581,6 +581,82 @@ static void test_attacks(void)
     }
 }
 
+/* ------------------------------------------------------------------------------------------------ shapes */
+
+/* One text of a good document replaced by another. */
+static const struct {
+    const char *file, *from, *to;
+    ig_status want;
+} shapes[] = {
+    {"metadata/1.root.json", "\"keytype\":\"ed25519\"", "\"keytype\":\"rsa\"", IG_OK}, /* verifies nothing */
+    {"metadata/1.root.json", "\"keytype\":\"ed25519\"", "\"keytype\":7", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"keyval\":{\"public\"", "\"keyval\":{\"private\"", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"threshold\":1", "\"threshold\":0", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"threshold\":1", "\"threshold\":-1", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"snapshot\":{", "\"snapshots\":{", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"consistent_snapshot\":true", "\"consistent_snapshot\":1", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"consistent_snapshot\":true", "\"x\":1", IG_OK},
+    {"metadata/1.root.json", "\"signatures\":[", "\"signatures\":[{},", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"signatures\"", "\"signature\"", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"signed\"", "\"sign\"", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"keys\":{", "\"keys\":[],\"x\":{", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"spec_version\":\"1.0.31\"", "\"spec_version\":1", IG_BAD_INPUT},
+    {"metadata/1.root.json", "\"_type\":\"root\"", "\"_type\":\"Root\"", IG_BAD_INPUT},
+    {"metadata/timestamp.json", "\"snapshot.json\"", "\"targets.json\"", IG_BAD_INPUT},
+    {"metadata/timestamp.json", "\"snapshot.json\"", "\"x.json\":{\"version\":1},\"snapshot.json\"", IG_TOO_LARGE},
+    {"metadata/timestamp.json", "\"length\":", "\"length\":-", IG_BAD_INPUT},
+    {"metadata/timestamp.json", "\"sha256\":\"", "\"sha256\":\"0", IG_BAD_INPUT},
+    {"metadata/timestamp.json", "\"sha256\"", "\"md5\"", IG_BAD_INPUT},
+    {"metadata/timestamp.json", "\"meta\":{", "\"meta\":[],\"x\":{", IG_BAD_INPUT},
+    {"metadata/timestamp.json", "\"expires\":\"2", "\"expires\":\"x", IG_BAD_INPUT},
+    {"metadata/timestamp.json", "\"expires\":\"2", "\"expire\":\"2", IG_BAD_INPUT},
+    {"metadata/1.snapshot.json", "\"team.json\"", "\"../team.json\"", IG_BAD_INPUT},
+    {"metadata/1.snapshot.json", "\"team.json\"", "\"team\"", IG_BAD_INPUT},
+    {"metadata/1.snapshot.json", "\"team.json\":{\"version\":1", "\"team.json\":{\"version\":0", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"a.json\"", "\"../a.json\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"a.json\"", "\"/a.json\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"a.json\"", "\"\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"length\":3", "\"length\":\"3\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"length\":3", "\"length\":3,\"custom\":[]", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"length\":3", "\"length\":3,\"custom\":{\"x\":0.5}", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"hashes\"", "\"hash\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"targets\":{", "\"targets\":[],\"x\":{", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"name\":\"team\"", "\"name\":\"root\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"name\":\"team\"", "\"name\":\"a/b\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"terminating\":false", "\"terminating\":0", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"paths\"", "\"path\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"paths\"", "\"path_hash_prefixes\":[\"0\"],\"paths\"", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"paths\":[\"team/*", "\"paths\":[\"[a-z]*", IG_UNSUPPORTED},
+    {"metadata/1.targets.json", "\"paths\":[\"team/*", "\"paths\":[5,\"team/*", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"delegations\":{", "\"delegations\":{\"succinct_roles\":{},", IG_UNSUPPORTED},
+    {"metadata/1.targets.json", "\"delegations\":{\"keys\":{", "\"delegations\":{\"keys\":[],\"x\":{", IG_BAD_INPUT},
+    {"metadata/1.targets.json", "\"roles\":[{", "\"roles\":7,\"x\":[{", IG_BAD_INPUT},
+};
+
+static void test_shapes(void)
+{
+    repo good_repo = {0};
+    world w = good;
+    w.with_team = true;
+    build(&w, &good_repo);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        repo r = {0};
+        ig_error e = {0};
+        ig_doc *d = NULL;
+        ig_tuf_type type = IG_TUF_TARGETS;
+        for (int k = 0; k < IG_TUF_TYPES; k++)
+            if (strstr(shapes[i].file, ig_tuf_names[k])) type = (ig_tuf_type)k;
+        put(&r, shapes[i].file, get(&good_repo, shapes[i].file));
+        set_text(&r, shapes[i].file, shapes[i].from, shapes[i].to);
+        ig_status st = ig_doc_read(type, NULL, ig_str_from(r.text[0]), &d, &e);
+        bool ok = st == shapes[i].want && !d == (st != IG_OK) && (st == IG_OK || strstr(e.text, ig_tuf_names[type]));
+        tap_ok(ok, "%s with %s: %s", ig_tuf_names[type], shapes[i].to, st == IG_OK ? "taken" : e.text);
+        ig_doc_free(d);
+        repo_free(&r);
+    }
+    repo_free(&good_repo);
+}
+
 /* ------------------------------------------------------------------------------------------------ the workflow */
 
 static void test_rotation(void)
@@ -877,6 +953,25 @@ static void test_publish(void)
                "a second time there is nothing to do");
     }
     ig_catalogue_free(c);
+    /* a damaged copy is mended, a later one is not overwritten */
+    char target[300], before[300];
+    (void)snprintf(target, sizeof target, "%s/metadata/1.targets.json", out);
+    int damaged = open(target, O_RDWR);
+    tap_ok(damaged >= 0 && pwrite(damaged, "#", 1, 50) == 1, "a published file is damaged");
+    close(damaged);
+    ig_catalogue_sync_options v = {.source = out, .now_s = NOW};
+    tap_ok(ig_catalogue_verify(&v, &c, &e) == IG_DENIED && publish_more(dir, out, NULL, NOW, &e) == IG_OK &&
+               ig_catalogue_verify(&v, &c, &e) == IG_OK,
+           "publishing again mends it %s", e.text);
+    ig_catalogue_free(c);
+    c = NULL;
+    (void)snprintf(before, sizeof before, "%s", at("cat.old"));
+    (void)snprintf(target, sizeof target, "cp -r %s %s && cp -r %s.keys %s.keys", dir, before, dir, before);
+    if (system(target) != 0) abort();
+    tap_ok(publish_more(dir, out, "z:1", NOW, &e) == IG_OK, "a later version");
+    tap_ok(publish_more(before, out, NULL, NOW, &e) == IG_DENIED && strstr(e.text, "timestamp version 2"),
+           "an old copy of the working folder does not go over it");
+    wipe(before), wipe(at("cat.old.keys"));
     /* an origin that has something else */
     FILE *f = fopen(at("other.gguf"), "w");
     if (f) (void)fputs("xyz", f), (void)fclose(f);
@@ -893,7 +988,7 @@ static void test_publish(void)
     if (st == IG_OK) st = ig_author_sign(a, NULL, NULL, &e);
     if (st == IG_OK) st = ig_author_publish(a, out, NULL, NULL, &e);
     ig_author_close(a);
-    tap_ok(st == IG_OK && sync_at(s, NOW, false, &c, &e) == IG_OK && c->n_targets == 2, "a second version");
+    tap_ok(st == IG_OK && sync_at(s, NOW, false, &c, &e) == IG_OK && c->n_targets == 3, "a second version");
     if (c) {
         tap_ok(ig_catalogue_pull(s, ig_catalogue_find(c, "evil:1"), NULL, &changed, &e) == IG_DENIED &&
                    strstr(e.text, "cb8379ac"),
@@ -1391,6 +1486,7 @@ int main(void)
         if (ig_key_generate(&K[i], NULL) != IG_OK) return 1;
     test_parts();
     test_keys();
+    test_shapes();
     test_attacks();
     test_rotation();
     test_delegations();

@@ -434,15 +434,26 @@ static ig_status seal(const ig_author *a, const char *role, const ig_doc *root, 
     return st;
 }
 
+/* The file with exactly this content. */
+static bool is_there(int dir, const char *path, const void *p, size_t n)
+{
+    ig_buf text;
+    int fd = ig_disk_open_regular(dir, path, O_RDONLY, NULL);
+    if (fd < 0) return false;
+    ig_buf_init(&text, n + 1);
+    bool same =
+        ig_fd_read_all(fd, path, &text, NULL) == IG_OK && text.len == n && !memcmp(text.ptr ? text.ptr : "", p, n);
+    close(fd);
+    ig_buf_fini(&text);
+    return same;
+}
+
 /* Makes the folders of a relative path, not its last part, and writes the file where it is not there already. */
 static ig_status put_file(int dir, const char *path, const void *p, size_t n, bool replace, ig_error *err)
 {
     char part[512];
-    struct stat sb;
     const char *slash = strrchr(path, '/');
-    if (!replace && fstatat(dir, path, &sb, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sb.st_mode) &&
-        (uint64_t)sb.st_size == n)
-        return IG_OK;
+    if (!replace && is_there(dir, path, p, n)) return IG_OK;
     for (const char *q = strchr(path, '/'); q; q = strchr(q + 1, '/')) {
         (void)snprintf(part, sizeof part, "%.*s", (int)(q - path), path);
         if (mkdirat(dir, part, 0755) < 0 && errno != EEXIST)
@@ -584,29 +595,56 @@ static bool copy_entry(void *ctx, int dir, const char *entry)
     return c->st == IG_OK;
 }
 
-static ig_status copy_out(const ig_author *a, const char *out, ig_error *err)
+/* Clients that have seen a later timestamp there would refuse ours from then on. */
+static ig_status check_not_older(int to, const char *out, const ig_buf *ours, ig_error *err)
+{
+    ig_buf text;
+    ig_doc *theirs = NULL, *own = NULL;
+    int fd = ig_disk_open_regular(to, "metadata/timestamp.json", O_RDONLY, NULL);
+    if (fd < 0) return IG_OK;
+    ig_buf_init(&text, IG_TUF_TIMESTAMP_BYTES_MAX);
+    ig_status st = ig_fd_read_all(fd, "timestamp.json", &text, NULL);
+    close(fd);
+    if (st == IG_OK) st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(&text), &theirs, NULL);
+    if (st == IG_OK) st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(ours), &own, NULL);
+    ig_buf_fini(&text);
+    if (st == IG_OK && theirs->version > own->version)
+        st = ig_fail(err, IG_DENIED, 0,
+                     "%.200s has timestamp version %llu and this folder %llu, expected none later: is it an old copy?",
+                     out, (unsigned long long)theirs->version, (unsigned long long)own->version);
+    else
+        st = IG_OK; /* what is no timestamp is replaced */
+    ig_doc_free(theirs);
+    ig_doc_free(own);
+    return st;
+}
+
+static ig_status copy_folders(int from, int to, ig_error *err)
 {
     static const char *const folders[] = {"targets", "metadata"};
     struct stat sb;
-    ig_buf text;
-    if (mkdir(out, 0755) < 0 && errno != EEXIST)
-        return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", out);
-    int to = ig_disk_open(AT_FDCWD, out, O_RDONLY | O_DIRECTORY, 0);
-    int from = ig_disk_open(a->fd, "published", O_RDONLY | O_DIRECTORY, 0);
-    ig_status st =
-        to >= 0 && from >= 0 ? IG_OK : ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", out);
-    for (size_t i = 0; st == IG_OK && i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         copier c = {from, to, folders[i], 0, IG_OK, err};
         if (fstatat(from, folders[i], &sb, 0) < 0) continue; /* a catalogue without models */
-        st = ig_folder_walk(from, folders[i], copy_entry, &c, err);
-        if (st == IG_OK) st = c.st;
+        IG_TRY(ig_folder_walk(from, folders[i], copy_entry, &c, err));
+        IG_TRY(c.st);
     }
-    if (st == IG_OK)
-        st = ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &text, err);
-    if (st == IG_OK) {
-        st = put_file(to, "metadata/timestamp.json", text.ptr, text.len, true, err);
-        ig_buf_fini(&text);
-    }
+    return IG_OK;
+}
+
+static ig_status copy_out(const ig_author *a, const char *out, ig_error *err)
+{
+    ig_buf stamp;
+    if (mkdir(out, 0755) < 0 && errno != EEXIST)
+        return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", out);
+    IG_TRY(ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &stamp, err));
+    int to = ig_disk_open(AT_FDCWD, out, O_RDONLY | O_DIRECTORY, 0);
+    int from = ig_disk_open(a->fd, "published", O_RDONLY | O_DIRECTORY, 0);
+    ig_status st = to >= 0 && from >= 0 ? check_not_older(to, out, &stamp, err)
+                                        : ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", out);
+    if (st == IG_OK) st = copy_folders(from, to, err);
+    if (st == IG_OK) st = put_file(to, "metadata/timestamp.json", stamp.ptr, stamp.len, true, err);
+    ig_buf_fini(&stamp);
     if (to >= 0) close(to);
     if (from >= 0) close(from);
     return st;
