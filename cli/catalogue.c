@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "out.h"
 #include "shop.h"
 #include "verbs.h"
@@ -409,6 +410,40 @@ static int catalogue_diff(const cli_call *call)
     return st != IG_OK ? catalogue_fail(&err) : same ? CLI_DONE : CLI_NO;
 }
 
+static ig_status verify_bundle(const char *name, const char *file, const char *key, ig_error *err)
+{
+    ig_store *store = NULL;
+    ig_manifest *m = NULL;
+    ig_buf bundle, pem;
+    ig_buf_init(&bundle, 16 << 20);
+    ig_buf_init(&pem, 16 << 10);
+    ig_status st = ig_file_read(file, &bundle, err);
+    if (st == IG_OK) st = ig_file_read(key, &pem, err);
+    if (st == IG_OK) st = shop_open(true, &store, err);
+    if (st == IG_OK) st = ig_store_find(store, name, &m, err);
+    if (st == IG_OK)
+        st = ig_bundle_verify((ig_str){bundle.ptr ? bundle.ptr : "", bundle.len},
+                              (ig_str){pem.ptr ? pem.ptr : "", pem.len}, m, err);
+    ig_manifest_free(m);
+    ig_store_close(store);
+    ig_buf_fini(&bundle);
+    ig_buf_fini(&pem);
+    return st;
+}
+
+static int catalogue_bundle(const cli_call *call)
+{
+    ig_error err;
+    const cli_value *key = cli_get(call, "key");
+    if (call->n_args != 3 || key->n_list != 1)
+        return cli_usage("catalogue bundle wants a model and its signature. Type: ingle catalogue bundle NAME FILE.sig "
+                         "--key PUBLIC.pem");
+    ig_status st = verify_bundle(call->args[1], call->args[2], key->list[0], &err);
+    if (st == IG_OK) cli_outf("%s is signed\n", call->args[1]);
+    int code = st == IG_OK ? CLI_DONE : catalogue_fail(&err);
+    return st == IG_DENIED ? CLI_NO : code;
+}
+
 int cli_catalogue(const cli_call *call)
 {
     static const struct {
@@ -418,9 +453,9 @@ int cli_catalogue(const cli_call *call)
                    {"assign", catalogue_assign}, {"deny", catalogue_deny},       {"delegate", catalogue_delegate},
                    {"sign", catalogue_sign},     {"publish", catalogue_publish}, {"rotate", catalogue_rotate},
                    {"verify", catalogue_verify}, {"diff", catalogue_diff},       {"show", catalogue_show},
-                   {"sync", catalogue_sync},     {"pull", catalogue_pull}};
+                   {"sync", catalogue_sync},     {"pull", catalogue_pull},       {"bundle", catalogue_bundle}};
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
         if (!strcmp(call->args[0], actions[i].name)) return actions[i].run(call);
     return cli_usage("catalogue knows init, add, drop, assign, deny, delegate, sign, publish, rotate, verify, diff, "
-                     "show, sync and pull. Type: ingle catalogue --help");
+                     "show, sync, pull and bundle. Type: ingle catalogue --help");
 }

@@ -196,6 +196,18 @@ static ig_status pull_file(pull *p, const char *path, const char *name)
     return status;
 }
 
+int far_push(const cli_call *call)
+{
+    pull p = {.call = call, .quiet = cli_set(call, "quiet")};
+    if (cli_set(call, "form") || cli_set(call, "insecure"))
+        return cli_usage("--form and --insecure are not for the service to take; push from a store with --store DIR");
+    shop_catch_interrupt();
+    json_t *body = json_pack("{s:s, s:s, s:b}", "model", call->args[0], "destination", call->args[1], "stream", 1);
+    if (stream(&p, "/api/push", body) != IG_OK) return shop_fail(&p.err);
+    cli_outf("%s  %s\n", call->args[0], call->args[1]);
+    return CLI_DONE;
+}
+
 int far_pull(const cli_call *call)
 {
     pull p = {.call = call, .quiet = cli_set(call, "quiet")};

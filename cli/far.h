@@ -5,6 +5,7 @@
 #include "args.h"
 
 int far_pull(const cli_call *call);
+int far_push(const cli_call *call);
 int far_list(const cli_call *call);
 int far_rm(const cli_call *call);
 int far_cp(const cli_call *call);

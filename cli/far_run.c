@@ -40,12 +40,17 @@ const char *far_run_obstacle(const cli_call *call)
 static json_t *options_of(const cli_call *c)
 {
     const cli_value *stop = cli_get(c, "stop");
-    json_t *o =
-        json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f}", "temperature", (double)cli_real(c, "temp", 0.8f), "top_k",
-                  (json_int_t)cli_count(c, "top-k", 40), "top_p", (double)cli_real(c, "top-p", 0.95f), "min_p",
-                  (double)cli_real(c, "min-p", 0.05f), "repeat_penalty", (double)cli_real(c, "repeat-penalty", 1),
-                  "frequency_penalty", (double)cli_real(c, "frequency-penalty", 0), "presence_penalty",
-                  (double)cli_real(c, "presence-penalty", 0));
+    static const char *const reals[][2] = {{"temp", "temperature"},
+                                           {"top-p", "top_p"},
+                                           {"min-p", "min_p"},
+                                           {"repeat-penalty", "repeat_penalty"},
+                                           {"frequency-penalty", "frequency_penalty"},
+                                           {"presence-penalty", "presence_penalty"}};
+    json_t *o = json_object(); /* what is not said the model's parameters say, and then the service */
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        if (cli_set(c, reals[i][0]))
+            json_object_set_new(o, reals[i][1], json_real((double)cli_real(c, reals[i][0], 0)));
+    if (cli_set(c, "top-k")) json_object_set_new(o, "top_k", json_integer((json_int_t)cli_count(c, "top-k", 0)));
     if (cli_set(c, "seed")) json_object_set_new(o, "seed", json_integer((json_int_t)cli_get(c, "seed")->count));
     if (cli_set(c, "max-tokens"))
         json_object_set_new(o, "num_predict", json_integer((json_int_t)cli_get(c, "max-tokens")->count));

@@ -38,6 +38,7 @@ int cli_pull(const cli_call *call)
     o.name = call->n_args > 1 ? call->args[1] : NULL;
     o.insecure = cli_set(call, "insecure");
     o.bytes_per_s_max = (uint64_t)cli_count(call, "rate", 0) << 10;
+    o.connections = cli_count(call, "connections", 0);
     shop_catch_interrupt();
     ig_status st = shop_open(false, &store, &err);
     if (st == IG_OK) st = ig_store_pull(store, call->args[0], &o, &m, &err);

@@ -121,6 +121,7 @@ static void read_environment(environment *e, const cli_call *call, ig_front_conf
         c->n_listen = 1;
     }
     c->pressure = getenv("INGLE_PRESSURE");
+    c->meters = getenv("INGLE_METERS");
 }
 
 static void read_lists(const cli_call *call, ig_front_config *c)

@@ -118,6 +118,11 @@ static const cli_flag run_flags[] = {
      "feed the prompt as it is: no chat template, no special tokens added, text such as <s> read as the control token"},
     SAMPLING,
     ANSWER,
+    {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "tools that the model may call, a JSON list as OpenAI writes it"},
+    {"tool-choice", 0, CLI_TEXT, "HOW", 0, 0, NULL,
+     "auto, required, or the name of the tool that must be called (default: auto)"},
+    {"json-output", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "print the answer as a message in JSON, with its reasoning and calls"},
     {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
     HOST,
     {"local", 0, CLI_SWITCH, NULL, 0, 0, NULL, "open the model in this process, also where a service runs"},
@@ -331,9 +336,25 @@ static const cli_flag pull_flags[] = {
     STORE,
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
     {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
+    {"connections", 0, CLI_COUNT, "N", 1, 16, NULL, "load large files over N connections (default: 4)"},
     NO_CHECK,
     QUIET,
     JSON,
+};
+
+static const cli_flag push_flags[] = {
+    HOST,
+    STORE,
+    {"form", 0, CLI_TEXT, "FORM", 0, 0, NULL, "form of the image: ollama, docker or modelpack"},
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow registries without https on other machines"},
+    QUIET,
+    JSON,
+};
+
+static const cli_flag export_flags[] = {
+    STORE,
+    {"force", 'f', CLI_SWITCH, NULL, 0, 0, NULL, "replace files that are there"},
+    QUIET,
 };
 
 static const cli_flag import_flags[] = {
@@ -409,7 +430,8 @@ static const cli_flag catalogue_flags[] = {
     {"keys", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of private keys (default: the catalogue's folder and .keys)"},
     {"passphrase-file", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "passphrase of the private keys, mode 600 (default: INGLE_CATALOGUE_PASSPHRASE)"},
-    {"default", 0, CLI_CHOICE, "STATE", 0, 0, "denied|available", "init, assign: what no rule names is (default: denied)"},
+    {"default", 0, CLI_CHOICE, "STATE", 0, 0, "denied|available",
+     "init, assign: what no rule names is (default: denied)"},
     {"as", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: name in the catalogue (default: as in the store)"},
     {"license", 0, CLI_TEXT, "ID", 0, 0, NULL, "add: SPDX id of the licence"},
     {"publisher", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: who published the model"},
@@ -436,7 +458,8 @@ static const cli_flag catalogue_flags[] = {
     {"remove", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: take the rule of that id away"},
     {"path", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "delegate: paths that the role answers for, such as team/*"},
     {"terminating", 0, CLI_SWITCH, NULL, 0, 0, NULL, "delegate: nobody after this role answers for its paths"},
-    {"key", 0, CLI_LIST, "FILE", 0, 0, NULL, "delegate, rotate: a key (PEM, public or private); may be given again"},
+    {"key", 0, CLI_LIST, "FILE", 0, 0, NULL,
+     "delegate, rotate, bundle: a key (PEM, public or private); may be given again"},
     {"threshold", 0, CLI_COUNT, "N", 1, 128, NULL, "delegate, rotate: how many keys must sign"},
     {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say what would be done and write nothing"},
     QUIET,
@@ -465,13 +488,17 @@ const cli_verb cli_verbs[] = {
      "With --json, --json-schema or --grammar no token can be chosen that breaks the form; reasoning before the answer "
      "stays free. An answer that --max-tokens, --stop or the context cuts off is an error. Reasoning is printed on a "
      "terminal alone.\n\n"
+     "With --tools the model is told of them, and whatever it calls fits the schema of its tool. Calls are printed "
+     "behind "
+     "the text, a line of JSON each with name and arguments.\n\n"
      "Nothing but the answer goes to standard output. When the context is full the answer ends and a line on standard "
      "error "
      "says so.",
      "ingle run model.gguf \"Once upon a time\"\n"
      "ingle run model.gguf --temp 0 -n 100 <question.txt\n"
      "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"\n"
-     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"",
+     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"\n"
+     "ingle run model.gguf --tools tools.json --tool-choice required \"How warm is it in Rome?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
     {"chat", "MODEL", "talk with a model at the terminal",
      "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "
@@ -614,6 +641,10 @@ const cli_verb cli_verbs[] = {
      "https://HOST/PATH.gguf, perhaps with #sha256=DIGEST behind it;\n\n"
      "hf://ORG/REPO[@REV][:FILE or QUANT] of the Hugging Face hub. Without QUANT the one GGUF file that is there, "
      "else Q4_K_M. HF_TOKEN and HF_ENDPOINT are honoured, and what the hub's own cache holds is not loaded again;\n\n"
+     "oci://HOST/REPOSITORY[:TAG][@DIGEST]: an image in any registry, as docker, the CNCF's ModelPack or Ollama make "
+     "them; passwords are those of docker login;\n\n"
+     "s3://BUCKET/KEY.gguf or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID and its like, or ~/.aws/credentials; "
+     "INGLE_S3_ENDPOINT for other servers than Amazon's;\n\n"
      "NAME:TAG of the Ollama registry.\n\n"
      "A pull that was interrupted goes on where it stopped. Every file is verified, and the model is opened once "
      "before its name appears; what cannot be loaded is refused with the reason.",
@@ -632,6 +663,21 @@ const cli_verb cli_verbs[] = {
     {"cp", "FROM TO", "give a model another name",
      "Adds the name TO for the model FROM. Nothing is copied but the name.", "ingle cp qwen3:0.6b team/helper",
      store_flags, LEN(store_flags), 2, 2, "", cli_cp},
+    {"push", "NAME oci://HOST/REPOSITORY[:TAG]", "put a model into a registry",
+     "Sends a model of the store to a registry as an image. Files that the registry has are not sent again, and what "
+     "was "
+     "interrupted goes on. The form is ollama for GGUF files (it carries template, system prompt and parameters too) "
+     "and "
+     "modelpack for others. Passwords are those of docker login.",
+     "ingle push qwen3:0.6b oci://registry.example.com/team/qwen3:0.6b\n"
+     "ingle push my-model oci://127.0.0.1:5000/my-model --form docker",
+     push_flags, LEN(push_flags), 2, 2, "", cli_push},
+    {"export", "NAME FILE|DIR", "copy a model out of the store",
+     "Writes the model's GGUF file to FILE, or all its files into DIR (a folder, or a path that ends in /), with its "
+     "manifest as ingle.json. Files that are there are kept unless --force is given.",
+     "ingle export qwen3:0.6b qwen3.gguf\n"
+     "ingle export my-model models/my-model/",
+     export_flags, LEN(export_flags), 2, 2, "@file", cli_export},
     {"import", "[DIR]", "take over the models of an Ollama store",
      "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
      "copied "
@@ -690,13 +736,14 @@ const cli_verb cli_verbs[] = {
      "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"
      "show [DIR|URL] prints a catalogue (default: the one of this machine).\n\n"
      "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks.\n\n"
-     "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).",
+     "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).\n\n"
+     "bundle NAME FILE.sig --key PUBLIC.pem verifies the OpenSSF Model Signing bundle of a model of the store.",
      "ingle catalogue init models && ingle catalogue add models qwen3:8b --license Apache-2.0\n"
      "ingle catalogue assign models qwen3:8b --group engineering --required\n"
      "ingle catalogue sign models && ingle catalogue publish models /srv/www/models\n"
      "ingle catalogue sync https://models.example.org --root root.json && ingle catalogue pull",
      catalogue_flags, LEN(catalogue_flags), 1, CLI_ARGS_MAX,
-     "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull", cli_catalogue},
+     "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull|bundle", cli_catalogue},
     {"audit", "verify|export|show", "check or read the audit log",
      "verify walks the whole log: every record holds the hash of the one before it, and seals sign the chain. Exit "
      "code "

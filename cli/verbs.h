@@ -24,6 +24,8 @@ int cli_pull(const cli_call *call);
 int cli_list(const cli_call *call);
 int cli_rm(const cli_call *call);
 int cli_cp(const cli_call *call);
+int cli_push(const cli_call *call);
+int cli_export(const cli_call *call);
 int cli_import(const cli_call *call);
 int cli_verify(const cli_call *call);
 int cli_policy(const cli_call *call);

@@ -1,7 +1,8 @@
 /* Catalogues as strangers publish them. The first byte chooses: '0' to '3' one document (root, timestamp, snapshot,
  * targets); '4' an update: parts that begin with a line "=NAME" hold what is signed, and are signed here with a fixed
  * key, so that the fuzzer gets behind the signatures; the part "=pin" is the trusted root. '5' the custom part of a
- * target. What is accepted must keep its canonical form, and what is in force must be signed and in time. */
+ * target, '6' a key and a model signature. What is accepted must keep its canonical form, and what is in force must be
+ * signed and in time. */
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,18 @@ static void read_custom(ig_str text)
     json_decref(j);
 }
 
+/* A key and a bundle, separated by an empty line. */
+static void read_bundle(ig_str text)
+{
+    static const ig_store_file file = {IG_ROLE_WEIGHTS, "a.gguf", {"00"}, 3};
+    ig_manifest m = {.files = &file, .n_files = 1};
+    ig_error e = {0};
+    const char *end = memmem(text.ptr, text.len, "\n\n", 2);
+    if (!end) return;
+    size_t n = (size_t)(end - text.ptr);
+    judge(ig_bundle_verify((ig_str){end + 2, text.len - n - 2}, (ig_str){text.ptr, n}, &m, &e), &e);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1) return 0;
@@ -158,6 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] >= '0' && data[0] <= '3') read_doc((ig_tuf_type)(data[0] - '0'), s);
     if (data[0] == '4') run_update(text);
     if (data[0] == '5') read_custom(s);
+    if (data[0] == '6') read_bundle(s);
     free(text);
     return 0;
 }

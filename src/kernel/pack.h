@@ -38,8 +38,15 @@ typedef struct ig_q8k { /* IG_PACK_Q8K: 256 values */
     int16_t bsums[16]; /* sums of 16 consecutive q */
 } ig_q8k;
 
-/* The order of float sums for quantised weights, equal on every level: lane l = 0..7 of a block takes the elements i
- * with i % 32 / 4 == l as one exact int32; lanes accumulate over blocks with one fused multiply-add each; at the end
- * ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7)), which is what 256-bit halves and pairs give. */
+/* The order of float sums for quantised weights, equal on every level: one float accumulator for each (row, column), one
+ * fused multiply-add for each exact integer sum, blocks in order.
+ *
+ *   blocks of 32    acc = fma(d * dx, sum(q * x), acc); NVFP4, with a scale for each half: first half, then last half;
+ *                   then, for types with m, acc = fma(m, dx * sum(x), acc)
+ *   blocks of 256   acc = fma(d * dx, sum(scale * q * x), acc), q without its offset;
+ *                   then, for types with minimums, acc = fma(-(d2 * dx), sum(factor * bsums), acc)
+ *
+ * Sums stay below 2^31; one of 32 products is exact as a float. How rows and columns are laid out in registers is a
+ * level's own business: integers may be added in any order. */
 
 #endif

@@ -47,6 +47,7 @@ typedef struct ig_front_config {
     const char *audit;  /* folder; "none"; NULL: state/audit in the store, likewise */
     bool audit_required; /* what cannot be audited is refused with 503 */
     bool audit_journal;  /* records also go to syslog */
+    const char *meters;   /* a folder like /sys, for tests */
     bool quiet;
     void (*say)(void *ctx, const char *line); /* what an operator should read; NULL: standard error */
     void *say_ctx;

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/str.h"
 
 /* ------------------------------------------------------------------------------------------------ what it says */
 
@@ -103,7 +104,7 @@ void ig_catalogue_assignments(const ig_catalogue *c, const ig_who *who, ig_assig
 /* ------------------------------------------------------------------------------------------------ on this machine */
 
 struct ig_store;
-struct ig_check;
+struct ig_manifest;
 struct ig_pull_options;
 
 typedef struct ig_catalogue_sync_options {
@@ -136,6 +137,10 @@ ig_status ig_catalogue_verify(const ig_catalogue_sync_options *options, ig_catal
  * An older model of that name stays where this fails. options may be NULL; its name is not read. */
 ig_status ig_catalogue_pull(struct ig_store *store, const ig_catalogue_target *t, const struct ig_pull_options *options,
                             bool *changed, ig_error *err);
+/* Verifies the OpenSSF Model Signing bundle (text of a .sig file) of a model of the store against a public key (PEM,
+ * ECDSA on P-256, P-384 or P-521): every file of the model must be listed with its digest. Errors: DENIED, BAD_INPUT,
+ * UNSUPPORTED (shards, other hashes), NO_MEMORY. */
+ig_status ig_bundle_verify(ig_str bundle, ig_str key_pem, const struct ig_manifest *m, ig_error *err);
 /* True when the store has exactly the target's model under its name. */
 bool ig_catalogue_present(struct ig_store *store, const ig_catalogue_target *t);
 

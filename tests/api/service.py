@@ -13,6 +13,7 @@ import time
 
 INGLE = os.path.join(os.environ['INGLE_BUILD'], 'ingle')
 DATA = os.environ['INGLE_DATA']
+SANITIZED = any(x in os.environ['INGLE_BUILD'] for x in ('asan', 'tsan'))  # time and memory mean nothing then
 CHAT = os.path.join(DATA, 'serve', 'chat.gguf')
 STORY = os.path.join(DATA, 'stories260K.gguf')
 

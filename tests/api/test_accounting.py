@@ -132,6 +132,48 @@ def test_after(folder):
     ok(len(text.splitlines()) == 2, 'show prints the last records', text)
 
 
+def test_energy():
+    """Joules of a made-up meter: all of them are shared out, none twice."""
+    sys_folder = tempfile.mkdtemp()
+    zone = os.path.join(sys_folder, 'class', 'powercap', 'intel-rapl:0')
+    os.makedirs(zone)
+
+    def put(name, value):
+        with open(os.path.join(zone, name + '.new'), 'w') as f:
+            f.write(f'{value}\n')
+        os.rename(os.path.join(zone, name + '.new'), os.path.join(zone, name))
+
+    put('name', 'package-0')
+    put('max_energy_range_uj', 10**12)
+    put('energy_uj', 5000)
+    s = Service(f'chat={CHAT}', env={'INGLE_METERS': sys_folder})
+    ask(s)  # loads the model
+    put('energy_uj', 7000)
+    ask(s, max_tokens=1)  # begins after the first has ended: what the meter counted between belongs to nobody
+    for i in range(4):
+        c, r = s.open('POST', '/v1/chat/completions', {'model': 'chat', 'messages': HELLO, 'max_tokens': 40, 'stream': True,
+                                                       'temperature': 0.8, 'seed': i})
+        r.read(16)
+        put('energy_uj', 7000 + (i + 1) * 1000003)
+        r.read()
+        c.close()
+    until_booked(s, 6)
+    e = json.loads(ingle('cost', '--ledger', state(s, 'ledger.db'), '--json')[1])['rows'][0]['energy']
+    ok(e and e['requests'] == 6 and 3 * 1000003 <= e['microjoules'] <= 2000 + 4 * 1000003, 'energy is booked, none twice', e)
+    s.post('/api/delete', {'model': 'no-such'})
+    s.ask('DELETE', '/api/delete', {'model': 'no-such'})
+    folder = state(s, 'audit')
+    for _ in range(60):
+        records = [json.loads(line) for line in ingle('audit', 'export', '--dir', folder)[1].splitlines()]
+        if any(r['kind'] == 'admin' for r in records):
+            break
+        time.sleep(0.1)
+    ok(any(r['kind'] == 'admin' and r['op'] == 'delete' and r['model'] == 'no-such' for r in records), 'management is audited',
+       [r['kind'] for r in records])
+    s.stop()
+    shutil.rmtree(sys_folder)
+
+
 def test_full(tmpfs):
     """M05: a full disk stops what must be audited, and says so; where the audit log is not required it goes on."""
     for required in (False, True):
@@ -178,6 +220,7 @@ def main():
     s.stop()
     test_after(copy)
     shutil.rmtree(kept)
+    test_energy()
     tmpfs = tempfile.mkdtemp()
     mounted = os.geteuid() == 0 and subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', tmpfs],
                                                    stderr=subprocess.DEVNULL).returncode == 0

@@ -15,7 +15,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import CHAT, STORY, Service, Tap, until  # noqa: E402
+from service import CHAT, SANITIZED, STORY, Service, Tap, until  # noqa: E402
 
 tap = Tap()
 ok = tap.ok
@@ -114,7 +114,7 @@ def test_quarantine(s):
     for _ in range(3):
         ask(s, 1)
         pid = until(lambda: [w['pid'] for w in s.workers() if w['model'] == 'chat' and w['state'] == 'ready'])
-        os.kill(pid[0], signal.SIGSEGV)
+        os.kill(pid[0], signal.SIGABRT if SANITIZED else signal.SIGSEGV)
         until(lambda: not [w for w in s.workers() if w['pid'] == pid[0]])
     status, body, headers = s.post('/v1/chat/completions', {'model': 'chat', 'messages': HELLO})
     ok(status == 503 and 'crashed 3 times' in json.dumps(body) and headers['retry-after'],
@@ -207,9 +207,9 @@ def test_connections(s):
     limit = max(before + 5, 2 * before)
     ok(until(lambda: s.metric('ingle_connections') >= 1000), '1,000 connections are there', s.metric('ingle_connections'))
     after = min(percentile(s) for _ in range(3))
-    ok(after <= limit, f'H15: 1,000 idle connections: p99 {before:.2f} to {after:.2f} ms', (before, after))
+    ok(after <= limit or SANITIZED, f'H15: 1,000 idle connections: p99 {before:.2f} to {after:.2f} ms', (before, after))
     each = (s.memory() - memory) / 1000
-    ok(each < 20000, f'H21: an idle connection costs {each:.0f} bytes', each)
+    ok(each < 20000 or SANITIZED, f'H21: an idle connection costs {each:.0f} bytes', each)
     for c in idle:
         c.close()
     slow, stop = crowd(s, 1000, b'PO'), threading.Event()
@@ -217,7 +217,7 @@ def test_connections(s):
     thread.start()
     ok(until(lambda: s.metric('ingle_connections') >= 1000, 5), '1,000 slow ones, too', s.metric('ingle_connections'))
     after = min(percentile(s) for _ in range(3))
-    ok(after <= limit, f'H15: 1,000 slow connections: p99 {before:.2f} to {after:.2f} ms', (before, after))
+    ok(after <= limit or SANITIZED, f'H15: 1,000 slow connections: p99 {before:.2f} to {after:.2f} ms', (before, after))
     status, why = ask(s, 0)
     ok(status == 200 and not why, 'H15: and a stream beside them', (status, why))
     gone = until(lambda: s.metric('ingle_connections') < 100, 15)
@@ -233,6 +233,24 @@ def test_connections(s):
     ok(status == 200 and s.metric('ingle_connections') <= 2001, 'H15: above 2,000 connections of one user the oldest idle goes',
        (status, s.metric('ingle_connections')))
     for c in many:
+        c.close()
+
+
+def test_unread(s):
+    """H17: clients that ask for endless streams and read nothing."""
+    memory = s.memory()
+    body = {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 10000000, 'ignore_eos': True, 'shift': True}
+    conns = [s.send('/v1/chat/completions', body) for _ in range(4)]
+    until(lambda: s.metric('ingle_requests_running') == 4)
+    most = [0]
+
+    def over():
+        most[0] = max(most[0], s.memory() - memory)
+        return s.metric('ingle_requests_running') == 0
+
+    ok(until(over, 60), 'H17: a client that reads nothing is given up', s.metric('ingle_requests_running'))
+    ok(most[0] < 64 << 20 or SANITIZED, f'H17: and costs little until then: {most[0] / 4 / 2**20:.1f} MiB', most[0])
+    for c in conns:
         c.close()
 
 
@@ -296,11 +314,10 @@ def test_soak(seconds):
         run(seconds)
         after = measure(s)
         ok(not bad, f'L20: {n[0]} requests in {seconds} s', bad[:3])
-        sanitized = any(x in os.environ['INGLE_BUILD'] for x in ('asan', 'tsan'))
         names = ('memory of the front', 'memory of the workers', 'descriptors of the front')
         for name, a, b in zip(names, before, after):
             flat = b <= a + (2 if 'desc' in name else max(a // 100, 1 << 20))
-            ok(flat or (sanitized and 'memory' in name), f'M19: {name}: {a} before, {b} after', (a, b))
+            ok(flat or (SANITIZED and 'memory' in name), f'M19: {name}: {a} before, {b} after', (a, b))
     finally:
         code = s.stop()
         ok(code == 0, 'L20: stops in order', (code, s.log[-3:]))
@@ -314,6 +331,7 @@ def main():
     try:
         test_streams(s)
         test_connections(s)
+        test_unread(s)
         test_kills(s, 100)
         test_hung(s)
         test_quarantine(s)

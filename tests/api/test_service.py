@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -13,7 +14,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import CHAT, DATA, STORY, Service, Tap, until  # noqa: E402
+from service import CHAT, DATA, INGLE, STORY, Service, Tap, until  # noqa: E402
 
 tap = Tap()
 ok = tap.ok
@@ -61,6 +62,35 @@ def test_users(s):
     status, body = s.as_user(OTHER, 'DELETE', '/api/delete', {'model': 'chat'})
     ok(status == 403, 'others may not manage', (status, body))
     until(lambda: s.metric('ingle_requests_running') == 0)
+
+
+def auc(a, b):
+    """How well a threshold tells a from b: 0.5 is not at all."""
+    wins = sum((x > y) + 0.5 * (x == y) for x in a for y in b) / (len(a) * len(b))
+    return max(wins, 1 - wins)
+
+
+def test_guess(s):
+    """U04: can the time of an answer tell whether another user has asked the same? The same user's can, which shows that the
+    test would see it."""
+    if os.getuid() != 0:
+        tap.skip('guessing', 'another user can only be played by root')
+        return
+
+    def prompt_ms(who, i, known):
+        body = ask(s, f'{who} {i} ' + 'secret ' * 60)
+        if known:
+            s.post('/v1/chat/completions', body)
+        answer = s.as_user(OTHER, 'POST', '/v1/chat/completions', body)[1] if who == 'other' else s.post('/v1/chat/completions', body)[1]
+        return answer['timings']['prompt_ms']
+
+    times = {who: ([], []) for who in ('same', 'other')}
+    for i in range(80):
+        for who in times:
+            times[who][i % 2].append(prompt_ms(who, i, i % 2 == 1))
+    same, other = auc(*times['same']), auc(*times['other'])
+    ok(same > 0.85, f'the own cache shows in the time (AUC {same:.2f})', same)
+    ok(other < 0.7, f'U04: another user\'s does not (AUC {other:.2f})', other)
 
 
 def test_fair(s):
@@ -434,11 +464,49 @@ def test_environment():
         s.stop()
 
 
+UNITS = os.path.join(os.environ['INGLE_SOURCE'], 'packaging', 'systemd')
+
+
+def test_systemd():
+    if not shutil.which('systemd-analyze'):
+        tap.skip('units', 'there is no systemd-analyze')
+    else:
+        done = subprocess.run(['systemd-analyze', 'security', '--offline=true', '--threshold=15', os.path.join(UNITS, 'ingle.service')],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        ok(done.returncode == 0 and 'Unknown' not in done.stdout, 'U15: the unit has an exposure of at most 1.5', done.stdout[-300:])
+    if not shutil.which('systemd-socket-activate'):
+        tap.skip('socket activation', 'there is no systemd-socket-activate')
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 's')
+        p = subprocess.Popen(['systemd-socket-activate', '-l', path, INGLE, 'serve', '--state', folder + '/state', '--model', 'chat=' + CHAT],
+                             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        try:
+            ok(until(lambda: os.path.exists(path)), 'systemd opens the socket')
+            c = socket.socket(socket.AF_UNIX)
+            c.settimeout(20)
+            c.connect(path)
+            c.sendall(b'GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+            text = b''
+            while piece := c.recv(65536):
+                text += piece
+            ok(b'"chat"' in text, 'the first connection starts the service, which answers it', text[-200:])
+        finally:
+            p.terminate()
+            try:
+                code = p.wait(20)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                code = None
+        ok(code == 0, 'and it stops in order', code)
+
+
 def main():
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--default', 'chat'])
     try:
         s.post('/api/generate', {'model': 'chat'})
         test_users(s)
+        test_guess(s)
         test_fair(s)
         test_departures(s, ['tcp', 'reset', 'unix'])
         test_half_close(s)
@@ -457,6 +525,7 @@ def main():
     test_prefix()
     test_stop()
     test_environment()
+    test_systemd()
     return tap.end()
 
 

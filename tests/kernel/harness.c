@@ -251,16 +251,20 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
 
 static void test_mul(const ig_kernels *k)
 {
-    static const size_t rows[] = {1, 2, 3, 5, 33}, cols[] = {1, 2, 3, 4, 5, 7, 9, 17};
+    static const size_t rows[] = {1, 2, 3, 5, 33, 45}, cols[] = {1, 2, 3, 4, 5, 7, 9, 17};
     static const size_t plain[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 127, 129, 257};
-    static const size_t blocks[] = {0, 1, 2, 3, 5, 8};
+    static const size_t blocks[] = {0, 1, 2, 3, 5, 8, 37}; /* 37 of 32 are more than a panel holds */
     for (int t = 0; t < N_TYPES; t++) {
         int type = types[t].id;
-        size_t block = ig_dtype_row((uint32_t)type)->block_elems, n_sizes = block == 1 ? 19 : 6, cases = 0;
+        size_t block = ig_dtype_row((uint32_t)type)->block_elems,
+               n_sizes = block == 1    ? 19
+                         : block < 256 ? 7
+                                       : 6,
+               cases = 0;
         const char *wrong = NULL;
         shape s = {0};
         for (size_t i = 0; i < n_sizes && !wrong; i++)
-            for (size_t r = 0; r < 5 && !wrong; r++)
+            for (size_t r = 0; r < 6 && !wrong; r++)
                 for (size_t c = 0; c < 8 && !wrong; c++) {
                     bool odd = rnd() % 2;
                     s = (shape){block == 1 ? plain[i] : blocks[i] * block,

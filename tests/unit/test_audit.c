@@ -397,7 +397,7 @@ static uint64_t kill_one(ig_fault_kind kind, uint64_t nth, unsigned us)
 
 static void test_kills(void)
 {
-    size_t n_lost = 0, n = 0, total = 0, n_kills = tap_sanitized ? 40 : 400;
+    size_t n_lost = 0, n = 0, total = 0, n_kills = tap_sanitized ? 40 : 250;
     uint64_t acked = 0, last = 0;
     wipe(folder);
     unsigned rand = 1;

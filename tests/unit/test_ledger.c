@@ -503,7 +503,7 @@ static unsigned kill_one(ig_fault_kind kind, uint64_t nth, unsigned us, unsigned
 /* Ids go on from what was acknowledged: what was written beyond is booked once, when it comes again. */
 static void test_kills(void)
 {
-    size_t n_kills = tap_sanitized ? 40 : 500, n_lost = 0, n_acked = 0;
+    size_t n_kills = tap_sanitized ? 40 : 250, n_lost = 0, n_acked = 0;
     unsigned acked = 0, rand = 7;
     uint64_t n = 0;
     for (size_t i = 0; i < n_kills; i++) {

@@ -31,7 +31,7 @@ typedef struct part { /* 32 weights */
 
 typedef struct block_type {
     size_t elems, bytes;
-    bool has_m;
+    bool has_m, has_halves;                                /* added to each weight; d of the halves differ */
     void (*open)(const uint8_t *block, size_t i, part *p); /* elements 32 * i and on */
 } block_type;
 
@@ -166,24 +166,30 @@ static void decode(const block_type *t, const uint8_t *src, float *dst, size_t n
     }
 }
 
-/* result = lanes over blocks of d * dx * sum(q * x), plus one running sum of m * (dx * sum(x)). */
+static int32_t products(const int8_t *q, const int8_t *x, int n)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < n; i++) sum += q[i] * x[i];
+    return sum;
+}
+
+/* The sum of kernel/pack.h. */
 static float dot(const block_type *t, const uint8_t *w, const uint8_t *x, size_t n)
 {
-    float acc[8] = {0}, acc_m = 0;
+    float acc = 0;
     size_t parts = t->elems / 32;
     for (size_t b = 0; b < n / 32; b++, x += sizeof(ig_q8)) {
         part p = {0};
         ig_q8 a;
         memcpy(&a, x, sizeof a);
         t->open(w + b / parts * t->bytes, b % parts, &p);
-        for (int l = 0; l < 8; l++) {
-            int32_t sum = 0;
-            for (int i = 4 * l; i < 4 * l + 4; i++) sum += p.q[i] * a.q[i];
-            acc[l] = fmaf(p.d[l / 4] * a.d, (float)sum, acc[l]);
-        }
-        if (t->has_m) acc_m = fmaf(p.m, a.d * (float)a.sum, acc_m);
+        if (t->has_halves) {
+            for (int h = 0; h < 2; h++) acc = fmaf(p.d[h] * a.d, (float)products(p.q + 16 * h, a.q + 16 * h, 16), acc);
+        } else
+            acc = fmaf(p.d[0] * a.d, (float)products(p.q, a.q, 32), acc);
+        if (t->has_m) acc = fmaf(p.m, a.d * (float)a.sum, acc);
     }
-    return t->has_m ? ig_sum_lanes(acc) + acc_m : ig_sum_lanes(acc);
+    return acc;
 }
 
 static void mul(const block_type *t, const ig_mul_args *a)
@@ -194,17 +200,17 @@ static void mul(const block_type *t, const ig_mul_args *a)
                 dot(t, (const uint8_t *)a->w + r * a->w_stride, (const uint8_t *)a->x + c * a->x_stride, a->n);
 }
 
-#define TYPE(name, elems, bytes, has_m)                                                                                \
-    static const block_type type_##name = {elems, bytes, has_m, open_##name};                                          \
+#define TYPE(name, elems, bytes, has_m, has_halves)                                                                    \
+    static const block_type type_##name = {elems, bytes, has_m, has_halves, open_##name};                              \
     void ig_to_f32_##name##_ref(const void *src, float *dst, size_t n) { decode(&type_##name, src, dst, n); }          \
     void ig_mul_##name##_ref(const ig_mul_args *a) { mul(&type_##name, a); }
-TYPE(q4_0, 32, 18, false)
-TYPE(q4_1, 32, 20, true)
-TYPE(q5_0, 32, 22, false)
-TYPE(q5_1, 32, 24, true)
-TYPE(q8_0, 32, 34, false)
-TYPE(iq4_nl, 32, 18, false)
-TYPE(mxfp4, 32, 17, false)
-TYPE(nvfp4, 64, 36, false)
-TYPE(q1_0, 128, 18, false)
-TYPE(q2_0, 64, 18, false)
+TYPE(q4_0, 32, 18, false, false)
+TYPE(q4_1, 32, 20, true, false)
+TYPE(q5_0, 32, 22, false, false)
+TYPE(q5_1, 32, 24, true, false)
+TYPE(q8_0, 32, 34, false, false)
+TYPE(iq4_nl, 32, 18, false, false)
+TYPE(mxfp4, 32, 17, false, false)
+TYPE(nvfp4, 64, 36, false, true)
+TYPE(q1_0, 128, 18, false, false)
+TYPE(q2_0, 64, 18, false, false)

@@ -26,10 +26,4 @@ static inline uint32_t ig_load_u32(const uint8_t *p)
     return v;
 }
 static inline float ig_load_f16(const uint8_t *p) { return ig_f16_to_f32(ig_load_u16(p)); }
-/* The lane sum of kernel/pack.h. */
-static inline float ig_sum_lanes(const float a[8])
-{
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
-}
-
 #endif

@@ -8,13 +8,13 @@
 typedef struct ig_super {
     int8_t q[256];
     int16_t scale[16];  /* of 16 weights each */
-    int16_t factor[16]; /* of the sums of 16 activations each, for types with a second sum */
+    int16_t factor[16]; /* of the sums of 16 activations each, for types with minimums */
     float d, d2;        /* of the scales, of the factors */
 } ig_super;
 
 typedef enum ig_super_second {
     IG_SUPER_NONE,  /* w = d * scale * q */
-    IG_SUPER_PLUS,  /* w = d * scale * (q - offset), as d * scale * q and factor = -offset * scale */
+    IG_SUPER_PLUS,  /* w = d * scale * (q - offset); also as d * scale * q with factor = -offset * scale */
     IG_SUPER_MINUS, /* w = d * scale * q - d2 * factor */
 } ig_super_second;
 

@@ -72,13 +72,6 @@ static void open_q2_k(const uint8_t *block, ig_super *u)
     }
 }
 
-/* q - offset as factors of the activations' sums. */
-static void offset(ig_super *u, int by)
-{
-    for (int k = 0; k < 16; k++) u->factor[k] = (int16_t)(-by * u->scale[k]);
-    u->d2 = u->d;
-}
-
 static void open_q3_k(const uint8_t *block, ig_super *u)
 {
     const uint8_t *s = block + 96;
@@ -89,7 +82,6 @@ static void open_q3_k(const uint8_t *block, ig_super *u)
         int low = s[k % 8] >> k / 8 * 4 & 15, high = s[8 + k % 4] >> k / 4 * 2 & 3;
         u->scale[k] = (int16_t)((low | high << 4) - 32);
     }
-    offset(u, 4);
 }
 
 static void open_q6_k(const uint8_t *block, ig_super *u)
@@ -106,7 +98,6 @@ static void open_q6_k(const uint8_t *block, ig_super *u)
         }
     }
     for (int k = 0; k < 16; k++) u->scale[k] = (int8_t)block[192 + k];
-    offset(u, 32);
 }
 
 static void open_iq4_xs(const uint8_t *block, ig_super *u)
@@ -165,25 +156,23 @@ static void decode(const ig_super_type *t, const uint8_t *p, float *dst, size_t 
     }
 }
 
-/* result = lanes over blocks of d * dx * sum(scale * q * x), with one running sum of d2 * dx * sum(factor * x) added or
- * subtracted. */
+/* The sum of kernel/pack.h. */
 static float dot(const ig_super_type *t, const uint8_t *w, const uint8_t *x, size_t n_blocks)
 {
-    float acc[8] = {0}, acc2 = 0;
+    float acc = 0;
     for (size_t b = 0; b < n_blocks; b++, w += t->bytes, x += sizeof(ig_q8k)) {
         ig_q8k a;
         ig_super u = {0};
-        int32_t lane[8] = {0}, second = 0;
+        int32_t main = 0, second = 0;
         memcpy(&a, x, sizeof a);
         t->open(w, &u);
-        for (int i = 0; i < 256; i++) lane[i % 32 / 4] += u.scale[i / 16] * (u.q[i] * a.q[i]);
-        for (int l = 0; l < 8; l++) acc[l] = fmaf(u.d * a.d, (float)lane[l], acc[l]);
-        if (t->second == IG_SUPER_NONE) continue;
+        for (int i = 0; i < 256; i++) main += u.scale[i / 16] * ((u.q[i] - t->offset) * a.q[i]);
+        acc = fmaf(u.d * a.d, (float)main, acc);
+        if (t->second != IG_SUPER_MINUS) continue;
         for (int k = 0; k < 16; k++) second += u.factor[k] * a.bsums[k];
-        acc2 = fmaf(u.d2 * a.d, (float)second, acc2);
+        acc = fmaf(-(u.d2 * a.d), (float)second, acc);
     }
-    float sum = ig_sum_lanes(acc);
-    return t->second == IG_SUPER_NONE ? sum : t->second == IG_SUPER_PLUS ? sum + acc2 : sum - acc2;
+    return acc;
 }
 
 void ig_super_decode(const ig_super_type *t, const void *src, float *dst, size_t n) { decode(t, src, dst, n); }

@@ -7,17 +7,22 @@
 #include "kernel/x86/vec_avx2.h"
 
 #define MUL(name) ig_mul_##name##_avx2
-/* T(type, columns, rows) of the tiles, as ig_tiles_run wants them. */
-#define BLOCK_TILES(T, type) T(type, 4, 2) T(type, 2, 4) T(type, 1, 4) T(type, 1, 1)
-#define SUPER_TILES(T, type) T(type, 8, 1) T(type, 4, 1) T(type, 2, 1) T(type, 1, 1)
 
-enum { PER = 1 }; /* rows in a register */
+enum {
+    PER = 1,          /* rows in a register */
+    EIGHT = 8,        /* registers of eight rows */
+    SIGNED_OFFSET = 0 /* what codes_signed adds to codes */
+};
+
+enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
 
 typedef __m256i vi;
 typedef struct rows { /* where a register's rows are */
     const uint8_t *a;
 } rows;
 
+/* Register i of eight rows. */
+INLINE rows rows_of_eight(const uint8_t *const p[8], size_t i) { return (rows){p[i]}; }
 INLINE rows rows_at(const uint8_t *w, size_t stride)
 {
     (void)stride;
@@ -35,6 +40,7 @@ INLINE vi vi_and_not(vi a, vi b) { return _mm256_andnot_si256(b, a); }
 INLINE vi vi_add8(vi a, vi b) { return _mm256_add_epi8(a, b); }
 INLINE vi vi_sub8(vi a, vi b) { return _mm256_sub_epi8(a, b); }
 INLINE vi vi_sub16(vi a, vi b) { return _mm256_sub_epi16(a, b); }
+INLINE vi vi_sub32(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 INLINE vi vi_add32(vi a, vi b) { return _mm256_add_epi32(a, b); }
 /* Up (by > 0) or down in 16-bit fields. */
 INLINE vi vi_shift16(vi a, int by) { return by < 0 ? _mm256_srli_epi16(a, -by) : _mm256_slli_epi16(a, by); }
@@ -90,13 +96,9 @@ INLINE vf vf_halves(rows r)
     memcpy(&h, r.a, 2);
     return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
 }
-INLINE vf vf_of_bits(vi a) { return _mm256_castsi256_ps(a); }
+/* The last two of each four first. */
+INLINE vf vf_last_two(vf a) { return _mm256_shuffle_ps(a, a, 0xEE); }
 INLINE vf vf_of_int(vi a) { return _mm256_cvtepi32_ps(a); }
-INLINE float vf_sum_row(vf a, size_t row)
-{
-    (void)row;
-    return ig_sum8_lanes(a);
-}
 /* The same four values in both halves of every row. */
 INLINE vf vf_four(__m128 a) { return _mm256_broadcast_ps(&a); }
 /* The first four values of a row. */
@@ -119,6 +121,23 @@ INLINE vi block_dot(codes w, vi x, bool is_signed)
 {
     vi pairs = _mm256_maddubs_epi16(w.magnitude, is_signed ? _mm256_sign_epi8(x, w.q) : x);
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* Four rows' (or columns') sums: number c of a lane = sum of the 4 of v[c] in that lane. */
+INLINE vi sum_lanes(const vi v[4])
+{
+    vi a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
+    vi b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+/* Of eight rows the sums of the low lanes and of the high ones, a number a row. */
+typedef struct eight_sums {
+    __m256i low, high;
+} eight_sums;
+INLINE eight_sums sum_eight(const vi v[EIGHT])
+{
+    vi a = sum_lanes(v), b = sum_lanes(v + 4);
+    return (eight_sums){_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31)};
 }
 
 /* As these, for sums of pairs that meet 16-bit scales. */
@@ -144,14 +163,88 @@ INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scale));
 }
 INLINE vi vi_madd16(vi a, __m256i b) { return _mm256_madd_epi16(a, b); }
-/* Number c of a row = sum of the 8 of v[c], c = 0..3. */
+/* Number c of a row, in both lanes = sum of the 8 of v[c], c = 0..3. */
 INLINE vi sum_four(const vi v[4])
 {
-    vi a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
-    vi b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
-    vi s = _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    vi s = sum_lanes(v);
     return _mm256_add_epi32(s, _mm256_permute2x128_si256(s, s, 1));
 }
+/* ---- panels: LANES rows side by side, for x86/panel.inc ---- */
+
+/* From so many rows and columns on they pay. */
+enum { PANEL_REGS = 2, PANEL_COLS = 3, PANEL_LEAST = 12, PANEL_WIDE = 5, PANEL_WIDE_SUPER = 5 };
+#define PANEL_TILES(T, name, ...) T(name, 3, __VA_ARGS__) T(name, 2, __VA_ARGS__) T(name, 1, __VA_ARGS__)
+static const size_t panel_widths[] = {3, 2, 1};
+
+INLINE rows panel_rows(const uint8_t *const p[LANES], size_t i) { return (rows){p[i]}; }
+INLINE void transpose_lanes(const vi v[4], vi out[4])
+{
+    vi a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpacklo_epi32(v[2], v[3]);
+    vi c = _mm256_unpackhi_epi32(v[0], v[1]), d = _mm256_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm256_unpacklo_epi64(a, b);
+    out[1] = _mm256_unpackhi_epi64(a, b);
+    out[2] = _mm256_unpacklo_epi64(c, d);
+    out[3] = _mm256_unpackhi_epi64(c, d);
+}
+/* v: 8 numbers of 32 bits of each row, in registers as panel_rows says. out[k]: number k of all rows. */
+INLINE void transpose(const vi v[8], vi out[8])
+{
+    vi a[4], b[4];
+    transpose_lanes(v, a);
+    transpose_lanes(v + 4, b);
+    IG_UNROLL
+    for (int j = 0; j < 4; j++) {
+        out[j] = _mm256_permute2x128_si256(a[j], b[j], 0x20);
+        out[j + 4] = _mm256_permute2x128_si256(a[j], b[j], 0x31);
+    }
+}
+INLINE vi vi_of_bits(vf a) { return _mm256_castps_si256(a); }
+INLINE vf vf_of_bits(vi a) { return _mm256_castsi256_ps(a); }
+INLINE vi vi_set32(int32_t x) { return _mm256_set1_epi32(x); }
+INLINE vi vi_mul32(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+INLINE vi vi_high16(vi a) { return _mm256_srai_epi32(a, 16); }
+/* Even 16-bit numbers of a, odd ones of b. */
+INLINE vi vi_even_odd(vi a, vi b) { return _mm256_blend_epi16(a, b, 0xAA); }
+INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+/* The codes themselves, with SIGNED_OFFSET if they are signed. */
+INLINE vi super_raw(super_code w, bool is_signed)
+{
+    return is_signed ? _mm256_sign_epi8(w.magnitude, w.q) : w.magnitude;
+}
+/* Adds products of 4 * n_k codes; x: where the first column has its. form: how many pairs of products a 16-bit sum
+ * holds (8, 4 or 2), or PANEL_SIGNED. */
+INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
+                      size_t n_cols, size_t n_k, int form)
+{
+    size_t per = form == PANEL_SIGNED ? 1 : (size_t)form < n_k ? (size_t)form : n_k;
+    IG_UNROLL
+    for (size_t from = 0; from < n_k; from += per) {
+        vi pairs[PANEL_COLS][PANEL_REGS];
+        IG_UNROLL
+        for (size_t k = from; k < from + per; k++) {
+            IG_UNROLL
+            for (size_t c = 0; c < n_cols; c++) {
+                int32_t four;
+                memcpy(&four, x + c * x_stride + 4 * k, 4);
+                vi xs = vi_set32(four);
+                IG_UNROLL
+                for (size_t r = 0; r < PANEL_REGS; r++) {
+                    vi q = w[k][r];
+                    vi p = form == PANEL_SIGNED ? _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(xs, q))
+                                                : _mm256_maddubs_epi16(q, xs);
+                    pairs[c][r] = k == from ? p : _mm256_add_epi16(pairs[c][r], p);
+                }
+            }
+        }
+        IG_UNROLL
+        for (size_t c = 0; c < n_cols; c++) {
+            IG_UNROLL
+            for (size_t r = 0; r < PANEL_REGS; r++)
+                sum[c][r] = _mm256_add_epi32(sum[c][r], _mm256_madd_epi16(pairs[c][r], _mm256_set1_epi16(1)));
+        }
+    }
+}
+
 /* The first 16 bytes of a block, as ig_q4_k_scales wants them, and its result in both lanes of each row. */
 INLINE vi k4_scales(rows r) { return ig_q4_k_scales(vi_twice(r)); }
 

@@ -1,22 +1,22 @@
-/* Registers of twice 32 codes, two rows in the 256-bit halves, so that each row's sums keep the order of kernel/pack.h:
- * the words of x86/codes_avx2.h with AVX-512 VNNI, and the tiles of this level. */
+/* Registers of twice 32 codes, two rows in the 256-bit halves: the words of x86/codes_avx2.h with AVX-512 VNNI. */
 #ifndef IG_KERNEL_X86_CODES_AVX512_H
 #define IG_KERNEL_X86_CODES_AVX512_H
 
 #include "kernel/x86/super.h"
 #include "kernel/x86/vec_avx512.h"
 
-#define MUL(name)            ig_mul_##name##_avx512
-#define BLOCK_TILES(T, type) T(type, 8, 4) T(type, 4, 4) T(type, 2, 4) T(type, 1, 4) T(type, 1, 1)
-#define SUPER_TILES(T, type) T(type, 8, 2) T(type, 4, 2) T(type, 2, 2) T(type, 1, 2) T(type, 1, 1)
+#define MUL(name) ig_mul_##name##_avx512
 
-enum { PER = 2 };
+enum { PER = 2, EIGHT = 4, SIGNED_OFFSET = 128 };
+
+enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
 
 typedef __m512i vi;
 typedef struct rows {
     const uint8_t *a, *b;
 } rows;
 
+INLINE rows rows_of_eight(const uint8_t *const p[8], size_t i) { return (rows){p[i], p[i + 4]}; }
 INLINE rows rows_at(const uint8_t *w, size_t stride) { return (rows){w, w + stride}; }
 INLINE rows rows_on(rows r, size_t by) { return (rows){r.a + by, r.b + by}; }
 INLINE void rows_prefetch(rows r, size_t ahead)
@@ -35,6 +35,7 @@ INLINE vi vi_and_not(vi a, vi b) { return _mm512_andnot_si512(b, a); }
 INLINE vi vi_add8(vi a, vi b) { return _mm512_add_epi8(a, b); }
 INLINE vi vi_sub8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
 INLINE vi vi_sub16(vi a, vi b) { return _mm512_sub_epi16(a, b); }
+INLINE vi vi_sub32(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 INLINE vi vi_add32(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vi vi_shift16(vi a, int by) /* counts in registers: compilers disagree about an immediate's sign */
 {
@@ -95,33 +96,38 @@ INLINE vf vf_halves(rows r)
     memcpy(&b, r.b, 2);
     return _mm512_cvtph_ps(_mm256_set_m128i(_mm_set1_epi16((short)b), _mm_set1_epi16((short)a)));
 }
-INLINE vf vf_of_bits(vi a) { return _mm512_castsi512_ps(a); }
+INLINE vf vf_last_two(vf a) { return _mm512_shuffle_ps(a, a, 0xEE); }
 INLINE vf vf_of_int(vi a) { return _mm512_cvtepi32_ps(a); }
-INLINE float vf_sum_row(vf a, size_t row)
-{
-    return ig_sum8_lanes(row ? _mm512_extractf32x8_ps(a, 1) : _mm512_castps512_ps256(a));
-}
 INLINE vf vf_four(__m128 a) { return _mm512_broadcast_f32x4(a); }
 INLINE __m128 vf_first_four(vf a, size_t row) { return row ? _mm512_extractf32x4_ps(a, 2) : _mm512_castps512_ps128(a); }
 
-/* vpdpbusd wants one unsigned side: x + 128 is, and 128 * (sum of w) is taken off again through the accumulator's
- * start, once for all columns. */
+/* vpdpbusd wants one unsigned side: signed codes get SIGNED_OFFSET, which is taken off with the sums of x. */
 typedef struct codes {
-    vi q, start;
+    vi q;
 } codes;
-INLINE codes codes_signed(vi q)
-{
-    return (codes){q, _mm512_sub_epi32(vi_zero(), _mm512_dpbusd_epi32(vi_zero(), _mm512_set1_epi8(-128), q))};
-}
-INLINE codes codes_unsigned(vi q) { return codes_signed(q); }
-INLINE vi block_x(const uint8_t *p)
-{
-    return _mm512_xor_si512(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)), _mm512_set1_epi8(-128));
-}
+INLINE codes codes_signed(vi q) { return (codes){_mm512_xor_si512(q, _mm512_set1_epi8(-128))}; }
+INLINE codes codes_unsigned(vi q) { return (codes){q}; }
+INLINE vi block_x(const uint8_t *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)); }
 INLINE vi block_dot(codes w, vi x, bool is_signed)
 {
     (void)is_signed;
-    return _mm512_dpbusd_epi32(w.start, x, w.q);
+    return _mm512_dpbusd_epi32(vi_zero(), w.q, x);
+}
+
+INLINE vi sum_lanes(const vi v[4])
+{
+    vi a = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    vi b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+typedef struct eight_sums {
+    __m256i low, high;
+} eight_sums;
+INLINE eight_sums sum_eight(const vi v[EIGHT])
+{
+    vi s = sum_lanes(v);
+    return (eight_sums){_mm512_castsi512_si256(_mm512_shuffle_i64x2(s, s, 0x08)),
+                        _mm512_castsi512_si256(_mm512_shuffle_i64x2(s, s, 0x0D))};
 }
 
 /* For sums of pairs that meet 16-bit scales: vpdpwssd applies the scale and adds in one step. */
@@ -156,11 +162,73 @@ INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
 INLINE vi vi_madd16(vi a, __m256i b) { return _mm512_madd_epi16(a, _mm512_broadcast_i64x4(b)); }
 INLINE vi sum_four(const vi v[4])
 {
-    vi a = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
-    vi b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
-    vi s = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    vi s = sum_lanes(v);
     return _mm512_add_epi32(s, _mm512_shuffle_i64x2(s, s, 0xB1));
 }
+/* ---- panels: LANES rows side by side, for x86/panel.inc ---- */
+
+enum { PANEL_REGS = 2, PANEL_COLS = 6, PANEL_LEAST = 12, PANEL_WIDE = 4, PANEL_WIDE_SUPER = 5 };
+#define PANEL_TILES(T, name, ...)                                                                                      \
+    T(name, 6, __VA_ARGS__) T(name, 4, __VA_ARGS__) T(name, 2, __VA_ARGS__) T(name, 1, __VA_ARGS__)
+static const size_t panel_widths[] = {6, 4, 2, 1};
+
+INLINE rows panel_rows(const uint8_t *const p[LANES], size_t i)
+{
+    size_t a = i % 4 + i / 4 * 8;
+    return (rows){p[a], p[a + 4]};
+}
+INLINE void transpose_lanes(const vi v[4], vi out[4])
+{
+    vi a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpacklo_epi32(v[2], v[3]);
+    vi c = _mm512_unpackhi_epi32(v[0], v[1]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(a, b);
+    out[1] = _mm512_unpackhi_epi64(a, b);
+    out[2] = _mm512_unpacklo_epi64(c, d);
+    out[3] = _mm512_unpackhi_epi64(c, d);
+}
+INLINE void transpose(const vi v[8], vi out[8])
+{
+    vi a[4], b[4];
+    transpose_lanes(v, a);
+    transpose_lanes(v + 4, b);
+    IG_UNROLL
+    for (int j = 0; j < 4; j++) {
+        out[j] = _mm512_shuffle_i32x4(a[j], b[j], 0x88);
+        out[j + 4] = _mm512_shuffle_i32x4(a[j], b[j], 0xDD);
+    }
+}
+INLINE vi vi_of_bits(vf a) { return _mm512_castps_si512(a); }
+INLINE vf vf_of_bits(vi a) { return _mm512_castsi512_ps(a); }
+INLINE vi vi_set32(int32_t x) { return _mm512_set1_epi32(x); }
+INLINE vi vi_mul32(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+INLINE vi vi_high16(vi a) { return _mm512_srai_epi32(a, 16); }
+/* Even 16-bit numbers of a, odd ones of b. */
+INLINE vi vi_even_odd(vi a, vi b) { return _mm512_mask_blend_epi16(0xAAAAAAAA, a, b); }
+INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
+INLINE vi super_raw(super_code w, bool is_signed)
+{
+    if (!is_signed) return w.magnitude;
+    vi q = _mm512_mask_sub_epi8(w.magnitude, w.minus, vi_zero(), w.magnitude);
+    return _mm512_xor_si512(q, _mm512_set1_epi8(-128));
+}
+/* Adds products of 4 * n_k codes; x: where the first column has its. */
+INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
+                      size_t n_cols, size_t n_k, int form)
+{
+    (void)form;
+    IG_UNROLL
+    for (size_t k = 0; k < n_k; k++) {
+        IG_UNROLL
+        for (size_t c = 0; c < n_cols; c++) {
+            int32_t four;
+            memcpy(&four, x + c * x_stride + 4 * k, 4);
+            vi xs = vi_set32(four);
+            IG_UNROLL
+            for (size_t r = 0; r < PANEL_REGS; r++) sum[c][r] = _mm512_dpbusd_epi32(sum[c][r], w[k][r], xs);
+        }
+    }
+}
+
 INLINE vi k4_scales(rows r)
 {
     __m256i heads = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)r.b), _mm_loadu_si128((const __m128i *)r.a));

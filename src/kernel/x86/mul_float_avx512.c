@@ -5,7 +5,7 @@
 #include "kernel/x86/tiles.h"
 #include "kernel/x86/x86.h"
 
-enum { COLS = 6 };
+enum { ROWS = 4, COLS = 6 };
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -18,39 +18,45 @@ INLINE __m512 load_bf16(__mmask16 m, const uint8_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
 }
 
-INLINE void step(__m512 acc[4][COLS], __mmask16 m, const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,
-                 load *get, size_t rows, size_t cols)
+INLINE void step(__m512 acc[ROWS][COLS], __mmask16 m, const uint8_t *const w[ROWS], const uint8_t *x, size_t x_stride,
+                 load *get, size_t cols)
 {
     __m512 xs[COLS];
     IG_UNROLL
     for (size_t c = 0; c < cols; c++) xs[c] = _mm512_maskz_loadu_ps(m, x + c * x_stride);
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) {
-        __m512 ws = get(m, w + r * w_stride);
+    for (size_t r = 0; r < ROWS; r++) {
+        __m512 ws = get(m, w[r]);
         IG_UNROLL
         for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_fmadd_ps(ws, xs[c], acc[r][c]);
     }
 }
 
 INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
-                 size_t n, size_t size, load *get, size_t rows, size_t cols)
+                 size_t n, size_t n_rows, size_t size, load *get, size_t cols)
 {
-    __m512 acc[4][COLS];
+    const uint8_t *p[ROWS];
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = 0; r < ROWS; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * w_stride;
+    __m512 acc[ROWS][COLS];
+    IG_UNROLL
+    for (size_t r = 0; r < ROWS; r++) {
         IG_UNROLL
         for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_setzero_ps();
     }
-    for (size_t i = 0; i < n / 16; i++, w += 16 * size, x += 64) {
+    for (size_t i = 0; i < n / 16; i++, x += 64) {
         if (cols < COLS) {
             IG_UNROLL
-            for (size_t r = 0; r < rows; r++) ig_prefetch(w, (2 * rows + r) * w_stride);
+            for (size_t r = 0; r < ROWS; r++) ig_prefetch(p[r], 2 * ROWS * w_stride);
         }
-        step(acc, 0xFFFF, w, w_stride, x, x_stride, get, rows, cols);
+        step(acc, 0xFFFF, p, x, x_stride, get, cols);
+        IG_UNROLL
+        for (size_t r = 0; r < ROWS; r++) p[r] += 16 * size;
     }
-    if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), w, w_stride, x, x_stride, get, rows, cols);
+    if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), p, x, x_stride, get, cols);
     IG_UNROLL
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = 0; r < ROWS; r++) {
+        if (r >= n_rows) break;
         IG_UNROLL
         for (size_t c = 0; c < cols; c++)
             y[c * y_stride + r] =
@@ -58,26 +64,22 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     }
 }
 
-#define TILE(type, size, rows, cols)                                                                                   \
-    static void tile_##rows##_##cols##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride,    \
-                                              float *y, size_t y_stride, size_t n)                                     \
+#define TILE(type, size, cols)                                                                                         \
+    static void tile_##cols##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,   \
+                                     size_t y_stride, size_t n, size_t n_rows)                                         \
     {                                                                                                                  \
-        tile(w, w_stride, x, x_stride, y, y_stride, n, size, load_##type, rows, cols);                                 \
+        tile(w, w_stride, x, x_stride, y, y_stride, n, n_rows, size, load_##type, cols);                               \
     }
 #define TYPE(type, size)                                                                                               \
-    TILE(type, size, 4, 6)                                                                                             \
-    TILE(type, size, 4, 4)                                                                                             \
-    TILE(type, size, 4, 2)                                                                                             \
-    TILE(type, size, 4, 1)                                                                                             \
-    TILE(type, size, 1, 1)                                                                                             \
+    TILE(type, size, 6)                                                                                                \
+    TILE(type, size, 4)                                                                                                \
+    TILE(type, size, 2)                                                                                                \
+    TILE(type, size, 1)                                                                                                \
     void ig_mul_##type##_avx512(const ig_mul_args *a)                                                                  \
     {                                                                                                                  \
-        static const ig_tiles tiles[] = {{6, 4, tile_4_6_##type},                                                      \
-                                         {4, 4, tile_4_4_##type},                                                      \
-                                         {2, 4, tile_4_2_##type},                                                      \
-                                         {1, 4, tile_4_1_##type},                                                      \
-                                         {1, 1, tile_1_1_##type}};                                                     \
-        ig_tiles_run(a, tiles);                                                                                        \
+        static const ig_tiles tiles = {                                                                                \
+            ROWS, {{6, tile_6_##type}, {4, tile_4_##type}, {2, tile_2_##type}, {1, tile_1_##type}}};                   \
+        ig_tiles_run(a, &tiles);                                                                                       \
     }
 TYPE(f32, 4)
 TYPE(f16, 2)

@@ -25,13 +25,16 @@ static inline __attribute__((always_inline)) void ig_prefetch(const uint8_t *w, 
     _mm_prefetch((const char *)((uintptr_t)w + ahead), _MM_HINT_T0);
 }
 
-/* y[c * y_stride + r] for the tile's rows and columns; n weights a row. */
+/* y[c * y_stride + r] for the tile's columns and n_rows of its rows, 1 at least; n weights a row. */
 typedef void ig_tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
-                     size_t n);
+                     size_t n, size_t n_rows);
 
-typedef struct ig_tiles { /* a list with falling widths that ends with {1, 1, ...} */
-    size_t cols, rows;
-    ig_tile *tile;
+typedef struct ig_tiles {
+    size_t rows;
+    struct {
+        size_t cols;
+        ig_tile *tile;
+    } of[5]; /* with falling widths; the last is of one column */
 } ig_tiles;
 
 /* Rows of `bytes` that stay in the second-level cache while all columns pass over them. */
@@ -44,23 +47,14 @@ static inline size_t ig_tiles_rows(size_t bytes)
 static inline void ig_tiles_run(const ig_mul_args *a, const ig_tiles *t)
 {
     const uint8_t *w = a->w, *x = a->x;
-    const ig_tiles *one = t;
-    while (one->cols > 1 || one->rows > 1) one++;
     size_t chunk = ig_tiles_rows(a->w_stride);
     for (size_t from = 0; from < a->n_rows; from += chunk) {
-        size_t to = a->n_rows - from < chunk ? a->n_rows : from + chunk;
-        const ig_tiles *now = t;
-        for (size_t c = 0; c < a->n_cols; c += now->cols) {
-            while (now->cols > a->n_cols - c) now++;
-            const uint8_t *xc = x + c * a->x_stride;
-            float *y = a->y + c * a->y_stride;
-            size_t tall = from + (to - from) / now->rows * now->rows;
-            for (size_t r = from; r < tall; r += now->rows)
-                now->tile(w + r * a->w_stride, a->w_stride, xc, a->x_stride, y + r, a->y_stride, a->n);
-            for (size_t r = tall; r < to; r++) /* a few last rows, one cell at a time */
-                for (size_t k = 0; k < now->cols; k++)
-                    one->tile(w + r * a->w_stride, a->w_stride, xc + k * a->x_stride, a->x_stride,
-                              y + k * a->y_stride + r, a->y_stride, a->n);
+        size_t to = a->n_rows - from < chunk ? a->n_rows : from + chunk, now = 0;
+        for (size_t c = 0; c < a->n_cols; c += t->of[now].cols) {
+            while (t->of[now].cols > a->n_cols - c) now++;
+            for (size_t r = from; r < to; r += t->rows)
+                t->of[now].tile(w + r * a->w_stride, a->w_stride, x + c * a->x_stride, a->x_stride,
+                                a->y + c * a->y_stride + r, a->y_stride, a->n, to - r < t->rows ? to - r : t->rows);
         }
     }
 }

@@ -22,7 +22,7 @@ struct fr_account {
     fr_account *next, *prev; /* those under way; next: also of the queue */
     bool listed, booked, told;
     char id[32], user[FR_USER_BYTES], app[48], op[24], model[IG_LEDGER_TEXT_BYTES], digest[65];
-    char decision[16], rule[64], result[24], note[160];
+    char kind[16], group[IG_LEDGER_TEXT_BYTES], decision[16], rule[64], result[24], note[160];
     uint64_t n_in, n_cached, n_out, n_reasoning, n_deltas, n_weight;
     uint64_t came_ns, began_ns, ended_ns;
     uint64_t energy_uj;
@@ -66,6 +66,7 @@ static void write_ledger(fr_books *b, const fr_account *a)
     ig_error err;
     ig_ledger_record r = {.id = a->id,
                           .user = a->user,
+                          .group = a->group,
                           .app = a->app,
                           .op = a->op,
                           .model = a->model,
@@ -88,7 +89,7 @@ static void write_audit(fr_books *b, const fr_account *a)
     ig_error err;
     bool known = a->booked;
     bool by_key = !strncmp(a->user, "key:", 4);
-    ig_audit_record r = {.kind = strcmp(a->decision, "refuse") ? "request" : "refusal",
+    ig_audit_record r = {.kind = a->kind,
                          .request = a->id,
                          .who = a->user,
                          .key = by_key ? a->user + 4 : NULL,
@@ -234,6 +235,7 @@ static fr_account *new_account(fr_front *f, const ig_incoming *in)
     a->books = f->books;
     a->came_ns = ig_loop_now(f->loop);
     put_app(a, in);
+    snprintf(a->kind, sizeof a->kind, "request");
     snprintf(a->decision, sizeof a->decision, "allow");
     snprintf(a->result, sizeof a->result, "ok");
     return a;
@@ -244,7 +246,13 @@ void fr_account_begin(fr_job *job, const ig_incoming *in)
     fr_account *a = job->account = new_account(job->front, in);
     if (!a) return;
     snprintf(a->id, sizeof a->id, "%s", job->id);
-    snprintf(a->user, sizeof a->user, "%s", job->user);
+}
+
+void fr_account_decided(fr_account *a, const char *rule, const char *group)
+{
+    if (!a) return;
+    snprintf(a->rule, sizeof a->rule, "%s", rule ? rule : "");
+    snprintf(a->group, sizeof a->group, "%s", group ? group : "");
 }
 
 fr_account *fr_account_ref(fr_account *a)
@@ -303,6 +311,8 @@ void fr_account_end(fr_job *job)
 {
     fr_account *a = job->account;
     if (!a) return;
+    /* For caches each of those whom the kernel does not know is somebody else; in the books they are one. */
+    snprintf(a->user, sizeof a->user, "%s", strncmp(job->user, "nobody:", 7) ? job->user : "nobody");
     if (job->parsed) snprintf(a->op, sizeof a->op, "%s", op_of(job));
     if (job->entry) {
         snprintf(a->model, sizeof a->model, "%s", job->entry->name);
@@ -325,24 +335,56 @@ static bool may_tell(fr_books *b)
 void fr_account_refuse(fr_account *a, const ig_problem *p, const char *rule)
 {
     if (!a) return;
+    snprintf(a->kind, sizeof a->kind, "refusal");
     snprintf(a->decision, sizeof a->decision, "refuse");
     snprintf(a->result, sizeof a->result, "refused");
-    snprintf(a->rule, sizeof a->rule, "%s", rule ? rule : "");
+    if (rule) snprintf(a->rule, sizeof a->rule, "%s", rule);
     snprintf(a->note, sizeof a->note, "%u", ig_problem_status(p, IG_D_OPENAI));
     a->told = may_tell(a->books);
 }
 
-void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p)
+/* An account of what needs no job. */
+static fr_account *lone_account(fr_front *f, const ig_incoming *in)
 {
     fr_account *a = new_account(f, in);
-    if (!a) return;
+    if (!a) return NULL;
     fr_new_id(a->id);
     if (in->who->known)
         snprintf(a->user, sizeof a->user, "uid:%u", in->who->uid);
     else
         snprintf(a->user, sizeof a->user, "nobody");
+    return a;
+}
+
+void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p)
+{
+    fr_account *a = lone_account(f, in);
+    if (!a) return;
     fr_account_refuse(a, p, NULL);
     fr_account_unref(a);
+}
+
+void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req)
+{
+    static const struct {
+        ig_op op;
+        const char *name;
+    } verbs[] = {{IG_OP_PULL, "pull"},
+                 {IG_OP_PUSH, "push"},
+                 {IG_OP_CREATE, "create"},
+                 {IG_OP_COPY, "copy"},
+                 {IG_OP_DELETE, "delete"}};
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        fr_account *a = verbs[i].op == req->op ? lone_account(f, in) : NULL;
+        if (!a) continue;
+        snprintf(a->kind, sizeof a->kind, "admin");
+        snprintf(a->op, sizeof a->op, "%s", verbs[i].name);
+        snprintf(a->model, sizeof a->model, "%s", req->model ? req->model : "");
+        snprintf(a->decision, sizeof a->decision, fr_may_manage(f, in->who) ? "allow" : "refuse");
+        snprintf(a->result, sizeof a->result, "asked");
+        a->told = may_tell(a->books);
+        fr_account_unref(a);
+    }
 }
 
 static uint64_t count_of(const json_t *usage, const char *name)
@@ -435,7 +477,7 @@ static ig_status open_books(fr_front *f, fr_books *b, ig_error *err)
     if (*report.text) fr_say(f, "audit log: %s", report.text);
     if (b->required && !b->audit)
         return ig_fail(err, IG_BAD_INPUT, 0, "--audit-required needs a place for the audit log: --audit DIR");
-    (void)ig_meter_open(&b->meter, "/sys");
+    (void)ig_meter_open(&b->meter, c->meters ? c->meters : "/sys");
     return IG_OK;
 }
 

@@ -150,6 +150,7 @@ struct fr_job {
     fr_entry *entry;
     fr_worker *worker;
     bool waiting, begun, sent, ended;
+    size_t unread; /* bytes that came while the client's buffer was full */
     size_t n_left; /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;
     ig_timer ping, deadline;
@@ -181,6 +182,9 @@ void fr_account_end(fr_job *job);                /* the job is freed; calls unde
 fr_account *fr_account_ref(fr_account *account); /* for a call that goes to a worker: from now on it is booked */
 void fr_account_unref(fr_account *account);
 void fr_account_result(fr_account *account, const char *result); /* the first one stays */
+/* The rule that allowed it, and the group whose quota it counts for; either may be NULL. */
+void fr_account_decided(fr_account *account, const char *rule, const char *group);
+void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req); /* pull, push, create, copy, delete */
 /* rule: id of the rule that decided, or NULL. */
 void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
 void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
@@ -224,6 +228,9 @@ void fr_blob_head(fr_front *f, ig_exchange *ex, const ig_match *match, ig_reques
 /* PULL, PUSH, CREATE, COPY, DELETE; takes the request over. */
 void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 void fr_tasks_stop(fr_front *f); /* cancels and waits */
+/* Collects the store's garbage in a thread of its own, now and once a day. */
+void fr_gc_start(fr_front *f);
+void fr_gc_stop(fr_front *f);
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 json_t *fr_status(fr_front *f); /* new references, NULL without memory */
@@ -304,6 +311,7 @@ struct fr_front {
     fr_entry *entries;
     ig_store *store; /* NULL: none */
     uint64_t scanned_ns;
+    struct fr_gc *gc; /* NULL: nothing collects garbage */
     struct fr_task *tasks;
     size_t n_tasks;
     fr_worker *workers;

@@ -131,8 +131,10 @@ void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else
+    else {
+        fr_account_admin(f, in, &req);
         local(f, ex, &match, &req);
+    }
     if (parses) ig_request_fini(&req);
 }
 
@@ -341,6 +343,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
 
 static void tear_down(fr_front *f)
 {
+    fr_gc_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);
@@ -364,6 +367,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
     ig_status status = set_up(f, err);
     if (status == IG_OK) {
         announce(f);
+        fr_gc_start(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

@@ -6,7 +6,8 @@
 #include "policy/policy.h"
 #include "serve/front/fr.h"
 
-#define OUT_BYTES_MAX ((size_t)256 << 20)
+#define OUT_BYTES_MAX    ((size_t)256 << 20)
+#define UNREAD_BYTES_MAX ((size_t)4 << 20) /* of a stream, beyond what the connection holds */
 
 static void flush(fr_job *job);
 static void set_ping(fr_job *job);
@@ -92,6 +93,15 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
     fr_fields_problem(job->front, x, &p, head->status);
 }
 
+/* H17: the client reads nothing, and its answer has grown large enough to wait for it. */
+static void give_up(fr_job *job)
+{
+    fr_account_result(job->account, "gone");
+    job->front->counts.gone++;
+    ig_exchange_abort(job->ex);
+    free_job(job);
+}
+
 /* Hands what the emitter has written to the client; ends the job with the answer. */
 static void flush(fr_job *job)
 {
@@ -118,9 +128,15 @@ static void flush(fr_job *job)
     }
     bool there = job->begun || ig_exchange_begin(ex, head.status, x.field, x.n) == IG_OK;
     job->begun = true;
-    if (there && job->out.len) there = ig_exchange_write(ex, job->out.ptr, job->out.len) == IG_OK;
+    size_t n = job->out.len;
+    if (there && n) there = ig_exchange_write(ex, job->out.ptr, n) == IG_OK;
     job->out.len = 0;
     if (!there) return; /* on_gone follows */
+    job->unread = ig_exchange_full(ex) ? job->unread + n : 0;
+    if (!ended && job->unread > UNREAD_BYTES_MAX) {
+        give_up(job);
+        return;
+    }
     if (!ended) {
         set_ping(job);
         return;
@@ -249,13 +265,13 @@ void fr_job_ready(fr_job *job)
 /* ------------------------------------------------------------------------------------------------ start */
 
 /* Whose cache this request may use (U04): the key's owner, else the user where the kernel knows them; those whom it
- * does not know share nothing, not even with each other. A key is named by its hash, for its place in the file may
- * change. */
+ * does not know share nothing, not even with each other. A key is named by the beginning of its hash, for its place in
+ * the file may change. */
 static void name_user(fr_job *job, const ig_incoming *in)
 {
     int key = fr_key_of(job->front, in);
     if (key >= 0)
-        snprintf(job->user, sizeof job->user, "key:%s", job->front->keys[key]);
+        snprintf(job->user, sizeof job->user, "key:%.16s", job->front->keys[key]);
     else if (in->who->known)
         snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
     else

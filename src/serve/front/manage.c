@@ -66,7 +66,8 @@ static bool on_progress(void *ctx, const ig_pull_progress *p)
         t->shown = true;
         break;
     case IG_PULL_FETCHING:
-        snprintf(text, sizeof text, "pulling %.12s", *p->digest.hex ? p->digest.hex : p->what);
+        snprintf(text, sizeof text, "%s %.12s", t->route->op == IG_OP_PUSH ? "pushing" : "pulling",
+                 *p->digest.hex ? p->digest.hex : p->what);
         add_line(t, json_pack("{s:s, s:s+, s:I, s:I}", "status", text, "digest", "sha256:", p->digest.hex, "total",
                               (json_int_t)p->total, "completed", (json_int_t)p->done));
         break;
@@ -169,10 +170,25 @@ static ig_status do_upload(fr_task *t, ig_error *err)
     return ig_blob_commit(blob, NULL, NULL, NULL, err);
 }
 
+/* "destination" says where to; without it the name itself, when it begins with a host. */
 static ig_status do_push(fr_task *t, ig_error *err)
 {
-    (void)t;
-    return ig_fail(err, IG_UNSUPPORTED, 0, "pushing to a registry is not built yet");
+    const char *to = string_of(t->req.manage, "destination"), *slash = strchr(t->req.model, '/');
+    char own[IG_NAME_MAX + 16];
+    ig_push_options o = {.pull = {.no_files = true, .progress = on_progress, .ctx = t}};
+    size_t host = slash ? (size_t)(slash - t->req.model) : 0;
+    if (!to && host && (memchr(t->req.model, '.', host) || memchr(t->req.model, ':', host))) {
+        (void)snprintf(own, sizeof own, "oci://%s", t->req.model);
+        to = own;
+    }
+    if (!to)
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "%.150s names no registry; expected HOST/REPOSITORY:TAG as its name, or \"destination\": "
+                       "\"oci://HOST/REPOSITORY:TAG\"",
+                       t->req.model);
+    IG_TRY(ig_store_push(t->front->store, t->req.model, to, &o, NULL, err));
+    add_status(t, "writing manifest");
+    return IG_OK;
 }
 
 static void *run(void *ctx)

@@ -507,7 +507,7 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
                      "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
                      f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
-                     e->template_text, "system", e->system);
+                     e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
 static bool send_init(fr_worker *w, ig_error *err)

@@ -293,37 +293,63 @@ static ig_status sign_one(const ig_author *a, const ig_doc *by, const ig_doc *al
     return fresh ? keep_staged(a, *out, err) : IG_OK;
 }
 
-/* Brings one role up to date; *out is what is to be published. by NULL: root. */
-static ig_status settle(const ig_author *a, const char *role, const ig_doc *by, const ig_key *keys, size_t n_keys,
-                        ig_author_each each, void *ctx, ig_doc **out, ig_error *err)
+/* Good as it is, though it may be due for renewal. */
+static bool still_good(const ig_author *a, const ig_doc *d, const ig_doc *by)
 {
-    ig_doc *old, *next = NULL;
+    return d && same_content(a, d, NULL, 0) && d->expires_s > a->now_s &&
+           ig_doc_verify(by ? by : d, d->role, d, "", NULL) == IG_OK;
+}
+
+static bool is_signed(const ig_doc *d, const ig_doc *by, const ig_doc *old)
+{
+    return ig_doc_verify(by ? by : d, d->role, d, "", NULL) == IG_OK &&
+           (by || !old || ig_doc_verify(old, d->role, d, "", NULL) == IG_OK);
+}
+
+typedef struct signer {
+    const ig_key *keys;
+    size_t n;
+    bool publish; /* takes what is signed, makes and signs nothing */
+    ig_author_each each;
+    void *ctx;
+} signer;
+
+/* What of a published and a staged document (either may be NULL) goes on; the other one is freed. NULL: a new one is
+ * needed. */
+static ig_doc *choose(const ig_author *a, const ig_doc *by, const signer *k, ig_doc *old, ig_doc *next)
+{
+    bool usable = next && next->version > (old ? old->version : 0) && same_content(a, next, NULL, 0) &&
+                  next->expires_s - a->now_s > life_s(a, next->role) / 3;
+    if (next && !usable && !k->publish) drop_staged(a, next->role);
+    if (usable && k->publish && !is_signed(next, by, old) && still_good(a, old, by)) usable = false;
+    if (usable) return next;
+    return stays(a, old, by, NULL, 0) || (k->publish && still_good(a, old, by)) ? old : NULL;
+}
+
+/* Brings one role up to date; *out is what is to be published. by NULL: root. */
+static ig_status settle(const ig_author *a, const char *role, const ig_doc *by, const signer *k, ig_doc **out,
+                        ig_error *err)
+{
+    ig_doc *old, *next = NULL, *chosen = NULL;
     bool fresh = false;
     *out = NULL;
     IG_TRY(latest(a, role, &old, err));
     ig_status st = staged(a, role, &next, err);
-    if (st == IG_OK && next &&
-        (next->version <= (old ? old->version : 0) || !same_content(a, next, NULL, 0) ||
-         next->expires_s - a->now_s < life_s(a, role) / 3)) {
-        ig_doc_free(next);
-        next = NULL;
-        drop_staged(a, role);
-    }
-    if (st == IG_OK && !next && stays(a, old, by, NULL, 0)) {
-        report(by ? by : old, old, false, each, ctx);
-        *out = old;
-        return IG_OK;
-    }
-    if (st == IG_OK && !next) {
-        st = next_version(a, role, old, NULL, 0, &next, err);
+    if (st == IG_OK) chosen = choose(a, by, k, old, next);
+    if (next && next != chosen) ig_doc_free(next);
+    if (st == IG_OK && !chosen) {
+        st = next_version(a, role, old, NULL, 0, &chosen, err);
         fresh = true;
     }
-    if (st == IG_OK) st = sign_one(a, by ? by : next, by ? NULL : old, keys, n_keys, fresh, each, ctx, &next, err);
-    ig_doc_free(old);
+    if (st == IG_OK && (chosen == old || k->publish))
+        report(by ? by : chosen, chosen, false, k->each, k->ctx);
+    else if (st == IG_OK)
+        st = sign_one(a, by ? by : chosen, by ? NULL : old, k->keys, k->n, fresh, k->each, k->ctx, &chosen, err);
+    if (old != chosen) ig_doc_free(old);
     if (st == IG_OK)
-        *out = next;
+        *out = chosen;
     else
-        ig_doc_free(next);
+        ig_doc_free(chosen);
     return st;
 }
 
@@ -338,18 +364,17 @@ static void set_free(set *s)
     s->n = 0;
 }
 
-static ig_status settle_all(const ig_author *a, const ig_key *keys, size_t n_keys, ig_author_each each, void *ctx,
-                            set *s, ig_error *err)
+static ig_status settle_all(const ig_author *a, const signer *k, set *s, ig_error *err)
 {
     const json_t *list = json_object_get(a->draft, "delegations");
     s->n = 0;
-    IG_TRY(settle(a, "root", NULL, keys, n_keys, each, ctx, &s->docs[0], err));
+    IG_TRY(settle(a, "root", NULL, k, &s->docs[0], err));
     s->n++;
-    IG_TRY(settle(a, "targets", s->docs[0], keys, n_keys, each, ctx, &s->docs[1], err));
+    IG_TRY(settle(a, "targets", s->docs[0], k, &s->docs[1], err));
     s->n++;
     for (size_t i = 0; i < json_array_size(list) && i < IG_TUF_ROLES_MAX; i++) {
         const char *role = ig_json_text(json_array_get(list, i), "name");
-        IG_TRY(settle(a, role ? role : "", s->docs[1], keys, n_keys, each, ctx, &s->docs[s->n], err));
+        IG_TRY(settle(a, role ? role : "", s->docs[1], k, &s->docs[s->n], err));
         s->n++;
     }
     return IG_OK;
@@ -361,7 +386,8 @@ ig_status ig_author_sign(ig_author *a, ig_author_each each, void *ctx, ig_error 
     size_t n;
     set s = {0};
     IG_TRY(ig_author_keys(a, keys, &n, err));
-    ig_status st = settle_all(a, keys, n, each, ctx, &s, err);
+    signer k = {keys, n, false, each, ctx};
+    ig_status st = settle_all(a, &k, &s, err);
     set_free(&s);
     for (size_t i = 0; i < n; i++) ig_key_fini(&keys[i]);
     return st;
@@ -408,15 +434,26 @@ static ig_status seal(const ig_author *a, const char *role, const ig_doc *root, 
     return st;
 }
 
+/* The file with exactly this content. */
+static bool is_there(int dir, const char *path, const void *p, size_t n)
+{
+    ig_buf text;
+    int fd = ig_disk_open_regular(dir, path, O_RDONLY, NULL);
+    if (fd < 0) return false;
+    ig_buf_init(&text, n + 1);
+    bool same =
+        ig_fd_read_all(fd, path, &text, NULL) == IG_OK && text.len == n && !memcmp(text.ptr ? text.ptr : "", p, n);
+    close(fd);
+    ig_buf_fini(&text);
+    return same;
+}
+
 /* Makes the folders of a relative path, not its last part, and writes the file where it is not there already. */
 static ig_status put_file(int dir, const char *path, const void *p, size_t n, bool replace, ig_error *err)
 {
     char part[512];
-    struct stat sb;
     const char *slash = strrchr(path, '/');
-    if (!replace && fstatat(dir, path, &sb, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sb.st_mode) &&
-        (uint64_t)sb.st_size == n)
-        return IG_OK;
+    if (!replace && is_there(dir, path, p, n)) return IG_OK;
     for (const char *q = strchr(path, '/'); q; q = strchr(q + 1, '/')) {
         (void)snprintf(part, sizeof part, "%.*s", (int)(q - path), path);
         if (mkdirat(dir, part, 0755) < 0 && errno != EEXIST)
@@ -486,6 +523,15 @@ static ig_status verify_preview(const ig_author *a, const ig_doc *timestamp, ig_
     return st;
 }
 
+/* A staged document of a later version still waits for signatures. */
+static void drop_published(const ig_author *a, const ig_doc *d)
+{
+    ig_doc *waiting = NULL;
+    if (staged(a, d->role, &waiting, NULL) == IG_OK && waiting && waiting->version <= d->version)
+        drop_staged(a, d->role);
+    ig_doc_free(waiting);
+}
+
 /* Snapshot and timestamp over a set that is signed, and everything to published/. */
 static ig_status write_published(const ig_author *a, const set *s, const ig_key *keys, size_t n_keys,
                                  ig_author_each each, void *ctx, ig_catalogue **out, ig_error *err)
@@ -502,7 +548,7 @@ static ig_status write_published(const ig_author *a, const set *s, const ig_key 
     if (st == IG_OK) st = verify_preview(a, timestamp, out, err);
     if (st == IG_OK) st = put_models(dir, *out, err);
     if (st == IG_OK) st = put_doc(dir, timestamp, err);
-    for (size_t i = 0; st == IG_OK && i < s->n; i++) drop_staged(a, s->docs[i]->role);
+    for (size_t i = 0; st == IG_OK && i < s->n; i++) drop_published(a, s->docs[i]);
     close(dir);
     ig_doc_free(snapshot);
     ig_doc_free(timestamp);
@@ -549,29 +595,56 @@ static bool copy_entry(void *ctx, int dir, const char *entry)
     return c->st == IG_OK;
 }
 
-static ig_status copy_out(const ig_author *a, const char *out, ig_error *err)
+/* Clients that have seen a later timestamp there would refuse ours from then on. */
+static ig_status check_not_older(int to, const char *out, const ig_buf *ours, ig_error *err)
+{
+    ig_buf text;
+    ig_doc *theirs = NULL, *own = NULL;
+    int fd = ig_disk_open_regular(to, "metadata/timestamp.json", O_RDONLY, NULL);
+    if (fd < 0) return IG_OK;
+    ig_buf_init(&text, IG_TUF_TIMESTAMP_BYTES_MAX);
+    ig_status st = ig_fd_read_all(fd, "timestamp.json", &text, NULL);
+    close(fd);
+    if (st == IG_OK) st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(&text), &theirs, NULL);
+    if (st == IG_OK) st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(ours), &own, NULL);
+    ig_buf_fini(&text);
+    if (st == IG_OK && theirs->version > own->version)
+        st = ig_fail(err, IG_DENIED, 0,
+                     "%.200s has timestamp version %llu and this folder %llu, expected none later: is it an old copy?",
+                     out, (unsigned long long)theirs->version, (unsigned long long)own->version);
+    else
+        st = IG_OK; /* what is no timestamp is replaced */
+    ig_doc_free(theirs);
+    ig_doc_free(own);
+    return st;
+}
+
+static ig_status copy_folders(int from, int to, ig_error *err)
 {
     static const char *const folders[] = {"targets", "metadata"};
     struct stat sb;
-    ig_buf text;
-    if (mkdir(out, 0755) < 0 && errno != EEXIST)
-        return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", out);
-    int to = ig_disk_open(AT_FDCWD, out, O_RDONLY | O_DIRECTORY, 0);
-    int from = ig_disk_open(a->fd, "published", O_RDONLY | O_DIRECTORY, 0);
-    ig_status st =
-        to >= 0 && from >= 0 ? IG_OK : ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", out);
-    for (size_t i = 0; st == IG_OK && i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         copier c = {from, to, folders[i], 0, IG_OK, err};
         if (fstatat(from, folders[i], &sb, 0) < 0) continue; /* a catalogue without models */
-        st = ig_folder_walk(from, folders[i], copy_entry, &c, err);
-        if (st == IG_OK) st = c.st;
+        IG_TRY(ig_folder_walk(from, folders[i], copy_entry, &c, err));
+        IG_TRY(c.st);
     }
-    if (st == IG_OK)
-        st = ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &text, err);
-    if (st == IG_OK) {
-        st = put_file(to, "metadata/timestamp.json", text.ptr, text.len, true, err);
-        ig_buf_fini(&text);
-    }
+    return IG_OK;
+}
+
+static ig_status copy_out(const ig_author *a, const char *out, ig_error *err)
+{
+    ig_buf stamp;
+    if (mkdir(out, 0755) < 0 && errno != EEXIST)
+        return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", out);
+    IG_TRY(ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &stamp, err));
+    int to = ig_disk_open(AT_FDCWD, out, O_RDONLY | O_DIRECTORY, 0);
+    int from = ig_disk_open(a->fd, "published", O_RDONLY | O_DIRECTORY, 0);
+    ig_status st = to >= 0 && from >= 0 ? check_not_older(to, out, &stamp, err)
+                                        : ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", out);
+    if (st == IG_OK) st = copy_folders(from, to, err);
+    if (st == IG_OK) st = put_file(to, "metadata/timestamp.json", stamp.ptr, stamp.len, true, err);
+    ig_buf_fini(&stamp);
     if (to >= 0) close(to);
     if (from >= 0) close(from);
     return st;
@@ -584,7 +657,8 @@ ig_status ig_author_publish(ig_author *a, const char *out, ig_author_each each, 
     set s = {0};
     ig_catalogue *c = NULL;
     IG_TRY(ig_author_keys(a, keys, &n, err));
-    ig_status st = settle_all(a, keys, 0, each, ctx, &s, err); /* signs nothing: that is a step of its own */
+    signer k = {.publish = true, .each = each, .ctx = ctx};
+    ig_status st = settle_all(a, &k, &s, err);
     if (st == IG_OK) st = check_signed(a, &s, err);
     if (st == IG_OK && !a->dry_run) st = write_published(a, &s, keys, n, each, ctx, &c, err);
     if (st == IG_OK && out && !a->dry_run) st = copy_out(a, out, err);

@@ -244,6 +244,31 @@ static ig_status walk_from(ig_tuf *t, const ig_doc *by, ig_tuf_provide provide, 
     return IG_OK;
 }
 
+static size_t n_patterns(const ig_doc *d)
+{
+    const json_t *roles = json_object_get(json_object_get(d->signed_, "delegations"), "roles");
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(roles); i++)
+        n += json_array_size(json_object_get(json_array_get(roles, i), "paths")) +
+             json_array_size(json_object_get(json_array_get(roles, i), "path_hash_prefixes"));
+    return n;
+}
+
+/* Every target is compared with every pattern: a delegated role must not be able to make that endless. */
+static ig_status check_work(const ig_tuf *t, ig_error *err)
+{
+    size_t targets = json_object_size(json_object_get(t->targets->signed_, "targets")),
+           patterns = n_patterns(t->targets);
+    for (size_t i = 0; i < t->n_delegated; i++) {
+        targets += json_object_size(json_object_get(t->delegated[i]->signed_, "targets"));
+        patterns += n_patterns(t->delegated[i]);
+    }
+    if (targets * patterns <= IG_TUF_COMPARISONS_MAX) return IG_OK;
+    return ig_fail(err, IG_TOO_LARGE, 0,
+                   "targets metadata: %zu targets and %zu path patterns in all roles, expected a product of at most %d",
+                   targets, patterns, (int)IG_TUF_COMPARISONS_MAX);
+}
+
 ig_status ig_tuf_walk(ig_tuf *t, ig_tuf_provide provide, void *ctx, ig_error *err)
 {
     size_t n_all = 0, bytes;
@@ -257,7 +282,7 @@ ig_status ig_tuf_walk(ig_tuf *t, ig_tuf_provide provide, void *ctx, ig_error *er
                            t->delegated[i]->role, (int)IG_TUF_ALL_BYTES_MAX);
         IG_TRY(walk_from(t, t->delegated[i], provide, ctx, &n_all, err));
     }
-    return IG_OK;
+    return check_work(t, err);
 }
 
 /* Puts the roles that the document trusts with the path on the stack, the first on top. True: it ends the search. */

@@ -22,7 +22,8 @@ enum {
     IG_TUF_SIGNATURES_MAX = 128,
     IG_TUF_TARGETS_MAX = 8192,
     IG_TUF_PATHS_MAX = 1024,
-    IG_TUF_DELEGATIONS_MAX = 128, /* of all roles together */
+    IG_TUF_DELEGATIONS_MAX = 128,     /* of all roles together */
+    IG_TUF_COMPARISONS_MAX = 1 << 20, /* targets times patterns */
     IG_TUF_ALL_BYTES_MAX = 64 << 20,
     IG_TUF_ROLE_NAME_MAX = 64,
     IG_TUF_PATH_MAX = 255,

@@ -90,6 +90,19 @@ typedef struct ig_ids { /* growing array of ids; zero-initialised is empty */
  * limits, or a text that is too long). */
 ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
 
+/* Offsets in a text, rising, that no special token covers: with IG_TOKENIZE_PARSE what strangers wrote stays text.
+ * Other tokens are found as without them. */
+typedef struct ig_veils {
+    const size_t *at;
+    size_t n;
+} ig_veils;
+ig_status ig_tokenize_veiled(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_veils veils, ig_ids *out,
+                             ig_error *err);
+/* Appends text (UTF-8), with `mark` behind the first character of whatever reads as a special token: where marks stand,
+ * veils belong. skip (may be NULL): tokens with this text are let through. False without memory. */
+bool ig_vocab_veil(const ig_vocab *v, ig_str text, ig_str mark, bool (*skip)(const void *ctx, ig_str token),
+                   const void *ctx, ig_buf *out);
+
 /* Bytes of one token as it stands inside a text (space marker and byte tokens decoded); empty for control tokens unless
  * `special`. Appends to out. The plain concatenation of pieces is golden/tokenizers' `.pieces.hex`. */
 bool ig_token_piece(const ig_vocab *v, int32_t id, bool special, ig_buf *out);

@@ -1,0 +1,65 @@
+/* Panels: PANEL_ROWS rows unpacked side by side, so that a lane is a row and a column's activations are broadcast. Then
+ * no sum is ever reduced across a register; unpacking pays from a few columns on (PANEL_WIDE). Values are those of the
+ * row-major tiles. */
+#ifndef IG_KERNEL_X86_PANEL_H
+#define IG_KERNEL_X86_PANEL_H
+
+enum { PANEL_ROWS = LANES * PANEL_REGS };
+
+/* One panel against n_cols columns. y holds what earlier parts of the rows have summed. */
+typedef struct panel_args {
+    const void *panel;
+    size_t n_blocks; /* of x */
+    const uint8_t *x;
+    size_t x_stride;
+    float *y;
+    size_t y_stride, n_rows; /* rows that y has */
+    int offset;
+    bool first; /* y holds nothing yet */
+} panel_args;
+
+typedef void panel_tile(const panel_args *a);
+typedef struct panel_tiles {
+    panel_tile *of[4]; /* of panel_widths columns */
+} panel_tiles;
+
+/* Where the rows of a panel are: the last one stands for those that are not there. */
+INLINE void panel_pointers(const uint8_t *p[PANEL_ROWS], const uint8_t *w, size_t stride, size_t n_rows)
+{
+    for (size_t r = 0; r < PANEL_ROWS; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * stride;
+}
+
+INLINE void panel_columns(const panel_tiles *t, panel_args a, size_t n_cols)
+{
+    for (size_t i = 0; n_cols; n_cols -= panel_widths[i]) {
+        while (panel_widths[i] > n_cols) i++;
+        t->of[i](&a);
+        a.x += panel_widths[i] * a.x_stride;
+        a.y += panel_widths[i] * a.y_stride;
+    }
+}
+
+INLINE vf panel_get(const panel_args *a, size_t c, size_t r)
+{
+    const float *y = a->y + c * a->y_stride + r * LANES;
+    size_t left = a->n_rows > r * LANES ? a->n_rows - r * LANES : 0;
+    if (a->first || left == 0) return vf_set(0);
+    return left >= LANES ? vf_load(y) : vf_load_part(y, left, 0);
+}
+INLINE void panel_put(const panel_args *a, size_t c, size_t r, vf sum)
+{
+    float *y = a->y + c * a->y_stride + r * LANES;
+    size_t left = a->n_rows > r * LANES ? a->n_rows - r * LANES : 0;
+    if (left >= LANES)
+        vf_store(y, sum);
+    else if (left)
+        vf_store_part(y, sum, left);
+}
+INLINE float panel_dx(const uint8_t *block)
+{
+    float dx;
+    memcpy(&dx, block, 4);
+    return dx;
+}
+
+#endif
