@@ -31,10 +31,13 @@ docs: all
 format:
 	git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
 
+package:
+	packaging/deb/build
+
 install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
 	rm -rf $(BUILD) build-clang build-asan build-tsan
 
-.PHONY: all check bench fuzz soak docs format install clean
+.PHONY: all check bench fuzz soak docs format package install clean

@@ -142,6 +142,8 @@ static bool choose_store(const cli_call *call, char *out, size_t n, ig_error *er
         ig_fail_errno(err, IG_DENIED, errno, "cannot make the state folder %s", state);
         return false;
     }
+    /* Keys lie there, too, unless the environment says where. */
+    if (snprintf(out, n, "%s/keys.json", state) < (int)n) (void)setenv("INGLE_KEYS", out, 0);
     if (snprintf(out, n, "%s/store", state) < (int)n) return true;
     ig_fail(err, IG_TOO_LARGE, 0, "the path %.200s is too long", state);
     return false;
