@@ -134,8 +134,7 @@ ingle_status chat_load(chat_state *s, const char *path, ingle_error *err)
 
 typedef struct answer {
     chat_state *s;
-    ig_buf text; /* without the reasoning */
-    talk_split split;
+    talk_answer said;
     cli_ids ids; /* [n_ctx] room */
     bool dim, failed;
 } answer;
@@ -143,7 +142,6 @@ typedef struct answer {
 static bool write_part(void *user, const char *text, size_t n, bool thinking)
 {
     answer *a = user;
-    if (!thinking && !ig_buf_add(&a->text, text, n)) return false;
     return talk_write(text, n, thinking, a->s->hide, &a->dim);
 }
 
@@ -151,7 +149,7 @@ static bool on_text(void *user, const char *text, size_t n, int32_t id)
 {
     answer *a = user;
     if (id >= 0 && a->s->n_fed + a->ids.n < a->s->n_ctx) a->ids.ids[a->ids.n++] = id;
-    if (n && !talk_split_push(&a->split, text, n)) a->failed = true;
+    if (n && !talk_answer_push(&a->said, text, n)) a->failed = true;
     return !interrupted && !a->failed;
 }
 
@@ -188,17 +186,22 @@ static ingle_status generate(chat_state *s, answer *a, const talk_prompt *p, ing
                                 .on_text = on_text,
                                 .user = a,
                                 .grammar = s->grammar};
-    talk_prepare(&s->chat, p, &o);
-    talk_split_init(&a->split, &s->chat, p->thinking, write_part, a);
+    ingle_reply_options reply = {.size = sizeof reply,
+                                 .model = s->chat.source ? NULL : s->model,
+                                 .source = s->chat.source,
+                                 .n_source = s->chat.source ? strlen(s->chat.source) : 0,
+                                 .prompt = p->text.text,
+                                 .n_prompt = p->text.n};
     uint64_t from = ig_now_ns();
-    ingle_status st = ingle_sampler_new(s->model, &s->sampling.o, &sampler, err);
+    ingle_status st = talk_answer_open(&a->said, &reply, write_part, a, err);
+    if (st == INGLE_OK) talk_prepare(&a->said, p, &o);
+    if (st == INGLE_OK) st = ingle_sampler_new(s->model, &s->sampling.o, &sampler, err);
     if (st == INGLE_OK) {
         ingle_sampler_accept(sampler, p->ids.ids, p->ids.n);
         st = ingle_generate(s->session, sampler, &o, r, err);
     }
-    if (!talk_split_finish(&a->split)) a->failed = true;
+    if (!talk_answer_finish(&a->said) || !talk_answer_lines(&a->said)) a->failed = true;
     talk_write("", 0, false, s->hide, &a->dim);
-    talk_split_fini(&a->split);
     ingle_sampler_free(sampler);
     s->answer_ms = (double)(ig_now_ns() - from) / 1e6;
     s->n_generated = r->n_generated;
@@ -235,7 +238,6 @@ static bool answer_prompt(chat_state *s, const talk_prompt *p)
     ingle_error err;
     ingle_generate_result r = {0};
     answer a = {.s = s};
-    ig_buf_init(&a.text, CONVERSATION_BYTES_MAX);
     a.ids.ids = ig_calloc(s->n_ctx, sizeof *a.ids.ids);
     ingle_status st = a.ids.ids ? feed(s, p, &err) : failure(IG_NO_MEMORY, "out of memory for an answer", &err);
     bool stopped = st == INGLE_OK && interrupted;
@@ -243,7 +245,7 @@ static bool answer_prompt(chat_state *s, const talk_prompt *p)
     if (st == INGLE_OK && !stopped) {
         cli_out_stream("\n", 1);
         note_fed(s, &a);
-        json_t *said = message("assistant", a.text.ptr ? a.text.ptr : "", a.text.len);
+        json_t *said = message("assistant", a.said.text.ptr ? a.said.text.ptr : "", a.said.text.len);
         json_array_append_new(s->messages, said ? said : message("assistant", "", 0));
         tell_end(s, &r);
     } else {
@@ -254,7 +256,7 @@ static bool answer_prompt(chat_state *s, const talk_prompt *p)
         else
             cli_fail(err.text);
     }
-    ig_buf_fini(&a.text);
+    talk_answer_close(&a.said);
     input_ids_fini(&a.ids);
     return st == INGLE_OK && !stopped;
 }
@@ -266,7 +268,7 @@ bool chat_answer(chat_state *s)
     json_t *all = chat_all_messages(s);
     bool ok = false;
     interrupted = 0;
-    ingle_status st = talk_render(&s->chat, all, s->think, &p, &err);
+    ingle_status st = talk_render(&s->chat, all, NULL, s->think, &p, &err);
     if (st == INGLE_OK) st = talk_keep(&s->chat, s->fed, s->n_fed, &p, &err);
     if (st != INGLE_OK)
         cli_fail(err.text);
@@ -371,24 +373,24 @@ static int loop(chat_state *s)
 static ingle_status prepare(chat_state *s, ingle_error *err)
 {
     const cli_call *c = s->call;
-    const cli_value *stop = cli_get(c, "stop");
     bool own = c->verb->run == cli_chat; /* else run stands in for chat */
-    ingle_status st = input_model(c->args[0], false, &s->model, err);
-    if (st == INGLE_OK) st = talk_chat_open(&s->chat, s->model, err);
+    ingle_status st = input_named_model(c->args[0], false, &s->model, &s->own.manifest, err);
+    if (st == INGLE_OK) st = talk_model_init(&s->own, c, &s->sampling, err);
+    if (st == INGLE_OK) st = talk_chat_open(&s->chat, s->model, s->own.manifest, err);
     if (st == INGLE_OK) st = talk_grammar(c, &s->grammar, err);
     if (st != INGLE_OK) return st;
     if (s->chat.is_default) cli_note("ingle: %.200s brings no chat template, ChatML is used\n", c->args[0]);
-    s->messages = json_array();
+    s->messages = s->own.messages ? json_deep_copy(s->own.messages) : json_array();
     s->think = cli_text(c, "think");
     s->hide = cli_set(c, "hide-thinking");
     s->verbose = cli_set(c, "stats");
-    s->n_max = cli_count(c, "max-tokens", 0);
-    s->n_ctx = cli_count(c, "ctx", 0);
+    s->n_max = s->own.n_max;
+    s->n_ctx = s->own.n_ctx;
     s->line = cli_line_open(was_interrupted);
-    bool ok = s->messages && s->line && chat_set_text(&s->system, cli_text(c, "system"));
-    if (stop->n_list > CHAT_STOPS_MAX)
+    bool ok = s->messages && s->line && chat_set_text(&s->system, s->own.system);
+    if (s->own.n_stops > CHAT_STOPS_MAX)
         return failure(IG_TOO_LARGE, "more than 16 texts for --stop, expected fewer", err);
-    for (size_t i = 0; ok && i < stop->n_list; i++) ok = chat_set_text(&s->stops[s->n_stops++], stop->list[i]);
+    for (size_t i = 0; ok && i < s->own.n_stops; i++) ok = chat_set_text(&s->stops[s->n_stops++], s->own.stops[i]);
     if (!ok) return failure(IG_NO_MEMORY, "out of memory for a conversation", err);
     if (own && cli_set(c, "load")) st = chat_load(s, cli_text(c, "load"), err);
     return st == INGLE_OK ? chat_engine(s, err) : st;
@@ -403,6 +405,7 @@ static void fini(chat_state *s)
     json_decref(s->messages);
     ingle_grammar_close(s->grammar);
     talk_chat_close(&s->chat);
+    talk_model_fini(&s->own);
     talk_sampling_fini(&s->sampling);
     ingle_session_free(s->session);
     ingle_engine_free(s->engine);

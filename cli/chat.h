@@ -14,6 +14,7 @@ typedef struct chat_state {
     ingle_session *session;
     talk_chat chat;
     talk_sampling sampling;
+    talk_model own; /* what the store says about the model */
     ingle_grammar *grammar;
     json_t *messages;  /* without the system's */
     char *system;      /* owned, NULL: none */

@@ -2,10 +2,13 @@
 
 #include <curl/curl.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -37,6 +40,9 @@ typedef struct talk {
     curl_table api;
     char url[2048], socket[1024];
     ig_buf answer;
+    FILE *upload; /* NULL: the body is JSON */
+    uint64_t upload_bytes, sent_bytes;
+    daemon_sent_fn on_sent;
     daemon_line_fn fn; /* NULL: the answer is collected */
     void *ctx;
     long status;
@@ -45,17 +51,23 @@ typedef struct talk {
 
 /* ------------------------------------------------------------------------------------------------ where */
 
-static bool is_socket(const char *path)
+/* Somebody answers there: a service that was killed leaves its socket behind. */
+static bool answers(const char *path)
 {
-    struct stat st;
-    return !stat(path, &st) && S_ISSOCK(st.st_mode);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof a.sun_path) return false;
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool yes = fd >= 0 && !connect(fd, (const struct sockaddr *)&a, sizeof a);
+    if (fd >= 0) close(fd);
+    return yes;
 }
 
 static bool find_socket(char *out, size_t n)
 {
     const char *run = getenv("XDG_RUNTIME_DIR");
-    if (getuid() != 0 && run && snprintf(out, n, "%s/ingle/ingle.sock", run) < (int)n && is_socket(out)) return true;
-    return snprintf(out, n, "/run/ingle/ingle.sock") < (int)n && is_socket(out);
+    if (getuid() != 0 && run && snprintf(out, n, "%s/ingle/ingle.sock", run) < (int)n && answers(out)) return true;
+    return snprintf(out, n, "/run/ingle/ingle.sock") < (int)n && answers(out);
 }
 
 static bool starts(const char *z, const char *with) { return !strncmp(z, with, strlen(with)); }
@@ -81,6 +93,16 @@ static void set_place(talk *t, const char *host, const char *path)
     else
         snprintf(t->url, sizeof t->url, "http://%s%s%s%s", colon == host ? "127.0.0.1" : "", host, port ? "" : ":11434",
                  path);
+}
+
+bool daemon_wanted(const char *host, bool *named)
+{
+    char path[1024];
+    const char *ours = getenv("INGLE_HOST"), *theirs = getenv("OLLAMA_HOST");
+    bool yes = host || (ours && *ours) || (theirs && *theirs);
+    if (named) *named = yes;
+    const char *store = getenv("INGLE_STORE");
+    return yes || ((!store || !*store) && find_socket(path, sizeof path));
 }
 
 static void find_place(talk *t, const char *host, const char *path)
@@ -169,11 +191,53 @@ static ig_status load_curl(curl_table *api, ig_error *err)
     return ig_fail(err, IG_UNSUPPORTED, 0, "talking to the service needs libcurl. Type: apt install libcurl4");
 }
 
+static size_t on_upload(char *p, size_t size, size_t n, void *ctx)
+{
+    talk *t = ctx;
+    size_t got = fread(p, 1, size * n, t->upload);
+    t->sent_bytes += got;
+    return t->on_sent && !t->on_sent(t->ctx, t->sent_bytes, t->upload_bytes) ? CURL_READFUNC_ABORT : got;
+}
+
+static void set_options(talk *t, const char *method, const char *text, struct curl_slist *headers)
+{
+    t->api.curl_easy_setopt(t->curl, CURLOPT_URL, t->url);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    t->api.curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "*");
+    t->api.curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
+    t->api.curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
+    if (*t->socket) t->api.curl_easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, t->socket);
+    if (text) t->api.curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, text);
+    if (t->upload) {
+        t->api.curl_easy_setopt(t->curl, CURLOPT_POST, 1L);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->upload_bytes);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_READFUNCTION, on_upload);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_READDATA, t);
+    }
+    if (!strcmp(method, "HEAD"))
+        t->api.curl_easy_setopt(t->curl, CURLOPT_NOBODY, 1L);
+    else
+        t->api.curl_easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, method);
+}
+
+/* A key for the service, where the environment has one; header[600]. */
+static bool key_header(char header[600])
+{
+    const char *key = getenv("INGLE_API_KEY");
+    return key && *key && snprintf(header, 600, "Authorization: Bearer %s", key) < 600;
+}
+
 static ig_status perform(talk *t, const char *method, const json_t *body, ig_error *err)
 {
     IG_TRY(load_curl(&t->api, err));
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    struct curl_slist *headers = t->api.curl_slist_append(NULL, "Content-Type: application/json");
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, key[600];
+    struct curl_slist *headers = t->api.curl_slist_append(NULL, t->upload ? "Content-Type: application/octet-stream"
+                                                                          : "Content-Type: application/json");
+    if (headers && key_header(key)) t->api.curl_slist_append(headers, key);
+    if (headers && t->upload) t->api.curl_slist_append(headers, "Expect:"); /* no waiting for 100 Continue */
     t->curl = t->api.curl_easy_init();
     if (!t->curl || !headers || (body && !text)) {
         t->api.curl_slist_free_all(headers);
@@ -181,19 +245,7 @@ static ig_status perform(talk *t, const char *method, const json_t *body, ig_err
         if (t->curl) t->api.curl_easy_cleanup(t->curl);
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the call of the service");
     }
-    t->api.curl_easy_setopt(t->curl, CURLOPT_URL, t->url);
-    t->api.curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    t->api.curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "*");
-    t->api.curl_easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, method);
-    t->api.curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, 10L);
-    t->api.curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
-    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
-    t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
-    if (*t->socket) t->api.curl_easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, t->socket);
-    if (text) {
-        t->api.curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
-        t->api.curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, text);
-    }
+    set_options(t, method, text, headers);
     CURLcode rc = t->api.curl_easy_perform(t->curl);
     t->api.curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
     t->api.curl_easy_cleanup(t->curl);
@@ -203,7 +255,8 @@ static ig_status perform(talk *t, const char *method, const json_t *body, ig_err
         return ig_fail(err, IG_NOT_FOUND, 0, "no service answers at %s. Type: ingle serve",
                        *t->socket ? t->socket : t->url);
     if (rc == CURLE_WRITE_ERROR && t->fn) return IG_OK; /* fn wanted no more */
-    if (rc != CURLE_OK)
+    if (rc == CURLE_ABORTED_BY_CALLBACK) return ig_fail(err, IG_CANCELLED, 0, "interrupted");
+    if (rc != CURLE_OK && t->status < 400)
         return ig_fail(err, IG_IO, 0, "the call of %s failed: %s", t->url, t->api.curl_easy_strerror(rc));
     return t->status >= 400 ? refused(t, err) : IG_OK;
 }
@@ -239,5 +292,28 @@ ig_status daemon_stream(const char *host, const char *path, const json_t *body, 
     ig_status status = perform(&t, "POST", body, err);
     if (status == IG_OK && t.answer.len) give_line(&t, t.answer.ptr, t.answer.len);
     ig_buf_fini(&t.answer);
+    return status;
+}
+
+ig_status daemon_upload(const char *host, const char *file, const char *digest, daemon_sent_fn progress, void *ctx,
+                        ig_error *err)
+{
+    talk t = {.on_sent = progress, .ctx = ctx};
+    char path[128];
+    struct stat st;
+    ig_error ignored;
+    snprintf(path, sizeof path, "/api/blobs/%s", digest);
+    if (daemon_call(host, "HEAD", path, NULL, NULL, &ignored) == IG_OK) return IG_OK;
+    t.upload = fopen(file, "rbe");
+    if (!t.upload || fstat(fileno(t.upload), &st)) {
+        if (t.upload) fclose(t.upload);
+        return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot read %s", file);
+    }
+    t.upload_bytes = (uint64_t)st.st_size;
+    ig_buf_init(&t.answer, ANSWER_BYTES_MAX);
+    find_place(&t, host, path);
+    ig_status status = perform(&t, "POST", NULL, err);
+    ig_buf_fini(&t.answer);
+    fclose(t.upload);
     return status;
 }

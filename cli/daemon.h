@@ -3,9 +3,14 @@
 #define INGLE_CLI_DAEMON_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/mem.h"
 #include "base/status.h"
+
+/* Whether a verb should ask a service: --host, INGLE_HOST or OLLAMA_HOST names one, or one answers at the standard unix
+ * socket and INGLE_STORE does not name a store to use instead. named (may be NULL): it was named. */
+bool daemon_wanted(const char *host, bool *named);
 
 /* The service's address: --host of the call's verb, else INGLE_HOST, else OLLAMA_HOST, else the unix socket where there
  * is one, else http://127.0.0.1:11434.
@@ -18,6 +23,11 @@ ig_status daemon_call(const char *host, const char *method, const char *path, co
 /* The same for an answer of lines of JSON; fn gets each, false ends the call. */
 typedef bool (*daemon_line_fn)(void *ctx, const json_t *line);
 ig_status daemon_stream(const char *host, const char *path, const json_t *body, daemon_line_fn fn, void *ctx,
+                        ig_error *err);
+
+/* Sends a file as the blob `digest` ("sha256:..."), unless the service has it. progress may be NULL; false cancels. */
+typedef bool (*daemon_sent_fn)(void *ctx, uint64_t sent, uint64_t total);
+ig_status daemon_upload(const char *host, const char *file, const char *digest, daemon_sent_fn progress, void *ctx,
                         ig_error *err);
 
 #endif

@@ -24,11 +24,18 @@ static ingle_status no_memory(ingle_error *err)
     return input_error(&e, err);
 }
 
-ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err)
+ingle_status input_named_model(const char *path, bool vocab_only, ingle_model **out, ig_manifest **manifest,
+                               ingle_error *err)
 {
     ingle_model_options options = {.size = sizeof options, .vocab_only = vocab_only};
-    if (shop_is_name(path)) return shop_model(path, &options, out, NULL, err);
+    if (manifest) *manifest = NULL;
+    if (shop_is_name(path)) return shop_model(path, &options, out, manifest, err);
     return ingle_model_open(path, &options, out, err);
+}
+
+ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err)
+{
+    return input_named_model(path, vocab_only, out, NULL, err);
 }
 
 static const char *const kv_names[] = {[INGLE_KV_F16] = "f16", [INGLE_KV_F32] = "f32", [INGLE_KV_Q8_0] = "q8_0"};

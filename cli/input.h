@@ -5,6 +5,7 @@
 #include "args.h"
 #include "base/mem.h"
 #include "ingle.h"
+#include "store/store.h"
 
 typedef struct cli_ids {
     int32_t *ids; /* owned */
@@ -13,6 +14,9 @@ typedef struct cli_ids {
 
 /* A path, or the name or digest of a model of the store where no file of that name is there. */
 ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err);
+/* The same; *manifest (may be NULL) is what the store knows about it, NULL for a file. The caller frees it. */
+ingle_status input_named_model(const char *path, bool vocab_only, ingle_model **out, ig_manifest **manifest,
+                               ingle_error *err);
 /* Value of --kv, or standard when it is absent. */
 ingle_kv_type input_kv(const cli_call *call, ingle_kv_type standard);
 const char *input_kv_name(ingle_kv_type kv);

@@ -2,9 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon.h"
+#include "far.h"
 #include "out.h"
 #include "shop.h"
 #include "verbs.h"
+
+/* The models are a service's, not those of a folder here. */
+static bool far(const cli_call *call) { return !cli_set(call, "store") && daemon_wanted(cli_text(call, "host"), NULL); }
 
 /* ------------------------------------------------------------------------------------------------ list */
 
@@ -35,6 +40,7 @@ static void print_list(const ig_store_list *list)
 
 int cli_list(const cli_call *call)
 {
+    if (far(call)) return far_list(call);
     ig_store *store = NULL;
     ig_store_list list = {0};
     ig_error err;
@@ -58,6 +64,7 @@ int cli_list(const cli_call *call)
 
 int cli_rm(const cli_call *call)
 {
+    if (far(call)) return far_rm(call);
     ig_store *store;
     ig_error err;
     int code = CLI_DONE;
@@ -76,6 +83,7 @@ int cli_rm(const cli_call *call)
 
 int cli_cp(const cli_call *call)
 {
+    if (far(call)) return far_cp(call);
     ig_store *store = NULL;
     ig_error err;
     ig_status st = shop_open(false, &store, &err);

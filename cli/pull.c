@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon.h"
+#include "far.h"
 #include "out.h"
 #include "shop.h"
 #include "verbs.h"
@@ -27,6 +29,7 @@ static void print_model(const cli_call *call, const ig_manifest *m)
 
 int cli_pull(const cli_call *call)
 {
+    if (!cli_set(call, "store") && daemon_wanted(cli_text(call, "host"), NULL)) return far_pull(call);
     shop_progress progress = {.quiet = cli_set(call, "quiet")};
     ig_pull_options o = pull_options(call, &progress);
     ig_store *store = NULL;
@@ -35,6 +38,7 @@ int cli_pull(const cli_call *call)
     o.name = call->n_args > 1 ? call->args[1] : NULL;
     o.insecure = cli_set(call, "insecure");
     o.bytes_per_s_max = (uint64_t)cli_count(call, "rate", 0) << 10;
+    o.connections = cli_count(call, "connections", 0);
     shop_catch_interrupt();
     ig_status st = shop_open(false, &store, &err);
     if (st == IG_OK) st = ig_store_pull(store, call->args[0], &o, &m, &err);

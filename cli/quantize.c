@@ -7,8 +7,10 @@
 
 #include "args.h"
 #include "base/os.h"
+#include "ingle.h"
 #include "out.h"
 #include "quant/quant.h"
+#include "shop.h"
 #include "verbs.h"
 
 static volatile sig_atomic_t interrupted;
@@ -152,14 +154,47 @@ static int check(const cli_call *call)
     return cli_usage(err.text);
 }
 
+/* The tokenizer of a directory in GGUF's own form; note [NOTE_MAX] gets a line where that says less, to be told when
+ * all is done. What cannot be read goes along as it is, or is told by the quantiser. */
+enum { NOTE_MAX = 700 };
+static void convert_vocabulary(ingle_vocab_form *form, ig_quantize_options *o, char *note)
+{
+    const char *in = o->in;
+    static const char along[] = "ingle reads the tokenizer.json, which goes along";
+    const ingle_model_options only = {.size = sizeof only, .vocab_only = true};
+    ingle_model *model = NULL;
+    ingle_model_info info;
+    ingle_error err;
+    struct stat s;
+    *form = (ingle_vocab_form){.fit = INGLE_VOCAB_SAME};
+    ingle_status st = ingle_model_open(in, &only, &model, &err);
+    if (st == INGLE_OK) ingle_model_describe(model, &info);
+    if (st == INGLE_OK && info.has_vocab) st = ingle_vocab_convert(model, form, &err);
+    ingle_model_close(model);
+    o->vocabulary = form->data;
+    o->n_vocabulary = form->n;
+    o->drop_json = form->data && form->fit == INGLE_VOCAB_SAME;
+    if (st != INGLE_OK) {
+        if (stat(in, &s) == 0 && S_ISDIR(s.st_mode))
+            (void)snprintf(note, NOTE_MAX, "the tokenizer goes along as it is: %s", err.text);
+    } else if (form->fit == INGLE_VOCAB_NEAR)
+        (void)snprintf(note, NOTE_MAX, "other engines will read some texts as other tokens: %s; %s", form->why, along);
+    else if (form->fit == INGLE_VOCAB_NONE)
+        (void)snprintf(note, NOTE_MAX, "other engines will find no vocabulary: %s; %s", form->why, along);
+}
+
 int cli_quantize(const cli_call *call)
 {
+    ingle_vocab_form form;
+    char note[NOTE_MAX] = "";
     show_progress p = {0};
     ig_quantize_report report;
     ig_error err;
     int code = check(call);
     if (code != CLI_DONE) return code;
-    ig_quantize_options o = {.in = call->args[0],
+    shop_folder model = {0};
+    if (shop_is_name(call->args[0]) && shop_folder_init(&model, call->args[0], &err) != IG_OK) return shop_fail(&err);
+    ig_quantize_options o = {.in = model.folder[0] ? model.path : call->args[0],
                              .out = call->args[1],
                              .type = call->args[2],
                              .importance = cli_text(call, "imatrix"),
@@ -167,14 +202,20 @@ int cli_quantize(const cli_call *call)
                              .requantize = cli_set(call, "requantize"),
                              .progress = on_progress,
                              .user = &p};
-    /* The first Ctrl-C removes the unfinished file, the second ends the process at once. */
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
+    /* The first signal removes the unfinished file, the second ends the process at once. */
+    const int ends[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        sigaction(ends[i], &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
+    convert_vocabulary(&form, &o, note);
     ig_status st = ig_quantize_file(&o, &report, &err);
+    ingle_vocab_form_free(&form);
+    shop_folder_fini(&model);
     cli_bar_end();
     if (st == IG_CANCELLED) return cli_fail(err.text), CLI_INTERRUPTED;
     if (st != IG_OK) return cli_fail(err.text);
     double seconds = (double)(ig_now_ns() - call->start_ns) / 1e9;
     warn(&report);
+    if (note[0]) cli_note("ingle: %s\n", note);
     if (cli_set(call, "json"))
         print_json(call, &report, seconds);
     else

@@ -1,13 +1,17 @@
 /* ingle run: feeds a prompt and streams the answer. Standard output carries the answer alone. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/os.h"
+#include "daemon.h"
+#include "far.h"
 #include "input.h"
 #include "out.h"
+#include "shop.h"
 #include "talk.h"
 #include "verbs.h"
 
@@ -27,9 +31,12 @@ typedef struct run_state {
     ingle_sampler *sampler;
     ingle_grammar *grammar; /* NULL: free */
     talk_sampling sampling;
+    talk_model own; /* what the store says about the model */
     talk_chat chat; /* chat.t NULL: the prompt is fed as it is */
     talk_prompt prompt;
-    talk_split split;
+    json_t *tools;    /* NULL: none */
+    char *tools_text; /* owned */
+    talk_answer said;
     cli_ids answer; /* collected for --logprobs; capacity: the context */
     size_t answer_cap;
     bool write_failed, dim;
@@ -39,10 +46,75 @@ typedef struct run_state {
 
 /* ------------------------------------------------------------------------------------------------ prompt */
 
+/* What the reply to the prompt is read with. */
+static ingle_reply_options reply_options(const run_state *run)
+{
+    return (ingle_reply_options){.size = sizeof(ingle_reply_options),
+                                 .model = run->chat.source ? NULL : run->model,
+                                 .source = run->chat.source,
+                                 .n_source = run->chat.source ? strlen(run->chat.source) : 0,
+                                 .prompt = run->prompt.text.text,
+                                 .n_prompt = run->prompt.text.n,
+                                 .tools = run->tools_text,
+                                 .n_tools = run->tools_text ? strlen(run->tools_text) : 0};
+}
+
+static ingle_status read_tools(run_state *run, ingle_error *err)
+{
+    const char *path = cli_text(run->call, "tools");
+    ig_buf text;
+    ig_error e;
+    if (!path) return INGLE_OK;
+    ingle_status st = input_text(NULL, path, &text, err);
+    if (st != INGLE_OK) return st;
+    run->tools = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES, NULL);
+    ig_buf_fini(&text);
+    run->tools_text = json_is_array(run->tools) ? json_dumps(run->tools, JSON_COMPACT) : NULL;
+    if (run->tools_text) return INGLE_OK;
+    ig_fail(&e, IG_BAD_INPUT, 0, "%.200s holds no list of tools, expected JSON such as [{\"type\": \"function\", ...}]",
+            path);
+    return input_error(&e, err);
+}
+
+/* A template that knows no tools leaves them out, all of them. */
+static bool tools_are_told(const run_state *run)
+{
+    size_t i;
+    json_t *tool;
+    json_array_foreach(run->tools, i, tool)
+    {
+        const json_t *f = json_object_get(tool, "function"), *name = json_object_get(f ? f : tool, "name");
+        if (json_is_string(name) && strstr(run->prompt.text.text, json_string_value(name))) return true;
+    }
+    return json_array_size(run->tools) == 0;
+}
+
+static ingle_status tools_grammar(run_state *run, ingle_error *err)
+{
+    const char *choice = cli_text(run->call, "tool-choice");
+    bool required = choice && !strcmp(choice, "required"), named = choice && !required && strcmp(choice, "auto") != 0;
+    ingle_reply_options o = reply_options(run);
+    ig_error e;
+    if (!run->chat.t || !tools_are_told(run)) {
+        ig_fail(&e, IG_UNSUPPORTED, 0,
+                "the chat template of %.200s tells the model of no tools, expected a model made for them",
+                run->call->args[0]);
+        return input_error(&e, err);
+    }
+    ingle_status st = ingle_grammar_for_tools(&o,
+                                              named      ? INGLE_TOOLS_NAMED
+                                              : required ? INGLE_TOOLS_REQUIRED
+                                                         : INGLE_TOOLS_AUTO,
+                                              named ? choice : NULL, !named, &run->grammar, err);
+    for (size_t i = 0; st == INGLE_OK && ingle_grammar_relaxed(run->grammar, i); i++)
+        cli_note("ingle: the schema of %.64s is not enforced whole\n", ingle_grammar_relaxed(run->grammar, i));
+    return st;
+}
+
 /* The prompt as one message of a user; with --system after that of the system. */
 static ingle_status render(run_state *run, const char *text, size_t n, ingle_error *err)
 {
-    const char *system = cli_text(run->call, "system");
+    const char *system = run->own.system;
     json_t *messages = json_array(), *user = json_stringn(text, n);
     ig_error e;
     if (!user) {
@@ -51,8 +123,9 @@ static ingle_status render(run_state *run, const char *text, size_t n, ingle_err
         return input_error(&e, err);
     }
     if (system) json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
+    if (run->own.messages) (void)json_array_extend(messages, run->own.messages);
     json_array_append_new(messages, json_pack("{s:s, s:o}", "role", "user", "content", user));
-    ingle_status st = talk_render(&run->chat, messages, cli_text(run->call, "think"), &run->prompt, err);
+    ingle_status st = talk_render(&run->chat, messages, run->tools, cli_text(run->call, "think"), &run->prompt, err);
     json_decref(messages);
     return st;
 }
@@ -63,7 +136,7 @@ static ingle_status choose_form(run_state *run, ingle_error *err)
     const cli_call *c = run->call;
     ig_error e;
     if (cli_set(c, "raw")) return INGLE_OK;
-    ingle_status st = talk_chat_open(&run->chat, run->model, err);
+    ingle_status st = talk_chat_open(&run->chat, run->model, run->own.manifest, err);
     if (st != INGLE_OK || !run->chat.is_default || cli_set(c, "chat")) return st;
     talk_chat_close(&run->chat);
     if (!cli_set(c, "system") && !cli_set(c, "think")) return INGLE_OK;
@@ -119,6 +192,7 @@ static ingle_status feed_prompt(run_state *run, const int32_t *ids, size_t n, in
 static bool write_text(void *user, const char *text, size_t n, bool thinking)
 {
     run_state *run = user;
+    if (cli_set(run->call, "json-output")) return true;
     return talk_write(text, n, thinking, cli_set(run->call, "hide-thinking"), &run->dim);
 }
 
@@ -127,31 +201,33 @@ static bool on_text(void *user, const char *text, size_t n, int32_t id)
     run_state *run = user;
     if (run->first_ns == 0) run->first_ns = ig_now_ns();
     if (run->answer.n < run->answer_cap) run->answer.ids[run->answer.n++] = id;
-    if (n && !talk_split_push(&run->split, text, n)) run->write_failed = true;
+    if (n && !talk_answer_push(&run->said, text, n)) run->write_failed = true;
     return !interrupted && !run->write_failed;
 }
 
 static ingle_status generate(run_state *run, ingle_error *err)
 {
-    const cli_value *stop = cli_get(run->call, "stop");
     ingle_generate_options o = {
         .size = sizeof o,
-        .n_max = cli_count(run->call, "max-tokens", 0),
-        .stops = stop->list,
-        .n_stops = stop->n_list,
+        .n_max = run->own.n_max,
+        .stops = run->own.stops,
+        .n_stops = run->own.n_stops,
         .shift = cli_set(run->call, "context-shift"),
         .shift_keep = 1,
         .on_text = on_text,
         .user = run,
         .grammar = run->grammar,
     };
-    talk_prepare(&run->chat, &run->prompt, &o);
-    talk_split_init(&run->split, &run->chat, run->prompt.thinking, write_text, run);
+    ingle_reply_options reply = reply_options(run);
+    ingle_status st = talk_answer_open(&run->said, run->chat.t ? &reply : NULL, write_text, run, err);
+    if (st != INGLE_OK) return st;
+    talk_prepare(&run->said, &run->prompt, &o);
+    if (run->tools) o.think_start = o.think_end = NULL; /* their grammar holds the reasoning, too */
     ingle_sampler_accept(run->sampler, run->prompt.ids.ids, run->prompt.ids.n);
-    ingle_status st = ingle_generate(run->session, run->sampler, &o, &run->result, err);
-    if (!talk_split_finish(&run->split)) run->write_failed = true;
+    st = ingle_generate(run->session, run->sampler, &o, &run->result, err);
+    if (!talk_answer_finish(&run->said)) run->write_failed = true;
+    if (!cli_set(run->call, "json-output") && !talk_answer_lines(&run->said)) run->write_failed = true;
     write_text(run, "", 0, false);
-    talk_split_fini(&run->split);
     return st;
 }
 
@@ -228,15 +304,18 @@ static ingle_status prepare(run_state *run, ingle_error *err)
     const cli_call *c = run->call;
     ingle_engine_options o = {.size = sizeof o,
                               .n_threads = cli_count(c, "threads", 0),
-                              .n_ctx = cli_count(c, "ctx", 0),
                               .n_batch = cli_count(c, "batch", 0),
                               .kv = input_kv(c, INGLE_KV_F16)};
-    ingle_status st = input_model(c->args[0], false, &run->model, err);
+    ingle_status st = input_named_model(c->args[0], false, &run->model, &run->own.manifest, err);
+    if (st == INGLE_OK) st = talk_model_init(&run->own, c, &run->sampling, err);
+    o.n_ctx = run->own.n_ctx;
     if (st == INGLE_OK) st = talk_grammar(c, &run->grammar, err);
     if (st == INGLE_OK) st = ingle_sampler_new(run->model, &run->sampling.o, &run->sampler, err);
     if (st == INGLE_OK) st = ingle_engine_new(run->model, &o, &run->engine, err);
     if (st == INGLE_OK) st = ingle_session_new(run->engine, &run->session, err);
+    if (st == INGLE_OK) st = read_tools(run, err);
     if (st == INGLE_OK) st = read_prompt(run, err);
+    if (st == INGLE_OK && run->tools) st = tools_grammar(run, err);
     if (st == INGLE_OK && cli_set(c, "logprobs")) {
         run->answer_cap = ingle_engine_n_ctx(run->engine) + 1;
         run->answer.ids = ig_calloc(run->answer_cap, sizeof *run->answer.ids);
@@ -266,7 +345,12 @@ static int finish(run_state *run)
 {
     const cli_call *c = run->call;
     ingle_error err;
-    if (isatty(STDOUT_FILENO)) cli_out_stream("\n", 1);
+    if (cli_set(c, "json-output")) {
+        json_t *message = talk_answer_message(&run->said);
+        run->write_failed = run->write_failed || !message || !cli_out_json(message);
+        json_decref(message);
+    } else if (isatty(STDOUT_FILENO))
+        cli_out_stream("\n", 1);
     if (run->write_failed) return CLI_FAILED;
     if (run->result.finish == INGLE_FINISH_CONTEXT)
         cli_note("ingle: the context of %u tokens is full, the answer ends here\n", ingle_engine_n_ctx(run->engine));
@@ -290,12 +374,33 @@ static int answer(run_state *run)
     return st == INGLE_OK ? finish(run) : cli_fail(err.text);
 }
 
+/* A model of the store is the service's where one runs; a file is this process's. */
+static bool asks_service(const cli_call *call, int *code)
+{
+    bool named;
+    ig_error e;
+    if (cli_set(call, "local") || (call->n_args < 2 && isatty(STDIN_FILENO))) return false;
+    if (!daemon_wanted(cli_text(call, "host"), &named) || (!cli_set(call, "host") && !shop_is_name(call->args[0])))
+        return false;
+    const char *obstacle = far_run_obstacle(call);
+    if (obstacle && !named) return false;
+    if (!obstacle) {
+        *code = far_run(call);
+        return true;
+    }
+    ig_fail(&e, IG_BAD_INPUT, 0,
+            "--%s is not for the service to decide; leave it out, or run the model here with --local", obstacle);
+    *code = cli_usage(e.text);
+    return true;
+}
+
 int cli_run(const cli_call *call)
 {
     run_state run = {.call = call};
     ingle_error err;
     ig_error usage;
     int code;
+    if (asks_service(call, &code)) return code;
     if (call->n_args < 2 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli_set(call, "raw"))
         return cli_chat(call);
     if (call->n_args < 2 && isatty(STDIN_FILENO))
@@ -304,6 +409,11 @@ int cli_run(const cli_call *call)
         return cli_usage("--logprobs and --context-shift exclude each other. Type: ingle run --help");
     if (cli_set(call, "raw") && (cli_set(call, "chat") || cli_set(call, "system") || cli_set(call, "think")))
         return cli_usage("--raw excludes --chat, --system and --think. Type: ingle run --help");
+    if (cli_set(call, "tool-choice") && !cli_set(call, "tools"))
+        return cli_usage("--tool-choice wants --tools beside it. Type: ingle run --help");
+    if (cli_set(call, "tools") &&
+        (cli_set(call, "raw") || cli_set(call, "json") || cli_set(call, "json-schema") || cli_set(call, "grammar")))
+        return cli_usage("--tools excludes --raw, --json, --json-schema and --grammar. Type: ingle run --help");
     if (talk_check_format(call, &usage) != IG_OK || talk_sampling_init(&run.sampling, call, &usage) != IG_OK)
         code = cli_usage(usage.text);
     else if (prepare(&run, &err) != INGLE_OK)
@@ -315,6 +425,10 @@ int cli_run(const cli_call *call)
     ingle_engine_free(run.engine);
     ingle_model_close(run.model);
     talk_chat_close(&run.chat);
+    talk_model_fini(&run.own);
+    talk_answer_close(&run.said);
+    json_decref(run.tools);
+    free(run.tools_text);
     ingle_grammar_close(run.grammar);
     talk_prompt_fini(&run.prompt);
     input_ids_fini(&run.answer);

@@ -1,5 +1,9 @@
 /* ingle serve: the service. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "args.h"
 #include "base/mem.h"
@@ -49,6 +53,77 @@ static bool duration(const char *text, int64_t *ms)
     return false;
 }
 
+/* What Ollama's users have set already. A flag goes before it; what was taken is said at the start. */
+typedef struct environment {
+    char listen[300], said[512];
+    const char *listens[1];
+    char origins[4096];
+    const char *origin_list[64];
+} environment;
+
+static const char *variable(environment *e, const cli_call *call, const char *flag, const char *name)
+{
+    const char *value = getenv(name);
+    if (!value || !*value || cli_set(call, flag)) return NULL;
+    size_t n = strlen(e->said);
+    snprintf(e->said + n, sizeof e->said - n, "%s%s", n ? ", " : "", name);
+    return value;
+}
+
+static uint32_t variable_count(environment *e, const cli_call *call, const char *flag, const char *name)
+{
+    double value = 0;
+    const char *text = getenv(name);
+    if (!text || !cli_parse_real(text, false, &value) || value < 1 || value > 1e6) return 0;
+    return variable(e, call, flag, name) ? (uint32_t)value : 0;
+}
+
+/* "127.0.0.1:11434", "http://localhost:8080/", ":8080", "0.0.0.0" as the address to listen at. */
+static const char *variable_listen(environment *e, const cli_call *call)
+{
+    const char *host = variable(e, call, "listen", "OLLAMA_HOST");
+    if (!host) return NULL;
+    const char *scheme = strstr(host, "://");
+    if (scheme) host = scheme + 3;
+    size_t n = strcspn(host, "/");
+    const char *bracket = memchr(host, ']', n), *from = bracket ? bracket : host;
+    const char *colon = memchr(from, ':', n - (size_t)(from - host));
+    snprintf(e->listen, sizeof e->listen, "tcp:%s%.*s%s", colon == host ? "127.0.0.1" : "", (int)n, host,
+             colon ? "" : ":11434");
+    return e->listen;
+}
+
+static size_t variable_origins(environment *e, const cli_call *call)
+{
+    const char *text = variable(e, call, "origin", "OLLAMA_ORIGINS");
+    size_t n = 0;
+    if (!text) return 0;
+    snprintf(e->origins, sizeof e->origins, "%s", text);
+    for (char *save, *one = strtok_r(e->origins, ",", &save); one && n < 64; one = strtok_r(NULL, ",", &save))
+        e->origin_list[n++] = one + strspn(one, " ");
+    return n;
+}
+
+static void read_environment(environment *e, const cli_call *call, ig_front_config *c)
+{
+    uint32_t n;
+    if ((n = variable_count(e, call, "ctx", "OLLAMA_CONTEXT_LENGTH"))) c->n_ctx = n;
+    if ((n = variable_count(e, call, "parallel", "OLLAMA_NUM_PARALLEL"))) c->n_parallel = n;
+    if ((n = variable_count(e, call, "queue", "OLLAMA_MAX_QUEUE"))) c->n_queue = n;
+    size_t origins = variable_origins(e, call);
+    if (origins) {
+        c->origins = e->origin_list;
+        c->n_origins = origins;
+    }
+    if (variable_listen(e, call)) {
+        e->listens[0] = e->listen;
+        c->listen = e->listens;
+        c->n_listen = 1;
+    }
+    c->pressure = getenv("INGLE_PRESSURE");
+    c->meters = getenv("INGLE_METERS");
+}
+
 static void read_lists(const cli_call *call, ig_front_config *c)
 {
     const cli_value *listen = cli_get(call, "listen"), *hosts = cli_get(call, "host"),
@@ -56,6 +131,20 @@ static void read_lists(const cli_call *call, ig_front_config *c)
     c->listen = listen->list, c->n_listen = listen->n_list;
     c->hosts = hosts->list, c->n_hosts = hosts->n_list;
     c->origins = origins->list, c->n_origins = origins->n_list;
+}
+
+/* The store lies in the state folder; without one where INGLE_STORE or the standard says. */
+static bool choose_store(const cli_call *call, char *out, size_t n, ig_error *err)
+{
+    const char *state = cli_text(call, "state");
+    if (!state) return ig_store_place(out, n, err) == IG_OK;
+    if (mkdir(state, 0700) && errno != EEXIST) {
+        ig_fail_errno(err, IG_DENIED, errno, "cannot make the state folder %s", state);
+        return false;
+    }
+    if (snprintf(out, n, "%s/store", state) < (int)n) return true;
+    ig_fail(err, IG_TOO_LARGE, 0, "the path %.200s is too long", state);
+    return false;
 }
 
 int cli_serve(const cli_call *call)
@@ -80,6 +169,10 @@ int cli_serve(const cli_call *call)
                          .n_queue = cli_count(call, "queue", 0),
                          .memory_max = (uint64_t)(cli_get(call, "memory")->real * (double)(1 << 30)),
                          .kv = cli_text(call, "kv"),
+                         .ledger = cli_text(call, "ledger"),
+                         .audit = cli_text(call, "audit"),
+                         .audit_required = cli_set(call, "audit-required"),
+                         .audit_journal = cli_set(call, "audit-journal"),
                          .quiet = cli_set(call, "quiet")};
     int code = -1;
     if (!files || !names) code = cli_fail("out of memory for the list of models");
@@ -87,19 +180,19 @@ int cli_serve(const cli_call *call)
         if (!split_model(models->list[i], names + i * name_bytes, name_bytes, &files[i]))
             code = cli_usage("--model expects NAME=PATH or PATH, such as tiny=models/tiny.gguf");
     char place[4096];
-    if (code < 0 && !c.store) {
-        if (ig_store_place(place, sizeof place, &err) == IG_OK)
-            c.store = place;
-        else
-            code = cli_fail(err.text);
-    }
+    environment env = {0};
+    if (code < 0 && !c.store && !choose_store(call, place, sizeof place, &err)) code = cli_fail(err.text);
+    if (!c.store) c.store = place;
     const char *keep = cli_text(call, "keep-alive");
+    if (!keep) keep = variable(&env, call, "keep-alive", "OLLAMA_KEEP_ALIVE");
     c.keep_alive_set = keep != NULL;
     if (code < 0 && keep && !duration(keep, &c.keep_alive_ms)) {
         cli_bad_value(call, "keep-alive", "a time such as 5m, 90s or -1 for ever", &err);
         code = cli_usage(err.text);
     }
     read_lists(call, &c);
+    read_environment(&env, call, &c);
+    if (code < 0 && *env.said && !c.quiet) cli_note("taken from the environment: %s\n", env.said);
     if (code < 0) code = ig_front_run(&c, &err) == IG_OK ? CLI_DONE : cli_fail(err.text);
     ig_free(files);
     ig_free(names);

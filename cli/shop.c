@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "input.h"
 #include "out.h"
+#include "serve/serve.h"
 
-enum { PLACE_MAX = 3000, CHECK_S_MAX = 600 };
+enum { PLACE_MAX = 3000 };
 
 ig_status shop_open(bool read_only, ig_store **out, ig_error *err)
 {
@@ -108,78 +108,76 @@ ingle_status shop_model(const char *name, const ingle_model_options *options, in
     return st == IG_OK ? INGLE_OK : input_error(&e, err);
 }
 
-/* ------------------------------------------------------------------------------------------------ the check */
-
-typedef struct verdict {
-    ig_status st;
-    char text[512];
-    char about[1024];
-} verdict;
-
-static void describe(const ingle_model *model, verdict *v)
-{
-    ingle_model_info i;
-    ingle_model_describe(model, &i);
-    double bits = i.n_params ? (double)i.weight_bytes * 8 / (double)i.n_params : 0;
-    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:f, s:I, s:I, s:b}", "architecture", i.architecture, "name", i.name,
-                          "file_type", i.file_type, "parameters", (json_int_t)i.n_params, "bits_per_weight",
-                          (double)(long)(bits * 100 + 0.5) / 100, "context", (json_int_t)i.n_ctx_train, "embedding",
-                          (json_int_t)i.n_embd, "generates", i.has_logits);
-    size_t n = j ? json_dumpb(j, v->about, sizeof v->about - 1, JSON_COMPACT) : 0;
-    v->about[n < sizeof v->about ? n : 0] = 0;
-    if (n >= sizeof v->about) v->about[0] = 0;
-    json_decref(j);
-}
-
-static void check_here(const ig_manifest *m, const int *fds, verdict *v)
-{
-    ingle_model *model;
-    ingle_error e;
-    v->st = (ig_status)open_files(m, fds, NULL, &model, &e);
-    if (v->st == IG_OK)
-        describe(model, v);
-    else
-        (void)snprintf(v->text, sizeof v->text, "%s", e.text);
-    ingle_model_close(model);
-}
-
-static bool read_verdict(int fd, verdict *v)
-{
-    size_t n = 0;
-    while (n < sizeof *v) {
-        ssize_t got = read(fd, (char *)v + n, sizeof *v - n);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return false;
-        n += (size_t)got;
-    }
-    v->text[sizeof v->text - 1] = v->about[sizeof v->about - 1] = 0;
-    return v->st < IG_STATUS_COUNT;
-}
-
 ig_status shop_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err)
 {
-    static verdict v; /* large; one check at a time */
-    int pipe_fds[2], status = 0;
     (void)ctx;
-    v = (verdict){0};
-    if (pipe(pipe_fds) < 0) return ig_fail_errno(err, IG_IO, errno, "cannot check the model");
-    pid_t child = fork();
-    if (child == 0) {
-        (void)alarm(CHECK_S_MAX);
-        check_here(m, fds, &v);
-        ssize_t n = write(pipe_fds[1], &v, sizeof v);
-        _exit(n == (ssize_t)sizeof v ? 0 : 1);
+    return ig_model_check(NULL, m, fds, about, err);
+}
+
+/* ------------------------------------------------------------------------------------------------ a folder of links */
+
+static ig_status add_link(const shop_folder *f, size_t i, ig_error *err)
+{
+    char to[700], from[64];
+    const char *name = f->m->files[i].name;
+    if (strchr(name, '/')) return IG_OK; /* lies deeper, and is not needed for weights */
+    (void)snprintf(from, sizeof from, "/proc/%ld/fd/%d", (long)getpid(), f->fds[i]);
+    (void)snprintf(to, sizeof to, "%s/%s", f->folder, name);
+    return symlink(from, to) == 0 ? IG_OK : ig_fail_errno(err, IG_IO, errno, "cannot make %.300s", to);
+}
+
+static bool is_first_part(const char *name) { return strstr(name, "-00001-of-") != NULL; }
+
+static ig_status make_links(shop_folder *f, ig_error *err)
+{
+    const char *tmp = getenv("TMPDIR");
+    (void)snprintf(f->folder, sizeof f->folder, "%.200s/ingle-model.XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(f->folder)) {
+        f->folder[0] = 0;
+        return ig_fail_errno(err, IG_IO, errno, "cannot make a folder for the files of the model");
     }
-    close(pipe_fds[1]);
-    bool whole = child > 0 && read_verdict(pipe_fds[0], &v);
-    close(pipe_fds[0]);
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-    if (!whole)
-        return ig_fail(err, IG_BAD_INPUT, 0, "the model cannot be read: the check ended with signal %d",
-                       child > 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    if (v.st != IG_OK) return ig_fail(err, v.st, 0, "%s", v.text);
-    if (v.about[0]) (void)ig_buf_add(about, v.about, strlen(v.about));
+    bool gguf = f->m->format && !strcmp(f->m->format, "gguf");
+    (void)snprintf(f->path, sizeof f->path, "%s", f->folder);
+    for (size_t i = f->m->n_files; i-- > 0;) {
+        IG_TRY(add_link(f, i, err));
+        bool weights = gguf && f->m->files[i].role == IG_ROLE_WEIGHTS;
+        if (weights && (!strchr(f->path + strlen(f->folder), '/') || is_first_part(f->m->files[i].name)))
+            (void)snprintf(f->path, sizeof f->path, "%s/%.255s", f->folder, f->m->files[i].name);
+    }
     return IG_OK;
+}
+
+ig_status shop_folder_init(shop_folder *f, const char *name, ig_error *err)
+{
+    ig_store *store;
+    *f = (shop_folder){0};
+    IG_TRY(shop_open(true, &store, err));
+    ig_status st = ig_store_find(store, name, &f->m, err);
+    int *fds = st == IG_OK ? calloc(f->m->n_files + 1, sizeof *fds) : NULL;
+    if (st == IG_OK && !fds) st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of the model");
+    if (st == IG_OK && (st = ig_store_files_open(store, f->m, fds, err)) == IG_OK) {
+        f->fds = fds;
+        st = make_links(f, err);
+    } else {
+        free(fds);
+    }
+    ig_store_close(store);
+    if (st != IG_OK) shop_folder_fini(f);
+    return st;
+}
+
+void shop_folder_fini(shop_folder *f)
+{
+    for (size_t i = 0; f->fds && i < f->m->n_files; i++) {
+        char path[700];
+        (void)snprintf(path, sizeof path, "%s/%.255s", f->folder, f->m->files[i].name);
+        if (f->folder[0]) (void)unlink(path);
+        close(f->fds[i]);
+    }
+    if (f->folder[0]) (void)rmdir(f->folder);
+    free(f->fds);
+    ig_manifest_free(f->m);
+    *f = (shop_folder){0};
 }
 
 /* ------------------------------------------------------------------------------------------------ progress */
@@ -259,7 +257,7 @@ bool shop_tell(void *ctx, const ig_pull_progress *p)
     s->begun = true;
     s->phase = p->phase;
     (void)snprintf(s->last, sizeof s->last, "%.79s", clean.text);
-    cli_note("%s %s%s%s\n", phases[p->phase], clean.text, p->total ? ", " : "",
+    cli_note("%s %s%s%s\n", s->sends ? "writing" : phases[p->phase], clean.text, p->total ? ", " : "",
              p->total ? cli_bytes(p->total, size) : "");
     return true;
 }

@@ -10,18 +10,27 @@
 
 /* The store that INGLE_STORE (--store sets it) or the standard place names. */
 ig_status shop_open(bool read_only, ig_store **out, ig_error *err);
-/* Opens a model in a child process, so that a file that crashes the reader costs nothing else, and tells what it is. */
-ig_status shop_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err);
-
 /* Opens a model of the store; the manifest is the caller's (may be NULL). */
 ingle_status shop_model(const char *name, const ingle_model_options *options, ingle_model **out, ig_manifest **manifest,
                         ingle_error *err);
+/* Asks a worker behind its sandbox, as the service does. For ig_check; ctx is not read. */
+ig_status shop_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err);
+
+/* A folder of links to a model's files, open as descriptors of this process, for what reads paths: the path of its one
+ * file, of its first part, or of the folder. Removed by shop_folder_fini. */
+typedef struct shop_folder {
+    char folder[300], path[600];
+    ig_manifest *m;
+    int *fds;
+} shop_folder;
+ig_status shop_folder_init(shop_folder *f, const char *name, ig_error *err);
+void shop_folder_fini(shop_folder *f);
 /* May be a name or a digest of the store: has no slash at its beginning, no file of that name is there. */
 bool shop_is_name(const char *text);
 
 /* Progress of a pull on stderr: a bar on terminals, plain lines otherwise. */
 typedef struct shop_progress {
-    bool quiet;
+    bool quiet, sends;
     char last[80];
     ig_pull_phase phase;
     bool begun;

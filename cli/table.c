@@ -22,6 +22,12 @@
     {                                                                                                                  \
         "json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print one JSON object"                                               \
     }
+#define HOST                                                                                                           \
+    {                                                                                                                  \
+        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
+            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
+            "computer)"                                                                                                \
+    }
 #define STORE                                                                                                          \
     {                                                                                                                  \
         "store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else the standard place)" \
@@ -112,7 +118,14 @@ static const cli_flag run_flags[] = {
      "feed the prompt as it is: no chat template, no special tokens added, text such as <s> read as the control token"},
     SAMPLING,
     ANSWER,
+    {"tools", 0, CLI_FILE, "FILE", 0, 0, NULL, "tools that the model may call, a JSON list as OpenAI writes it"},
+    {"tool-choice", 0, CLI_TEXT, "HOW", 0, 0, NULL,
+     "auto, required, or the name of the tool that must be called (default: auto)"},
+    {"json-output", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "print the answer as a message in JSON, with its reasoning and calls"},
     {"chat", 0, CLI_SWITCH, NULL, 0, 0, NULL, "use ChatML where the model brings no chat template"},
+    HOST,
+    {"local", 0, CLI_SWITCH, NULL, 0, 0, NULL, "open the model in this process, also where a service runs"},
     CONTEXT("tokens that prompt and answer may have together (default: what the model was trained on, at most 4096)"),
     THREADS,
     KV("f16"),
@@ -249,8 +262,10 @@ static const cli_flag serve_flags[] = {
     {"model", 'm', CLI_LIST, "[NAME=]PATH", 0, 0, NULL, "offer the model file PATH, as NAME; may be given again"},
     {"default", 0, CLI_TEXT, "NAME", 0, 0, NULL,
      "the model that answers where a program names none (default: the only one there is)"},
-    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL,
-     "folder of the store (default: INGLE_STORE, ~/.local/share/ingle; for root /var/lib/ingle)"},
+    {"state", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "folder for everything that lasts; made where it is missing (default: ~/.local/share/ingle; for root "
+     "/var/lib/ingle)"},
+    {"store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else that of --state)"},
     {"listen", 'l', CLI_LIST, "ADDRESS", 0, 0, NULL,
      "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
     {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},
@@ -267,15 +282,14 @@ static const cli_flag serve_flags[] = {
     {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
     THREADS,
     KV("f16"),
+    {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
+    {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
+     "write the audit log in DIR; none: nowhere (default: state/audit in the store)"},
+    {"audit-required", 0, CLI_SWITCH, NULL, 0, 0, NULL, "refuse requests while the audit log cannot be written"},
+    {"audit-journal", 0, CLI_SWITCH, NULL, 0, 0, NULL, "send audit records to syslog, too"},
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "say nothing on stderr"},
 };
-
-#define HOST                                                                                                           \
-    {                                                                                                                  \
-        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
-            "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
-            "computer)"                                                                                                \
-    }
 
 static const cli_flag ps_flags[] = {
     HOST,
@@ -286,13 +300,61 @@ static const cli_flag stop_flags[] = {
     HOST,
 };
 
+static const cli_flag audit_flags[] = {
+    {"dir", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the log (default: state/audit in the store)"},
+    STORE,
+    {"key", 0, CLI_FILE, "FILE", 0, 0, NULL, "public key to trust, kept elsewhere (default: audit.pub in the folder)"},
+    {"head", 0, CLI_FILE, "FILE", 0, 0, NULL, "a copy of audit.head kept elsewhere: the log must contain it"},
+    {"partial", 0, CLI_SWITCH, NULL, 0, 0, NULL, "older files were moved away on purpose"},
+    {"since", 0, CLI_TEXT, "DAY", 0, 0, NULL, "from this day on, such as 2026-01-31 (UTC)"},
+    {"until", 0, CLI_TEXT, "DAY", 0, 0, NULL, "up to this day"},
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this user alone"},
+    {"last", 'n', CLI_COUNT, "N", 1, 1000000000, NULL, "show the last N records (default: 20)"},
+    {"json", 0, CLI_SWITCH, NULL, 0, 0, NULL, "verify: one JSON object; show: records as they stand, one a line"},
+};
+
+static const cli_flag cost_flags[] = {
+    {"by", 0, CLI_CHOICE, "WHAT", 0, 0, "user|group|model|day|app", "a line for each (default: one for all)"},
+    {"since", 0, CLI_TEXT, "DAY", 0, 0, NULL, "from this day on, such as 2026-01-31 (UTC)"},
+    {"until", 0, CLI_TEXT, "DAY", 0, 0, NULL, "up to this day"},
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this user alone"},
+    {"model", 0, CLI_TEXT, "NAME", 0, 0, NULL, "of this model alone"},
+    {"prices", 0, CLI_FILE, "FILE", 0, 0, NULL, "table of prices (default: state/prices.conf in the store)"},
+    {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL, "the ledger (default: state/ledger.db in the store)"},
+    STORE,
+    JSON,
+    {"csv", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print CSV"},
+    {"focus", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "print CSV with the columns of FOCUS, a line a day, user, app and model"},
+    {"otlp", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print OpenTelemetry metrics as OTLP/JSON"},
+    {"check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "read the whole ledger and tell whether it is sound"},
+    {"forget", 0, CLI_TEXT, "USER", 0, 0, NULL, "take this user's name out of the ledger for good"},
+};
+
 static const cli_flag pull_flags[] = {
+    HOST,
     STORE,
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
     {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
+    {"connections", 0, CLI_COUNT, "N", 1, 16, NULL, "load large files over N connections (default: 4)"},
     NO_CHECK,
     QUIET,
     JSON,
+};
+
+static const cli_flag push_flags[] = {
+    HOST,
+    STORE,
+    {"form", 0, CLI_TEXT, "FORM", 0, 0, NULL, "form of the image: ollama, docker or modelpack"},
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow registries without https on other machines"},
+    QUIET,
+    JSON,
+};
+
+static const cli_flag export_flags[] = {
+    STORE,
+    {"force", 'f', CLI_SWITCH, NULL, 0, 0, NULL, "replace files that are there"},
+    QUIET,
 };
 
 static const cli_flag import_flags[] = {
@@ -305,18 +367,45 @@ static const cli_flag import_flags[] = {
 };
 
 static const cli_flag list_flags[] = {
+    HOST,
     STORE,
     {"quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print names alone"},
     JSON,
 };
 
 static const cli_flag store_flags[] = {
+    HOST,
     STORE,
 };
 
 static const cli_flag verify_flags[] = {
     STORE,
     {"quarantine", 0, CLI_SWITCH, NULL, 0, 0, NULL, "move damaged files aside, so that pull loads them anew"},
+    JSON,
+};
+
+static const cli_flag policy_flags[] = {
+    {"config", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the configuration (default: INGLE_CONFIG, else /etc/ingle)"},
+    {"action", 0, CLI_CHOICE, "WORD", 0, 0, "use|pull|create|pin|manage", "explain: what is to be done (default: use)"},
+    {"group", 0, CLI_LIST, "NAME", 0, 0, NULL,
+     "explain: the user has this group, and the directory is not asked; may be given again"},
+    {"label", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "explain: privacy label of the request"},
+    {"source", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL, "explain: where a model is pulled from"},
+    {"ctx", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "explain: context asked for"},
+    {"tokens", 0, CLI_COUNT, "N", 0, 1e15, NULL, "explain: tokens used today"},
+    {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "explain: also the rules that are about something else"},
+    STORE,
+    JSON,
+};
+
+static const cli_flag key_flags[] = {
+    {"user", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: the account that the key acts for"},
+    {"group", 0, CLI_LIST, "NAME", 0, 0, NULL,
+     "add: a group that the key has, instead of its user's; may be given again"},
+    {"action", 0, CLI_LIST, "WORD", 0, 0, NULL, "add: use (default), pull, create, pin or manage; may be given again"},
+    {"model", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "add: only for such models; may be given again"},
+    {"expires", 0, CLI_TEXT, "TIME", 0, 0, NULL, "add: good for so long, such as 90d, 12h or 1y (default: for ever)"},
+    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "file of the keys (default: keys_file of the configuration, else the standard place)"},
     JSON,
 };
 
@@ -329,6 +418,51 @@ static const cli_flag gc_flags[] = {
 
 static const cli_flag df_flags[] = {
     STORE,
+    JSON,
+};
+
+static const cli_flag catalogue_flags[] = {
+    STORE,
+    {"root", 0, CLI_FILE, "FILE", 0, 0, NULL, "the root that is trusted (sync, verify)"},
+    {"name", 0, CLI_TEXT, "NAME", 0, 0, NULL, "which catalogue of this machine (default: default)"},
+    {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
+    {"all", 0, CLI_SWITCH, NULL, 0, 0, NULL, "sync: list what is denied, too"},
+    {"keys", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of private keys (default: the catalogue's folder and .keys)"},
+    {"passphrase-file", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "passphrase of the private keys, mode 600 (default: INGLE_CATALOGUE_PASSPHRASE)"},
+    {"default", 0, CLI_CHOICE, "STATE", 0, 0, "denied|available",
+     "init, assign: what no rule names is (default: denied)"},
+    {"as", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: name in the catalogue (default: as in the store)"},
+    {"license", 0, CLI_TEXT, "ID", 0, 0, NULL, "add: SPDX id of the licence"},
+    {"publisher", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: who published the model"},
+    {"base", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: the model that it was made of"},
+    {"origin", 0, CLI_LIST, "SOURCE", 0, 0, NULL,
+     "add: where it is pulled from, as ingle pull has it; may be given again (default: where the store got it)"},
+    {"label", 0, CLI_LIST, "LABEL", 0, 0, NULL, "add: a privacy label that it may see; may be given again"},
+    {"adapter", 0, CLI_LIST, "NAME", 0, 0, NULL, "add: an adapter that goes with it; may be given again"},
+    {"context", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that a conversation may have"},
+    {"output", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that an answer may have"},
+    {"day-tokens", 0, CLI_COUNT, "N", 1, UINT32_MAX, NULL, "add: tokens that a user may have in a day"},
+    {"parameters", 0, CLI_TEXT, "JSON", 0, 0, NULL, "add: default parameters, an object"},
+    {"template", 0, CLI_FILE, "FILE", 0, 0, NULL, "add: chat template instead of the model's own"},
+    {"system", 0, CLI_TEXT, "TEXT", 0, 0, NULL, "add: system prompt"},
+    {"role", 0, CLI_TEXT, "ROLE", 0, 0, NULL, "add: the delegated role that answers for it"},
+    {"user", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a user, or #UID; sync, pull: instead of who asks"},
+    {"group", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a group; may be given again"},
+    {"machine", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: a machine, * and ? are wildcards; may be given again"},
+    {"model", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "assign, deny: models of a rule of the whole catalogue"},
+    {"with-license", 0, CLI_LIST, "ID", 0, 0, NULL, "assign, deny: licences of a rule of the whole catalogue"},
+    {"with-publisher", 0, CLI_LIST, "NAME", 0, 0, NULL, "assign, deny: publishers of a rule of the whole catalogue"},
+    {"required", 0, CLI_SWITCH, NULL, 0, 0, NULL, "assign: machines fetch it before anyone asks"},
+    {"id", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: id of the rule; one of that id is replaced"},
+    {"remove", 0, CLI_TEXT, "ID", 0, 0, NULL, "assign, deny: take the rule of that id away"},
+    {"path", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "delegate: paths that the role answers for, such as team/*"},
+    {"terminating", 0, CLI_SWITCH, NULL, 0, 0, NULL, "delegate: nobody after this role answers for its paths"},
+    {"key", 0, CLI_LIST, "FILE", 0, 0, NULL,
+     "delegate, rotate, bundle: a key (PEM, public or private); may be given again"},
+    {"threshold", 0, CLI_COUNT, "N", 1, 128, NULL, "delegate, rotate: how many keys must sign"},
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say what would be done and write nothing"},
+    QUIET,
     JSON,
 };
 
@@ -354,13 +488,17 @@ const cli_verb cli_verbs[] = {
      "With --json, --json-schema or --grammar no token can be chosen that breaks the form; reasoning before the answer "
      "stays free. An answer that --max-tokens, --stop or the context cuts off is an error. Reasoning is printed on a "
      "terminal alone.\n\n"
+     "With --tools the model is told of them, and whatever it calls fits the schema of its tool. Calls are printed "
+     "behind "
+     "the text, a line of JSON each with name and arguments.\n\n"
      "Nothing but the answer goes to standard output. When the context is full the answer ends and a line on standard "
      "error "
      "says so.",
      "ingle run model.gguf \"Once upon a time\"\n"
      "ingle run model.gguf --temp 0 -n 100 <question.txt\n"
      "ingle run model.gguf --seed 7 --stop \"\\n\\n\" --stats \"A list of fruit:\"\n"
-     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"",
+     "ingle run model.gguf --json-schema person.schema.json \"Ada Lovelace was born in 1815. Who is it?\"\n"
+     "ingle run model.gguf --tools tools.json --tool-choice required \"How warm is it in Rome?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
     {"chat", "MODEL", "talk with a model at the terminal",
      "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "
@@ -444,7 +582,9 @@ const cli_verb cli_verbs[] = {
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
     {"quantize", "IN OUT TYPE", "make a model file smaller",
      "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
-     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over. Types "
+     "Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS MXFP4_MOE. Metadata is carried over; of a "
+     "Hugging Face directory the tokenizer becomes GGUF's, so that other programs can use "
+     "the file, and where that cannot say all, a line on standard error tells what. Types "
      "that end in S, M or L, and Q2_K and the IQ types, are mixtures: tensors that matter more get more bits. Norms, "
      "routers and other small tensors stay F32. MXFP4_MOE takes MXFP4 for experts and Q8_0 for all else.\n\n"
      "The model is read and written in a stream, so it may be larger than memory. OUT appears only when it is whole; "
@@ -488,6 +628,11 @@ const cli_verb cli_verbs[] = {
     {"status", "", "show what the service does",
      "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
      LEN(ps_flags), 0, 0, "", cli_status},
+    {"doctor", "", "find what is wrong and say what to type",
+     "Looks at the service, the store, disk, memory, processor, sandbox and limits, a line each. Exit code 3 when "
+     "something "
+     "keeps ingle from working.",
+     "ingle doctor", ps_flags, LEN(ps_flags), 0, 0, "", cli_doctor},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
     {"pull", "SOURCE [NAME]", "add a model to the store",
@@ -496,6 +641,10 @@ const cli_verb cli_verbs[] = {
      "https://HOST/PATH.gguf, perhaps with #sha256=DIGEST behind it;\n\n"
      "hf://ORG/REPO[@REV][:FILE or QUANT] of the Hugging Face hub. Without QUANT the one GGUF file that is there, "
      "else Q4_K_M. HF_TOKEN and HF_ENDPOINT are honoured, and what the hub's own cache holds is not loaded again;\n\n"
+     "oci://HOST/REPOSITORY[:TAG][@DIGEST]: an image in any registry, as docker, the CNCF's ModelPack or Ollama make "
+     "them; passwords are those of docker login;\n\n"
+     "s3://BUCKET/KEY.gguf or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID and its like, or ~/.aws/credentials; "
+     "INGLE_S3_ENDPOINT for other servers than Amazon's;\n\n"
      "NAME:TAG of the Ollama registry.\n\n"
      "A pull that was interrupted goes on where it stopped. Every file is verified, and the model is opened once "
      "before its name appears; what cannot be loaded is refused with the reason.",
@@ -514,6 +663,21 @@ const cli_verb cli_verbs[] = {
     {"cp", "FROM TO", "give a model another name",
      "Adds the name TO for the model FROM. Nothing is copied but the name.", "ingle cp qwen3:0.6b team/helper",
      store_flags, LEN(store_flags), 2, 2, "", cli_cp},
+    {"push", "NAME oci://HOST/REPOSITORY[:TAG]", "put a model into a registry",
+     "Sends a model of the store to a registry as an image. Files that the registry has are not sent again, and what "
+     "was "
+     "interrupted goes on. The form is ollama for GGUF files (it carries template, system prompt and parameters too) "
+     "and "
+     "modelpack for others. Passwords are those of docker login.",
+     "ingle push qwen3:0.6b oci://registry.example.com/team/qwen3:0.6b\n"
+     "ingle push my-model oci://127.0.0.1:5000/my-model --form docker",
+     push_flags, LEN(push_flags), 2, 2, "", cli_push},
+    {"export", "NAME FILE|DIR", "copy a model out of the store",
+     "Writes the model's GGUF file to FILE, or all its files into DIR (a folder, or a path that ends in /), with its "
+     "manifest as ingle.json. Files that are there are kept unless --force is given.",
+     "ingle export qwen3:0.6b qwen3.gguf\n"
+     "ingle export my-model models/my-model/",
+     export_flags, LEN(export_flags), 2, 2, "@file", cli_export},
     {"import", "[DIR]", "take over the models of an Ollama store",
      "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
      "copied "
@@ -529,6 +693,26 @@ const cli_verb cli_verbs[] = {
      "ingle verify\n"
      "ingle verify qwen3:0.6b --quarantine",
      verify_flags, LEN(verify_flags), 0, 1, "", cli_verify},
+    {"policy", "check|explain|test|who ...", "tell who may do what",
+     "policy check reads the configuration and tells what is wrong with it; a service keeps its old policy where this "
+     "fails.\n\n"
+     "policy explain USER MODEL prints the decision, the limits and what every rule said. USER is an account, uid:N or "
+     "nobody.\n\n"
+     "policy test FILE compares decisions with an admin's table, one expectation a line: allow|refuse WHO ACTION MODEL "
+     "[KEY=VALUE]..., as docs/policy.md describes. Exit code 3 when one is not met.\n\n"
+     "policy who USER asks the directory and prints groups, their age, and why they are no newer.",
+     "ingle policy check\n"
+     "ingle policy explain ada qwen3:8b\n"
+     "ingle policy explain ada qwen3:8b --group engineers --json\n"
+     "ingle policy test /etc/ingle/expected.txt",
+     policy_flags, LEN(policy_flags), 1, 3, "check|explain|test|who", cli_policy},
+    {"key", "add|list|show|revoke ...", "make and revoke API keys",
+     "key add NAME prints a new key, once: programs send it as `Authorization: Bearer KEY`. The file keeps its hash, its "
+     "user, groups, actions, models and end.\n\n"
+     "key list prints all keys with their last use, key show NAME one of them as JSON, key revoke NAME ends one.",
+     "ingle key add ci --user build --model 'qwen3*' --expires 90d\n"
+     "ingle key revoke ci",
+     key_flags, LEN(key_flags), 1, 2, "add|list|show|revoke", cli_key},
     {"gc", "", "remove what no model needs",
      "Removes files that no model names and no process uses, an hour after they came, unfinished downloads after a "
      "week, "
@@ -538,8 +722,50 @@ const cli_verb cli_verbs[] = {
      gc_flags, LEN(gc_flags), 0, 0, "", cli_gc},
     {"df", "", "tell what the store takes", "Prints what the models and the files of the store take on the disk.",
      "ingle df", df_flags, LEN(df_flags), 0, 0, "", cli_df},
+    {"catalogue", "ACTION [ARGUMENTS]", "offer models to people, signed",
+     "Makes and reads catalogues: lists of models with the groups, users and machines that they are for, signed as The "
+     "Update Framework 1.0 has it. docs/catalogue.md explains them.\n\n"
+     "init DIR makes a folder for the draft and one for the keys.\n\n"
+     "add DIR NAME puts a model of the store into the draft; drop DIR NAME takes it out.\n\n"
+     "assign DIR [NAME] and deny DIR [NAME] add a rule for the model, or for the whole catalogue.\n\n"
+     "delegate DIR ROLE lets another role answer for some paths.\n\n"
+     "sign DIR signs what has changed with the keys at hand; exit code 3 while signatures are missing.\n\n"
+     "publish DIR [OUT] writes DIR/published, and the same to OUT, for a file share or a web server.\n\n"
+     "rotate DIR ROLE gives a role new keys: root, targets, snapshot, timestamp or a delegated one.\n\n"
+     "verify URL reads a published catalogue as a client would; exit code 3 when it must not be trusted.\n\n"
+     "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"
+     "show [DIR|URL] prints a catalogue (default: the one of this machine).\n\n"
+     "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks.\n\n"
+     "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).\n\n"
+     "bundle NAME FILE.sig --key PUBLIC.pem verifies the OpenSSF Model Signing bundle of a model of the store.",
+     "ingle catalogue init models && ingle catalogue add models qwen3:8b --license Apache-2.0\n"
+     "ingle catalogue assign models qwen3:8b --group engineering --required\n"
+     "ingle catalogue sign models && ingle catalogue publish models /srv/www/models\n"
+     "ingle catalogue sync https://models.example.org --root root.json && ingle catalogue pull",
+     catalogue_flags, LEN(catalogue_flags), 1, CLI_ARGS_MAX,
+     "init|add|drop|assign|deny|delegate|sign|publish|rotate|verify|diff|show|sync|pull|bundle", cli_catalogue},
+    {"audit", "verify|export|show", "check or read the audit log",
+     "verify walks the whole log: every record holds the hash of the one before it, and seals sign the chain. Exit "
+     "code "
+     "3 when anything was altered, left out, put in another order or cut off. With --head also what was cut off "
+     "together with the seals is seen.\n\n"
+     "export prints the records, one JSON object a line; show prints the last ones for people. Both say on standard "
+     "error what verify would find.",
+     "ingle audit verify --head /mnt/elsewhere/audit.head\n"
+     "ingle audit show --user uid:1000 --last 5\n"
+     "ingle audit export --since 2026-11-01 >november.jsonl",
+     audit_flags, LEN(audit_flags), 1, 1, "verify|export|show", cli_audit},
+    {"cost", "", "tell what was used, and what it would have cost",
+     "Prints requests, tokens (in, of these cached, out), seconds and, where the machine has a meter, joules from the "
+     "ledger that ingle serve keeps. With a table of prices it adds what the same tokens would have cost at the "
+     "providers of the table (docs/accounting.md has its form).",
+     "ingle cost --by user --since 2026-11-01\n"
+     "ingle cost --by model --prices prices.conf --csv\n"
+     "ingle cost --otlp >metrics.json",
+     cost_flags, LEN(cost_flags), 0, 0, "", cli_cost},
     {"reply", "MODEL|FILE.jinja", "read a model's answer into a message",
-     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the one "
+     "Cuts an answer into text, reasoning and tool calls by the markers that the chat template of the model, or the "
+     "one "
      "in FILE.jinja, writes, and prints a JSON object: family (of markers), message (role, reasoning_content, content, "
      "tool_calls as OpenAI has them), unparsed (something began like a call and is none; it is in the content), "
      "truncated_call (the answer ends inside a call).",

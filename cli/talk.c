@@ -1,6 +1,7 @@
 #include "talk.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,6 +57,95 @@ void talk_sampling_fini(talk_sampling *s)
     *s = (talk_sampling){0};
 }
 
+/* ------------------------------------------------------------------------------------------------ the store's word */
+
+static ingle_status bad_parameter(const char *key, const char *expected, ingle_error *err)
+{
+    ig_error e;
+    ig_fail(&e, IG_BAD_INPUT, 0, "the model's parameter %.40s has an unusable value, expected %s", key, expected);
+    return input_error(&e, err);
+}
+
+/* Numbers that a flag sets as well; the flag wins. */
+static ingle_status read_numbers(talk_model *m, const cli_call *call, talk_sampling *s, ingle_error *err)
+{
+    const struct {
+        const char *key, *flag;
+        float *real;
+        uint32_t *count;
+        double most;
+    } rows[] = {{"temperature", "temp", &s->o.temperature, NULL, 100},
+                {"top_p", "top-p", &s->o.top_p, NULL, 1},
+                {"min_p", "min-p", &s->o.min_p, NULL, 1},
+                {"repeat_penalty", "repeat-penalty", &s->o.repetition_penalty, NULL, 100},
+                {"frequency_penalty", "frequency-penalty", &s->o.frequency_penalty, NULL, 100},
+                {"presence_penalty", "presence-penalty", &s->o.presence_penalty, NULL, 100},
+                {"top_k", "top-k", NULL, &s->o.top_k, 1e6},
+                {"num_predict", "max-tokens", NULL, &m->n_max, 4e9},
+                {"num_ctx", "ctx", NULL, &m->n_ctx, 4e9}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const json_t *j = json_object_get(m->parameters, rows[i].key);
+        double v = json_number_value(j);
+        if (!j || json_is_null(j) || cli_set(call, rows[i].flag)) continue;
+        if (rows[i].count && json_is_integer(j) && v < 0) continue; /* without a limit */
+        if (!json_is_number(j) || !(fabs(v) <= rows[i].most) || (v < 0 && i != 4 && i != 5))
+            return bad_parameter(rows[i].key, "a number in its range", err);
+        if (rows[i].real)
+            *rows[i].real = (float)v;
+        else
+            *rows[i].count = (uint32_t)v;
+    }
+    const json_t *seed = json_object_get(m->parameters, "seed");
+    if (json_is_integer(seed) && json_integer_value(seed) >= 0 && !cli_set(call, "seed")) {
+        s->o.seed = (uint64_t)json_integer_value(seed);
+        s->o.seed_random = false;
+    }
+    return INGLE_OK;
+}
+
+/* "stop": a text or several. */
+static ingle_status read_stops(talk_model *m, const cli_call *call, ingle_error *err)
+{
+    const json_t *j = json_object_get(m->parameters, "stop");
+    size_t n = json_is_string(j) ? 1 : json_array_size(j);
+    if (!j || n == 0 || cli_set(call, "stop")) return INGLE_OK;
+    if (n > 16) return bad_parameter("stop", "at most 16 texts", err);
+    m->own_stops = ig_calloc(n, sizeof *m->own_stops);
+    if (!m->own_stops) return bad_parameter("stop", "memory for it", err);
+    for (size_t i = 0; i < n; i++) {
+        m->own_stops[i] = json_string_value(json_is_string(j) ? j : json_array_get(j, i));
+        if (!m->own_stops[i]) return bad_parameter("stop", "a text or a list of texts", err);
+    }
+    m->stops = m->own_stops;
+    m->n_stops = n;
+    return INGLE_OK;
+}
+
+ingle_status talk_model_init(talk_model *m, const cli_call *call, talk_sampling *s, ingle_error *err)
+{
+    const cli_value *stop = cli_get(call, "stop");
+    m->system = cli_text(call, "system");
+    m->stops = stop->list;
+    m->n_stops = stop->n_list;
+    m->n_max = cli_count(call, "max-tokens", 0);
+    m->n_ctx = cli_count(call, "ctx", 0);
+    if (!m->manifest) return INGLE_OK;
+    if (!m->system) m->system = m->manifest->system;
+    m->parameters = m->manifest->parameters ? json_loads(m->manifest->parameters, 0, NULL) : NULL;
+    m->messages = m->manifest->messages ? json_loads(m->manifest->messages, 0, NULL) : NULL;
+    ingle_status st = read_numbers(m, call, s, err);
+    return st == INGLE_OK ? read_stops(m, call, err) : st;
+}
+
+void talk_model_fini(talk_model *m)
+{
+    json_decref(m->parameters);
+    json_decref(m->messages);
+    ig_free(m->own_stops);
+    ig_manifest_free(m->manifest);
+    *m = (talk_model){0};
+}
+
 ig_status talk_check_format(const cli_call *call, ig_error *err)
 {
     if (cli_set(call, "json") + cli_set(call, "json-schema") + cli_set(call, "grammar") < 2) return IG_OK;
@@ -89,56 +179,12 @@ ingle_status talk_grammar(const cli_call *call, ingle_grammar **out, ingle_error
 
 /* ------------------------------------------------------------------------------------------------ conversations */
 
-static const talk_marks marks_table[] = {
-    {"<think>", "</think>"},
-    {"[THINK]", "[/THINK]"},
-    {"<seed:think>", "</seed:think>"},
-    {"<|START_THINKING|>", "<|END_THINKING|>"},
-    {"<|channel|>analysis<|message|>", "<|channel|>final<|message|>"},
-};
-
-/* The mark is one token of the vocabulary, whose id goes to *id. */
-static bool is_token(const ingle_model *model, const char *mark, int32_t *id)
+ingle_status talk_chat_open(talk_chat *c, const ingle_model *model, const ig_manifest *manifest, ingle_error *err)
 {
-    size_t n = 0;
-    return ingle_tokenize(model, mark, strlen(mark), INGLE_PARSE_SPECIAL, id, 1, &n, NULL) == INGLE_OK && n == 1;
-}
-
-/* The template's source holds the text. */
-static bool template_has(const ingle_model *model, const char *text)
-{
-    ingle_meta meta;
-    bool found = false;
-    for (uint64_t i = 0; !found && ingle_model_meta(model, i, &meta); i++) {
-        size_t n = 0;
-        if (strcmp(meta.key, "tokenizer.chat_template") != 0) continue;
-        char *source = meta.n && meta.n < 1 << 20 ? ig_alloc((size_t)meta.n) : NULL;
-        if (source && ingle_model_meta_text(model, i, 0, source, (size_t)meta.n, &n))
-            found = memmem(source, n < meta.n ? n : (size_t)meta.n, text, strlen(text)) != NULL;
-        ig_free(source);
-    }
-    return found;
-}
-
-static void find_marks(talk_chat *c)
-{
-    for (size_t i = 0; !c->marks && i < sizeof marks_table / sizeof *marks_table; i++) {
-        const talk_marks *m = &marks_table[i];
-        int32_t start = 0, end = 0;
-        bool tokens = is_token(c->model, m->start, &start) && is_token(c->model, m->end, &end);
-        if (!tokens && !template_has(c->model, m->end)) continue;
-        size_t n = 0;
-        c->marks = m;
-        c->marks_are_control = !tokens || (ingle_detokenize(c->model, &end, 1, 0, NULL, 0, &n, NULL) == INGLE_OK && !n);
-    }
-}
-
-ingle_status talk_chat_open(talk_chat *c, const ingle_model *model, ingle_error *err)
-{
-    *c = (talk_chat){.model = model};
-    ingle_status st = ingle_template_of_model(model, &c->t, &c->is_default, err);
-    if (st == INGLE_OK) find_marks(c);
-    return st;
+    const char *own = manifest ? ig_manifest_template(manifest) : NULL;
+    *c = (talk_chat){.model = model, .is_own = own && *own, .source = own && *own ? own : NULL};
+    return c->is_own ? ingle_template_compile(own, strlen(own), &c->t, err)
+                     : ingle_template_of_model(model, &c->t, &c->is_default, err);
 }
 
 void talk_chat_close(talk_chat *c)
@@ -147,10 +193,26 @@ void talk_chat_close(talk_chat *c)
     *c = (talk_chat){0};
 }
 
+/* A template that is not the file's own does not know the file's special tokens. */
+static void add_token(const ingle_model *model, json_t *vars, const char *name, int32_t id)
+{
+    char text[256];
+    size_t n = 0;
+    if (id < 0 || ingle_detokenize(model, &id, 1, INGLE_WRITE_SPECIAL, text, sizeof text, &n, NULL) != INGLE_OK) return;
+    (void)json_object_set_new(vars, name, json_stringn(text, n));
+}
+
 /* The conversation as the template's variables. */
-static json_t *variables(json_t *messages, const char *think)
+static json_t *variables(const talk_chat *c, json_t *messages, json_t *tools, const char *think)
 {
     json_t *vars = json_pack("{s:O, s:b}", "messages", messages, "add_generation_prompt", 1);
+    if (vars && tools) json_object_set(vars, "tools", tools);
+    if (vars && c->is_own) {
+        ingle_model_info info;
+        ingle_model_describe(c->model, &info);
+        add_token(c->model, vars, "bos_token", info.bos);
+        add_token(c->model, vars, "eos_token", info.eos);
+    }
     if (!vars || !think) return vars;
     bool off = !strcmp(think, "off"), on = !strcmp(think, "on");
     json_object_set_new(vars, "enable_thinking", json_boolean(!off));
@@ -165,13 +227,6 @@ static const char *local_time(char out[32])
     struct tm parts;
     if (!localtime_r(&now, &parts) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &parts)) return NULL;
     return out;
-}
-
-static bool ends_in(const char *text, size_t n, const char *end)
-{
-    size_t n_end = strlen(end);
-    while (n && strchr(" \n\r\t", text[n - 1])) n--;
-    return n >= n_end && !memcmp(text + n - n_end, end, n_end);
 }
 
 /* A vocabulary that wants a beginning token gets one where the template wrote none. */
@@ -196,11 +251,12 @@ static ingle_status tokenize(const talk_chat *c, const char *text, size_t n, cli
     return INGLE_OK;
 }
 
-ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think, talk_prompt *out, ingle_error *err)
+ingle_status talk_render(const talk_chat *c, json_t *messages, json_t *tools, const char *think, talk_prompt *out,
+                         ingle_error *err)
 {
     char now[32];
     ingle_template_options o = {.size = sizeof o, .now = local_time(now)};
-    json_t *vars = variables(messages, think);
+    json_t *vars = variables(c, messages, tools, think);
     char *json = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
     *out = (talk_prompt){.think_off = think && !strcmp(think, "off")};
     json_decref(vars);
@@ -212,11 +268,6 @@ ingle_status talk_render(const talk_chat *c, json_t *messages, const char *think
     ingle_status st = ingle_template_render(c->t, json, strlen(json), &o, &out->text, err);
     const ingle_template_text text = out->text;
     if (st == INGLE_OK) st = tokenize(c, text.text, text.n, &out->ids, err);
-    if (st == INGLE_OK && c->marks) {
-        out->thinking = TALK_MAY_THINK;
-        if (ends_in(text.text, text.n, c->marks->start)) out->thinking = TALK_THINKS;
-        if (ends_in(text.text, text.n, c->marks->end)) out->thinking = TALK_PLAIN;
-    }
     free(json);
     return st;
 }
@@ -265,106 +316,106 @@ ingle_status talk_keep(const talk_chat *c, const int32_t *held, size_t n_held, t
     return st;
 }
 
-void talk_prepare(const talk_chat *c, const talk_prompt *p, ingle_generate_options *o)
-{
-    if (!c->marks || p->thinking == TALK_PLAIN) return;
-    o->write_special = c->marks_are_control;
-    if (p->think_off) return; /* a grammar holds from the first token on */
-    o->think_start = p->thinking == TALK_MAY_THINK ? c->marks->start : NULL;
-    o->think_end = c->marks->end;
-}
-
 /* ------------------------------------------------------------------------------------------------ answers */
 
-enum { HELD_BYTES_MAX = 64 << 20 };
+enum { ANSWER_BYTES_MAX = 1 << 30, CALLS_MAX = 1000 };
 
-void talk_split_init(talk_split *s, const talk_chat *c, talk_thinking thinking,
-                     bool (*out)(void *user, const char *text, size_t n, bool thinking), void *user)
+ingle_status talk_answer_open(talk_answer *a, const ingle_reply_options *options,
+                              bool (*out)(void *user, const char *text, size_t n, bool thinking), void *user,
+                              ingle_error *err)
 {
-    *s = (talk_split){.marks = c->marks, .out = out, .user = user, .phase = SPLIT_TEXT};
-    ig_buf_init(&s->held, HELD_BYTES_MAX);
-    if (!c->marks || thinking == TALK_PLAIN) return;
-    s->phase = thinking == TALK_THINKS ? SPLIT_THINK : SPLIT_BEGIN;
-    s->skip_space = true;
+    *a = (talk_answer){.out = out, .user = user, .calls = json_array()};
+    ig_buf_init(&a->text, ANSWER_BYTES_MAX);
+    ig_buf_init(&a->reasoning, ANSWER_BYTES_MAX);
+    ig_buf_init(&a->args, ANSWER_BYTES_MAX);
+    return options ? ingle_reply_open(options, &a->reply, err) : INGLE_OK;
 }
 
-void talk_split_fini(talk_split *s) { ig_buf_fini(&s->held); }
-
-static void drop(talk_split *s, size_t n)
+void talk_answer_close(talk_answer *a)
 {
-    s->held.len -= n;
-    memmove(s->held.ptr, s->held.ptr + n, s->held.len);
+    ingle_reply_close(a->reply);
+    json_decref(a->calls);
+    ig_buf_fini(&a->text);
+    ig_buf_fini(&a->reasoning);
+    ig_buf_fini(&a->args);
+    *a = (talk_answer){0};
 }
 
-/* Gives out n held bytes. */
-static bool give(talk_split *s, size_t n)
+void talk_prepare(const talk_answer *a, const talk_prompt *p, ingle_generate_options *o)
 {
-    bool ok = n == 0 || s->out(s->user, s->held.ptr, n, s->phase == SPLIT_THINK);
-    drop(s, n);
+    o->reply = a->reply;
+    if (a->reply && !p->think_off) (void)ingle_reply_thoughts(a->reply, &o->think_start, &o->think_end);
+}
+
+static bool give(talk_answer *a, const char *text, size_t n, bool thinking)
+{
+    bool ok =
+        ig_buf_add(thinking ? &a->reasoning : &a->text, text, n) && (!a->out || a->out(a->user, text, n, thinking));
+    a->failed = a->failed || !ok;
     return ok;
 }
 
-static void skip_space(talk_split *s)
+static bool take(void *user, const ingle_piece *p)
 {
-    size_t n = 0;
-    while (n < s->held.len && strchr(" \n\r\t", s->held.ptr[n])) n++;
-    drop(s, n);
-    if (s->held.len) s->skip_space = false;
-}
-
-/* How many bytes at the end could be the beginning of the mark. */
-static size_t held_back(const talk_split *s, const char *mark)
-{
-    size_t n = strlen(mark) - 1;
-    if (n > s->held.len) n = s->held.len;
-    while (n && memcmp(s->held.ptr + s->held.len - n, mark, n) != 0) n--;
-    return n;
-}
-
-/* One step; false when more text is needed. */
-static bool advance(talk_split *s, bool *ok)
-{
-    const char *start = s->marks->start, *end = s->marks->end;
-    size_t n_start = strlen(start), n_end = strlen(end);
-    if (s->phase == SPLIT_BEGIN) {
-        size_t n = 0;
-        while (n < s->held.len && strchr(" \n\r\t", s->held.ptr[n])) n++;
-        size_t have = s->held.len - n, same = have < n_start ? have : n_start;
-        bool fits = memcmp(s->held.ptr + n, start, same) == 0;
-        if (fits && have < n_start) return false;
-        s->phase = fits ? SPLIT_THINK : SPLIT_TEXT;
-        s->skip_space = fits;
-        if (fits) drop(s, n + n_start);
-        return true;
+    talk_answer *a = user;
+    json_t *call = NULL;
+    switch (p->kind) {
+    case INGLE_PIECE_TEXT:
+    case INGLE_PIECE_REASONING: return give(a, p->text, p->n_text, p->kind == INGLE_PIECE_REASONING);
+    case INGLE_PIECE_ARGUMENTS: return ig_buf_add(&a->args, p->text, p->n_text);
+    case INGLE_PIECE_CALL:
+        a->args.len = 0;
+        call = json_pack("{s:s%,s:s,s:{s:s%}}", "id", p->id, p->n_id, "type", "function", "function", "name", p->name,
+                         p->n_name);
+        a->failed = a->failed || !call || json_array_append_new(a->calls, call) != 0;
+        return json_array_size(a->calls) < CALLS_MAX;
+    default: break;
     }
-    if (s->skip_space) skip_space(s);
-    if (s->held.len == 0) return false;
-    if (s->phase == SPLIT_TEXT) {
-        *ok = give(s, s->held.len);
-        return false;
+    call = json_array_get(a->calls, json_array_size(a->calls) - 1);
+    json_t *args = json_stringn(a->args.ptr ? a->args.ptr : "", a->args.len);
+    a->failed = a->failed || json_object_set_new(json_object_get(call, "function"), "arguments", args) != 0;
+    return true;
+}
+
+bool talk_answer_push(talk_answer *a, const char *text, size_t n)
+{
+    if (!a->reply) return n == 0 || give(a, text, n, false);
+    if (ingle_reply_push(a->reply, text, n, take, a, NULL) != INGLE_OK) a->failed = true;
+    return !a->failed;
+}
+
+bool talk_answer_finish(talk_answer *a)
+{
+    if (a->reply && ingle_reply_finish(a->reply, take, a, &a->end, NULL) != INGLE_OK) a->failed = true;
+    return !a->failed;
+}
+
+bool talk_answer_lines(talk_answer *a)
+{
+    for (size_t i = 0; i < json_array_size(a->calls); i++) {
+        json_t *f = json_object_get(json_array_get(a->calls, i), "function"), *args = json_object_get(f, "arguments");
+        json_t *value = json_loads(json_string_value(args) ? json_string_value(args) : "", 0, NULL);
+        json_t *line = json_pack("{s:O,s:o}", "name", json_object_get(f, "name"), "arguments",
+                                 value ? value : json_incref(args)); /* broken off: as text */
+        char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+        bool begins = a->text.len == 0 || a->text.ptr[a->text.len - 1] == '\n';
+        bool ok = text && (begins || give(a, "\n", 1, false)) && give(a, text, strlen(text), false) &&
+                  give(a, "\n", 1, false);
+        free(text);
+        json_decref(line);
+        if (!ok) return false;
     }
-    char *at = memmem(s->held.ptr, s->held.len, end, n_end);
-    *ok = give(s, at ? (size_t)(at - s->held.ptr) : s->held.len - held_back(s, end));
-    if (!at) return false;
-    drop(s, n_end);
-    s->phase = SPLIT_TEXT;
-    s->skip_space = true;
-    return *ok;
+    return true;
 }
 
-bool talk_split_push(talk_split *s, const char *text, size_t n)
+json_t *talk_answer_message(const talk_answer *a)
 {
-    bool ok = true;
-    if (!s->marks) return n == 0 || s->out(s->user, text, n, false);
-    if (n && !ig_buf_add(&s->held, text, n)) return false;
-    while (ok && s->held.len && advance(s, &ok)) {}
-    return ok;
-}
-
-bool talk_split_finish(talk_split *s)
-{
-    if (s->phase == SPLIT_BEGIN) s->phase = SPLIT_TEXT;
-    return give(s, s->held.len);
+    json_t *o = json_pack("{s:s}", "role", "assistant");
+    if (a->reasoning.len)
+        (void)json_object_set_new(o, "reasoning_content", json_stringn(a->reasoning.ptr, a->reasoning.len));
+    (void)json_object_set_new(o, "content", json_stringn(a->text.ptr ? a->text.ptr : "", a->text.len));
+    if (json_array_size(a->calls)) (void)json_object_set(o, "tool_calls", a->calls);
+    return o;
 }
 
 bool talk_write(const char *text, size_t n, bool thinking, bool hide, bool *dim)

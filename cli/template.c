@@ -33,9 +33,15 @@ static ingle_status load(const char *path, ingle_template **out, ingle_error *er
     if (ends_in(path, ".jinja") || ends_in(path, ".jinja2") || ends_in(path, ".j2"))
         return compile_file(path, out, err);
     ingle_model *model = NULL;
-    bool standard;
-    ingle_status st = input_model(path, true, &model, err);
-    if (st == INGLE_OK) st = ingle_template_of_model(model, out, &standard, err);
+    ig_manifest *m = NULL;
+    bool standard = false;
+    ingle_status st = input_named_model(path, true, &model, &m, err);
+    const char *own = m ? ig_manifest_template(m) : NULL;
+    if (st == INGLE_OK && own)
+        st = ingle_template_compile(own, strlen(own), out, err);
+    else if (st == INGLE_OK)
+        st = ingle_template_of_model(model, out, &standard, err);
+    ig_manifest_free(m);
     if (st == INGLE_OK && standard) cli_note("ingle: %s has no chat template, ChatML is used\n", path);
     ingle_model_close(model);
     return st;

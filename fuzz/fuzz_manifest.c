@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text[size - 1] = 0;
     ig_str s = {text, size - 1};
     if (data[0] == '0') read_manifest(s);
-    if (data[0] == '1') check_plan(&plan, ig_ollama_plan(s, "https://host/blobs", NULL, &plan, &e), &e);
+    if (data[0] == '1') check_plan(&plan, ig_image_plan(s, "https://host/blobs", NULL, &plan, NULL, &e), &e);
     if (data[0] == '2') {
         check_plan(&plan, ig_hub_plan(s, NULL, &plan, &e), &e);
         plan = (ig_plan){.arena = {.max_bytes = 16 << 20}};

@@ -19,7 +19,7 @@ static void build(void)
     w.n_ctx = 64;
     w.cfg.n_sessions = 1;
     ig_str bos = IG_STR("<s>"), eos = IG_STR("</s>");
-    if (wk_chat_new((ig_str){NULL, 0}, IG_STR("Be brief."), bos, eos, &w.chat, &e) != IG_OK) abort();
+    if (wk_chat_new(w.model, (ig_str){NULL, 0}, IG_STR("Be brief."), bos, eos, &w.chat, &e) != IG_OK) abort();
     if (wk_constrainer_new(w.model, (ig_str){"", 0}, &w.constrainer, &e) != IG_OK) abort();
 }
 

@@ -30,6 +30,30 @@ static void check_back(const ig_vocab *v, const ig_ids *ids, const char *text, s
     if (back.len != n || (n && memcmp(back.ptr, text, n))) abort();
 }
 
+/* With all veils a text has the tokens that it has when control tokens are not looked for. */
+static void check_veils(const ig_vocab *v, const char *text, size_t n)
+{
+    static ig_buf marked;
+    static ig_ids veiled, plain;
+    if (!marked.max_bytes) ig_buf_init(&marked, 1 << 24);
+    marked.len = 0;
+    veiled.len = plain.len = 0;
+    size_t *at = calloc(n + 1, sizeof *at), n_at = 0, k = 0;
+    if (!ig_vocab_veil(v, (ig_str){text, n}, IG_STR("\xEF\xB7\x90"), NULL, NULL, &marked)) abort();
+    if (n && memmem(text, n, "\xEF\xB7\x90", 3)) return free(at);
+    for (size_t i = 0; i < marked.len;) {
+        if (marked.len - i >= 3 && !memcmp(marked.ptr + i, "\xEF\xB7\x90", 3))
+            at[n_at++] = k, i += 3;
+        else
+            i++, k++;
+    }
+    if (k != n) abort();
+    if (ig_tokenize_veiled(v, text, n, IG_TOKENIZE_PARSE, (ig_veils){at, n_at}, &veiled, NULL) != IG_OK) abort();
+    if (ig_tokenize(v, text, n, 0, &plain, NULL) != IG_OK) abort();
+    if (veiled.len != plain.len || (plain.len && memcmp(veiled.ptr, plain.ptr, plain.len * sizeof *plain.ptr))) abort();
+    free(at);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static ig_ids ids;
@@ -44,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < ids.len; i++)
         if (ids.ptr[i] < 0 || (size_t)ids.ptr[i] >= ig_vocab_size(v)) abort();
     if (which >= 2 && !v->flags.raw_utf8 && !(data[1] & 1)) check_back(v, &ids, text, n);
+    check_veils(v, text, n);
     free(text);
     return 0;
 }

@@ -183,6 +183,23 @@ INGLE_API ingle_status ingle_tokenize_pair(const ingle_model *model, const char 
 /* Token ids to bytes, same convention; BAD_INPUT names an id outside the vocabulary. */
 INGLE_API ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size_t n_ids, unsigned flags,
                                         char *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* How well the vocabularies of GGUF files can say what a tokenizer.json says. */
+typedef enum ingle_vocab_fit {
+    INGLE_VOCAB_NONE = 0, /* not at all */
+    INGLE_VOCAB_NEAR,     /* some texts become other tokens */
+    INGLE_VOCAB_SAME      /* every text becomes the same tokens */
+} ingle_vocab_fit;
+typedef struct ingle_vocab_form {
+    ingle_vocab_fit fit;
+    char why[256]; /* of NONE and NEAR: what GGUF has no word for, a clause without capital and full stop */
+    void *data;    /* a GGUF file without tensors, whose keys tokenizer.ggml.* hold the vocabulary; NULL with NONE */
+    size_t n;      /* bytes */
+} ingle_vocab_form;
+/* The vocabulary of a model whose tokenizer is a tokenizer.json, for engines that read GGUF files alone; other models
+ * have theirs already: SAME, and data is NULL. Freed by ingle_vocab_form_free, also after an error. Errors: UNSUPPORTED
+ * (file without vocabulary), NO_MEMORY. */
+INGLE_API ingle_status ingle_vocab_convert(const ingle_model *model, ingle_vocab_form *out, ingle_error *err);
+INGLE_API void ingle_vocab_form_free(ingle_vocab_form *form);
 /* True if `id` ends a generation (EOS, EOT, EOM and the like). */
 INGLE_API bool ingle_token_is_end(const ingle_model *model, int32_t id);
 
@@ -439,6 +456,7 @@ typedef struct ingle_generate_options {
      * ingle_constraint_options. Excludes ignore_end. Memory is allocated while an answer goes through a grammar. */
     const ingle_grammar *grammar;
     const char *think_start, *think_end;
+    const struct ingle_reply *reply; /* control tokens that it reads as markers are given out as text; may be NULL */
 } ingle_generate_options;
 
 typedef struct ingle_generate_result {
@@ -490,6 +508,10 @@ typedef struct ingle_reply_options {
     size_t n_tools;
     uint64_t seed; /* of the ids that are made up for calls */
     bool whole;    /* hand out a call only when it is complete, and a broken one as text instead */
+    /* [n_answer] of ingle_grammar_for_tools with INGLE_TOOLS_AUTO: JSON Schema of answers without a call; NULL: any
+     * text. */
+    const char *answer;
+    size_t n_answer;
 } ingle_reply_options;
 
 /* One reply. Belongs to one thread; keeps nothing of the options, nor the model. */
@@ -515,14 +537,22 @@ INGLE_API ingle_status ingle_reply_finish(ingle_reply *reply, ingle_piece_fn fn,
 INGLE_API bool ingle_reply_is_reasoning(const ingle_reply *reply);
 /* Whether control tokens are to be part of the text that is pushed. */
 INGLE_API bool ingle_reply_wants_control(const ingle_reply *reply);
+/* The texts (static storage) between which the model reasons, as ingle_constraint_options wants them: *start is NULL
+ * where the prompt ends inside the reasoning. False, and both NULL: it does not reason, or the prompt has ended it. */
+INGLE_API bool ingle_reply_thoughts(const ingle_reply *reply, const char **start, const char **end);
 
 typedef enum ingle_tool_choice { INGLE_TOOLS_AUTO = 0, INGLE_TOOLS_REQUIRED, INGLE_TOOLS_NAMED } ingle_tool_choice;
 /* The grammar of replies whose calls are valid against the schemas of their tools, written as the model writes them;
  * reasoning before them stays free, and with INGLE_TOOLS_AUTO text until a call is opened. It does not depend on
- * descriptions. name: of INGLE_TOOLS_NAMED, else NULL. Errors: NOT_FOUND (no such tool), UNSUPPORTED (a schema cannot be
- * enforced; names tool and JSON pointer or keyword), BAD_INPUT, TOO_LARGE, NO_MEMORY. */
+ * descriptions. name: of INGLE_TOOLS_NAMED, else NULL. parallel: one reply may hold several calls. A constraint with
+ * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool with "strict": false whose
+ * schema cannot be enforced is held to names and types of its arguments (ingle_grammar_relaxed). Errors: NOT_FOUND (no
+ * such tool), UNSUPPORTED (a schema cannot be enforced; names tool and JSON pointer or keyword), BAD_INPUT, TOO_LARGE,
+ * NO_MEMORY. */
 INGLE_API ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_tool_choice choice,
                                                const char *name, bool parallel, ingle_grammar **out, ingle_error *err);
+/* Name of the i-th of the tools whose schema is not enforced whole; NULL past the last. Borrowed from the grammar. */
+INGLE_API const char *ingle_grammar_relaxed(const ingle_grammar *grammar, size_t i);
 
 #ifdef __cplusplus
 }

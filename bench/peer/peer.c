@@ -6,6 +6,8 @@
  * t/s" peer batch MODEL THREADS STREAMS GENERATE          tokens/s of STREAMS sequences decoded together peer greedy
  * MODEL IDS N                            N greedy ids after IDS (separated by commas) peer ppl MODEL FILE THREADS
  * WINDOW                 as `ingle eval --text --window`
+ *   peer texts VOCABULARY.gguf FILE SPECIAL             ids of texts that each have a NUL behind them, a line for each;
+ *                                                       SPECIAL 1: special tokens are added and found
  *   peer grammar VOCABULARY.gguf SAMPLES FILE.gbnf...     time of the mask of the next token, over random texts
  *
  * The library's parameter structs are opaque blobs here; the offsets were read off its own defaults. */
@@ -256,6 +258,32 @@ static char *slurp(const char *path, size_t *n)
     return text;
 }
 
+/* FILE: texts, each with a NUL behind it. One line of ids for each. */
+static int cmd_texts(char **a, int n_args)
+{
+    size_t n, len;
+    char *text = slurp(a[1], &n);
+    bool special = atoi(a[2]) != 0;
+    model_params p = llama_model_default_params();
+    (void)n_args;
+    put32(p.b, M_GPU_LAYERS, 0);
+    p.b[M_VOCAB_ONLY] = 1;
+    ptr model = llama_model_load_from_file(a[0], p);
+    if (!model) die("the library cannot load the vocabulary");
+    for (size_t at = 0; at < n; at += len + 1) {
+        len = strnlen(text + at, n - at);
+        int n_max = 4 * (int)len + 64;
+        int32_t *ids = malloc((size_t)n_max * sizeof *ids);
+        if (!ids) die("out of memory");
+        int n_ids = llama_tokenize(llama_model_get_vocab(model), text + at, (int32_t)len, ids, n_max, special, special);
+        if (n_ids < 0) die("cannot tokenize");
+        for (int i = 0; i < n_ids; i++) printf("%s%d", i ? " " : "", ids[i]);
+        printf("\n");
+        free(ids);
+    }
+    return 0;
+}
+
 static int cmd_ppl(char **a, int n_args)
 {
     int V, n_threads = atoi(a[2]), window = atoi(a[3]), n_scored = 0;
@@ -379,11 +407,8 @@ int main(int argc, char **argv)
         const char *name;
         int n_args_min;
         int (*run)(char **args, int n_args);
-    } commands[] = {{"bench", 4, cmd_bench},
-                    {"batch", 4, cmd_batch},
-                    {"greedy", 3, cmd_greedy},
-                    {"ppl", 4, cmd_ppl},
-                    {"grammar", 3, cmd_grammar}};
+    } commands[] = {{"bench", 4, cmd_bench}, {"batch", 4, cmd_batch}, {"greedy", 3, cmd_greedy},
+                    {"ppl", 4, cmd_ppl},     {"texts", 3, cmd_texts}, {"grammar", 3, cmd_grammar}};
     llama_log_set(quiet, NULL);
     ggml_backend_load_all_from_path(PEER_LIB);
     llama_backend_init();

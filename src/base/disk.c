@@ -155,6 +155,13 @@ int64_t ig_clock_s(void)
     return (int64_t)t.tv_sec;
 }
 
+int64_t ig_clock_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 void ig_boot_id(char out[64])
 {
     ssize_t n = -1;

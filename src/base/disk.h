@@ -44,6 +44,7 @@ uint64_t ig_disk_free(int fd);
 
 /* Seconds since 1970, and an id that changes with every start of the machine ("" when unknown). */
 int64_t ig_clock_s(void);
+int64_t ig_clock_ms(void); /* milliseconds since 1970 */
 void ig_boot_id(char out[64]);
 /* Sleeps, at most until a signal comes. */
 void ig_sleep_ms(unsigned ms);

@@ -48,6 +48,8 @@ struct ingle_session {
         if (src) memcpy((dst), (src), (src)->size && (src)->size < sizeof *(dst) ? (src)->size : sizeof *(dst));       \
     } while (0)
 
+/* Whether the control token is one of the reply's markers (reply.c). */
+bool ig_reply_reads(const struct ingle_reply *reply, ig_str token);
 /* Copies an internal failure to the caller's struct. */
 ingle_status ig_pass(ig_status st, const ig_error *from, ingle_error *to);
 uint32_t ig_logits_width(const ingle_model *m);

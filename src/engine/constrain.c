@@ -12,7 +12,7 @@
 
 #include "base/str.h"
 
-enum { MARK_BYTES_MAX = 256 };
+enum { MARK_BYTES_MAX = 256, MASKER_BYTES = 16 << 20 };
 
 typedef enum phase { MAYBE, FREE, HELD, DONE } phase;
 
@@ -48,7 +48,7 @@ static ig_status take_masker(const ingle_grammar *g, ig_words *words, ig_warm_ma
         return IG_OK;
     }
     out->words = words;
-    return ig_masker_new(g->g, words->index, 0, &out->masker, err);
+    return ig_masker_new(g->g, words->index, MASKER_BYTES, &out->masker, err);
 }
 
 static void drop_masker(ig_warm_mask *m)
@@ -167,7 +167,10 @@ static ig_status start(ingle_constraint *c, const ingle_model *model, const ingl
     ig_words *words;
     if (!ig_grammar_possible(c->grammar->g))
         return ig_fail(err, IG_BAD_INPUT, 0, "no text at all matches the grammar, expected one that allows an answer");
-    IG_TRY(ig_words_of(model, &words, err));
+    if (c->grammar->family && (o->think_start || o->think_end))
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "think_start and think_end are set with a grammar of tools, which holds the reasoning itself");
+    IG_TRY(ig_words_of(model, c->grammar->family, &words, err));
     IG_TRY(take_masker(c->grammar, words, &c->m, err));
     IG_TRY(read_marks(c, o, err));
     c->n_words = ig_token_index_words(c->m.words->index);

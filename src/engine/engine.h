@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "engine/stream.h"
 #include "ingle.h"
+#include "text/template/template.h"
 
 /* Opens a model from descriptors, which stay the caller's and are not needed afterwards: names [n] are file names
  * without folders (src/format/format.h). Errors as ingle_model_open. Opens no file itself. */
@@ -20,6 +21,18 @@ int32_t ig_model_number(const ingle_model *m, const char *key);
 /* Appends the text of one token as it stands inside a text; control tokens have none unless `special`. */
 bool ig_model_piece(const ingle_model *m, int32_t id, bool special, ig_buf *out);
 bool ig_model_is_control(const ingle_model *m, int32_t id);
+
+/* What strangers wrote in a conversation stays text (guard.c): marks in the variables of a template what reads like a
+ * control token of the model; source: the template's text. mark: a NUL-terminated text that then stands in what the
+ * template writes, "" when the model has no vocabulary. Errors: BAD_INPUT (no character is free), NO_MEMORY. */
+ig_status ig_guard_variables(const ingle_model *m, ig_str source, ig_arena *arena, ig_tval *vars, char mark[4],
+                             ig_error *err);
+/* Takes the marks out of the text again; where they stood: *veils [*n], rising, freed by ig_free. Errors: NO_MEMORY. */
+ig_status ig_guard_lift(ig_buf *text, const char mark[4], size_t **veils, size_t *n, ig_error *err);
+/* ingle_tokenize with veils: offsets that no control token is found over. */
+ingle_status ig_model_tokenize(const ingle_model *m, const char *text, size_t n_text, unsigned flags,
+                               const size_t *veils, size_t n_veils, int32_t *out, size_t capacity, size_t *n_out,
+                               ingle_error *err);
 
 typedef struct ig_engine_use {
     uint64_t weights, kv, workspace; /* bytes: mapped; of all pages; of activations */

@@ -59,9 +59,12 @@ static ig_status write_token(generation *g, int32_t id, ig_error *err)
     const char *text;
     size_t n;
     bool stopped;
+    const ig_vocab *v = g->s->engine->model->vocab;
+    bool marker = g->o.reply && !g->o.write_special && ig_vocab_is_control(v, id);
     g->piece.len = 0;
-    if (!ig_token_piece(g->s->engine->model->vocab, id, g->o.write_special, &g->piece))
-        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of token %d", id);
+    bool ok = ig_token_piece(v, id, g->o.write_special || marker, &g->piece);
+    if (ok && marker && !ig_reply_reads(g->o.reply, (ig_str){g->piece.ptr, g->piece.len})) g->piece.len = 0;
+    if (!ok) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the text of token %d", id);
     IG_TRY(ig_stream_push(g->stream, g->piece.ptr, g->piece.len, &text, &n, &stopped, err));
     if (!give_text(g, text, n, id)) g->r->finish = INGLE_FINISH_CALLER;
     if (stopped) g->r->finish = INGLE_FINISH_STOP;

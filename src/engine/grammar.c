@@ -26,7 +26,14 @@ void ingle_grammar_close(ingle_grammar *grammar)
     if (!grammar) return;
     ig_mask_pool_free(grammar->pool);
     ig_grammar_free(grammar->g);
+    for (size_t i = 0; i < grammar->n_relaxed; i++) ig_free(grammar->relaxed[i]);
+    ig_free(grammar->relaxed);
     ig_free(grammar);
+}
+
+const char *ingle_grammar_relaxed(const ingle_grammar *grammar, size_t i)
+{
+    return i < grammar->n_relaxed ? grammar->relaxed[i] : NULL;
 }
 
 ingle_status ingle_grammar_match(const ingle_grammar *grammar, const char *text, size_t n, bool *match, size_t *n_fits,

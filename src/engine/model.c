@@ -414,17 +414,7 @@ ig_status ig_give_ids(const ig_ids *ids, int32_t *out, size_t capacity, size_t *
 ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags, int32_t *out,
                             size_t capacity, size_t *n_out, ingle_error *err)
 {
-    ig_error e;
-    ig_ids ids = {0};
-    unsigned f =
-        (flags & INGLE_ADD_SPECIAL ? IG_TOKENIZE_ADD : 0u) | (flags & INGLE_PARSE_SPECIAL ? IG_TOKENIZE_PARSE : 0u);
-    if ((flags & INGLE_PARSE_ADDED) && model->vocab && ig_vocab_is_json(model->vocab)) f |= IG_TOKENIZE_PARSE;
-    *n_out = 0;
-    ig_status st = ig_need_vocab(model, &e);
-    if (st == IG_OK) st = ig_tokenize(model->vocab, text, n_text, f, &ids, &e);
-    if (st == IG_OK) st = ig_give_ids(&ids, out, capacity, n_out, &e);
-    ig_free(ids.ptr);
-    return ig_pass(st, &e, err);
+    return ig_model_tokenize(model, text, n_text, flags, NULL, 0, out, capacity, n_out, err);
 }
 
 ingle_status ingle_detokenize(const ingle_model *model, const int32_t *ids, size_t n_ids, unsigned flags, char *out,

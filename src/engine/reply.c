@@ -7,6 +7,7 @@ struct ingle_reply {
     ig_reply *r;
     ig_reply_tools *tools;
     const ig_reply_family *family;
+    const char *think_start, *think_end; /* static */
 };
 
 /* A caller's function behind the room's. */
@@ -59,6 +60,7 @@ ingle_status ingle_reply_open(const ingle_reply_options *options, ingle_reply **
                               .prompt = str(o.prompt, o.n_prompt),
                               .seed = o.seed,
                               .whole = o.whole};
+        (void)ig_reply_thoughts(source, r.prompt, &reply->think_start, &reply->think_end);
         st = ig_reply_open(&r, &reply->r, &e);
     }
     if (st == IG_OK)
@@ -100,33 +102,66 @@ ingle_status ingle_reply_finish(ingle_reply *reply, ingle_piece_fn fn, void *use
 bool ingle_reply_is_reasoning(const ingle_reply *reply) { return ig_reply_is_reasoning(reply->r); }
 bool ingle_reply_wants_control(const ingle_reply *reply) { return ig_reply_wants_control(reply->r); }
 
+bool ig_reply_reads(const struct ingle_reply *reply, ig_str token)
+{
+    return ig_reply_wants_control(reply->r) && ig_reply_is_marker(reply->family, token);
+}
+
+bool ingle_reply_thoughts(const ingle_reply *reply, const char **start, const char **end)
+{
+    *start = reply->think_start, *end = reply->think_end;
+    return reply->think_end != NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ grammars of tools */
+
+static ig_status keep_relaxed(ingle_grammar *g, const ig_reply_tools *tools, const bool *relaxed, ig_error *err)
+{
+    size_t n = ig_reply_tools_count(tools);
+    g->relaxed = ig_calloc(n + 1, sizeof *g->relaxed);
+    for (size_t i = 0; i < n && g->relaxed; i++) {
+        if (!relaxed[i]) continue;
+        const char *name = ig_reply_tools_name(tools, i);
+        char *copy = ig_alloc(strlen(name) + 1);
+        if (!copy) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
+        g->relaxed[g->n_relaxed++] = memcpy(copy, name, strlen(name) + 1);
+    }
+    return g->relaxed ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
+}
+
+static ig_status make_grammar(ingle_grammar *g, const ingle_reply_options *o, ig_reply_rule *rule, ig_error *err)
+{
+    ig_reply_tools *tools = NULL;
+    IG_TRY(source_of(o, &rule->source, err));
+    IG_TRY(ig_reply_tools_new(o->tools ? o->tools : "", o->tools ? o->n_tools : 0, &tools, err));
+    g->family = rule->family = ig_reply_family_of(rule->source);
+    rule->tools = tools;
+    rule->prompt = str(o->prompt, o->n_prompt);
+    rule->answer = str(o->answer, o->n_answer);
+    rule->relaxed = ig_calloc(ig_reply_tools_count(tools) + 1, sizeof *rule->relaxed);
+    ig_status st = rule->relaxed ? ig_reply_grammar(rule, &g->g, err)
+                                 : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
+    if (st == IG_OK) st = keep_relaxed(g, tools, rule->relaxed, err);
+    ig_free(rule->relaxed);
+    ig_reply_tools_free(tools);
+    return st;
+}
+
 ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_tool_choice choice, const char *name,
                                      bool parallel, ingle_grammar **out, ingle_error *err)
 {
     ingle_reply_options o;
     ig_error e;
-    ig_reply_tools *tools = NULL;
-    ig_str source;
     IG_OPTIONS(&o, options);
     *out = NULL;
+    ig_reply_rule rule = {
+        .choice = (ig_reply_choice)choice, .name = name ? ig_str_from(name) : str(NULL, 0), .parallel = parallel};
     ingle_grammar *g = ig_calloc(1, sizeof *g);
     if (!g || !(g->pool = ig_mask_pool_new())) {
         ig_free(g);
         return ig_pass(ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for a grammar"), &e, err);
     }
-    ig_status st = source_of(&o, &source, &e);
-    if (st == IG_OK) st = ig_reply_tools_new(o.tools ? o.tools : "", o.tools ? o.n_tools : 0, &tools, &e);
-    if (st == IG_OK) {
-        ig_reply_rule rule = {.family = ig_reply_family_of(source),
-                              .tools = tools,
-                              .choice = (ig_reply_choice)choice,
-                              .name = name ? ig_str_from(name) : str(NULL, 0),
-                              .parallel = parallel,
-                              .source = source,
-                              .prompt = str(o.prompt, o.n_prompt)};
-        st = ig_reply_grammar(&rule, &g->g, &e);
-    }
-    ig_reply_tools_free(tools);
+    ig_status st = make_grammar(g, &o, &rule, &e);
     if (st == IG_OK)
         *out = g;
     else

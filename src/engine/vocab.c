@@ -82,6 +82,11 @@ static ig_status read_flags(const ig_format *f, ig_vocab_spec *spec, ig_error *e
         IG_TRY(ig_format_bool(f, flag_keys[i].key, false, &value, err));
         *out = value;
     }
+    bool lower = true, strip = true;
+    IG_TRY(ig_format_bool(f, "tokenizer.ggml.normalizer.lowercase", false, &lower, err));
+    IG_TRY(ig_format_bool(f, "tokenizer.ggml.normalizer.strip_accents", false, &strip, err));
+    spec->keep_case = !lower;
+    spec->keep_accents = !strip;
     return IG_OK;
 }
 
@@ -154,6 +159,14 @@ static void read_strips(const ig_format *f, ig_vocab_spec *spec)
         spec->strip_right = true;
     else if (holds(f, "general.name", modern))
         spec->strip_left = IG_STR("[MASK]");
+}
+
+const char *ig_vocab_strips(const ig_format *f)
+{
+    ig_vocab_spec spec = {0};
+    read_strips(f, &spec);
+    if (spec.strip_right) return "</s> <unk> <s> <|endoftext|>";
+    return spec.strip_left.len ? spec.strip_left.ptr : NULL;
 }
 
 /* An array of bytes, kept by some files as unsigned and by some as signed. */

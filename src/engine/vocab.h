@@ -11,6 +11,10 @@
  * vocabulary. Errors: BAD_INPUT, UNSUPPORTED (name the key), NO_MEMORY. */
 ig_status ig_vocab_from_format(const ig_format *f, ig_vocab **out, ig_error *err);
 
+/* Where readers of the file, ingle among them, drop white space beside special tokens, for the model's name or kind:
+ * the tokens that they then insist on, separated by blanks. Else NULL. */
+const char *ig_vocab_strips(const ig_format *f);
+
 /* True where `path` is a directory that holds tokenizer.json and no config.json: a tokenizer without a model. */
 bool ig_vocab_is_directory(const char *path);
 /* Reads tokenizer.json and, where it is there, tokenizer_config.json of a directory. Nothing is borrowed. Errors: those

@@ -19,7 +19,8 @@ void ig_words_drop(ig_words *w)
     if (w && atomic_fetch_sub(&w->n_uses, 1) == 1) words_free(w);
 }
 
-/* Texts of all tokens into w->text; `plain` [n] gets the text as it stands in an answer: nothing for control tokens. */
+/* Texts of all tokens into w->text; `plain` [n] gets the text as it stands in an answer: nothing for control tokens,
+ * unless the family writes markers with them. */
 static bool collect(const ig_vocab *v, ig_words *w, ig_str *plain)
 {
     ig_buf text;
@@ -33,11 +34,15 @@ static bool collect(const ig_vocab *v, ig_words *w, ig_str *plain)
     }
     w->at[w->n] = (uint32_t)text.len;
     w->text = text.ptr; /* taken over */
-    for (uint32_t i = 0; ok && w->text && i < w->n; i++) plain[i] = w->control[i] ? (ig_str){NULL, 0} : ig_word(w, i);
+    for (uint32_t i = 0; ok && w->text && i < w->n; i++) {
+        if (w->control[i] && w->family && !w->end[i] && ig_reply_is_marker(w->family, ig_word(w, i)))
+            w->control[i] = false;
+        plain[i] = w->control[i] ? (ig_str){NULL, 0} : ig_word(w, i);
+    }
     return ok;
 }
 
-static ig_status words_new(const ingle_model *m, ig_words **out, ig_error *err)
+static ig_status words_new(const ingle_model *m, const ig_reply_family *family, ig_words **out, ig_error *err)
 {
     ingle_model_info info;
     ingle_model_describe(m, &info);
@@ -48,6 +53,7 @@ static ig_status words_new(const ingle_model *m, ig_words **out, ig_error *err)
     if (!w) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the index of a vocabulary");
     atomic_init(&w->n_uses, 1);
     w->n = info.n_vocab;
+    w->family = family;
     w->at = ig_calloc((size_t)w->n + 1, sizeof *w->at);
     w->end = ig_calloc(w->n, sizeof *w->end);
     w->control = ig_calloc(w->n, sizeof *w->control);
@@ -65,16 +71,21 @@ static ig_status words_new(const ingle_model *m, ig_words **out, ig_error *err)
     return st;
 }
 
-ig_status ig_words_of(const ingle_model *m, ig_words **out, ig_error *err)
+ig_status ig_words_of(const ingle_model *m, const ig_reply_family *family, ig_words **out, ig_error *err)
 {
     ig_lazy *lazy = m->lazy;
     ig_status st = IG_OK;
+    ig_words **place = family ? &lazy->marked : &lazy->plain;
     *out = NULL;
     pthread_mutex_lock(&lazy->lock);
-    if (!lazy->words) st = words_new(m, &lazy->words, err);
+    if (*place && (*place)->family != family) {
+        ig_words_drop(*place);
+        *place = NULL;
+    }
+    if (!*place) st = words_new(m, family, place, err);
     if (st == IG_OK) {
-        *out = lazy->words;
-        atomic_fetch_add(&lazy->words->n_uses, 1);
+        *out = *place;
+        atomic_fetch_add(&(*place)->n_uses, 1);
     }
     pthread_mutex_unlock(&lazy->lock);
     return st;
@@ -90,7 +101,8 @@ ig_lazy *ig_lazy_new(void)
 void ig_lazy_free(ig_lazy *lazy)
 {
     if (!lazy) return;
-    ig_words_drop(lazy->words);
+    ig_words_drop(lazy->plain);
+    ig_words_drop(lazy->marked);
     pthread_mutex_destroy(&lazy->lock);
     ig_free(lazy);
 }

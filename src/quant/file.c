@@ -19,8 +19,8 @@ typedef struct file_job {
     const ig_quantize_options *o;
     ig_quantize_report *report;
     const ig_mix *mix;
-    ig_format *in;
-    ig_importance *importance; /* NULL: none */
+    ig_format *in, *vocabulary; /* vocabulary NULL: the input's own */
+    ig_importance *importance;  /* NULL: none */
     ig_mix_model model;
     choice *choices; /* owned [n_tensors] */
     ig_gguf_writer *to;
@@ -99,6 +99,9 @@ static bool is_dropped(const file_job *j, ig_str key)
         "split.count",       "split.tensors.count", "ingle.rope.half_split"};
     for (size_t i = 0; i < sizeof dropped / sizeof *dropped; i++)
         if (ig_str_is(key, dropped[i])) return true;
+    if (j->o->drop_json && ig_str_starts(key, IG_STR("ingle.tokenizer."))) return true;
+    for (size_t i = 0; j->vocabulary && i < ig_format_n_meta(j->vocabulary); i++)
+        if (ig_str_eq(key, ig_format_meta_at(j->vocabulary, i)->key)) return true;
     return j->importance && ig_str_starts(key, IG_STR("quantize.imatrix."));
 }
 
@@ -108,9 +111,12 @@ static void put_metadata(const file_job *j)
         const ig_meta *m = ig_format_meta_at(j->in, i);
         if (!is_dropped(j, m->key)) ig_gguf_put_meta(j->to, m);
     }
-    /* A tokenizer.json goes along as it is. Engines that do not know that key are told that there is no vocabulary of
-     * theirs, so that they read the file. */
-    if (ig_format_meta(j->in, "ingle.tokenizer.json") && !ig_format_meta(j->in, "tokenizer.ggml.model"))
+    for (size_t i = 0; j->vocabulary && i < ig_format_n_meta(j->vocabulary); i++)
+        ig_gguf_put_meta(j->to, ig_format_meta_at(j->vocabulary, i));
+    /* A tokenizer.json alone goes along as it is. Engines that do not know that key are told that there is no
+     * vocabulary of theirs, so that they read the file. */
+    if (ig_format_meta(j->in, "ingle.tokenizer.json") && !ig_format_meta(j->in, "tokenizer.ggml.model") &&
+        !j->vocabulary)
         ig_gguf_put_str(j->to, "tokenizer.ggml.model", IG_STR("no_vocab"));
     ig_gguf_put_u32(j->to, "general.file_type", ig_mix_file_type(j->mix));
     ig_gguf_put_u32(j->to, "general.quantization_version", 2);
@@ -184,6 +190,8 @@ static ig_status run(file_job *j, ig_error *err)
     IG_TRY(ig_format_open(j->o->in, &j->in, err));
     if (ig_format_n_tensors(j->in) == 0)
         return ig_fail(err, IG_BAD_INPUT, 0, "%.200s has no tensors to quantise", j->o->in);
+    if (j->o->vocabulary)
+        IG_TRY(ig_format_open_memory("the vocabulary", j->o->vocabulary, j->o->n_vocabulary, &j->vocabulary, err));
     if (j->o->importance) IG_TRY(ig_importance_read(j->o->importance, &j->importance, err));
     IG_TRY(ig_mix_model_init(&j->model, j->in, j->importance != NULL, err));
     IG_TRY(check_importance(j, err));
@@ -212,6 +220,7 @@ ig_status ig_quantize_file(const ig_quantize_options *options, ig_quantize_repor
     ig_mix_model_fini(&j.model);
     ig_importance_free(j.importance);
     ig_format_close(j.in);
+    ig_format_close(j.vocabulary);
     ig_free(j.choices);
     return st;
 }

@@ -45,7 +45,12 @@ typedef struct ig_quantize_options {
     const char *type;       /* a mixture: see ig_quantize_types; in any case */
     const char *importance; /* file, NULL: none */
     unsigned n_threads;     /* 0: one per usable core */
-    bool requantize;        /* also convert tensors that are quantised already */
+    /* A GGUF file without tensors, NULL: none. Its keys are written and those of the input with the same names are not;
+     * with drop_json neither are the tokenizer files that the input may carry along. */
+    const void *vocabulary;
+    size_t n_vocabulary; /* bytes */
+    bool drop_json;
+    bool requantize; /* also convert tensors that are quantised already */
     /* Called at the start of every tensor and now and then during one; false cancels. NULL: nobody is told. */
     bool (*progress)(void *user, const ig_quantize_step *step);
     void *user;

@@ -28,6 +28,7 @@ typedef struct ig_front_config {
     size_t n_origins;
     const char *tls_cert, *tls_key;
     const char *api_keys; /* file with one key a line, mode 600; NULL: no keys */
+    const char *policy;   /* folder of the configuration; NULL: INGLE_CONFIG, else /etc/ingle */
     const char *store;    /* folder of the store; NULL: none */
     const ig_front_file *models;
     size_t n_models;
@@ -41,6 +42,12 @@ typedef struct ig_front_config {
     bool keep_alive_set;
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
     uint32_t stop_ms;      /* running answers may finish within; 20000 */
+    const char *pressure; /* a file like /proc/pressure/memory, which is the standard; for tests */
+    const char *ledger; /* file; "none"; NULL: state/ledger.db in the store, and a warning where that cannot be */
+    const char *audit;  /* folder; "none"; NULL: state/audit in the store, likewise */
+    bool audit_required; /* what cannot be audited is refused with 503 */
+    bool audit_journal;  /* records also go to syslog */
+    const char *meters;   /* a folder like /sys, for tests */
     bool quiet;
     void (*say)(void *ctx, const char *line); /* what an operator should read; NULL: standard error */
     void *say_ctx;

@@ -44,6 +44,27 @@ uint64_t ig_manifest_bytes(const ig_manifest *m)
     return n;
 }
 
+/* Of Go's language: a tag that begins with a dot, a dollar or one of its words. In Jinja none of these can be. */
+static bool is_go_tag(const char *p)
+{
+    static const char *const words[] = {"if ",   "if(",   "range ",  "with ",  "end ",      "end}",  "else ",
+                                        "else}", "end-}", "define ", "block ", "template ", "end -", "else -"};
+    if (*p == '-') p++;
+    p += strspn(p, " \t\n");
+    if (*p == '.' || *p == '$' || !strncmp(p, "/*", 2)) return true;
+    for (size_t i = 0; i < LEN(words); i++)
+        if (!strncmp(p, words[i], strlen(words[i]))) return true;
+    return false;
+}
+
+const char *ig_manifest_template(const ig_manifest *m)
+{
+    if (!m->template || strstr(m->template, "{%")) return m->template;
+    for (const char *p = m->template; (p = strstr(p, "{{")); p += 2)
+        if (is_go_tag(p + 2)) return NULL;
+    return m->template;
+}
+
 void ig_manifest_free(ig_manifest *m)
 {
     if (!m) return;

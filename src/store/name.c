@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "inner.h"
+#include "store/source/source.h"
 
 enum { PARTS_MAX = 4, PART_MAX = 96, FILE_NAME_MAX = 255 };
 
@@ -96,4 +97,81 @@ bool ig_file_name_valid(const char *name)
         part = i + 1;
     }
     return true;
+}
+
+/* ------------------------------------------------------------------------------------------------ images */
+
+/* Length of a registry's host with its port, 0 when it is none: a name, an IPv4 address, or [IPv6]. */
+static size_t host_length(const char *p)
+{
+    size_t n = 0;
+    if (*p == '[') {
+        n = 1 + strspn(p + 1, "0123456789abcdefABCDEF:.");
+        if (p[n++] != ']') return 0;
+    } else {
+        if (!is_letter(*p) && !is_digit(*p)) return 0;
+        while (is_letter(p[n]) || is_digit(p[n]) || p[n] == '.' || p[n] == '-') n++;
+    }
+    if (p[n] == ':') {
+        size_t digits = strspn(p + n + 1, "0123456789");
+        if (digits == 0 || digits > 5) return 0;
+        n += 1 + digits;
+    }
+    return p[n] == '/' ? n : 0;
+}
+
+/* Lower-case parts, joined by '/', of letters and digits with '.', '_', "__" or dashes between them. */
+static size_t repository_length(const char *p)
+{
+    size_t n = 0;
+    for (;;) {
+        size_t run = strspn(p + n, "abcdefghijklmnopqrstuvwxyz0123456789");
+        if (run == 0) return 0;
+        n += run;
+        size_t dashes = strspn(p + n, "-"), lines = strspn(p + n, "_");
+        if (p[n] == '/' || p[n] == '.')
+            n++;
+        else if (dashes)
+            n += dashes;
+        else if (lines == 1 || lines == 2)
+            n += lines;
+        else
+            return n;
+    }
+}
+
+static size_t tag_length(const char *p)
+{
+    size_t n = 0;
+    if (!is_letter(*p) && !is_digit(*p) && *p != '_') return 0;
+    while (is_plain(p[n])) n++;
+    return n <= 128 ? n : 0;
+}
+
+ig_status ig_image_ref_parse(const char *text, ig_image_ref *out, ig_error *err)
+{
+    const char *p = text;
+    *out = (ig_image_ref){0};
+    size_t host = host_length(p), repository = host ? repository_length(p + host + 1) : 0, tag = 0;
+    if (repository == 0 || host >= sizeof out->host || repository >= sizeof out->repository) goto bad;
+    (void)snprintf(out->host, sizeof out->host, "%.*s", (int)host, p);
+    (void)snprintf(out->repository, sizeof out->repository, "%.*s", (int)repository, p + host + 1);
+    p += host + 1 + repository;
+    if (*p == ':') {
+        tag = tag_length(++p);
+        if (tag == 0) goto bad;
+        (void)snprintf(out->tag, sizeof out->tag, "%.*s", (int)tag, p);
+        p += tag;
+    }
+    if (*p == '@') {
+        if (strncmp(p + 1, "sha256:", 7) || ig_digest_parse(p + 1, &out->digest, NULL) != IG_OK) goto bad;
+        out->has_digest = true;
+        p += strlen(p);
+    }
+    if (*p) goto bad;
+    if (!tag && !out->has_digest) (void)snprintf(out->tag, sizeof out->tag, "latest");
+    return IG_OK;
+bad:
+    return ig_fail(err, IG_BAD_INPUT, (uint64_t)(p - text),
+                   "\"%.150s\" is no address of an image, expected HOST[:PORT]/REPOSITORY[:TAG][@sha256:DIGEST]", text);
 }

@@ -1,8 +1,13 @@
 /* Carrying out a plan: every file is fetched into parts/, resumed where an earlier try stopped, verified as a whole,
  * and published; then the model is checked and becomes visible. The part file is locked by who fetches it; whoever else
- * wants the same waits for it, so that two pulls of one blob are one download (M10, M11). */
+ * wants the same waits for it, so that two pulls of one blob are one download (M10, M11).
+ *
+ * A large file is cut into spans once its server has shown that it knows ranges: this thread loads the first, helpers
+ * the others. What a helper leaves behind, this thread takes over, so that helpers may fail in any way. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +23,12 @@ enum {
     TELL_MS = 100,
     TRIES = 6,
     WAIT_MS = 500,
-    WAIT_MAX_MS = 30000,
-    STATE_BYTES_MAX = 4096
+    STATE_BYTES_MAX = 4096,
+    CONNECTIONS = 4,
+    CONNECTIONS_MAX = 16,
+    PIECE_BYTES = 32 << 20,
+    SAVE_BYTES = 16 << 20,
+    HELPER_TRIES = 3
 };
 
 ig_status ig_asker_http(ig_asker *a, ig_error *err) { return a->http ? IG_OK : ig_http_new(&a->http, err); }
@@ -30,6 +39,17 @@ bool ig_asker_note(ig_asker *a, ig_pull_phase phase, const char *what, const cha
     return !a->o->progress || a->o->progress(a->o->ctx, &p);
 }
 
+/* A part of the file that somebody loads: [have, to) is still missing. */
+typedef struct span {
+    struct fetch *f;
+    _Atomic uint64_t have;
+    uint64_t to, synced;
+    ig_auth auth;
+    pthread_t thread;
+    bool started;
+    _Atomic bool running;
+} span;
+
 typedef struct fetch {
     ig_asker *a;
     ig_store *s;
@@ -39,7 +59,13 @@ typedef struct fetch {
     char part[96], state[96];
     int fd;
     uint64_t have, synced, size; /* bytes written; bytes known to be on the disk; of the whole file */
-    bool has_size, resumed, waited;
+    uint64_t end;                /* of what this thread loads, where there are spans; else 0 */
+    span *spans;                 /* of the helpers */
+    size_t n_spans;
+    uint64_t sync_done, save_done; /* bytes of all spans at the last sync, and when the state was written last */
+    _Atomic bool stop;
+    bool has_size, resumed, waited, renewed, span_done;
+    bool no_ranges; /* the server was asked for one and sent the whole */
     char etag[160], boot[64];
     uint64_t began_ns, began_have, told_ns;
     ig_pull_phase phase;
@@ -62,10 +88,19 @@ static bool tell(fetch *f, uint64_t done, const char *note)
     return f->a->o->progress(f->a->o->ctx, &p);
 }
 
+/* Bytes that are there, of all spans. */
+static uint64_t all_done(const fetch *f)
+{
+    if (!f->end) return f->have;
+    uint64_t missing = f->end - f->have;
+    for (size_t i = 0; i < f->n_spans; i++) missing += f->spans[i].to - f->spans[i].have;
+    return f->size - missing;
+}
+
 static bool on_tick(void *ctx)
 {
     fetch *f = ctx;
-    return tell(f, f->have, NULL);
+    return tell(f, all_done(f), NULL);
 }
 
 static bool on_hash(void *ctx, uint64_t done, uint64_t total)
@@ -84,23 +119,40 @@ static bool pause_ms(fetch *f, unsigned ms)
 {
     for (unsigned i = 0; i < ms; i += TELL_MS) {
         ig_sleep_ms(ms - i < TELL_MS ? ms - i : TELL_MS);
-        if (!tell(f, f->have, NULL)) return false;
+        if (!tell(f, all_done(f), NULL)) return false;
     }
     return true;
 }
 
 /* ------------------------------------------------------------------------------------------------ state */
 
-/* digest: of a file that is complete, for those who waited for it; or NULL. Failing to write it costs a resumption. */
-static void save_state(fetch *f, const char *digest)
+/* What is missing, as [from, from what is known to be on the disk, to]. An older ingle finds no "etag" and begins anew.
+ */
+static json_t *spans_json(const fetch *f)
 {
-    json_t *j =
-        json_pack("{s:s, s:I, s:I, s:s, s:s*}", "etag", f->etag, "size", (json_int_t)(f->has_size ? f->size : 0),
-                  "synced", (json_int_t)f->synced, "boot", f->boot, "digest", digest);
+    json_t *list = json_array();
+    (void)json_array_append_new(list,
+                                json_pack("[I, I, I]", (json_int_t)f->have, (json_int_t)f->synced, (json_int_t)f->end));
+    for (size_t i = 0; i < f->n_spans; i++)
+        (void)json_array_append_new(list, json_pack("[I, I, I]", (json_int_t)f->spans[i].have,
+                                                    (json_int_t)f->spans[i].synced, (json_int_t)f->spans[i].to));
+    return json_pack("{s:{s:s, s:I, s:s, s:o}}", "spans", "etag", f->etag, "size", (json_int_t)f->size, "boot", f->boot,
+                     "list", list);
+}
+
+/* digest: of a file that is complete, for those who waited for it; or NULL. Failing to write it costs a resumption. */
+static bool save_state(fetch *f, const char *digest)
+{
+    json_t *j = f->end ? spans_json(f)
+                       : json_pack("{s:s, s:I, s:I, s:s, s:s*}", "etag", f->etag, "size",
+                                   (json_int_t)(f->has_size ? f->size : 0), "synced", (json_int_t)f->synced, "boot",
+                                   f->boot, "digest", digest);
     char *text = j ? ig_json_dump(j) : NULL;
-    if (text) (void)ig_disk_write_whole(f->s->parts_fd, f->state, text, strlen(text), 0600);
+    bool ok = text && ig_disk_write_whole(f->s->parts_fd, f->state, text, strlen(text), 0600);
     ig_free(text);
     json_decref(j);
+    f->save_done = all_done(f);
+    return ok;
 }
 
 static json_t *read_state(fetch *f)
@@ -117,11 +169,82 @@ static json_t *read_state(fetch *f)
     return j;
 }
 
+static bool spans_new(fetch *f, size_t n)
+{
+    f->spans = n <= CONNECTIONS_MAX ? ig_calloc(n + 1, sizeof *f->spans) : NULL;
+    f->n_spans = f->spans ? n : 0;
+    for (size_t i = 0; i < f->n_spans; i++) f->spans[i].f = f;
+    return f->spans != NULL;
+}
+
+static void spans_free(fetch *f)
+{
+    ig_free(f->spans);
+    f->spans = NULL;
+    f->n_spans = 0;
+    f->end = 0;
+}
+
+/* One row of the list; false: it makes no sense. */
+static bool load_span(const json_t *row, bool same_boot, uint64_t size, uint64_t *have, uint64_t *synced, uint64_t *to)
+{
+    uint64_t v[3];
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *j = json_array_get(row, i);
+        if (!json_is_integer(j) || json_integer_value(j) < 0) return false;
+        v[i] = (uint64_t)json_integer_value(j);
+    }
+    *synced = v[1];
+    *have = same_boot ? v[0] : v[1];
+    *to = v[2];
+    return v[1] <= v[0] && v[0] <= v[2] && v[2] <= size;
+}
+
+/* A part that several connections loaded: only what the state says counts, the file's size says nothing. */
+static void load_spans(fetch *f, const json_t *j)
+{
+    const json_t *list = json_object_get(j, "list");
+    const char *etag = ig_json_text(j, "etag"), *boot = ig_json_text(j, "boot");
+    size_t n = json_array_size(list);
+    uint64_t size;
+    bool same_boot = boot && f->boot[0] && !strcmp(boot, f->boot);
+    if (!etag || strlen(etag) >= sizeof f->etag || n == 0 || n > CONNECTIONS_MAX || !ig_json_size(j, "size", &size) ||
+        (f->has_size && size != f->size) || (!f->item->has_digest && (!etag[0] || etag[0] == 'W')) ||
+        !spans_new(f, n - 1))
+        return;
+    bool ok = load_span(json_array_get(list, 0), same_boot, size, &f->have, &f->synced, &f->end) && f->end;
+    for (size_t i = 0; ok && i < f->n_spans; i++) {
+        uint64_t have = 0;
+        span *s = &f->spans[i];
+        ok = load_span(json_array_get(list, i + 1), same_boot, size, &have, &s->synced, &s->to);
+        s->have = have;
+    }
+    if (!ok) {
+        spans_free(f);
+        f->have = f->synced = 0;
+        return;
+    }
+    (void)snprintf(f->etag, sizeof f->etag, "%s", etag);
+    f->has_size = true;
+    f->size = size;
+    f->resumed = all_done(f) > 0;
+}
+
 /* What was written may be trusted up to the end while the machine runs, and up to the last sync after a restart. */
 static void load_state(fetch *f)
 {
     struct stat sb;
     json_t *j = read_state(f);
+    spans_free(f);
+    if (json_object_get(j, "spans")) {
+        ig_boot_id(f->boot);
+        f->have = f->synced = 0;
+        f->etag[0] = 0;
+        f->resumed = false;
+        load_spans(f, json_object_get(j, "spans"));
+        json_decref(j);
+        return;
+    }
     const char *etag = ig_json_text(j, "etag"), *boot = ig_json_text(j, "boot");
     uint64_t synced = 0, size = 0;
     ig_boot_id(f->boot);
@@ -205,11 +328,143 @@ static ig_status open_part(fetch *f, bool *there, ig_digest *d, ig_error *err)
 
 /* ------------------------------------------------------------------------------------------------ one request */
 
+static void stop_helpers(fetch *f)
+{
+    f->stop = true;
+    for (size_t i = 0; i < f->n_spans; i++)
+        if (f->spans[i].started) {
+            (void)pthread_join(f->spans[i].thread, NULL);
+            f->spans[i].started = false;
+        }
+    f->stop = false;
+}
+
 static ig_status restart(fetch *f, ig_error *err)
 {
-    f->have = f->synced = f->began_have = 0;
+    stop_helpers(f);
+    spans_free(f);
+    f->have = f->synced = f->began_have = f->sync_done = f->save_done = 0;
     f->began_ns = ig_now_ns();
     if (ftruncate(f->fd, 0) < 0) return ig_disk_failed(f->s, errno, "empty the file", f->part, err);
+    return IG_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ helpers */
+
+static ig_status helper_head(void *ctx, const ig_http_reply *reply, ig_error *err)
+{
+    const span *s = ctx;
+    if (reply->status == 206 && reply->range_from == s->have && reply->range_total == s->f->size &&
+        (!reply->etag[0] || !strcmp(reply->etag, s->f->etag)))
+        return IG_OK;
+    return ig_fail(err, IG_BAD_INPUT, 0, "the server sends something else than the range that was asked for");
+}
+
+static ig_status helper_body(void *ctx, const void *p, size_t n, ig_error *err)
+{
+    span *s = ctx;
+    if (n > s->to - s->have) return ig_fail(err, IG_BAD_INPUT, 0, "the server sends more than was asked for");
+    if (!ig_disk_write_at(s->f->fd, p, n, s->have))
+        return ig_disk_failed(s->f->s, errno, "write", s->f->item->name, err);
+    s->have += n;
+    return IG_OK;
+}
+
+static bool helper_tick(void *ctx) { return !((span *)ctx)->f->stop; }
+
+static void help(span *s, ig_http *h)
+{
+    const fetch *f = s->f;
+    ig_http_request r = {.url = f->item->url,
+                         .bearer = f->plan->bearer,
+                         .auth = f->plan->auth ? &s->auth : NULL,
+                         .insecure = f->a->o->insecure,
+                         .guarded = f->a->o->no_files,
+                         .head = helper_head,
+                         .body = helper_body,
+                         .tick = helper_tick,
+                         .ctx = s};
+    unsigned wait_ms = f->a->o->first_wait_ms ? f->a->o->first_wait_ms : WAIT_MS;
+    if (f->etag[0] && f->etag[0] != 'W') r.if_range = f->etag;
+    for (unsigned i = 0; i < HELPER_TRIES && s->have < s->to && !f->stop; i++) {
+        ig_http_reply reply;
+        bool again;
+        uint64_t before = s->have;
+        r.from = s->have;
+        r.to = s->to;
+        if (ig_http_run(h, &r, &reply, &again, NULL) != IG_OK && !again) return;
+        if (s->have > before) i = 0;
+        if (s->have == s->to) return;
+        for (unsigned ms = ig_wait_ms(wait_ms, reply.retry_after_s); ms && !f->stop; ms -= ms < TELL_MS ? ms : TELL_MS)
+            ig_sleep_ms(ms < TELL_MS ? ms : TELL_MS);
+        wait_ms = ig_wait_longer(wait_ms);
+    }
+}
+
+static void *helper(void *ctx)
+{
+    span *s = ctx;
+    ig_http *h;
+    if (ig_http_new(&h, NULL) == IG_OK) {
+        help(s, h);
+        ig_http_free(h);
+    }
+    s->running = false;
+    return NULL;
+}
+
+/* Those that cannot be started leave their span to this thread. */
+static void start_helpers(fetch *f)
+{
+    for (size_t i = 0; i < f->n_spans; i++) {
+        span *s = &f->spans[i];
+        if (s->started || s->have == s->to) continue;
+        if (f->plan->auth) s->auth = *f->plan->auth;
+        s->running = true;
+        s->started = pthread_create(&s->thread, NULL, helper, s) == 0;
+        if (!s->started) s->running = false;
+    }
+}
+
+/* Cuts what is missing into spans, when that is worth it and can be trusted: the server knows ranges, and all of them
+ * are of one content (its tag, or the digest that is known, says so). The state is on the disk before a helper writes.
+ */
+static void cut(fetch *f, const ig_http_reply *reply)
+{
+    const ig_pull_options *o = f->a->o;
+    uint64_t piece = o->piece_bytes ? o->piece_bytes : PIECE_BYTES, left = f->has_size ? f->size - f->have : 0;
+    uint64_t n = o->connections ? o->connections : CONNECTIONS, from = f->have;
+    bool one_content = f->item->has_digest || (f->etag[0] && f->etag[0] != 'W');
+    if (n > CONNECTIONS_MAX) n = CONNECTIONS_MAX;
+    if (n > left / piece) n = left / piece;
+    if (f->end || f->no_ranges || n < 2 || o->bytes_per_s_max || !one_content ||
+        (!reply->ranges && reply->status != 206) || !spans_new(f, n - 1))
+        return;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t to = i + 1 == n ? f->size : from + left / n * (i + 1);
+        if (i == 0) {
+            f->end = to;
+            continue;
+        }
+        f->spans[i - 1].synced = from + left / n * i;
+        f->spans[i - 1].have = f->spans[i - 1].synced;
+        f->spans[i - 1].to = to;
+    }
+    f->sync_done = all_done(f);
+    if (!save_state(f, NULL)) spans_free(f);
+}
+
+/* ------------------------------------------------------------------------------------------------ this thread */
+
+/* A server may send another range than asked for, or the whole. */
+static ig_status judge_range(fetch *f, const ig_http_reply *reply, ig_error *err)
+{
+    if (reply->status != 206) {
+        f->no_ranges |= f->have || f->end;
+        return restart(f, err);
+    }
+    if ((f->have == 0 && !f->end) || reply->range_from != f->have)
+        return ig_fail(err, IG_BAD_INPUT, 0, "the server sends another range of %.200s than asked for", f->item->name);
     return IG_OK;
 }
 
@@ -218,104 +473,181 @@ static ig_status on_head(void *ctx, const ig_http_reply *reply, ig_error *err)
     fetch *f = ctx;
     uint64_t total = 0;
     bool partial = reply->status == 206;
-    if (partial && (f->have == 0 || reply->range_from != f->have))
-        return ig_fail(err, IG_BAD_INPUT, 0, "the server sends another range of %.200s than asked for", f->item->name);
-    if (!partial) IG_TRY(restart(f, err));
+    IG_TRY(judge_range(f, reply, err));
     bool knows = partial || reply->has_length;
     total = partial ? reply->range_total : reply->length;
-    if (knows && f->has_size && total != f->size)
+    if (knows && f->item->has_size && total != f->item->size)
+        return ig_fail(err, IG_BAD_INPUT, 0, "the server has %llu bytes of %.200s, expected %llu",
+                       (unsigned long long)total, f->item->name, (unsigned long long)f->item->size);
+    if (knows && partial && f->has_size && total != f->size)
         return ig_fail(err, IG_BAD_INPUT, 0, "the server has %llu bytes of %.200s, expected %llu",
                        (unsigned long long)total, f->item->name, (unsigned long long)f->size);
     if (knows && total > INT64_MAX) return ig_fail(err, IG_TOO_LARGE, 0, "%.200s is too large", f->item->name);
     if (knows) f->has_size = true, f->size = total;
     (void)snprintf(f->etag, sizeof f->etag, "%s", reply->etag);
     if (f->has_size) IG_TRY(ig_part_room(f->s, f->fd, f->size, err));
-    save_state(f, NULL);
+    cut(f, reply);
+    (void)save_state(f, NULL);
+    start_helpers(f);
     return IG_OK;
 }
 
 static ig_status sync_part(fetch *f, ig_error *err)
 {
+    uint64_t have = f->have, at[CONNECTIONS_MAX];
+    for (size_t i = 0; i < f->n_spans; i++)
+        at[i] = f->spans[i].have; /* before the sync: that much is on the disk then */
+    f->sync_done = all_done(f);
     if (!ig_disk_sync(f->fd)) return ig_disk_failed(f->s, errno, "sync the file", f->part, err);
-    f->synced = f->have;
-    save_state(f, NULL);
+    f->synced = have;
+    for (size_t i = 0; i < f->n_spans; i++) f->spans[i].synced = at[i];
+    (void)save_state(f, NULL);
     if (!f->has_size && ig_disk_free(f->fd) < f->s->reserve_bytes)
         return ig_fail_errno(err, IG_IO, ENOSPC, "the rest of %.200s does not fit on the disk of %.200s", f->item->name,
                              f->s->root);
     return IG_OK;
 }
 
+/* Now and then, while several connections load. */
+static ig_status keep_spans(fetch *f, ig_error *err)
+{
+    uint64_t done = all_done(f);
+    if (done - f->sync_done >= SYNC_BYTES) return sync_part(f, err);
+    if (done - f->save_done >= SAVE_BYTES) (void)save_state(f, NULL);
+    return IG_OK;
+}
+
 static ig_status on_body(void *ctx, const void *p, size_t n, ig_error *err)
 {
     fetch *f = ctx;
+    bool ends = f->end && n >= f->end - f->have;
+    if (ends) n = (size_t)(f->end - f->have); /* the rest of this reply is a helper's */
     if (f->has_size && n > f->size - f->have)
         return ig_fail(err, IG_BAD_INPUT, 0, "the server sends more than the %llu bytes of %.200s",
                        (unsigned long long)f->size, f->item->name);
     if (!ig_disk_write_at(f->fd, p, n, f->have)) return ig_disk_failed(f->s, errno, "write", f->item->name, err);
     f->have += n;
+    if (ends && f->end < f->size) {
+        f->span_done = true;
+        return ig_fail(err, IG_CANCELLED, 0, "this part is complete");
+    }
+    if (f->end) return keep_spans(f, err);
     if (f->have / BEGIN_SYNC_BYTES != (f->have - n) / BEGIN_SYNC_BYTES)
         ig_disk_begin_sync(f->fd, f->synced, f->have - f->synced);
     return f->have - f->synced >= SYNC_BYTES ? sync_part(f, err) : IG_OK;
+}
+
+static ig_status short_reply(fetch *f, bool *again, ig_error *err)
+{
+    uint64_t to = f->end ? f->end : f->size;
+    if (!f->has_size || f->have >= to) return IG_OK;
+    *again = true;
+    return ig_fail(err, IG_IO, 0, "the server sent %llu of %llu bytes of %.200s", (unsigned long long)f->have,
+                   (unsigned long long)to, f->item->name);
 }
 
 static ig_status request(fetch *f, ig_http_reply *reply, bool *again, ig_error *err)
 {
     ig_http_request r = {.url = f->item->url,
                          .bearer = f->plan->bearer,
+                         .auth = f->plan->auth,
                          .from = f->have,
+                         .to = f->end,
                          .bytes_per_s_max = f->a->o->bytes_per_s_max,
                          .insecure = f->a->o->insecure,
+                         .guarded = f->a->o->no_files,
                          .head = on_head,
                          .body = on_body,
                          .tick = on_tick,
                          .ctx = f};
     *again = false;
     *reply = (ig_http_reply){0};
-    if (f->has_size && f->have == f->size && f->size) return IG_OK;
+    f->span_done = false;
+    if (f->has_size && f->have == (f->end ? f->end : f->size) && f->size) return IG_OK;
     if (f->etag[0] && f->etag[0] != 'W') r.if_range = f->etag;
     f->phase = IG_PULL_FETCHING;
     f->began_ns = ig_now_ns();
-    f->began_have = f->have;
+    f->began_have = all_done(f);
     ig_status st = ig_http_run(f->a->http, &r, reply, again, err);
-    if (reply->status == 416 && f->have) { /* what is here does not belong to what is there */
+    if (f->span_done) return IG_OK;
+    if (reply->status == 416 && (f->have || f->end)) { /* what is here does not belong to what is there */
         *again = true;
         IG_TRY(restart(f, err));
         return ig_fail(err, IG_IO, 0, "%.200s was changed at its source", f->item->name);
     }
-    if (st == IG_OK && f->has_size && f->have < f->size) {
-        *again = true;
-        return ig_fail(err, IG_IO, 0, "the server sent %llu of %llu bytes of %.200s", (unsigned long long)f->have,
-                       (unsigned long long)f->size, f->item->name);
+    if (reply->status == 401 && f->plan->auth && !f->renewed) { /* once, until something comes again */
+        f->renewed = true;
+        IG_TRY(ig_auth_renew(f->a, f->plan->auth, reply->challenge, err));
+        return request(f, reply, again, err);
     }
-    return st;
+    return st == IG_OK ? short_reply(f, again, err) : st;
 }
 
 /* Tries again after failures of the network, longer each time; a try that brought something starts the count anew. */
-static ig_status download(fetch *f, ig_error *err)
+static ig_status download_span(fetch *f, ig_error *err)
 {
     unsigned tries = f->a->o->tries ? f->a->o->tries : TRIES,
              first = f->a->o->first_wait_ms ? f->a->o->first_wait_ms : WAIT_MS;
     unsigned wait_ms = first;
-    IG_TRY(ig_asker_http(f->a, err));
     for (unsigned i = 1;; i++) {
         ig_http_reply reply;
         bool again;
         char note[600];
-        uint16_t jitter;
-        uint64_t before = f->have;
+        uint64_t before = all_done(f);
         ig_status st = request(f, &reply, &again, err);
         if (st == IG_OK || !again) return st;
-        if (f->have > before) i = 1, wait_ms = first;
+        if (all_done(f) > before) i = 1, wait_ms = first, f->renewed = false;
         if (i >= tries) return st;
-        ig_random(&jitter, sizeof jitter);
-        unsigned ms = wait_ms / 2 + (unsigned)((uint64_t)wait_ms * jitter / 65536);
-        if (reply.retry_after_s && reply.retry_after_s * 1000ull > ms)
-            ms = reply.retry_after_s * 1000ull > WAIT_MAX_MS ? WAIT_MAX_MS : reply.retry_after_s * 1000;
+        unsigned ms = ig_wait_ms(wait_ms, reply.retry_after_s);
         (void)snprintf(note, sizeof note, "try %u of %u in %u ms: %.400s", i + 1, tries, ms, err->text);
-        if (!tell(f, f->have, note) || !pause_ms(f, ms)) return cancelled(err);
-        f->resumed |= f->have > 0;
-        wait_ms = wait_ms * 2 > WAIT_MAX_MS ? WAIT_MAX_MS : wait_ms * 2;
+        if (!tell(f, all_done(f), note) || !pause_ms(f, ms)) return cancelled(err);
+        f->resumed |= all_done(f) > 0;
+        wait_ms = ig_wait_longer(wait_ms);
     }
+}
+
+/* This thread's span is complete: it takes one that nobody loads any more. False: none is left. */
+static ig_status next_span(fetch *f, bool *more, ig_error *err)
+{
+    for (;;) {
+        bool running = false;
+        for (size_t i = 0; i < f->n_spans; i++) {
+            span *s = &f->spans[i];
+            running |= s->running;
+            if (s->running || s->have == s->to) continue;
+            if (s->started) (void)pthread_join(s->thread, NULL);
+            s->started = false;
+            uint64_t have = s->have, synced = s->synced, to = s->to;
+            s->have = f->have;
+            s->synced = f->synced;
+            s->to = f->end;
+            f->have = have;
+            f->synced = synced;
+            f->end = to;
+            *more = true;
+            return IG_OK;
+        }
+        *more = false;
+        if (!running) return IG_OK;
+        IG_TRY(keep_spans(f, err));
+        if (!pause_ms(f, TELL_MS)) return cancelled(err);
+    }
+}
+
+static ig_status download(fetch *f, ig_error *err)
+{
+    bool more = true;
+    IG_TRY(ig_asker_http(f->a, err));
+    while (more) {
+        more = false;
+        IG_TRY(download_span(f, err));
+        if (f->end) IG_TRY(next_span(f, &more, err));
+    }
+    if (!f->end) return IG_OK;
+    stop_helpers(f);
+    spans_free(f);
+    f->have = f->size;
+    return IG_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole file */
@@ -360,7 +692,7 @@ static ig_status publish(fetch *f, const ig_digest *d, ig_taken *out, ig_error *
     if (f->item->has_digest)
         (void)unlinkat(f->s->parts_fd, f->state, 0);
     else
-        save_state(f, d->hex);
+        (void)save_state(f, d->hex);
     (void)ig_disk_lock(f->fd, false, false); /* others may read it from now on */
     out->digest = *d;
     out->how = IG_TOOK_COPY;
@@ -379,13 +711,15 @@ static ig_status fetch_url(fetch *f, ig_taken *out, ig_error *err)
     }
     load_state(f);
     ig_status st = load_whole(f, &d, err);
+    stop_helpers(f);
     if (st == IG_OK) st = publish(f, &d, out, err);
     /* Content that is wrong is of no use; a full disk stays usable. The rest waits for the next try. */
     if (st == IG_BAD_INPUT || st == IG_TOO_LARGE || st == IG_NOT_FOUND || st == IG_DENIED ||
         (st == IG_IO && (err->sys_errno == ENOSPC || err->sys_errno == EDQUOT)))
         forget(f);
-    else if (st == IG_CANCELLED && ig_disk_sync(f->fd))
-        f->synced = f->have, save_state(f, NULL);
+    else if (st != IG_OK && (st == IG_CANCELLED || f->end))
+        (void)sync_part(f, NULL);
+    spans_free(f);
     close(f->fd);
     f->fd = -1;
     return st;
@@ -452,7 +786,10 @@ ig_status ig_fetch(ig_asker *a, const ig_plan *plan, const ig_item *item, ig_tot
 static ig_status read_text(ig_asker *a, const ig_plan *plan, const ig_item *item, ig_buf *buf, ig_error *err)
 {
     ig_http_reply reply;
-    if (!item->local) return ig_http_get(a, item->url, NULL, plan->bearer, IG_TEXT_BYTES_MAX, buf, &reply, err);
+    if (!item->local) {
+        ig_http_request r = {.url = item->url, .bearer = plan->bearer, .auth = plan->auth};
+        return ig_http_document(a, &r, IG_TEXT_BYTES_MAX, buf, &reply, err);
+    }
     ig_buf_init(buf, IG_TEXT_BYTES_MAX);
     int fd = ig_disk_open_regular(AT_FDCWD, item->local, O_RDONLY, NULL);
     if (fd < 0) return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot open %.300s", item->local);
@@ -509,9 +846,9 @@ static void add_count(ig_import_result *counts, const ig_taken *t)
     *at[t->how] += t->size;
 }
 
-/* files, leases [plan->n]; *n of them filled. */
+/* files, leases, new [plan->n]; *n of them filled. */
 static ig_status fetch_all(ig_asker *a, ig_plan *plan, ig_import_result *counts, ig_store_file *files, int *leases,
-                           size_t *n, ig_error *err)
+                           bool *new, size_t *n, ig_error *err)
 {
     ig_totals totals = {0};
     bool known = true;
@@ -530,6 +867,7 @@ static ig_status fetch_all(ig_asker *a, ig_plan *plan, ig_import_result *counts,
         }
         IG_TRY(ig_fetch(a, plan, item, &totals, &taken, err));
         leases[*n] = taken.lease;
+        new[*n] = taken.how != IG_TOOK_PRESENT;
         files[(*n)++] = (ig_store_file){item->role, item->name, taken.digest, taken.size};
         totals.done += taken.size;
         if (counts) add_count(counts, &taken);
@@ -537,31 +875,38 @@ static ig_status fetch_all(ig_asker *a, ig_plan *plan, ig_import_result *counts,
     return IG_OK;
 }
 
-/* What was copied from this machine for a model that is refused. What was loaded over the network stays until garbage
- * collection, in case it is asked for again. */
-static void drop_copies(ig_asker *a, const ig_plan *plan)
+/* What this pull brought for a model that turned out to be of no use: it would be loaded for nothing again, and the
+ * same check would refuse it again. Files that were there before stay. */
+static void drop_new(ig_asker *a, const ig_store_file *files, const bool *new, size_t n_all)
 {
     int lock;
     uint64_t freed;
-    if (plan->n == 0 || plan->items[0].url || ig_store_lock(a->store, true, &lock, NULL) != IG_OK) return;
-    (void)ig_collect_files(a->store, plan->m.files, plan->m.n_files, &freed, NULL);
+    if (ig_store_lock(a->store, true, &lock, NULL) != IG_OK) return;
+    for (size_t i = 0; i < n_all; i++)
+        if (new[i]) (void)ig_collect_files(a->store, &files[i], 1, &freed, NULL);
     close(lock);
 }
+
+/* The model itself is at fault, not the network, the disk or the person who cancelled. */
+static bool is_refusal(ig_status st) { return st == IG_BAD_INPUT || st == IG_UNSUPPORTED || st == IG_TOO_LARGE; }
 
 ig_status ig_plan_run(ig_asker *a, ig_plan *plan, ig_import_result *counts, ig_manifest **out, ig_error *err)
 {
     size_t n = 0;
     ig_store_file *files = ig_arena_alloc(&plan->arena, plan->n + 1, sizeof *files);
     int *leases = ig_arena_alloc(&plan->arena, plan->n + 1, sizeof *leases);
+    bool *new = ig_arena_alloc(&plan->arena, plan->n + 1, sizeof *new);
     if (out) *out = NULL;
-    if (!files || !leases) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of the model");
-    ig_status st = fetch_all(a, plan, counts, files, leases, &n, err);
+    if (!files || !leases || !new) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of the model");
+    ig_status st = fetch_all(a, plan, counts, files, leases, new, &n, err);
     plan->m.files = files;
     plan->m.n_files = n;
+    bool whole = st == IG_OK;
     if (st == IG_OK && !ig_asker_note(a, IG_PULL_CHECKING, plan->m.name.text, NULL)) st = cancelled(err);
     if (st == IG_OK) st = ig_store_add(a->store, &plan->m, &a->o->check, out, err);
     for (size_t i = 0; i < n; i++) close(leases[i]);
-    if (st != IG_OK) drop_copies(a, plan);
+    bool local = plan->n && !plan->items[0].url;
+    if (st != IG_OK && (local || (whole && is_refusal(st)))) drop_new(a, files, new, n);
     return st;
 }
 
@@ -588,8 +933,8 @@ ig_status ig_store_pull(ig_store *s, const char *source, const ig_pull_options *
     const ig_source *from = ig_source_find(source);
     if (!from)
         return ig_fail(err, IG_BAD_INPUT, 0,
-                       "\"%.150s\" is no source: expected a path, https://..., hf://ORG/REPO, or a "
-                       "NAME:TAG of the Ollama registry",
+                       "\"%.150s\" is no source: expected a path, https://..., hf://ORG/REPO, oci://HOST/REPOSITORY, "
+                       "s3://BUCKET/KEY, or a NAME:TAG of the Ollama registry",
                        source);
     ig_status st = from->plan(&a, source, &plan, err);
     if (st == IG_OK && a.o->name) plan.m.name = name;

@@ -216,6 +216,7 @@ void ig_store_close(ig_store *s)
 }
 
 const char *ig_store_root(const ig_store *s) { return s->root; }
+bool ig_store_is_read_only(const ig_store *s) { return s->read_only; }
 
 ig_status ig_store_writable(const ig_store *s, ig_error *err)
 {

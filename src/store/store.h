@@ -82,6 +82,9 @@ typedef struct ig_manifest {
 } ig_manifest;
 uint64_t ig_manifest_bytes(const ig_manifest *m); /* sum of its files */
 void ig_manifest_free(ig_manifest *m);            /* NULL is fine; only for what the store made */
+/* The chat template to be used instead of the file's own, or NULL. Images of Ollama bring templates of Go's language,
+ * which no model was trained with; they are kept and shown and not used. */
+const char *ig_manifest_template(const ig_manifest *m);
 
 /* Asked before a name becomes visible: fds[i] is m->files[i], open for reading at any offset, the store's. May append a
  * JSON object to `about`. A failure is the reason why the model is refused. May be called from any thread. */
@@ -107,6 +110,7 @@ ig_status ig_store_place(char *out, size_t n, ig_error *err);
 ig_status ig_store_open(const char *root, const ig_store_options *options, ig_store **out, ig_error *err);
 void ig_store_close(ig_store *store);
 const char *ig_store_root(const ig_store *store);
+bool ig_store_is_read_only(const ig_store *store); /* asked for, or found */
 
 /* All models, by name. A manifest that cannot be read is left out and counted. Free with ig_store_list_free. */
 typedef struct ig_store_list {
@@ -224,6 +228,8 @@ typedef struct ig_pull_options {
     bool no_files;            /* refuse sources on this machine (a client must not name paths) */
     bool insecure;            /* allow plain http to other machines */
     uint64_t bytes_per_s_max; /* 0: no limit */
+    unsigned connections;     /* for one large file; 0: 4; a limit of bytes_per_s_max means 1 */
+    uint64_t piece_bytes;     /* at least so much for each; 0: 32 MiB */
     unsigned tries;           /* per file; 0: 6 */
     unsigned first_wait_ms;   /* before the second try, doubled each time; 0: 500 */
     ig_check check;
@@ -231,9 +237,10 @@ typedef struct ig_pull_options {
     void *ctx;
 } ig_pull_options;
 
-/* Pulls a model: a file or directory, https://..., hf://ORG/REPO[@REV][:FILE or QUANT], or NAME:TAG of the Ollama
- * registry. Blocks; progress is called from this thread. What was loaded before an interruption is used. *out (may be
- * NULL) is freed by the caller. Errors: BAD_INPUT, NOT_FOUND, DENIED, TOO_LARGE, IO, CANCELLED, UNSUPPORTED. */
+/* Pulls a model: a file or directory, https://..., hf://ORG/REPO[@REV][:FILE or QUANT], oci://HOST/REPOSITORY[:TAG],
+ * s3://BUCKET/KEY, or NAME:TAG of the Ollama registry. Blocks; progress is called from this thread. What was loaded
+ * before an interruption is used. *out (may be NULL) is freed by the caller. Errors: BAD_INPUT, NOT_FOUND, DENIED,
+ * TOO_LARGE, IO, CANCELLED, UNSUPPORTED. */
 ig_status ig_store_pull(ig_store *store, const char *source, const ig_pull_options *options, ig_manifest **out,
                         ig_error *err);
 
@@ -251,6 +258,30 @@ typedef struct ig_import_result {
 } ig_import_result;
 ig_status ig_store_import(ig_store *store, const char *path, const ig_import_options *options, ig_import_result *out,
                           ig_error *err);
+
+/* Puts a model into a registry, to = "oci://HOST[:PORT]/REPOSITORY[:TAG]". Blobs that are there are not sent; an upload
+ * that breaks goes on where the registry says. The form is "ollama" (the standard for GGUF: carries everything a
+ * manifest holds), "docker" or "modelpack" (CNCF; the standard for directories). Blocks. Errors: as of pulling. */
+typedef struct ig_push_options {
+    ig_pull_options pull; /* insecure, no_files, first_wait_ms, progress, ctx */
+    const char *form;     /* NULL: the standard */
+} ig_push_options;
+typedef struct ig_push_result {
+    uint64_t sent_bytes, present_bytes;
+    ig_digest digest; /* of the image */
+} ig_push_result;
+ig_status ig_store_push(ig_store *store, const char *name, const char *to, const ig_push_options *options,
+                        ig_push_result *out, ig_error *err);
+
+/* Copies a model's files out: into a folder (a path that ends in '/' or is one), with its manifest as ingle.json, or as
+ * one file. Existing files are kept unless `replace`. *out (may be NULL): the model. */
+typedef struct ig_export_options {
+    bool replace;
+    bool (*progress)(void *ctx, const ig_pull_progress *p);
+    void *ctx;
+} ig_export_options;
+ig_status ig_store_export(ig_store *store, const char *name, const char *path, const ig_export_options *options,
+                          ig_manifest **out, ig_error *err);
 
 /* The table of sources: name, form and one line about each; NULL past the last. */
 typedef struct ig_source_info {

@@ -7,22 +7,37 @@
 #include <string.h>
 #include <time.h>
 
+#include "text/reply/reply.h"
 #include "text/template/template.h"
 
 enum { ARENA_BYTES_MAX = 1 << 30, MESSAGES_MAX = 100000 };
 
 struct wk_chat {
+    const ingle_model *model;
     ig_template *t;
-    ig_str system, bos, eos;
+    ig_str source, system, bos, eos;
+    bool thinks;
 };
 
-ig_status wk_chat_new(ig_str source, ig_str system, ig_str bos, ig_str eos, wk_chat **out, ig_error *err)
+static void find_thoughts(wk_chat *c, ig_str source)
+{
+    static const char *const names[] = {"enable_thinking", "thinking", "reasoning_content", "reasoning_effort"};
+    const char *start, *end;
+    c->thinks = ig_reply_thoughts(source, IG_STR(""), &start, &end);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) c->thinks = c->thinks || wk_chat_knows(c, names[i]);
+}
+
+bool wk_chat_thinks(const wk_chat *c) { return c && c->thinks; }
+
+ig_status wk_chat_new(const ingle_model *m, ig_str source, ig_str system, ig_str bos, ig_str eos, wk_chat **out,
+                      ig_error *err)
 {
     *out = ig_calloc(1, sizeof **out);
     if (!*out) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a chat template");
-    **out = (wk_chat){.system = system, .bos = bos, .eos = eos};
+    **out = (wk_chat){.model = m, .source = source, .system = system, .bos = bos, .eos = eos};
     if (source.len == 0) source = ig_str_from(ig_template_default);
     ig_status st = ig_template_compile(source.ptr, source.len, &(*out)->t, err);
+    if (st == IG_OK) find_thoughts(*out, source);
     if (st == IG_OK) return IG_OK;
     wk_chat_free(*out);
     *out = NULL;
@@ -144,7 +159,7 @@ static ig_status set_tools(const wk_chat *c, const json_t *body, json_t *vars, c
     return json_object_set(vars, "tools", tools) < 0 ? no_memory(err) : IG_OK;
 }
 
-static ig_status set_args(const json_t *body, json_t *vars, const char **param, ig_error *err)
+static ig_status set_args(const wk_chat *c, const json_t *body, json_t *vars, const char **param, ig_error *err)
 {
     json_t *args = json_object_get(body, "template_args");
     const json_t *reasoning = json_object_get(body, "reasoning");
@@ -152,6 +167,12 @@ static ig_status set_args(const json_t *body, json_t *vars, const char **param, 
     if (args && !json_is_null(args) && !json_is_object(args))
         return ig_fail(err, IG_BAD_INPUT, 0, "\"template_args\" is no object");
     if (json_is_object(args) && json_object_update_missing(vars, args) < 0) return no_memory(err);
+    *param = "reasoning";
+    if (json_is_true(reasoning) && !c->thinks)
+        return ig_fail(err, IG_UNSUPPORTED, 0,
+                       "\"reasoning\" (or \"think\") is asked for, but the model's chat template knows no reasoning; "
+                       "leave it out or use a "
+                       "model made for it");
     if (json_is_boolean(reasoning)) {
         json_object_set_new(vars, "enable_thinking", json_boolean(json_is_true(reasoning)));
         json_object_set_new(vars, "thinking", json_boolean(json_is_true(reasoning)));
@@ -161,26 +182,30 @@ static ig_status set_args(const json_t *body, json_t *vars, const char **param, 
 
 /* -------------------------------------------------------------------------------------------- rendering */
 
-static ig_status render_json(const wk_chat *c, ig_str json, const char *now, ig_buf *out, ig_error *err)
+static ig_status render_json(const wk_chat *c, ig_str json, const char *now, ig_buf *out, wk_veils *veils,
+                             ig_error *err)
 {
     ig_arena arena = {.max_bytes = ARENA_BYTES_MAX};
     ig_template_result result = {0};
     ig_template_options o = {.now = now};
     ig_tval file, vars;
     const char *ignored;
+    char mark[4] = "";
     ig_status st = ig_tv_from_json(&arena, json.ptr, json.len, &file, err);
     if (st == IG_OK) st = ig_template_variables(&arena, file, &vars, &ignored, err);
+    if (st == IG_OK) st = ig_guard_variables(c->model, c->source, &arena, &vars, mark, err);
     if (st == IG_OK && (!ig_tv_put(&arena, vars, IG_STR("bos_token"), ig_tv_text(&arena, c->bos)) ||
                         !ig_tv_put(&arena, vars, IG_STR("eos_token"), ig_tv_text(&arena, c->eos))))
         st = no_memory(err);
     if (st == IG_OK) st = ig_template_render(c->t, vars, &o, &result, err);
+    if (st == IG_OK) st = ig_guard_lift(&result.text, mark, &veils->at, &veils->n, err);
     if (st == IG_OK && !ig_buf_add(out, result.text.ptr, result.text.len) && result.text.len) st = no_memory(err);
     ig_template_result_fini(&result);
     ig_arena_fini(&arena);
     return st;
 }
 
-static ig_status render(const wk_chat *c, json_t *vars, ig_buf *out, ig_error *err)
+static ig_status render(const wk_chat *c, json_t *vars, ig_buf *out, wk_veils *veils, ig_error *err)
 {
     char now[32];
     time_t t = time(NULL);
@@ -188,7 +213,7 @@ static ig_status render(const wk_chat *c, json_t *vars, ig_buf *out, ig_error *e
     if (!localtime_r(&t, &local) || !strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%S", &local)) now[0] = 0;
     char *json = json_dumps(vars, JSON_COMPACT);
     if (!json) return no_memory(err);
-    ig_status st = render_json(c, ig_str_from(json), now[0] ? now : NULL, out, err);
+    ig_status st = render_json(c, ig_str_from(json), now[0] ? now : NULL, out, veils, err);
     free(json);
     return st;
 }
@@ -207,7 +232,7 @@ static ig_status cut_behind(ig_buf *out, ig_str last, ig_error *err)
 }
 
 static ig_status render_all(const wk_chat *c, json_t *messages, const json_t *body, bool add_prompt, ig_buf *out,
-                            const char **param, ig_error *err)
+                            wk_veils *veils, const char **param, ig_error *err)
 {
     json_t *last = json_array_get(messages, json_array_size(messages) - 1);
     bool begun = json_is_true(json_object_get(body, "continue_last"));
@@ -222,21 +247,23 @@ static ig_status render_all(const wk_chat *c, json_t *messages, const json_t *bo
     }
     json_t *vars = json_pack("{s:O,s:b}", "messages", messages, "add_generation_prompt", add_prompt && !cut);
     ig_status st = vars ? set_tools(c, body, vars, param, err) : no_memory(err);
-    if (st == IG_OK) st = set_args(body, vars, param, err);
+    if (st == IG_OK) st = set_args(c, body, vars, param, err);
     if (st == IG_OK) *param = "messages";
-    if (st == IG_OK) st = render(c, vars, out, err);
+    if (st == IG_OK) st = render(c, vars, out, veils, err);
     if (st == IG_OK && cut) st = cut_behind(out, text, err);
+    while (veils->n && veils->at[veils->n - 1] >= out->len) veils->n--;
     json_decref(vars);
     return st;
 }
 
-ig_status wk_chat_render(const wk_chat *c, const json_t *body, bool add_prompt, ig_buf *out, const char **param,
-                         ig_error *err)
+ig_status wk_chat_render(const wk_chat *c, const json_t *body, bool add_prompt, ig_buf *out, wk_veils *veils,
+                         const char **param, ig_error *err)
 {
     json_t *messages;
     *param = "messages";
+    *veils = (wk_veils){0};
     IG_TRY(read_messages(c, body, &messages, err));
-    ig_status st = render_all(c, messages, body, add_prompt, out, param, err);
+    ig_status st = render_all(c, messages, body, add_prompt, out, veils, param, err);
     json_decref(messages);
     return st;
 }

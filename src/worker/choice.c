@@ -39,7 +39,6 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f)
     if (st == IG_OK) st = wk_reply_new(w->template_source, text, r->body, &c->reply, &e);
     if (st == IG_OK && r->rule) st = wk_constraint_new(r->rule, &c->constraint, &e);
     if (st != IG_OK) return wk_refuse_status(f, NULL, &e);
-    c->thinks = wk_reply_is_reasoning(c->reply) && !(r->rule && wk_rule_covers_thoughts(r->rule));
     c->began = true;
     return make_sampler(w, c, f);
 }
@@ -50,7 +49,7 @@ void wk_choice_fini(wk_choice *c)
     ingle_sampler_free(c->sampler);
     ig_stream_free(c->stream);
     wk_reply_free(c->reply);
-    wk_constraint_free(c->constraint);
+    ingle_constraint_free(c->constraint);
     ig_buf_fini(&c->piece);
     ig_buf_fini(&c->lp);
     ig_buf_fini(&c->ids);
@@ -198,22 +197,32 @@ bool wk_choice_score(wk *w, wk_choice *c, const float *rows, uint32_t n, wk_faul
 
 /* -------------------------------------------------------------------------------------------- tokens */
 
+/* Sets what the constraint forbids. *over: nothing but an end may come. */
+static bool apply_constraint(wk *w, wk_choice *c, bool *over, wk_fault *f)
+{
+    ingle_error e;
+    ingle_status st = ingle_constraint_mask(c->constraint, w->logits, &e);
+    *over = true;
+    if (st == INGLE_NOT_FOUND) return true; /* complete, and the vocabulary has no end */
+    if (st != INGLE_OK) {
+        ig_error own = wk_error_of(&e);
+        return wk_refuse_status(f, NULL, &own);
+    }
+    if (!ingle_constraint_complete(c->constraint)) *over = false;
+    for (size_t i = 0; i < w->info.n_vocab && *over; i++)
+        *over = !(w->logits[i] > -INFINITY) || ingle_token_is_end(w->model, (int32_t)i);
+    return true;
+}
+
 /* Sets what may not come next; NULL: an error or *over. Returns logits where nothing is forbidden. */
 static const float *restrict_logits(wk *w, wk_choice *c, const float *logits, bool *over, wk_fault *f)
 {
     const wk_params *p = &c->r->p;
     bool no_end = p->ignore_eos || c->n_generated < p->min_tokens;
-    ig_error e;
     *over = false;
-    c->thinks = c->thinks && wk_reply_is_reasoning(c->reply);
-    c->held = c->constraint && !c->thinks;
-    if (!c->held && !no_end) return logits;
+    if (!c->constraint && !no_end) return logits;
     memcpy(w->logits, logits, w->info.n_vocab * sizeof *logits);
-    if (c->held && wk_constraint_mask(c->constraint, w->logits, w->info.n_vocab, over, &e) != IG_OK) {
-        wk_refuse_status(f, NULL, &e);
-        return NULL;
-    }
-    if (*over) return NULL;
+    if (c->constraint && (!apply_constraint(w, c, over, f) || *over)) return NULL;
     for (size_t i = 0; no_end && i < w->n_ends; i++) w->logits[w->ends[i]] = -INFINITY;
     return w->logits;
 }
@@ -238,10 +247,13 @@ static const char *give(wk *w, wk_choice *c, int32_t id, wk_fault *f)
     size_t n;
     bool stopped;
     ig_error e;
+    ingle_error taken;
     sink s = {w, c};
     if (!spell(w, c, id, f)) return "error";
-    if (c->held && wk_constraint_accept(c->constraint, c->piece.ptr, c->piece.len, &e) != IG_OK)
+    if (c->constraint && ingle_constraint_accept(c->constraint, id, &taken) != INGLE_OK) {
+        e = wk_error_of(&taken);
         return wk_refuse_status(f, NULL, &e), "error";
+    }
     if (ig_stream_push(c->stream, c->piece.ptr, c->piece.len, &text, &n, &stopped, &e) != IG_OK)
         return wk_refuse_status(f, NULL, &e), "error";
     if (n && wk_reply_push(c->reply, text, n, on_piece, &s, &e) != IG_OK) return wk_refuse_status(f, NULL, &e), "error";

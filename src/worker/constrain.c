@@ -1,110 +1,112 @@
-/* Masks over the vocabulary from grammars and schemas (src/text/grammar). */
+/* Grammars of requests, made through the engine's constraints. */
 #include "worker/constrain.h"
 
-#include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "text/grammar/grammar.h"
 #include "text/reply/reply.h"
 
-enum { CACHE_BYTES = 16 << 20 };
+enum { KEPT = 4, KEY_BYTES_MAX = 4 << 20 };
+
+/* A compiled grammar and what it was compiled from. */
+typedef struct kept {
+    char *key; /* owned [n_key] */
+    size_t n_key;
+    ingle_grammar *grammar; /* owned */
+    unsigned n_uses;        /* rules, and one while it is kept */
+} kept;
 
 struct wk_constrainer {
     const ingle_model *model;
-    uint32_t n_vocab;
     ig_str source;
-    const ig_reply_family *family;
-    bool *end;                /* owned [n_vocab] */
-    ig_token_index *index[2]; /* 1: control tokens that mark calls and thoughts have their text */
+    pthread_mutex_t lock; /* of kept and n_uses */
+    kept *list[KEPT];     /* the latest first; NULL: none */
 };
 
 struct wk_rule {
-    const wk_constrainer *c;
-    ig_grammar *grammar;
-    ig_masker *masker; /* of the thread that samples */
-    bool calls;        /* forced: the grammar is of the whole reply, with its thoughts and markers */
+    wk_constrainer *c;
+    kept *k;
+    const char *think_start, *think_end; /* static; end NULL: it holds from the first token on */
 };
 
-struct wk_constraint {
-    const wk_rule *rule;
-    ig_grammar_state *state;
-    uint64_t *mask; /* owned */
-};
-
-/* -------------------------------------------------------------------------------------------- vocabulary */
+/* -------------------------------------------------------------------------------------------- kept grammars */
 
 ig_status wk_constrainer_new(const ingle_model *m, ig_str source, wk_constrainer **out, ig_error *err)
 {
-    ingle_model_info info;
     *out = ig_calloc(1, sizeof **out);
     if (!*out) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for structured output");
-    ingle_model_describe(m, &info);
     (*out)->model = m;
     (*out)->source = source;
-    (*out)->family = ig_reply_family_of(source);
-    (*out)->n_vocab = info.n_vocab;
+    pthread_mutex_init(&(*out)->lock, NULL);
     return IG_OK;
+}
+
+/* Under the lock. */
+static void drop(kept *k)
+{
+    if (!k || --k->n_uses) return;
+    ingle_grammar_close(k->grammar);
+    ig_free(k->key);
+    ig_free(k);
 }
 
 void wk_constrainer_free(wk_constrainer *c)
 {
     if (!c) return;
-    for (int i = 0; i < 2; i++) ig_token_index_free(c->index[i]);
-    ig_free(c->end);
+    for (size_t i = 0; i < KEPT; i++) drop(c->list[i]);
+    pthread_mutex_destroy(&c->lock);
     ig_free(c);
 }
 
-/* The control token is a marker of calls or thoughts: its text is in the buffer then. */
-static bool spell_marker(const wk_constrainer *c, int32_t id, ig_buf *text)
+static void to_front(wk_constrainer *c, size_t i, kept *k)
 {
-    size_t before = text->len;
-    if (!ig_model_piece(c->model, id, true, text)) return false;
-    if (ig_reply_is_marker(c->family, (ig_str){text->ptr + before, text->len - before})) return true;
-    text->len = before;
-    return false;
+    memmove(c->list + 1, c->list, i * sizeof *c->list);
+    c->list[0] = k;
 }
 
-/* Spells all tokens into one buffer. at [n_vocab + 1] where each begins. */
-static bool spell_all(wk_constrainer *c, bool markers, ig_buf *text, size_t *at, bool *special)
+static kept *find(wk_constrainer *c, const ig_buf *key)
 {
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < c->n_vocab; i++) {
-        int32_t id = (int32_t)i;
-        at[i] = text->len;
-        c->end[i] = ingle_token_is_end(c->model, id);
-        special[i] = !c->end[i] && ig_model_is_control(c->model, id);
-        if (special[i] && markers && spell_marker(c, id, text)) special[i] = false;
-        if (!ig_model_is_control(c->model, id)) ok = ig_model_piece(c->model, id, false, text);
+    kept *k = NULL;
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < KEPT && c->list[i] && !k; i++) {
+        if (c->list[i]->n_key != key->len || memcmp(c->list[i]->key, key->ptr, key->len) != 0) continue;
+        k = c->list[i];
+        k->n_uses++;
+        to_front(c, i, k);
     }
-    at[c->n_vocab] = text->len;
-    return ok && !text->failed;
+    pthread_mutex_unlock(&c->lock);
+    return k;
 }
 
-static ig_status make_index(wk_constrainer *c, bool markers, ig_error *err)
+/* Takes over the grammar and the key's bytes. NULL: out of memory. */
+static kept *keep(wk_constrainer *c, ig_buf *key, ingle_grammar *g)
 {
-    size_t n = c->n_vocab;
-    if (c->index[markers]) return IG_OK;
-    ig_buf text;
-    ig_buf_init(&text, (size_t)1 << 30);
-    size_t *at = ig_calloc(n + 1, sizeof *at);
-    ig_str *tokens = ig_calloc(n + 1, sizeof *tokens);
-    bool *special = ig_calloc(n + 1, sizeof *special);
-    c->end = c->end ? c->end : ig_calloc(n + 1, sizeof *c->end);
-    ig_status st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for an index of %zu tokens", n);
-    if (at && tokens && special && c->end && spell_all(c, markers, &text, at, special)) {
-        for (size_t i = 0; i < n; i++) tokens[i] = (ig_str){text.ptr + at[i], at[i + 1] - at[i]};
-        st = ig_token_index_new(tokens, c->end, special, n, &c->index[markers], err);
+    kept *k = ig_calloc(1, sizeof *k);
+    if (!k) {
+        ingle_grammar_close(g);
+        return NULL;
     }
-    ig_buf_fini(&text);
-    ig_free(at);
-    ig_free(tokens);
-    ig_free(special);
-    return st;
+    *k = (kept){.key = key->ptr, .n_key = key->len, .grammar = g, .n_uses = 2};
+    *key = (ig_buf){0};
+    pthread_mutex_lock(&c->lock);
+    drop(c->list[KEPT - 1]);
+    to_front(c, KEPT - 1, k);
+    pthread_mutex_unlock(&c->lock);
+    return k;
 }
 
-/* -------------------------------------------------------------------------------------------- tools */
+/* -------------------------------------------------------------------------------------------- requests */
+
+/* What a request asks for; texts are owned and borrowed as named. */
+typedef struct wish {
+    const json_t *gbnf, *tools; /* NULL: none */
+    char *schema, *list;        /* owned JSON: of the answer; of the tools */
+    const char *name;           /* of the tool that is forced, "" for any, NULL for none */
+    bool parallel;
+    ig_str prompt; /* with tools: what matters of it */
+} wish;
 
 static const json_t *value_of(const json_t *body, const char *name)
 {
@@ -112,148 +114,160 @@ static const json_t *value_of(const json_t *body, const char *name)
     return json_is_null(v) || json_is_false(v) ? NULL : v;
 }
 
-/* The name that tool_choice forces, "" for any, NULL: nothing is forced. */
-static const char *forced_name(const json_t *body)
+/* Tools, unless the model shall call none. */
+static ig_status read_tools(const json_t *body, wish *w, const char **param, ig_error *err)
 {
-    const json_t *choice = json_object_get(body, "tool_choice");
-    if (json_is_object(choice)) return json_string_value(json_object_get(choice, "name"));
-    return json_is_string(choice) && !strcmp(json_string_value(choice), "required") ? "" : NULL;
+    const json_t *tools = json_object_get(body, "tools"), *choice = json_object_get(body, "tool_choice");
+    const char *mode = json_string_value(choice);
+    w->tools = json_array_size(tools) ? tools : NULL;
+    if (json_is_object(choice)) w->name = json_string_value(json_object_get(choice, "name"));
+    if (mode && !strcmp(mode, "required")) w->name = "";
+    if (mode && !strcmp(mode, "none")) w->tools = NULL;
+    if (w->name && !w->tools) {
+        *param = "tools";
+        return ig_fail(err, IG_BAD_INPUT, 0, "\"tool_choice\" asks for a call, but there are no tools");
+    }
+    w->parallel = !(w->name && *w->name) && !json_is_false(json_object_get(body, "parallel_tool_calls"));
+    return IG_OK;
 }
 
-static ig_status tools_grammar(const wk_constrainer *c, const json_t *body, const char *name, ig_str prompt,
-                               ig_grammar **out, const char **param, ig_error *err)
+static ig_status dump(const json_t *v, char **out, ig_error *err)
 {
-    const json_t *tools = json_object_get(body, "tools");
-    ig_reply_tools *list = NULL;
-    *param = "tools";
-    if (json_array_size(tools) == 0)
-        return ig_fail(err, IG_BAD_INPUT, 0, "\"tool_choice\" asks for a call, but there are no tools");
-    char *text = json_dumps(tools, JSON_COMPACT);
-    if (!text) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the tools");
-    ig_status st = ig_reply_tools_new(text, strlen(text), &list, err);
-    free(text);
-    ig_reply_rule rule = {.family = c->family,
-                          .tools = list,
-                          .choice = *name ? IG_CHOICE_NAMED : IG_CHOICE_REQUIRED,
-                          .name = ig_str_from(name),
-                          .parallel = !*name && json_is_true(json_object_get(body, "parallel_tool_calls")),
-                          .source = c->source,
-                          .prompt = prompt};
-    if (st == IG_OK) st = ig_reply_grammar(&rule, out, err);
-    if (st == IG_NOT_FOUND) *param = "tool_choice";
-    ig_reply_tools_free(list);
+    *out = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    return *out ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a schema");
+}
+
+static ig_status read_wish(const json_t *body, wish *w, const char **param, ig_error *err)
+{
+    const json_t *object = value_of(body, "json_object"), *schema = json_object_get(body, "json_schema");
+    if (json_is_null(schema)) schema = NULL;
+    w->gbnf = value_of(body, "grammar");
+    IG_TRY(read_tools(body, w, param, err));
+    *param = w->gbnf ? "grammar" : schema ? "json_schema" : "json_object";
+    if ((w->gbnf != NULL) + (object != NULL) + (schema != NULL) + (w->name != NULL) > 1)
+        return ig_fail(
+            err, IG_BAD_INPUT, 0,
+            "more than one of grammar, json_schema, json_object and a forced tool call is asked for, expected one");
+    if (w->gbnf) {
+        w->tools = NULL; /* the grammar is of the whole answer, calls included */
+        return json_is_string(w->gbnf) ? IG_OK : ig_fail(err, IG_BAD_INPUT, 0, "\"grammar\" is no text");
+    }
+    json_t *any = json_pack("{s:s}", "type", "object");
+    ig_status st = schema ? dump(schema, &w->schema, err) : object ? dump(any, &w->schema, err) : IG_OK;
+    json_decref(any);
+    if (st == IG_OK && w->tools) st = dump(w->tools, &w->list, err);
     return st;
+}
+
+/* Two wishes with one key have one grammar. */
+static bool put_key(const wish *w, ig_buf *key)
+{
+    return ig_buf_printf(key, "%s%c%s%c%d%c%s%c%.*s%c", w->list ? w->list : "", 0, w->name ? w->name : "\1", 0,
+                         w->parallel, 0, w->schema ? w->schema : "", 0, (int)w->prompt.len,
+                         w->prompt.len ? w->prompt.ptr : "", 0) &&
+           (!w->gbnf || ig_buf_add(key, json_string_value(w->gbnf), json_string_length(w->gbnf)));
+}
+
+static ig_status pass(ingle_status st, const ingle_error *e, ig_error *err)
+{
+    return st == INGLE_OK ? IG_OK : ig_fail(err, (ig_status)st, e->offset, "%s", e->text);
+}
+
+static ig_status compile(const wk_constrainer *c, const wish *w, ingle_grammar **out, const char **param, ig_error *err)
+{
+    ingle_error e;
+    ingle_reply_options o = {.size = sizeof o,
+                             .source = c->source.ptr,
+                             .n_source = c->source.len,
+                             .prompt = w->prompt.ptr,
+                             .n_prompt = w->prompt.len,
+                             .tools = w->list,
+                             .n_tools = w->list ? strlen(w->list) : 0,
+                             .answer = w->schema,
+                             .n_answer = w->schema ? strlen(w->schema) : 0};
+    ingle_tool_choice choice = !w->name ? INGLE_TOOLS_AUTO : *w->name ? INGLE_TOOLS_NAMED : INGLE_TOOLS_REQUIRED;
+    ingle_status st;
+    if (w->gbnf) {
+        st = ingle_grammar_open(INGLE_GRAMMAR_GBNF, json_string_value(w->gbnf), json_string_length(w->gbnf), out, &e);
+    } else if (w->tools) {
+        *param = "tools";
+        st = ingle_grammar_for_tools(&o, choice, w->name, w->parallel, out, &e);
+        if (st == INGLE_NOT_FOUND) *param = "tool_choice";
+        if (st != INGLE_OK && e.text[0] == '#') *param = "json_schema";
+    } else {
+        st = ingle_grammar_open(INGLE_GRAMMAR_JSON_SCHEMA, w->schema, strlen(w->schema), out, &e);
+    }
+    return pass(st, &e, err);
 }
 
 /* -------------------------------------------------------------------------------------------- rules */
 
-static ig_status from_schema(const json_t *schema, ig_grammar **out, ig_error *err)
+/* Makes one constraint, so that the vocabulary is indexed before the thread that samples needs it. */
+static ig_status try_out(const wk_rule *r, ig_error *err)
 {
-    char *text = json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (!text) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a schema");
-    ig_status st = ig_grammar_from_schema(text, strlen(text), out, err);
-    free(text);
-    return st;
+    ingle_constraint *one;
+    IG_TRY(wk_constraint_new(r, &one, err));
+    ingle_constraint_free(one);
+    return IG_OK;
 }
 
-static ig_status compile(const wk_constrainer *c, const json_t *body, ig_str prompt, ig_grammar **out,
-                         const char **param, ig_error *err)
+static ig_status find_grammar(wk_rule *r, const wish *w, const char **param, ig_error *err)
 {
-    const json_t *gbnf = value_of(body, "grammar"), *object = value_of(body, "json_object");
-    const json_t *schema = json_object_get(body, "json_schema");
-    const char *name = forced_name(body);
-    if (json_is_null(schema)) schema = NULL;
-    if ((gbnf != NULL) + (object != NULL) + (schema != NULL) + (name != NULL) > 1) {
-        *param = gbnf ? "grammar" : "json_schema";
-        return ig_fail(
-            err, IG_BAD_INPUT, 0,
-            "more than one of grammar, json_schema, json_object and a forced tool call is asked for, expected one");
+    ig_buf key;
+    ingle_grammar *g = NULL;
+    ig_buf_init(&key, KEY_BYTES_MAX);
+    ig_status st =
+        put_key(w, &key) ? IG_OK : ig_fail(err, IG_TOO_LARGE, 0, "the tools and schemas are larger than 4 MiB");
+    if (st == IG_OK && !(r->k = find(r->c, &key))) {
+        st = compile(r->c, w, &g, param, err);
+        if (st == IG_OK && !(r->k = keep(r->c, &key, g)))
+            st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
     }
-    if (name) return tools_grammar(c, body, name, prompt, out, param, err);
-    if (gbnf) {
-        *param = "grammar";
-        if (!json_is_string(gbnf)) return ig_fail(err, IG_BAD_INPUT, 0, "\"grammar\" is no text");
-        return ig_grammar_from_gbnf(json_string_value(gbnf), json_string_length(gbnf), out, err);
-    }
-    *param = schema ? "json_schema" : "json_object";
-    if (schema) return from_schema(schema, out, err);
-    return object ? ig_grammar_from_schema("{\"type\":\"object\"}", 17, out, err) : IG_OK;
+    ig_buf_fini(&key);
+    return st;
 }
 
 ig_status wk_rule_new(wk_constrainer *c, const json_t *body, ig_str prompt, wk_rule **out, const char **param,
                       ig_error *err)
 {
-    ig_grammar *g = NULL;
+    wish w = {0};
     *out = NULL;
-    IG_TRY(compile(c, body, prompt, &g, param, err));
-    if (!g) return IG_OK;
-    wk_rule *r = ig_calloc(1, sizeof *r);
-    if (!r) {
-        ig_grammar_free(g);
-        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
+    ig_status st = read_wish(body, &w, param, err);
+    if (st == IG_OK && (w.gbnf || w.schema || w.tools)) {
+        wk_rule *r = ig_calloc(1, sizeof *r);
+        if (r) r->c = c;
+        if (w.tools) w.prompt = ig_reply_prompt_end(c->source, prompt);
+        st = r ? find_grammar(r, &w, param, err) : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
+        const char *kind = json_string_value(json_object_get(body, "kind"));
+        bool off = json_is_false(json_object_get(body, "reasoning"));
+        if (st == IG_OK && !w.tools && kind && kind[0] == 'c')
+            (void)ig_reply_thoughts(c->source, prompt, &r->think_start, &r->think_end);
+        if (st == IG_OK && off && r->think_start) r->think_start = r->think_end = NULL;
+        if (st == IG_OK) st = try_out(r, err);
+        if (st == IG_OK)
+            *out = r;
+        else
+            wk_rule_free(r);
     }
-    *r = (wk_rule){.c = c, .grammar = g, .calls = forced_name(body) != NULL};
-    ig_status st = ig_grammar_possible(g) ? make_index(c, r->calls, err)
-                                          : ig_fail(err, IG_BAD_INPUT, 0, "no text at all matches \"%s\"", *param);
-    if (st == IG_OK) st = ig_masker_new(g, c->index[r->calls], CACHE_BYTES, &r->masker, err);
-    if (st == IG_OK)
-        *out = r;
-    else
-        wk_rule_free(r);
+    free(w.schema);
+    free(w.list);
     return st;
 }
-
-bool wk_rule_covers_thoughts(const wk_rule *r) { return r->calls; }
 
 void wk_rule_free(wk_rule *r)
 {
     if (!r) return;
-    ig_masker_free(r->masker);
-    ig_grammar_free(r->grammar);
+    pthread_mutex_lock(&r->c->lock);
+    drop(r->k);
+    pthread_mutex_unlock(&r->c->lock);
     ig_free(r);
 }
 
-/* -------------------------------------------------------------------------------------------- answers */
+const char *wk_rule_relaxed(const wk_rule *r, size_t i) { return ingle_grammar_relaxed(r->k->grammar, i); }
 
-ig_status wk_constraint_new(const wk_rule *r, wk_constraint **out, ig_error *err)
+ig_status wk_constraint_new(const wk_rule *r, ingle_constraint **out, ig_error *err)
 {
-    *out = ig_calloc(1, sizeof **out);
-    if (!*out) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a constrained answer");
-    (*out)->rule = r;
-    (*out)->mask = ig_calloc(ig_token_index_words(r->c->index[r->calls]), sizeof *(*out)->mask);
-    ig_status st = (*out)->mask ? ig_grammar_start(r->grammar, IG_GRAMMAR_CANONICAL, &(*out)->state, err)
-                                : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a constrained answer");
-    if (st == IG_OK) return IG_OK;
-    wk_constraint_free(*out);
-    *out = NULL;
-    return st;
-}
-
-void wk_constraint_free(wk_constraint *c)
-{
-    if (!c) return;
-    ig_grammar_end(c->state);
-    ig_free(c->mask);
-    ig_free(c);
-}
-
-ig_status wk_constraint_mask(wk_constraint *c, float *logits, size_t n_vocab, bool *over, ig_error *err)
-{
-    const wk_constrainer *v = c->rule->c;
-    bool more = false;
-    IG_TRY(ig_masker_mask(c->rule->masker, c->state, c->mask, err));
-    for (size_t i = 0; i < n_vocab; i++) {
-        bool may = c->mask[i / 64] >> (i % 64) & 1;
-        if (!may) logits[i] = -INFINITY;
-        more = more || (may && !v->end[i]);
-    }
-    *over = !more;
-    if (more || ig_grammar_accepts(c->state)) return IG_OK;
-    return ig_fail(err, IG_UNSUPPORTED, 0,
-                   "the vocabulary has no token that continues what the grammar or schema asks for");
-}
-
-ig_status wk_constraint_accept(wk_constraint *c, const char *bytes, size_t n, ig_error *err)
-{
-    return ig_grammar_feed(c->state, bytes, n, err);
+    ingle_error e;
+    ingle_constraint_options o = {.size = sizeof o, .think_start = r->think_start, .think_end = r->think_end};
+    return pass(ingle_constraint_new(r->c->model, r->k->grammar, &o, out, &e), &e, err);
 }

@@ -1,4 +1,4 @@
-/* Which tokens may come next: grammar, JSON Schema, any JSON, forced tool calls. */
+/* Which tokens may come next: grammar, JSON Schema, any JSON, valid tool calls. */
 #ifndef IG_WORKER_CONSTRAIN_H
 #define IG_WORKER_CONSTRAIN_H
 
@@ -10,11 +10,12 @@
 #include "base/status.h"
 #include "engine/engine.h"
 
-/* What a model needs once (an index of its vocabulary); made at first use, by the thread that prepares requests. */
+/* Compiles the rules of requests and keeps the latest ones: agents send the same tools with every turn. Rules are made
+ * by the thread that prepares requests, freed by any. */
 typedef struct wk_constrainer wk_constrainer;
 /* source: the template, borrowed, must outlive it. */
 ig_status wk_constrainer_new(const ingle_model *m, ig_str source, wk_constrainer **out, ig_error *err);
-void wk_constrainer_free(wk_constrainer *c);
+void wk_constrainer_free(wk_constrainer *c); /* after all rules */
 
 /* A rule, compiled: immutable. *out NULL: the request sets none. body: "grammar", "json_schema", "json_object", "tools"
  * with "tool_choice"; prompt: the text that the answer follows. Errors: BAD_INPUT, UNSUPPORTED, TOO_LARGE, NO_MEMORY;
@@ -22,18 +23,11 @@ void wk_constrainer_free(wk_constrainer *c);
 typedef struct wk_rule wk_rule;
 ig_status wk_rule_new(wk_constrainer *c, const json_t *body, ig_str prompt, wk_rule **out, const char **param,
                       ig_error *err);
-/* It begins with the first token even where the prompt ends in the middle of thoughts. */
-bool wk_rule_covers_thoughts(const wk_rule *r);
 void wk_rule_free(wk_rule *r);
+/* Name of the i-th tool with "strict": false whose schema is not enforced whole; NULL past the last. */
+const char *wk_rule_relaxed(const wk_rule *r, size_t i);
 
-/* One answer on its way through a rule, which must outlive it. Belongs to the thread that samples. */
-typedef struct wk_constraint wk_constraint;
-ig_status wk_constraint_new(const wk_rule *r, wk_constraint **out, ig_error *err);
-void wk_constraint_free(wk_constraint *c);
-/* Sets logits [n_vocab] of tokens that may not come next to -INFINITY. *over: nothing but
- * an end may come. */
-ig_status wk_constraint_mask(wk_constraint *c, float *logits, size_t n_vocab, bool *over, ig_error *err);
-/* The bytes of the token that was chosen. */
-ig_status wk_constraint_accept(wk_constraint *c, const char *bytes, size_t n, ig_error *err);
+/* One answer on its way through the rule, for the thread that samples. */
+ig_status wk_constraint_new(const wk_rule *r, ingle_constraint **out, ig_error *err);
 
 #endif

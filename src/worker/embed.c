@@ -88,7 +88,8 @@ static bool read_input(const wk *w, wk_request *r, const json_t *v)
         return wk_refuse(&r->fault, "bad_request", "inputs",
                          "entry %zu of \"inputs\" is neither a text nor a list of token ids", r->texts.n);
     ig_str text = {json_string_value(v), json_string_length(v)};
-    return wk_tokenize(w, text, INGLE_ADD_SPECIAL | INGLE_PARSE_ADDED, &ids, &n, &r->fault) && add_item(w, r, ids, n);
+    return wk_tokenize(w, text, INGLE_ADD_SPECIAL | INGLE_PARSE_ADDED, NULL, &ids, &n, &r->fault) &&
+           add_item(w, r, ids, n);
 }
 
 /* Query and document as one text: both with their special tokens, the document without its first. */
@@ -100,8 +101,8 @@ static bool read_pair(const wk *w, wk_request *r, ig_str query, const json_t *do
     if (!json_is_string(text))
         return wk_refuse(&r->fault, "bad_request", "documents", "entry %zu of \"documents\" is no text", r->texts.n);
     ig_str doc = {json_string_value(text), json_string_length(text)};
-    if (!wk_tokenize(w, query, INGLE_ADD_SPECIAL, &a, &n_a, &r->fault)) return false;
-    if (!wk_tokenize(w, doc, INGLE_ADD_SPECIAL, &b, &n_b, &r->fault)) {
+    if (!wk_tokenize(w, query, INGLE_ADD_SPECIAL, NULL, &a, &n_a, &r->fault)) return false;
+    if (!wk_tokenize(w, doc, INGLE_ADD_SPECIAL, NULL, &b, &n_b, &r->fault)) {
         ig_free(a);
         return false;
     }

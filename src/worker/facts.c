@@ -18,17 +18,13 @@ static void put_quantization(const char *file_type, ig_buf *b)
 
 static void put_capabilities(const wk *w, ig_buf *b)
 {
-    static const char *const thinks[] = {"enable_thinking", "thinking", "reasoning_content", "reasoning_effort"};
-    bool thinking = false;
-    for (size_t i = 0; i < sizeof thinks / sizeof *thinks; i++)
-        thinking = thinking || wk_chat_knows(w->chat, thinks[i]);
     const struct {
         const char *name;
         bool has;
     } list[] = {{"completion", w->engine != NULL},
                 {"embedding", w->engine == NULL},
                 {"tools", w->engine && wk_chat_knows(w->chat, "tools")},
-                {"thinking", w->engine && thinking},
+                {"thinking", w->engine && wk_chat_thinks(w->chat)},
                 {"insert", w->engine && wk_fills_gaps(w)}};
     const char *comma = "";
     ig_buf_printf(b, "[");

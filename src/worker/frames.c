@@ -121,6 +121,14 @@ void wk_send_done(wk *w, wk_choice *c, const char *finish, const char *stop, con
     wk_put_z(b, stop);
     ig_buf_printf(b, ",\"flag\":");
     wk_put_z(b, flag);
+    if (r->rule && wk_rule_relaxed(r->rule, 0)) {
+        ig_buf_printf(b, ",\"relaxed\":[");
+        for (size_t i = 0; wk_rule_relaxed(r->rule, i); i++) {
+            ig_buf_printf(b, "%s", i ? "," : "");
+            wk_put_z(b, wk_rule_relaxed(r->rule, i));
+        }
+        ig_buf_printf(b, "]");
+    }
     ig_buf_printf(b, ",\"usage\":{\"prompt\":%u,\"cached\":%u,\"completion\":%u,\"reasoning\":%u", r->n_prompt,
                   c->n_cached, c->n_generated, c->n_reasoning);
     if (r->n_dropped + c->n_shifted) ig_buf_printf(b, ",\"dropped\":%u", r->n_dropped + c->n_shifted);

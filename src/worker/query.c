@@ -26,7 +26,7 @@ static bool answer_tokenize(wk *w, wk_request *r)
         !wk_read_bool(r->body, "pieces", &pieces, &r->fault))
         return false;
     unsigned flags = (special ? INGLE_ADD_SPECIAL : 0u) | (parse ? INGLE_PARSE_SPECIAL : 0u) | INGLE_PARSE_ADDED;
-    if (!wk_tokenize(w, (ig_str){json_string_value(text), json_string_length(text)}, flags, &ids, &n, &r->fault))
+    if (!wk_tokenize(w, (ig_str){json_string_value(text), json_string_length(text)}, flags, NULL, &ids, &n, &r->fault))
         return false;
     ig_buf_printf(&r->result, "{\"ids\":[");
     for (size_t i = 0; i < n; i++) ig_buf_printf(&r->result, "%s%d", i ? "," : "", ids[i]);
@@ -91,12 +91,16 @@ static bool answer_detokenize(wk *w, wk_request *r)
 
 static bool answer_template(wk *w, wk_request *r)
 {
-    bool add = true;
+    bool add = true, ids = false;
     ig_buf_init(&r->text, WK_RESULT_BYTES_MAX);
-    if (!wk_read_bool(r->body, "add_generation_prompt", &add, &r->fault) || !wk_render(w, r, add)) return false;
+    if (!wk_read_bool(r->body, "add_generation_prompt", &add, &r->fault) ||
+        !wk_read_bool(r->body, "return_ids", &ids, &r->fault) || !wk_render(w, r, add))
+        return false;
     ig_buf_printf(&r->result, "{\"prompt\":");
     wk_put_broken(&r->result, str(&r->text));
-    ig_buf_printf(&r->result, ",\"usage\":{\"prompt\":%u}}", r->n_prompt);
+    if (ids) ig_buf_printf(&r->result, ",\"ids\":[");
+    for (uint32_t i = 0; ids && i < r->n_prompt; i++) ig_buf_printf(&r->result, "%s%d", i ? "," : "", r->prompt[i]);
+    ig_buf_printf(&r->result, "%s,\"usage\":{\"prompt\":%u}}", ids ? "]" : "", r->n_prompt);
     return true;
 }
 

@@ -59,7 +59,7 @@ static bool read_user(wk_request *r)
 
 /* -------------------------------------------------------------------------------------------- tokens */
 
-bool wk_tokenize(const wk *w, ig_str text, unsigned flags, int32_t **ids, size_t *n, wk_fault *f)
+bool wk_tokenize(const wk *w, ig_str text, unsigned flags, const wk_veils *veils, int32_t **ids, size_t *n, wk_fault *f)
 {
     ingle_error e;
     size_t cap = text.len + 8; /* enough but for vocabularies that normalise */
@@ -68,7 +68,8 @@ bool wk_tokenize(const wk *w, ig_str text, unsigned flags, int32_t **ids, size_t
         ig_free(*ids);
         *ids = ig_calloc(cap, sizeof **ids);
         if (!*ids) return wk_refuse(f, "overloaded", NULL, "out of memory for the tokens of %zu bytes", text.len);
-        if (ingle_tokenize(w->model, text.ptr ? text.ptr : "", text.len, flags, *ids, cap, n, &e) == INGLE_OK)
+        if (ig_model_tokenize(w->model, text.ptr ? text.ptr : "", text.len, flags, veils ? veils->at : NULL,
+                              veils ? veils->n : 0, *ids, cap, n, &e) == INGLE_OK)
             return true;
         if (e.status != INGLE_TOO_LARGE || *n <= cap) break;
         cap = *n;
@@ -95,7 +96,7 @@ static bool add_text(const wk *w, wk_request *r, ig_str text, unsigned flags)
 {
     int32_t *ids;
     size_t n;
-    if (!wk_tokenize(w, text, flags, &ids, &n, &r->fault)) return false;
+    if (!wk_tokenize(w, text, flags, &r->veils, &ids, &n, &r->fault)) return false;
     /* An answer continues the prompt: no end in front of it. */
     if ((flags & INGLE_ADD_SPECIAL) && w->adds_eos && n && ids[n - 1] == w->info.eos) n--;
     bool ok = add_ids(r, ids, n);
@@ -240,7 +241,8 @@ bool wk_render(const wk *w, wk_request *r, bool add_prompt)
     const char *param = NULL;
     r->text.len = 0;
     r->n_prompt = 0;
-    if (wk_chat_render(w->chat, r->body, add_prompt, &r->text, &param, &e) != IG_OK)
+    ig_free(r->veils.at);
+    if (wk_chat_render(w->chat, r->body, add_prompt, &r->text, &r->veils, &param, &e) != IG_OK)
         return wk_refuse_status(&r->fault, param, &e);
     /* Most templates write the first token themselves. */
     ig_str text = {r->text.ptr, r->text.len}, bos = {w->bos_text.ptr, w->bos_text.len};
@@ -366,6 +368,7 @@ void wk_request_free(wk_request *r)
     ig_free(r->p.stops);
     wk_rule_free(r->rule);
     ig_buf_fini(&r->text);
+    ig_free(r->veils.at);
     ig_buf_fini(&r->result);
     json_decref(r->body);
     ig_free(r);

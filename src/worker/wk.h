@@ -84,6 +84,7 @@ typedef struct wk_request {
     char user_name[WK_USER_BYTES];
     wk_params p;
     ig_buf text;                  /* the prompt as text, where there is one */
+    wk_veils veils;               /* owned; of a chat's text */
     int32_t *prompt;              /* owned */
     uint32_t n_prompt, n_dropped; /* dropped: tokens that truncation took away */
     bool infill;
@@ -120,11 +121,9 @@ typedef struct wk_choice {
     ingle_sampler *sampler;
     ig_stream *stream;
     wk_reply *reply;
-    wk_constraint *constraint;
-    ig_buf piece, lp, ids; /* bytes of a token; log probabilities and ids that wait for their text */
+    ingle_constraint *constraint; /* NULL: free */
+    ig_buf piece, lp, ids;        /* bytes of a token; log probabilities and ids that wait for their text */
     uint64_t admitted_ns, prompt_ns, told_ns;
-    bool thinks; /* since the prompt's end: rules are for the answer, not for the thoughts before it */
-    bool held;   /* the token was chosen under the constraint */
 } wk_choice;
 
 struct wk;
@@ -209,7 +208,8 @@ void wk_prepare_request(wk *w, wk_request *r);
 void wk_request_free(wk_request *r);
 bool wk_fills_gaps(const wk *w); /* the vocabulary has tokens for prefix, suffix and middle */
 bool wk_render(const wk *w, wk_request *r, bool add_prompt); /* messages to text, and to tokens */
-bool wk_tokenize(const wk *w, ig_str text, unsigned flags, int32_t **ids, size_t *n, wk_fault *f);
+bool wk_tokenize(const wk *w, ig_str text, unsigned flags, const wk_veils *veils, int32_t **ids, size_t *n,
+                 wk_fault *f); /* veils may be NULL */
 
 /* params.c */
 bool wk_read_params(const wk *w, const json_t *body, wk_params *p, wk_fault *f);

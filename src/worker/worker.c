@@ -18,7 +18,7 @@ enum {
     OUT_BYTES_MAX = 160 << 20,
     OUT_BYTES_PAUSE = 8 << 20, /* the front reads too slowly: nothing is computed until it has caught up */
     ROWS_SPARE = 16,           /* rows of logits of a step beyond one a session: for prompts that are scored */
-    STATUS_MS = 1000,          /* after a change */
+    STATUS_MS = 200,           /* after a change */
     STATUS_IDLE_MS = 4000,     /* without one */
     FILES_NAME_MAX = 4096
 };
@@ -168,7 +168,7 @@ static bool make_texts(wk *w, wk_fault *f)
     ig_str bos = {w->bos_text.ptr, w->bos_text.len}, eos = {w->eos_text.ptr, w->eos_text.len};
     if (!bos.ptr) bos.ptr = "";
     if (!eos.ptr) eos.ptr = "";
-    if (wk_chat_new(w->template_source, sys, bos, eos, &w->chat, &e) != IG_OK ||
+    if (wk_chat_new(w->model, w->template_source, sys, bos, eos, &w->chat, &e) != IG_OK ||
         wk_constrainer_new(w->model, w->template_source, &w->constrainer, &e) != IG_OK)
         return wk_refuse_status(f, "template", &e);
     return true;
@@ -340,7 +340,7 @@ static bool serve(wk *w)
         bool computing = !paused && wk_step(w);
         tell(w);
         if (ig_channel_flush(&w->ch, &e) != IG_OK) break;
-        if (!computing) rest(w);
+        if (!computing && !w->stopping) rest(w);
     }
     while (w->stopping && w->requests) wk_cancel(w, w->requests->id);
     return true;
@@ -373,10 +373,21 @@ static void fini(wk *w)
     ig_channel_fini(&w->ch);
 }
 
+/* Where memory runs out, the kernel is to take the worker and not the front (L10). */
+static void offer_first(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    ssize_t n = write(fd, "500", 3);
+    (void)n;
+    close(fd);
+}
+
 /* Up to READY. */
 static bool start(wk *w, bool *gone, wk_fault *f)
 {
     uint64_t from = ig_now_ns();
+    offer_first();
     w->rss_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     w->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     tzset(); /* templates may ask for the local time */

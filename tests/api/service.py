@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -12,6 +13,7 @@ import time
 
 INGLE = os.path.join(os.environ['INGLE_BUILD'], 'ingle')
 DATA = os.environ['INGLE_DATA']
+SANITIZED = any(x in os.environ['INGLE_BUILD'] for x in ('asan', 'tsan'))  # time and memory mean nothing then
 CHAT = os.path.join(DATA, 'serve', 'chat.gguf')
 STORY = os.path.join(DATA, 'stories260K.gguf')
 
@@ -39,20 +41,24 @@ class Tap:
 class Service:
     """A service on a free port and a unix socket, with the models given as NAME=PATH."""
 
-    def __init__(self, *models, args=(), env=None):
+    def __init__(self, *models, args=(), env=None, tls=None):
+        """tls: (certificate, key): TCP speaks TLS, and the test asks over the unix socket."""
         self.folder = tempfile.TemporaryDirectory()
         self.socket = os.path.join(self.folder.name, 's')
         command = [INGLE, 'serve', '--listen', 'tcp:127.0.0.1:0', '--listen', 'unix:' + self.socket, '--store',
                    os.path.join(self.folder.name, 'store')]
         for m in models:
             command += ['--model', m]
+        if tls:
+            command += ['--tls-cert', tls[0], '--tls-key', tls[1]]
+        self.tls = bool(tls)
         self.log = []
         self.process = subprocess.Popen(command + list(args), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                                         env=dict(os.environ, **(env or {})))
         self.port = None
         for line in self.process.stderr:
             self.log.append(line)
-            m = re.search(r'http://127\.0\.0\.1:(\d+)', line)
+            m = re.search(r'https?://127\.0\.0\.1:(\d+)', line)
             if m:
                 self.port = int(m.group(1))
                 break
@@ -71,9 +77,53 @@ class Service:
 
     def open(self, method, path, body=None, headers=None, timeout=60):
         c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=timeout)
+        if self.tls:
+            c.sock = self.connect('unix', timeout)
         data = json.dumps(body).encode() if body is not None and not isinstance(body, bytes) else body
         c.request(method, path, data, {'Content-Type': 'application/json', **(headers or {})})
         return c, c.getresponse()
+
+    def connect(self, how='tcp', timeout=60):
+        """A socket: tcp, unix or tls."""
+        if how == 'unix':
+            c = socket.socket(socket.AF_UNIX)
+            c.settimeout(timeout)
+            c.connect(self.socket)
+            return c
+        c = socket.create_connection(('127.0.0.1', self.port), timeout=timeout)
+        if how == 'tls':
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            c = context.wrap_socket(c)
+        return c
+
+    def send(self, path, body, how='tcp'):
+        """A POST whose answer is not read: the socket."""
+        data = json.dumps(body).encode()
+        c = self.connect(how)
+        c.sendall(b'POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n'
+                  % (path.encode(), len(data)) + data)
+        return c
+
+    def as_user(self, uid, method, path, body=None, headers=None):
+        """The same as ask, by a process of another user (the test is root)."""
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+                status, answer, _ = self.ask(method, path, body, headers)
+                with os.fdopen(writer, 'w') as f:
+                    json.dump([status, answer], f)
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as f:
+            text = f.read()
+        os.waitpid(pid, 0)
+        return tuple(json.loads(text)) if text else (0, 'the other user got no answer')
 
     def ask(self, method, path, body=None, headers=None, timeout=60):
         """Status, parsed JSON (or text), headers."""
@@ -127,8 +177,11 @@ class Service:
     def workers(self):
         return self.get('/ingle/status')[1]['models']
 
-    def memory(self):
-        with open(f'/proc/{self.process.pid}/smaps_rollup') as f:
+    def said(self, text):
+        return [line for line in self.log if text in line]
+
+    def memory(self, pid=None):
+        with open(f'/proc/{pid or self.process.pid}/smaps_rollup') as f:
             return int(re.search(r'^Rss:\s+(\d+)', f.read(), re.M).group(1)) * 1024
 
     def stop(self, signal_number=signal.SIGTERM, seconds=30):

@@ -290,6 +290,15 @@ try 2 "$ingle" run "$chat" hi --json --grammar rule.gbnf;                ok 'run
 try 2 "$ingle" run "$chat" hi --raw --system x;                          ok 'run: --raw with --system' says2 '--raw' '--system'
 try 2 "$ingle" run "$chat" hi --think perhaps;                           ok 'run: --think' says2 '--think' 'low'
 try 1 "$ingle" run "$model" hi --system x;                               ok 'run: --system without a template' says2 '--system' '--chat'
+printf '[{"type":"function","function":{"name":"weather","parameters":{"type":"object","properties":{"city":{"enum":["Rome"]}},"required":["city"],"additionalProperties":false}}}]' >calls.json
+try 0 "$ingle" run "$chat" hi --tools calls.json --tool-choice weather --seed 1; ok 'run --tools: a call is a line of JSON' \
+    prints '{"name":"weather","arguments":{"city":"Rome"}}'
+try 0 "$ingle" run "$chat" hi --tools calls.json --tool-choice weather --seed 1 --json-output
+ok 'run --json-output: a message' grep -qF '"arguments": "{\"city\":\"Rome\"}"' out
+try 1 "$ingle" run "$chat" hi --tools calls.json --tool-choice other;    ok 'run: no such tool' says 'other'
+try 1 "$ingle" run "$model" hi --tools calls.json;                       ok 'run: a model that knows no tools' tells 'no tools'
+try 2 "$ingle" run "$chat" hi --tool-choice weather;                     ok 'run: --tool-choice alone' says2 '--tool-choice' '--tools'
+try 2 "$ingle" run "$chat" hi --tools calls.json --json;                 ok 'run: --tools with a form' says2 '--tools' '--json'
 # The template is applied: the same answer as for its rendering, fed as it is. Not so for --raw.
 printf '[{"role":"system","content":"Be brief."},{"role":"user","content":"hi"}]' >turn.json
 "$ingle" template "$chat" --messages turn.json >turn.txt

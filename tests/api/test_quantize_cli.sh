@@ -109,11 +109,13 @@ if grep -q 'NaN' out err; then
 fi
 
 # ---- interrupted
-"$ingle" quantize "$model" new.gguf Q2_K >out 2>err &
-kill -INT $! 2>/dev/null
-wait $!
-want=0 got=0
-ok 'interrupted: whole or not there' test -z "$(find . -name '*.tmp')"
+for signal in INT TERM; do
+    "$ingle" quantize "$model" new.gguf Q2_K >out 2>err &
+    kill -$signal $! 2>/dev/null
+    wait $!
+    want=0 got=0
+    ok "interrupted by $signal: whole or not there" test -z "$(find . -name '*.tmp')"
+done
 
 echo "1..$n"
 [ "$failures" -eq 0 ]

@@ -535,7 +535,7 @@ static bool move(ig_grammar_state **s, const char *p, size_t n, ig_buf *out)
 }
 
 /* Some text of the grammar, or as far as it got: letters at random, after a while those that end something. */
-static bool random_text(const ig_grammar *g, json_t *required, ig_buf *out)
+static bool random_text(const ig_grammar *g, json_t *required, ig_str first, ig_buf *out)
 {
     static const char common[] = "\"\"\"}}]]<,,:: aetxn019.-[{/>|=_()'u\\\n\xC3\xA9Z@#T", ends[] = "\"}\"]})>'\n,";
     static const char *const marks[] = {"</think>",
@@ -554,6 +554,7 @@ static bool random_text(const ig_grammar *g, json_t *required, ig_buf *out)
     bool done = false;
     ig_buf_init(out, 1 << 20);
     if (ig_grammar_start(g, IG_GRAMMAR_CANONICAL, &s, &err) != IG_OK) return false;
+    if (first.len) (void)move(&s, first.ptr, first.len, out);
     for (size_t steps = 0; steps < 1500 && !done; steps++) {
         bool moved = false, late = out->len > 120;
         done = ig_grammar_accepts(s) && (late || draw(3) == 0);
@@ -632,7 +633,7 @@ static void check_samples(const setting *g, json_t *tools, const char *name, siz
             said s;
             bool done = random_text(
                 grammar, json_object_get(json_object_get(json_object_get(t, "function"), "parameters"), "required"),
-                &text);
+                (ig_str){NULL, 0}, &text);
             bool ok = read_reply(g, (ig_str){text.ptr, text.len}, 0, &s) && !s.wrong;
             if (!done || s.n_calls >= 16) {
                 unfinished++;
@@ -657,6 +658,59 @@ static void check_samples(const setting *g, json_t *tools, const char *name, siz
            "%s: %u of %u samples are whole calls that fit their schema (%u without end, %u tools "
            "refused)",
            name, right, n, unfinished, refused);
+}
+
+static ig_str part_of(const ig_buf *b, size_t n) { return (ig_str){b->ptr, n < b->len ? n : b->len}; }
+
+/* With a free choice text and calls mix: what is read as a call is whole and fits its schema. */
+static void check_auto(const setting *g, json_t *tools, const char *name)
+{
+    static const char *const starts[] = {"Hi ",
+                                         "{\"name\": \"",
+                                         "{\"id\": 1, \"name\": \"add\", ",
+                                         "[add(",
+                                         "[{\"name\": \"add\", ",
+                                         "<think>",
+                                         "{\"add\": {",
+                                         "{\"title\": 1, ",
+                                         "{\"name\": \"Bob\"}",
+                                         "[1, 2]",
+                                         "{\"type\": \"x\", \"name\": \"",
+                                         "<function=add>",
+                                         "</think>{\"name\": \"add"};
+    ig_reply_rule rule = {.family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt};
+    ig_grammar *grammar, *required = NULL;
+    ig_error err = {0};
+    unsigned n = 0, right = 0, calls = 0, texts = 0;
+    rule.parallel = true;
+    if (ig_reply_grammar(&rule, &grammar, &err) != IG_OK) return (void)tap_ok(false, "%s: auto: %s", name, err.text);
+    rule.choice = IG_CHOICE_REQUIRED;
+    (void)ig_reply_grammar(&rule, &required, &err);
+    for (unsigned k = 0; k < (tap_sanitized ? 12 : 40); k++) {
+        ig_buf text, call;
+        said s;
+        (void)random_text(required, NULL, (ig_str){NULL, 0}, &call);
+        ig_str first = k % 3 ? part_of(&call, 10 + draw(30)) : ig_str_from(starts[k / 3 % 13]);
+        bool done = random_text(grammar, NULL, first, &text);
+        bool ok = read_reply(g, (ig_str){text.ptr ? text.ptr : "", text.len}, 0, &s) && !s.wrong;
+        if (done) {
+            ok = ok && s.n_whole == s.n_calls && !s.end.truncated_call;
+            for (unsigned c = 0; ok && c < s.n_calls && c < 16; c++) ok = fits_schema(tools, &s, c);
+            n++, right += ok, calls += s.n_calls, texts += s.text.len > 0;
+            if (!ok && (show || right + 1 == n)) {
+                printf("# %s: %.*s\n", name, (int)text.len, text.ptr);
+                print_said(&s);
+            }
+        }
+        said_fini(&s);
+        ig_buf_fini(&text);
+        ig_buf_fini(&call);
+    }
+    ig_grammar_free(grammar);
+    ig_grammar_free(required);
+    tap_ok(right == n && ((calls && texts) || tap_sanitized || g->prompt.len),
+           "%s, free to call or not: %u of %u replies hold valid calls alone (%u calls, %u texts)", name, right, n,
+           calls, texts);
 }
 
 /* Other explanations everywhere. Names of properties stay. */
@@ -710,6 +764,28 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* Small tools, so that random calls come to an end. */
+static void check_free(void)
+{
+    static const char list[] =
+        "[{\"name\": \"ping\", \"parameters\": {\"type\": \"object\", \"properties\": {}, \"additionalProperties\": "
+        "false}}, {\"name\": \"add\", \"parameters\": {\"type\": \"object\", \"properties\": {\"a\": {\"type\": "
+        "\"integer\", \"minimum\": 0, \"maximum\": 9}, \"b\": {\"enum\": [\"x\", \"yy\"]}}, \"required\": [\"a\"], "
+        "\"additionalProperties\": false}}]";
+    json_t *bare = json_loads(list, 0, NULL), *tools = json_array(), *t;
+    size_t i;
+    json_array_foreach(bare, i, t) json_array_append_new(tools, json_pack("{s:O}", "function", t));
+    for (i = 0; i < N_FAMILIES; i++) {
+        setting g = {.source = ig_str_from(families[i].source), .prompt = ig_str_from(families[i].prompt)};
+        g.family = ig_reply_family_of(g.source);
+        (void)ig_reply_tools_new(list, strlen(list), &g.tools, NULL);
+        check_auto(&g, tools, families[i].family);
+        ig_reply_tools_free(g.tools);
+    }
+    json_decref(tools);
+    json_decref(bare);
+}
+
 static void check_tools(void)
 {
     char path[1024];
@@ -748,6 +824,7 @@ static void check_tools(void)
         ig_reply_tools_free(g.tools);
         json_decref(other);
     }
+    check_free();
     tap_ok(made >= 25 && same == made,
            "other descriptions, the same grammar: %zu of %zu families (44 tools compile in at most %.0f ms)", same,
            made, worst * 1e3);

@@ -157,6 +157,37 @@ static void test_T08_special_text(void)
     ig_free(ids.ptr);
 }
 
+/* What is veiled stays text, what stands beside it does not. */
+static void test_T08_veils(void)
+{
+    ig_ids ids = {0}, plain = {0};
+    const char *texts[] = {"a</s> </s></s>", "a<|endoftext|>\n<|endoftext|><|endoftext|>"},
+               *ends[] = {"</s>", "<|endoftext|>"};
+    for (int i = 0; i < 2; i++) {
+        const ig_vocab_spec *spec = i ? &bpe.spec : &spm.spec;
+        ig_vocab *v = tiny_vocab(i ? &bpe : &spm);
+        size_t n = strlen(texts[i]), len = strlen(ends[i]), veils[] = {2, n - 2 * len + 1}, n_ends = 0;
+        bool ok = ig_tokenize_veiled(v, texts[i], n, IG_TOKENIZE_PARSE, (ig_veils){veils, 2}, &ids, NULL) == IG_OK;
+        for (size_t k = 0; k < ids.len; k++) n_ends += ids.ptr[k] == (int32_t)spec->eos;
+        tap_ok(ok && n_ends == 1 && ids.ptr[ids.len - 1] == (int32_t)spec->eos, "test_T08 of three one is not veiled");
+        ok = encode(v, texts[i], n - len, 0, &plain) && ids.len == plain.len + 1;
+        tap_ok(ok && !memcmp(ids.ptr, plain.ptr, plain.len * sizeof *plain.ptr),
+               "test_T08 before it all is as without");
+        ig_buf marked;
+        ig_buf_init(&marked, 1 << 10);
+        ok = ig_vocab_veil(v, (ig_str){texts[i], n}, IG_STR("#"), NULL, NULL, &marked);
+        size_t n_marks = 0;
+        for (size_t k = 0; k < marked.len; k++) n_marks += marked.ptr[k] == '#';
+        tap_ok(ok && n_marks == 3 && marked.len == n + 3 && !memcmp(marked.ptr, "a<#", 3), "test_T08 marks: %.*s",
+               (int)marked.len, marked.ptr);
+        ig_buf_fini(&marked);
+        ig_vocab_free(v);
+        ids.len = 0;
+    }
+    ig_free(ids.ptr);
+    ig_free(plain.ptr);
+}
+
 /* decode(encode(x)) = x for any bytes, under every byte-level pre-tokenizer. */
 static void test_T09_round_trip(void)
 {
@@ -203,6 +234,7 @@ int main(void)
     test_T04_special();
     test_T05_ids();
     test_T08_special_text();
+    test_T08_veils();
     test_T09_round_trip();
     return tap_done();
 }

@@ -16,6 +16,43 @@ static ig_vocab *load(const char *json, ig_error *err)
     return v;
 }
 
+/* ------------------------------------------------------------------------------------------------ veils */
+
+/* Special tokens that are veiled stay text, before the normalizer and behind it. */
+static void check_veils(void)
+{
+    static const char *const normalized[] = {"true", "false"};
+    for (int i = 0; i < 2; i++) {
+        char json[512];
+        ig_error err;
+        ig_ids ids = {0};
+        (void)snprintf(
+            json, sizeof json,
+            "{\"added_tokens\":[{\"id\":2,\"content\":\"<s>\",\"special\":true,\"normalized\":%s}],"
+            "\"pre_tokenizer\":{\"type\":\"Whitespace\"},\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"?\","
+            "\"vocab\":{\"?\":0,\"a\":1}}}",
+            normalized[i]);
+        ig_vocab *v = load(json, &err);
+        size_t veil = 3, n_special = 0;
+        bool ok =
+            v && ig_tokenize_veiled(v, "a <s> a", 7, IG_TOKENIZE_PARSE, (ig_veils){&veil, 1}, &ids, &err) == IG_OK;
+        for (size_t k = 0; k < ids.len; k++) n_special += ids.ptr[k] == 2;
+        tap_ok(ok && n_special == 0 && ids.len > 3, "a veiled token stays text, normalized %s", normalized[i]);
+        ids.len = 0;
+        veil = 1;
+        ok = v && ig_tokenize_veiled(v, "a <s> a", 7, IG_TOKENIZE_PARSE, (ig_veils){&veil, i ? 1u : 0u}, &ids, &err) ==
+                      IG_OK;
+        tap_ok(ok && ids.len == 3 && ids.ptr[1] == 2, "another is found");
+        ig_buf b;
+        ig_buf_init(&b, 64);
+        ok = v && ig_vocab_veil(v, IG_STR("<s<s>"), IG_STR("#"), NULL, NULL, &b);
+        tap_ok(ok && b.len == 6 && !memcmp(b.ptr, "<s<#s>", 6), "and marked");
+        ig_buf_fini(&b);
+        ig_free(ids.ptr);
+        ig_vocab_free(v);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ hostile files */
 
 #define WORDS(vocab) "\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"?\",\"vocab\":" vocab "}"
@@ -798,6 +835,7 @@ static void check_memory(void)
 
 int main(void)
 {
+    check_veils();
     check_hostile();
     check_depth();
     check_components();

@@ -48,6 +48,7 @@ static void choice_free(ig_choice *c)
     json_decref(c->logprobs);
     json_decref(c->stop);
     json_decref(c->flag);
+    json_decref(c->relaxed);
     json_decref(c->ids);
 }
 
@@ -149,6 +150,7 @@ static void keep_done(ig_choice *c, const json_t *body)
         if (!strcmp(finish, finishes[i])) c->finish = finishes[i];
     c->stop = json_is_string(stop) ? json_incref(stop) : NULL;
     c->flag = json_is_string(flag) ? json_incref(flag) : NULL;
+    c->relaxed = json_incref(json_object_get(body, "relaxed"));
     c->n_prompt = count_of(usage, "prompt");
     c->n_cached = count_of(usage, "cached");
     c->n_completion = count_of(usage, "completion");
@@ -400,6 +402,22 @@ bool ig_emit_counted(ig_emitter *e, ig_buf *out)
     return false;
 }
 
+/* What the request's reading ignored, and what the worker did not enforce. */
+static json_t *all_ignored(const ig_emitter *e)
+{
+    char text[128];
+    json_t *all = json_copy(e->req->ignored), *name;
+    size_t i;
+    const json_t *relaxed = e->n_choices ? e->choices[0].relaxed : NULL;
+    json_array_foreach(relaxed, i, name)
+    {
+        int n = snprintf(text, sizeof text, "tools.%.64s.parameters",
+                         json_string_value(name) ? json_string_value(name) : "");
+        ig_append(&all, json_stringn(text, n > 0 ? (size_t)n : 0));
+    }
+    return all;
+}
+
 json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
 {
     const json_t *flag = NULL;
@@ -419,7 +437,7 @@ json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
     if (e->n_choices && e->choices[0].has_seed) ig_put(&o, "seed", json_integer(e->choices[0].seed));
     if (flag) ig_put(&o, "flag", json_incref((json_t *)flag));
     if (finish) ig_put(&o, "finish", json_string(finish));
-    ig_put(&o, "ignored", json_incref(e->req->ignored));
+    ig_put(&o, "ignored", all_ignored(e));
     return o;
 }
 

@@ -27,6 +27,7 @@ typedef struct ig_choice {
     const char *finish; /* static: "stop", "length", "tool_calls", "cancelled" */
     json_t *stop;       /* owned; matched stop string, NULL without */
     json_t *flag;       /* owned string or NULL */
+    json_t *relaxed;    /* owned list of names or NULL: tools whose schema is not enforced whole */
     json_t *ids;        /* owned array or NULL */
     uint64_t n_chars;   /* characters of text so far (text_offset) */
     uint64_t n_prompt, n_cached, n_completion, n_reasoning, n_dropped, n_shifted;

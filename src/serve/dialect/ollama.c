@@ -385,6 +385,7 @@ static const ig_param show_params[] = {
 };
 static const ig_param pull_params[] = {
     {"insecure", IG_K_ONLY, NULL, 0, 0, NULL},
+    {"destination", IG_K_STRING, NULL, 0, 0, NULL}, /* ours: the name it gets here */
     {"username", IG_K_IGNORE, NULL, 0, 0, NULL},
     {"password", IG_K_IGNORE, NULL, 0, 0, NULL},
     {0},

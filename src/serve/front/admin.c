@@ -7,7 +7,7 @@
 
 static const char *const states[] = {"waiting", "loading", "ready", "draining", "dead"};
 
-static json_t *worker_status(const fr_worker *w)
+json_t *fr_worker_status(const fr_worker *w)
 {
     size_t waiting = w->waiting;
     for (const fr_job *j = w->jobs_first; j; j = j->wait_next) waiting++;
@@ -19,27 +19,28 @@ static json_t *worker_status(const fr_worker *w)
                      w->kv_total ? (double)w->kv_used / w->kv_total : 0.0, "expires_ns", (json_int_t)w->expires_ns);
 }
 
-static void do_status(fr_front *f, ig_exchange *ex)
+json_t *fr_status(fr_front *f)
 {
     json_t *models = json_array(), *addresses = json_array();
     for (const fr_worker *w = f->workers; w; w = w->next)
-        if (w->state != FR_DEAD && !w->probe) json_array_append_new(models, worker_status(w));
+        if (w->state != FR_DEAD && !w->probe) json_array_append_new(models, fr_worker_status(w));
     for (size_t i = 0; i < ig_server_n_listeners(f->server); i++)
         json_array_append_new(addresses, json_string(ig_server_address(f->server, i)));
-    fr_answer_json(f, ex, 200,
-                   json_pack("{s:s, s:i, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "version", f->config->version, "pid",
-                             (int)getpid(), "uptime_s", (double)(ig_now_ns() - f->started_ns) / 1e9, "addresses",
-                             addresses, "models", models, "memory_budget_bytes", (json_int_t)f->memory_max,
-                             "memory_reserved_bytes", (json_int_t)fr_pool_bytes(f), "requests",
-                             (json_int_t)f->counts.requests, "queue", (json_int_t)f->n_jobs, "stopping",
-                             (int)f->stopping));
+    return json_pack("{s:s, s:i, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "version", f->config->version, "pid",
+                     (int)getpid(), "uptime_s", (double)(ig_now_ns() - f->started_ns) / 1e9, "addresses", addresses,
+                     "models", models, "memory_budget_bytes", (json_int_t)f->memory_max, "memory_reserved_bytes",
+                     (json_int_t)fr_pool_bytes(f), "requests", (json_int_t)f->counts.requests, "queue",
+                     (json_int_t)f->n_jobs, "stopping", (int)f->stopping);
 }
+
+static void do_status(fr_front *f, ig_exchange *ex) { fr_answer_json(f, ex, 200, fr_status(f)); }
 
 static const struct {
     const char *method, *path;
     void (*fn)(fr_front *f, ig_exchange *ex);
 } paths[] = {
     {"GET", "/ingle/status", do_status},
+    {"GET", "/ingle/events", fr_events_begin},
 };
 
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)

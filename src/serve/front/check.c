@@ -64,7 +64,7 @@ static ig_status send_init(check *c, const ig_manifest *m, const int *fds, ig_er
         return ig_fail(err, IG_TOO_LARGE, 0, "model %s has too many files to check", m->name.text);
     }
     json_t *body = json_pack("{s:o, s:i, s:i, s:i, s:s?, s:s?}", "files", names, "threads", 1, "n_ctx", CHECK_CONTEXT,
-                             "n_sessions", CHECK_SESSIONS, "template", m->template, "system", m->system);
+                             "n_sessions", CHECK_SESSIONS, "template", ig_manifest_template(m), "system", m->system);
     ig_buf text;
     ig_buf_init(&text, IG_FRAME_BODY_MAX);
     if (body) ig_json_write(body, &text);
@@ -97,16 +97,35 @@ static ig_status receive(check *c, const ig_manifest *m, ig_frame *frame, ig_err
     }
 }
 
+/* What is worth keeping: not how this one run went, and under the names that people read. */
+static ig_status keep_facts(const ig_frame *frame, ig_buf *about, ig_error *err)
+{
+    static const char *const passing[] = {"load_ms", "sandbox", "kernels", "n_sessions", "n_threads"};
+    json_error_t error;
+    json_t *all = json_loadb(frame->body, frame->n_body, 0, &error);
+    if (!json_is_object(all)) {
+        json_decref(all);
+        return ig_fail(err, IG_BAD_INPUT, 0, "the worker that looked at the model told nothing about it");
+    }
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) json_object_del(all, passing[i]);
+    double n = json_number_value(json_object_get(all, "n_params"));
+    double bits = json_number_value(json_object_get(json_object_get(all, "memory"), "weights")) * 8;
+    if (n > 0) json_object_set(all, "parameters", json_object_get(all, "n_params"));
+    if (n > 0 && bits > 0)
+        json_object_set_new(all, "bits_per_weight", json_real((double)(long)(bits / n * 100 + 0.5) / 100));
+    if (json_object_get(all, "n_ctx_train")) json_object_set(all, "context", json_object_get(all, "n_ctx_train"));
+    ig_json_write(all, about);
+    json_decref(all);
+    return about->failed ? ig_fail(err, IG_NO_MEMORY, 0, "out of memory for what is known about the model") : IG_OK;
+}
+
 static ig_status judge(check *c, const ig_manifest *m, ig_buf *about, ig_error *err)
 {
     ig_frame frame;
     json_error_t error;
     do IG_TRY(receive(c, m, &frame, err));
     while (frame.type != IG_FRAME_READY && frame.type != IG_FRAME_ERROR);
-    if (frame.type == IG_FRAME_READY) {
-        if (ig_buf_add(about, frame.body, frame.n_body)) return IG_OK;
-        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for what is known about the model");
-    }
+    if (frame.type == IG_FRAME_READY) return keep_facts(&frame, about, err);
     json_t *body = json_loadb(frame.body, frame.n_body, 0, &error);
     const char *why = json_string_value(json_object_get(body, "message"));
     ig_fail(err, IG_BAD_INPUT, 0, "%.480s", why ? why : "the model is refused and the worker did not say why");

@@ -6,9 +6,10 @@
 #include <sys/types.h>
 
 #include "ipc/ipc.h"
+#include "route/ledger.h"
 #include "serve/dialect/dialect.h"
-#include "serve/serve.h"
 #include "serve/loop.h"
+#include "serve/serve.h"
 #include "serve/server.h"
 #include "store/store.h"
 
@@ -18,7 +19,8 @@
 enum {
     FR_PING_MS = 10000,   /* silence after which a stream gets a sign of life */
     FR_SILENT_MS = 30000, /* a worker that says nothing for so long is dead */
-    FR_BAD_STARTS = 3,    /* a model whose worker dies so often is set aside */
+    FR_CRASHES = 3,       /* a model whose worker crashes so often in FR_CRASHES_MS is set aside */
+    FR_CRASHES_MS = 600000,
     FR_QUARANTINE_MS = 60000,
     FR_FILES_MAX = 200, /* of one model */
     FR_USER_BYTES = 96
@@ -27,6 +29,8 @@ enum {
 typedef struct fr_front fr_front;
 typedef struct fr_worker fr_worker;
 typedef struct fr_job fr_job;
+typedef struct fr_account fr_account;
+typedef struct fr_books fr_books;
 
 /* ---- catalog.c: models by name. Entries are counted: a worker may outlive the name. ---- */
 
@@ -42,8 +46,9 @@ typedef struct fr_entry {
     ig_manifest *manifest;                           /* owned; NULL: files outside the store */
     json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
     char *template_text, *system, *license, *parent; /* or NULL */
-    json_t *facts;          /* READY of a worker: what only a reader of the file knows; NULL until one has run */
-    unsigned n_bad;         /* workers that died with this model, one after the other */
+    json_t *facts;                 /* READY of a worker: what only a reader of the file knows; NULL until one has run */
+    uint64_t crash_ns[FR_CRASHES]; /* of its workers, the last one first; 0: none */
+    unsigned n_quarantines;
     uint64_t quarantine_ns; /* not before then */
     char fault[512];        /* why */
 } fr_entry;
@@ -69,6 +74,8 @@ typedef struct fr_call { /* a frame under way */
     fr_job *job; /* NULL: the client has gone, the end is still to come */
     size_t part;
     struct fr_call *next;
+    fr_account *account;     /* counted; or NULL */
+    uint64_t n_in, n_cached; /* of the prompt, as far as they are booked */
 } fr_call;
 
 struct fr_worker {
@@ -87,6 +94,7 @@ struct fr_worker {
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
     uint64_t need_bytes;                              /* estimate, then what the worker said */
     uint64_t rss_bytes;
+    uint64_t ooms; /* kills for want of memory on this machine before it started */
     uint32_t n_ctx, running, waiting, kv_used, kv_total;
     uint64_t tokens_generated, tokens_prompt;
     double share; /* of loading */
@@ -142,11 +150,13 @@ struct fr_job {
     fr_entry *entry;
     fr_worker *worker;
     bool waiting, begun, sent, ended;
+    size_t unread; /* bytes that came while the client's buffer was full */
     size_t n_left; /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;
     ig_timer ping, deadline;
     char id[32];
-    char user[FR_USER_BYTES];
+    char user[FR_USER_BYTES], budget[FR_USER_BYTES];
+    fr_account *account; /* or NULL */
 };
 
 /* A request that needs a model. */
@@ -155,6 +165,30 @@ void fr_job_ready(fr_job *job); /* its worker is */
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
 void fr_job_fail(fr_job *job, const ig_problem *p);
 void fr_job_drop_all(fr_front *f);
+
+/* ---- account.c: ledger and audit log. An account may be NULL everywhere. ---- */
+
+ig_status fr_books_open(fr_front *f, ig_error *err);
+void fr_books_close(fr_front *f); /* after jobs and workers: writes what waits */
+void fr_books_tick(fr_front *f);  /* energy since the last call is shared out; every second while workers live */
+/* False: what cannot be audited is not answered. */
+bool fr_books_ready(fr_front *f, ig_problem *p);
+/* What was used today; NULL stands for all. False: there is no ledger. */
+bool fr_books_usage(fr_front *f, const char *user, const char *group, const char *model, ig_usage *out);
+/* Tokens in and out of this user today, as the ledger knows them; 0 without one. */
+uint64_t fr_books_today(const fr_front *f, const char *user);
+void fr_account_begin(fr_job *job, const ig_incoming *in);
+void fr_account_end(fr_job *job);                /* the job is freed; calls under way may keep the account */
+fr_account *fr_account_ref(fr_account *account); /* for a call that goes to a worker: from now on it is booked */
+void fr_account_unref(fr_account *account);
+void fr_account_result(fr_account *account, const char *result); /* the first one stays */
+/* The rule that allowed it, and the group whose quota it counts for; either may be NULL. */
+void fr_account_decided(fr_account *account, const char *rule, const char *group);
+void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req); /* pull, push, create, copy, delete */
+/* rule: id of the rule that decided, or NULL. */
+void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
+void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
+void fr_account_event(fr_worker *w, uint64_t call, ig_event type, const json_t *body);
 
 /* ---- answer.c ---- */
 
@@ -179,8 +213,11 @@ void fr_new_id(char out[25]);
 typedef void (*fr_local_fn)(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
 /* Whether the caller may ask at all; fills the problem. Key of the caller: its number, -1: none. */
-bool fr_admit(const fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
+bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
+/* Anybody may ask whether the service lives. */
+bool fr_is_public(const ig_match *match);
 int fr_key_of(const fr_front *f, const ig_incoming *in);
+/* Reads the file of keys, also again; on failure the old ones hold. */
 ig_status fr_keys_open(fr_front *f, ig_error *err);
 void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
@@ -191,15 +228,80 @@ void fr_blob_head(fr_front *f, ig_exchange *ex, const ig_match *match, ig_reques
 /* PULL, PUSH, CREATE, COPY, DELETE; takes the request over. */
 void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 void fr_tasks_stop(fr_front *f); /* cancels and waits */
+/* Collects the store's garbage in a thread of its own, now and once a day. */
+void fr_gc_start(fr_front *f);
+void fr_gc_stop(fr_front *f);
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+json_t *fr_status(fr_front *f); /* new references, NULL without memory */
+json_t *fr_worker_status(const fr_worker *w);
+
+/* ---- events.c ---- */
+
+void fr_events_begin(fr_front *f, ig_exchange *ex);
+void fr_events_model(fr_front *f, const fr_worker *w); /* its state has changed */
+void fr_events_status(fr_front *f);                    /* once a second */
+void fr_events_stop(fr_front *f);                      /* says goodbye to all who watch */
+void fr_events_drop_all(fr_front *f);
 void fr_metrics(fr_front *f, ig_buf *out);
 
+/* ---- policy.c ---- */
+
+typedef enum fr_key_state { FR_KEY_NONE, FR_KEY_GOOD, FR_KEY_WRONG, FR_KEY_WAIT } fr_key_state;
+/* The key of `ingle key add` that the request brings; WAIT: too many wrong ones came from there. */
+fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, unsigned *wait_s);
+bool fr_keys_exist(const fr_front *f);
+
+ig_status fr_policy_open(fr_front *f, ig_error *err);
+void fr_policy_close(fr_front *f);
+void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy in force (M23) */
+/* The rule that refused the request being handled; NULL: none has. */
+const char *fr_policy_rule(const fr_front *f);
+/* Something has to be decided: a policy, assignments, or a key with bounds. */
+bool fr_policy_on(const fr_front *f);
+/* What catalogues assign; borrowed until the next call. With one there is a policy. deny: what nobody allows is
+ * refused. */
+struct ig_grant;
+void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny);
+/* Between begin (or enter) and leave fr_may and fr_sees speak of the caller of this request. False: the caller's groups
+ * are being looked up, and fr_request is called when they are there. */
+bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+/* With what is known now; groups that are not count as unknown. */
+void fr_policy_enter(fr_front *f, const ig_incoming *in);
+void fr_policy_leave(fr_front *f);
+
+typedef struct fr_request_facts {
+    unsigned action;       /* ig_action */
+    const fr_entry *entry; /* or NULL: then model, a name, or NULL too */
+    const char *model;
+    const char *source; /* of a pull */
+    uint32_t n_ctx;
+} fr_request_facts;
+/* The one decision; false fills the problem, which names the rule. Always true where no policy is configured. */
+bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p);
+bool fr_sees(fr_front *f, const fr_entry *e);
+/* Changes the name of the cache's owner where a key of `ingle key` is used. */
+void fr_policy_user(const fr_front *f, char *out, size_t n);
+/* Whose tokens a request's are, "" where nobody counts; and an event DONE or RESULT of it. */
+void fr_policy_budget(const fr_front *f, char out[FR_USER_BYTES]);
+void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
+
 /* ---- front.c ---- */
+
+/* A request whose caller is known. */
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 
 typedef struct fr_counts {
     uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;
 } fr_counts;
+
+/* Somebody who has sent wrong keys (access.c). */
+typedef struct fr_guess {
+    ig_endpoint from; /* port 0 */
+    unsigned n;
+    uint64_t last_ns, until_ns; /* refused unread until then */
+} fr_guess;
+enum { FR_GUESSERS = 512 };
 
 struct fr_front {
     const ig_front_config *config;
@@ -209,6 +311,7 @@ struct fr_front {
     fr_entry *entries;
     ig_store *store; /* NULL: none */
     uint64_t scanned_ns;
+    struct fr_gc *gc; /* NULL: nothing collects garbage */
     struct fr_task *tasks;
     size_t n_tasks;
     fr_worker *workers;
@@ -223,16 +326,25 @@ struct fr_front {
     bool stopping;
     char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
     size_t n_keys;
+    struct fr_policy *policy; /* owned */
+    fr_guess *guesses;        /* owned [FR_GUESSERS] */
+    struct fr_watcher *watchers;
+    size_t n_watchers;
+    ig_timer watchdog;
+    uint64_t watchdog_ns; /* systemd wants a sign of life so often; 0: it does not */
     char program[4096];
     uint64_t started_ns;
     fr_counts counts;
     double rate; /* answers a second, smoothed */
     uint64_t rate_ns, rate_n;
+    fr_books *books; /* NULL: none are kept */
 };
 
 /* Sets the clock of housekeeping, which runs while there are workers. */
 void fr_tick(fr_front *f);
 void fr_say(fr_front *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint64_t fr_wall_ns(void);
+/* Share of the last ten seconds in which something waited for memory, in percent (PSI); 0 where it is not known. */
+double fr_memory_pressure(const fr_front *f);
 
 #endif

@@ -79,16 +79,19 @@ static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_p
     }
     bool found = match_of(in, &match, &p);
     ig_problem denied;
-    if (!fr_admit(f, in, &match, &denied))
+    if (!fr_admit(f, in, &match, &denied)) {
+        fr_account_denied(f, in, &denied);
         fr_answer_problem(f, ex, match.route, &denied);
-    else if (!found)
+    } else if (!found)
         fr_answer_problem(f, ex, match.route, &p);
     else if (f->stopping) {
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
         fr_answer_problem(f, ex, match.route, &p);
-    } else if (match.route->op == IG_OP_BLOB_PUT)
+    } else if (match.route->op == IG_OP_BLOB_PUT) {
+        fr_policy_enter(f, in);
         fr_blob_begin(f, ex, &match, plan);
-    else
+        fr_policy_leave(f);
+    } else
         plan->max_bytes = IG_BODY_BYTES_MAX;
 }
 
@@ -106,6 +109,19 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
         fr_answer_problem(f, ex, match.route, &p);
         return;
     }
+    if (fr_is_public(&match))
+        fr_policy_enter(f, in);
+    else if (!fr_policy_begin(f, ex, in))
+        return;
+    fr_request(f, ex, in);
+    fr_policy_leave(f);
+}
+
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+{
+    ig_match match = {0};
+    ig_problem p;
+    if (!match_of(in, &match, &p)) return; /* it did before */
     fr_local_fn local = fr_local_of(match.route->op);
     if (!local) {
         fr_job_start(f, ex, &match, in);
@@ -115,8 +131,10 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else
+    else {
+        fr_account_admin(f, in, &req);
         local(f, ex, &match, &req);
+    }
     if (parses) ig_request_fini(&req);
 }
 
@@ -152,14 +170,14 @@ static const ig_handler handler = {on_head, on_request, NULL, on_gone, error_bod
 
 /* ------------------------------------------------------------------------------------------------ time and signals */
 
-/* Share of the last ten seconds in which something waited for memory, in percent (PSI); 0 where it is not known. */
-static double memory_pressure(void)
+double fr_memory_pressure(const fr_front *f)
 {
     ig_buf text;
     ig_error err;
     ig_buf_init(&text, 4096);
     double value = 0;
-    if (ig_file_read("/proc/pressure/memory", &text, &err) == IG_OK && ig_buf_add(&text, "", 1)) {
+    const char *path = f->config->pressure ? f->config->pressure : "/proc/pressure/memory";
+    if (ig_file_read(path, &text, &err) == IG_OK && ig_buf_add(&text, "", 1)) {
         const char *at = strstr(text.ptr, "some avg10=");
         if (at) value = strtod(at + 11, NULL);
     }
@@ -173,11 +191,44 @@ static void on_second(void *ctx)
     static const double too_much = 10; /* percent */
     fr_pool_child(f);
     if (!f->workers) return; /* the next job sets the timer again */
-    if (++f->seconds % PRESSURE_ROUNDS == 0 && memory_pressure() > too_much) fr_pool_pressure(f);
+    if (++f->seconds % PRESSURE_ROUNDS == 0 && fr_memory_pressure(f) > too_much) fr_pool_pressure(f);
+    fr_events_status(f);
+    fr_books_tick(f);
     fr_tick(f);
 }
 
 void fr_tick(fr_front *f) { ig_timer_set(f->loop, &f->second, ig_loop_now(f->loop) + FR_NS_PER_S, on_second, f); }
+
+static void on_reload(void *ctx)
+{
+    fr_front *f = ctx;
+    const ig_front_config *c = f->config;
+    ig_error err;
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(ig_now_ns() / 1000));
+    if (fr_keys_open(f, &err) != IG_OK) fr_say(f, "the keys stay as they were: %s", err.text);
+    if (c->tls_cert && ig_server_reload_tls(f->server, c->tls_cert, c->tls_key, &err) != IG_OK)
+        fr_say(f, "the certificate stays as it was: %s", err.text);
+    fr_policy_reload(f);
+    fr_catalog_refresh(f, true);
+    fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
+           c->tls_cert ? ", the certificate" : "");
+    sd_notify(0, "READY=1");
+}
+
+static void on_watchdog(void *ctx)
+{
+    fr_front *f = ctx;
+    sd_notify(0, "WATCHDOG=1");
+    ig_timer_set(f->loop, &f->watchdog, ig_loop_now(f->loop) + f->watchdog_ns, on_watchdog, f);
+}
+
+static void start_watchdog(fr_front *f)
+{
+    uint64_t us = 0;
+    if (sd_watchdog_enabled(0, &us) <= 0 || !us) return;
+    f->watchdog_ns = us * 1000 / 2;
+    on_watchdog(f);
+}
 
 static void on_child(void *ctx) { fr_pool_child(ctx); }
 
@@ -196,6 +247,7 @@ static void on_stop(void *ctx)
     }
     f->stopping = true;
     sd_notify(0, "STOPPING=1");
+    fr_events_stop(f);
     fr_say(f, "stopping: %zu answers may finish within %u s", f->n_jobs, f->stop_ms / 1000);
     ig_server_stop(f->server, f->stop_ms, on_stopped, f);
 }
@@ -219,14 +271,16 @@ static ig_status listen_to(fr_front *f, const char *address, ig_error *err)
                    .unix_mode = getuid() == 0 ? 0666 : 0600,
                    .tls_cert = f->config->tls_cert,
                    .tls_key = f->config->tls_key,
-                   .keys_required = f->n_keys > 0};
+                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
     return ig_server_listen(f->server, &l, err);
 }
 
 static ig_status listen_all(fr_front *f, ig_error *err)
 {
     unsigned inherited = 0;
-    ig_listen l = {.tls_cert = f->config->tls_cert, .tls_key = f->config->tls_key, .keys_required = f->n_keys > 0};
+    ig_listen l = {.tls_cert = f->config->tls_cert,
+                   .tls_key = f->config->tls_key,
+                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
     IG_TRY(ig_server_listen_inherited(f->server, &l, &inherited, err));
     for (size_t i = 0; i < f->config->n_listen; i++) IG_TRY(listen_to(f, f->config->listen[i], err));
     if (inherited || f->config->n_listen) return IG_OK;
@@ -248,7 +302,13 @@ static void announce(fr_front *f)
     fr_say(f, "ingle %s listens at %s", f->config->version, line);
     fr_say(f, "%zu model%s, at most %.1f GiB of memory for all", n, n == 1 ? "" : "s",
            (double)f->memory_max / (1 << 30));
+    if (!f->config->n_models && f->entries == NULL)
+        fr_say(f, "there is no model yet: ingle pull hf://ORG/REPO:QUANT NAME, or ingle pull FILE.gguf NAME");
+    else
+        fr_say(f, "try: ingle run %s \"Hello\"", f->entries->name);
+    fr_say(f, "see: ingle status, ingle ps, ingle help serve");
     sd_notify(0, "READY=1");
+    start_watchdog(f);
 }
 
 static ig_status set_up(fr_front *f, ig_error *err)
@@ -271,22 +331,30 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(ig_loop_new(&f->loop, err));
     IG_TRY(ig_loop_signal(f->loop, SIGTERM, on_stop, f, err));
     IG_TRY(ig_loop_signal(f->loop, SIGINT, on_stop, f, err));
+    IG_TRY(ig_loop_signal(f->loop, SIGHUP, on_reload, f, err));
     IG_TRY(ig_loop_signal(f->loop, SIGCHLD, on_child, f, err));
     IG_TRY(fr_keys_open(f, err));
+    IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
+    IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
 }
 
 static void tear_down(fr_front *f)
 {
+    fr_gc_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
+    fr_events_drop_all(f);
     fr_pool_close(f);
+    fr_books_close(f);
     ig_server_free(f->server);
+    fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
     ig_free(f->keys);
+    ig_free(f->guesses);
     ig_free(f);
 }
 
@@ -299,6 +367,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
     ig_status status = set_up(f, err);
     if (status == IG_OK) {
         announce(f);
+        fr_gc_start(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "policy/policy.h"
 #include "serve/front/fr.h"
 
-#define OUT_BYTES_MAX ((size_t)256 << 20)
+#define OUT_BYTES_MAX    ((size_t)256 << 20)
+#define UNREAD_BYTES_MAX ((size_t)4 << 20) /* of a stream, beyond what the connection holds */
 
 static void flush(fr_job *job);
 static void set_ping(fr_job *job);
@@ -36,6 +38,7 @@ static void free_job(fr_job *job)
         if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
         if (job->sent) fr_worker_touch(w);
     }
+    fr_account_end(job);
     ig_emit_free(job->emitter);
     ig_buf_fini(&job->out);
     if (job->parsed) ig_request_fini(&job->req);
@@ -48,6 +51,7 @@ static void on_gone(fr_party *party)
     fr_job *job = (fr_job *)party;
     job->ex = NULL;
     job->front->counts.gone++;
+    fr_account_result(job->account, "gone");
     free_job(job);
 }
 
@@ -89,6 +93,15 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
     fr_fields_problem(job->front, x, &p, head->status);
 }
 
+/* H17: the client reads nothing, and its answer has grown large enough to wait for it. */
+static void give_up(fr_job *job)
+{
+    fr_account_result(job->account, "gone");
+    job->front->counts.gone++;
+    ig_exchange_abort(job->ex);
+    free_job(job);
+}
+
 /* Hands what the emitter has written to the client; ends the job with the answer. */
 static void flush(fr_job *job)
 {
@@ -97,6 +110,7 @@ static void flush(fr_job *job)
     if (failed) {
         fr_say(job->front, "an answer of %s did not fit into memory", job->entry ? job->entry->name : "no model");
         job->front->counts.failed++;
+        fr_account_result(job->account, "failed");
         ig_exchange_abort(ex);
         free_job(job);
         return;
@@ -114,9 +128,15 @@ static void flush(fr_job *job)
     }
     bool there = job->begun || ig_exchange_begin(ex, head.status, x.field, x.n) == IG_OK;
     job->begun = true;
-    if (there && job->out.len) there = ig_exchange_write(ex, job->out.ptr, job->out.len) == IG_OK;
+    size_t n = job->out.len;
+    if (there && n) there = ig_exchange_write(ex, job->out.ptr, n) == IG_OK;
     job->out.len = 0;
     if (!there) return; /* on_gone follows */
+    job->unread = ig_exchange_full(ex) ? job->unread + n : 0;
+    if (!ended && job->unread > UNREAD_BYTES_MAX) {
+        give_up(job);
+        return;
+    }
     if (!ended) {
         set_ping(job);
         return;
@@ -142,6 +162,7 @@ static void set_ping(fr_job *job)
 void fr_job_fail(fr_job *job, const ig_problem *p)
 {
     job->waiting = false;
+    fr_account_result(job->account, "failed");
     if (!job->emitter) { /* SHOW */
         fr_answer_problem(job->front, job->ex, job->match.route, p);
         free_job(job);
@@ -176,6 +197,7 @@ void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body)
         uint64_t due = ig_loop_now(job->front->loop) + job->req.predict_ms * FR_NS_PER_MS;
         ig_timer_set(job->front->loop, &job->deadline, due, on_deadline, job);
     }
+    if (type == IG_EV_DONE || type == IG_EV_RESULT) fr_policy_spend(job->front, job->budget, body);
     give(job, part, type, body);
 }
 
@@ -242,16 +264,37 @@ void fr_job_ready(fr_job *job)
 
 /* ------------------------------------------------------------------------------------------------ start */
 
-/* Whose cache this request may use: the key's owner, else the user where the kernel knows them, else nobody's. */
+/* Whose cache this request may use (U04): the key's owner, else the user where the kernel knows them; those whom it
+ * does not know share nothing, not even with each other. A key is named by the beginning of its hash, for its place in
+ * the file may change. */
 static void name_user(fr_job *job, const ig_incoming *in)
 {
     int key = fr_key_of(job->front, in);
     if (key >= 0)
-        snprintf(job->user, sizeof job->user, "key:%d", key);
+        snprintf(job->user, sizeof job->user, "key:%.16s", job->front->keys[key]);
     else if (in->who->known)
         snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
     else
-        snprintf(job->user, sizeof job->user, "nobody");
+        snprintf(job->user, sizeof job->user, "nobody:%s", in->who->peer);
+    fr_policy_user(job->front, job->user, sizeof job->user);
+    fr_policy_budget(job->front, job->budget);
+}
+
+/* L04: whoever asks, a quarter of the queue stays for others. */
+static bool may_queue(const fr_job *job, ig_problem *p)
+{
+    const fr_front *f = job->front;
+    size_t own = 0, share = f->n_queue - f->n_queue / 4;
+    if (f->n_jobs > f->n_queue)
+        return ig_problem_set(p, IG_P_OVERLOADED, NULL,
+                              "the service has %zu requests to answer already, and takes no more; try again later",
+                              f->n_jobs - 1);
+    if (f->n_jobs <= share) return true;
+    for (const fr_job *j = f->jobs; j; j = j->next) own += !strcmp(j->user, job->user);
+    if (own <= share) return true;
+    return ig_problem_set(p, IG_P_OVERLOADED, NULL,
+                          "%zu of your requests wait already, and the rest of the queue is for others; try again later",
+                          own - 1);
 }
 
 static void set_context(fr_job *job)
@@ -278,11 +321,27 @@ static fr_job *new_job(fr_front *f, const ig_match *match, const ig_incoming *in
     ig_buf_init(&job->out, OUT_BYTES_MAX);
     fr_new_id(job->id);
     name_user(job, in);
+    fr_account_begin(job, in);
     job->next = f->jobs;
     if (f->jobs) f->jobs->prev = job;
     f->jobs = job;
     f->n_jobs++;
     return job;
+}
+
+/* Loading for ever and unloading take memory from others. */
+static bool is_pinning(const ig_request *req)
+{
+    return req->op == IG_OP_UNLOAD || (req->has_keep_alive && req->keep_alive_ms < 0);
+}
+
+static bool is_allowed(fr_job *job, ig_problem *p)
+{
+    fr_request_facts r = {.action = IG_MAY_USE, .entry = job->entry};
+    r.n_ctx = job->req.n_ctx < UINT32_MAX ? (uint32_t)job->req.n_ctx : UINT32_MAX;
+    if (!fr_may(job->front, &r, p)) return false;
+    r.action = IG_MAY_PIN;
+    return !is_pinning(&job->req) || fr_may(job->front, &r, p);
 }
 
 static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_problem *p)
@@ -292,12 +351,11 @@ static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_prob
     if (!ig_dialect_parse(&job->match, in->head->query, in->body, &job->req, p)) return false;
     ig_exchange_drop_body(ex); /* the tree has it all */
     job->entry = fr_catalog_find(f, job->req.model, job->req.model_any, p);
-    if (!job->entry) return false;
-    if (f->n_jobs > f->n_queue)
-        return ig_problem_set(p, IG_P_OVERLOADED, NULL,
-                              "the service has %zu requests to answer already, and takes no more; try again later",
-                              f->n_jobs - 1);
+    if (!job->entry || !is_allowed(job, p)) return false;
+    if (!may_queue(job, p)) return false;
     set_context(job);
+    if (!strcmp(job->match.route->path, "/slots") && fr_may_manage(f, in->who))
+        json_object_set_new(job->req.echo, "all_slots", json_true());
     if (job->req.op == IG_OP_SHOW) return true;
     job->emitter = ig_emit_new(&job->req, &job->context);
     if (!job->emitter)
@@ -327,7 +385,8 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
         fr_answer_problem(f, ex, match->route, &p);
         return;
     }
-    if (!prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
+    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
+        fr_account_refuse(job->account, &p, fr_policy_rule(f));
         fr_answer_problem(f, ex, match->route, &p);
         free_job(job);
         return;

@@ -117,7 +117,7 @@ static bool make_table(fr_front *f, bool loaded, table *t)
     if (!t->rows || !t->texts) return false;
     for (fr_entry *e = f->entries; e; e = e->next) {
         const fr_worker *w = fr_pool_find(f, e);
-        if (loaded && (!w || w->state != FR_READY)) continue;
+        if ((loaded && (!w || w->state != FR_READY)) || !fr_sees(f, e)) continue;
         fill_row(f, e, &t->rows[t->n], &t->texts[t->n]);
         if (loaded) t->rows[t->n].size_bytes = w->need_bytes;
         t->n++;
@@ -160,7 +160,8 @@ static void do_model(fr_front *f, ig_exchange *ex, const ig_match *match, ig_req
     (void)req;
     ig_problem p;
     fr_entry *e = fr_catalog_find(f, match->arg, false, &p);
-    if (!e) {
+    if (!e || !fr_may(f, &(fr_request_facts){.entry = e}, &p)) {
+        fr_entry_unref(e);
         fr_answer_problem(f, ex, match->route, &p);
         return;
     }

@@ -8,8 +8,9 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "serve/serve.h"
+#include "policy/policy.h"
 #include "serve/front/fr.h"
+#include "serve/serve.h"
 
 #define LINES_BYTES_MAX ((size_t)4 << 20)
 #define TASKS_MAX       8
@@ -65,7 +66,8 @@ static bool on_progress(void *ctx, const ig_pull_progress *p)
         t->shown = true;
         break;
     case IG_PULL_FETCHING:
-        snprintf(text, sizeof text, "pulling %.12s", *p->digest.hex ? p->digest.hex : p->what);
+        snprintf(text, sizeof text, "%s %.12s", t->route->op == IG_OP_PUSH ? "pushing" : "pulling",
+                 *p->digest.hex ? p->digest.hex : p->what);
         add_line(t, json_pack("{s:s, s:s+, s:I, s:I}", "status", text, "digest", "sha256:", p->digest.hex, "total",
                               (json_int_t)p->total, "completed", (json_int_t)p->done));
         break;
@@ -78,9 +80,15 @@ static bool on_progress(void *ctx, const ig_pull_progress *p)
 
 static ig_check checker(const fr_task *t) { return (ig_check){ig_model_check, t->front->program}; }
 
+static const char *string_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
 static ig_status do_pull(fr_task *t, ig_error *err)
 {
-    ig_pull_options o = {.no_files = true,
+    ig_pull_options o = {.name = string_of(t->req.manage, "destination"),
+                         .no_files = true,
                          .insecure = json_is_true(json_object_get(t->req.manage, "insecure")),
                          .check = checker(t),
                          .progress = on_progress,
@@ -88,11 +96,6 @@ static ig_status do_pull(fr_task *t, ig_error *err)
     IG_TRY(ig_store_pull(t->front->store, t->req.model, &o, NULL, err));
     add_status(t, "writing manifest");
     return IG_OK;
-}
-
-static const char *string_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
 }
 
 /* Files that were uploaded before: {"model.gguf": "sha256:..."}. */
@@ -167,10 +170,25 @@ static ig_status do_upload(fr_task *t, ig_error *err)
     return ig_blob_commit(blob, NULL, NULL, NULL, err);
 }
 
+/* "destination" says where to; without it the name itself, when it begins with a host. */
 static ig_status do_push(fr_task *t, ig_error *err)
 {
-    (void)t;
-    return ig_fail(err, IG_UNSUPPORTED, 0, "pushing to a registry is not built yet");
+    const char *to = string_of(t->req.manage, "destination"), *slash = strchr(t->req.model, '/');
+    char own[IG_NAME_MAX + 16];
+    ig_push_options o = {.pull = {.no_files = true, .progress = on_progress, .ctx = t}};
+    size_t host = slash ? (size_t)(slash - t->req.model) : 0;
+    if (!to && host && (memchr(t->req.model, '.', host) || memchr(t->req.model, ':', host))) {
+        (void)snprintf(own, sizeof own, "oci://%s", t->req.model);
+        to = own;
+    }
+    if (!to)
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "%.150s names no registry; expected HOST/REPOSITORY:TAG as its name, or \"destination\": "
+                       "\"oci://HOST/REPOSITORY:TAG\"",
+                       t->req.model);
+    IG_TRY(ig_store_push(t->front->store, t->req.model, to, &o, NULL, err));
+    add_status(t, "writing manifest");
+    return IG_OK;
 }
 
 static void *run(void *ctx)
@@ -297,16 +315,26 @@ static void on_gone(fr_party *party)
     if (t->blob) free_task(t); /* no thread yet */
 }
 
-static fr_task *new_task(fr_front *f, ig_exchange *ex, const ig_route *route, ig_problem *p)
+/* model: NULL for an upload. */
+static bool may_change(fr_front *f, ig_exchange *ex, const ig_route *route, const char *model, ig_problem *p)
+{
+    fr_request_facts r = {.action = IG_MAY_MANAGE, .model = model};
+    if (!fr_policy_on(f))
+        return fr_may_manage(f, ig_exchange_request(ex)->who) ||
+               ig_problem_set(p, IG_P_DENIED, NULL,
+                              "only the user who runs this service and root may change its models");
+    if (route->op == IG_OP_PULL) r.action = IG_MAY_PULL, r.source = model;
+    if (route->op == IG_OP_CREATE || route->op == IG_OP_BLOB_PUT) r.action = IG_MAY_CREATE;
+    return fr_may(f, &r, p);
+}
+
+static fr_task *new_task(fr_front *f, ig_exchange *ex, const ig_route *route, const char *model, ig_problem *p)
 {
     if (!f->store) {
         ig_problem_set(p, IG_P_NOT_HERE, NULL, "this service has no store; start it with --store");
         return NULL;
     }
-    if (!fr_may_manage(f, ig_exchange_request(ex)->who)) {
-        ig_problem_set(p, IG_P_DENIED, NULL, "only the user who runs this service and root may change its models");
-        return NULL;
-    }
+    if (!may_change(f, ex, route, model, p)) return NULL;
     fr_task *t = f->n_tasks < TASKS_MAX ? ig_calloc(1, sizeof *t) : NULL;
     if (!t) {
         ig_problem_set(p, IG_P_OVERLOADED, NULL, "%zu changes of models are under way; try again later", f->n_tasks);
@@ -343,7 +371,7 @@ static bool start_thread(fr_task *t, ig_problem *p)
 void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req)
 {
     ig_problem p;
-    fr_task *t = new_task(f, ex, match->route, &p);
+    fr_task *t = new_task(f, ex, match->route, req->model, &p);
     for (size_t i = 0; t && i < sizeof works / sizeof *works; i++)
         if (works[i].op == match->route->op) t->work = works[i].work;
     if (t) {
@@ -399,7 +427,7 @@ void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_
     if (ig_digest_parse(match->arg, &digest, &err) != IG_OK)
         ig_problem_set(&p, IG_P_BAD_REQUEST, NULL, "%.480s", err.text);
     else
-        t = new_task(f, ex, match->route, &p);
+        t = new_task(f, ex, match->route, NULL, &p);
     const ig_incoming *in = ig_exchange_request(ex);
     if (t && ig_blob_begin(f->store, &digest, in->head->content_length, &t->blob, &err) != IG_OK) {
         ig_problem_set(&p, problem_of(err.status), NULL, "%.480s", err.text);

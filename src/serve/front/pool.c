@@ -2,6 +2,8 @@
  * another needs the room, replaced when they die. Active work is never evicted. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -13,6 +15,7 @@
 
 #define CHANNEL_OUT_BYTES_MAX ((size_t)256 << 20)
 #define LOAD_SILENT_MS        600000 /* reading a large model from a slow disk */
+#define PRESSURE_REFUSE       40.0   /* percent of the time that something waits for memory: no model is loaded then */
 #define PROBE_BYTES           ((uint64_t)64 << 20)
 #define NEED_EXTRA_BYTES      ((uint64_t)256 << 20) /* guess of cache and workspace before a worker has said */
 
@@ -104,13 +107,14 @@ bool fr_worker_call(fr_worker *w, uint32_t type, fr_job *job, size_t part, const
                                       IG_FRAME_BODY_MAX >> 20)
                      : ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
     }
-    *call = (fr_call){++w->front->next_id, job, part, w->calls};
+    *call = (fr_call){.id = ++w->front->next_id, .job = job, .part = part, .next = w->calls};
     bool ok = put(w, type, call->id, text.ptr, text.len, NULL, 0, &err);
     ig_buf_fini(&text);
     if (!ok) {
         ig_free(call);
         return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "%.400s", err.text);
     }
+    call->account = fr_account_ref(job->account);
     w->calls = call;
     w->n_calls++;
     ig_timer_clear(w->front->loop, &w->expiry);
@@ -176,6 +180,7 @@ static void end_worker(fr_worker *w, const ig_problem *p)
 {
     close_channel(w);
     w->state = FR_DEAD;
+    fr_events_model(w->front, w);
     fr_job *job;
     while ((job = take_waiting(w))) {
         job->worker = NULL;
@@ -186,6 +191,8 @@ static void end_worker(fr_worker *w, const ig_problem *p)
         w->calls = c->next;
         w->n_calls--;
         job = c->job;
+        fr_account_result(c->account, "failed");
+        fr_account_unref(c->account);
         ig_free(c);
         if (!job) continue;
         for (fr_call *other = w->calls; other; other = other->next)
@@ -199,23 +206,62 @@ static void end_worker(fr_worker *w, const ig_problem *p)
 static void died(fr_worker *w, const char *why)
 {
     fr_front *f = w->front;
-    fr_entry *e = w->entry;
     if (w->state == FR_DEAD) return;
     bool stopping = w->state == FR_DRAINING && !w->n_calls;
     ig_problem p;
-    ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker of model %.100s %s; the next request starts it again", e->name,
-                   why);
+    ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker of model %.100s %s; the next request starts it again",
+                   w->entry->name, why);
     if (!stopping) {
         f->counts.workers_died++;
-        fr_say(f, "worker %d of %s %s", (int)w->pid, e->name, why);
-        if (++e->n_bad >= FR_BAD_STARTS) {
-            e->quarantine_ns = ig_now_ns() + FR_QUARANTINE_MS * FR_NS_PER_MS;
-            snprintf(e->fault, sizeof e->fault,
-                     "model %.100s is set aside for a minute: its worker died %u times in a row", e->name, e->n_bad);
-            fr_say(f, "%s", e->fault);
-        }
+        fr_say(f, "worker %d of %s %s", (int)w->pid, w->entry->name, why);
     }
     end_worker(w, &p);
+}
+
+/* Processes that the kernel has killed for want of memory; 0 where it cannot be seen. */
+static uint64_t oom_kills(void)
+{
+    static const char *const places[] = {"/proc/vmstat", "/sys/fs/cgroup/memory.events"};
+    uint64_t n = 0;
+    for (size_t i = 0; i < sizeof places / sizeof *places && !n; i++) {
+        ig_buf text;
+        ig_error err;
+        ig_buf_init(&text, 64 << 10);
+        const char *at = ig_file_read(places[i], &text, &err) == IG_OK && ig_buf_add(&text, "", 1)
+                             ? strstr(text.ptr, "oom_kill ")
+                             : NULL;
+        if (at) n = strtoull(at + 9, NULL, 10);
+        ig_buf_fini(&text);
+    }
+    return n;
+}
+
+/* A death that is the model's own fault (rule M22): a crash, or memory that was not there. Somebody's kill is not. */
+static bool is_crash(const fr_worker *w, int status)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
+    if (!WIFSIGNALED(status)) return false;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (WTERMSIG(status) == faults[i]) return true;
+    return WTERMSIG(status) == SIGKILL && oom_kills() > w->ooms;
+}
+
+/* The third crash in ten minutes sets the model aside: for a minute, and each time for twice as long. */
+static void count_crash(fr_front *f, fr_entry *e)
+{
+    uint64_t now = ig_now_ns();
+    memmove(e->crash_ns + 1, e->crash_ns, (FR_CRASHES - 1) * sizeof *e->crash_ns);
+    e->crash_ns[0] = now;
+    uint64_t oldest = e->crash_ns[FR_CRASHES - 1];
+    if (!oldest || now - oldest > FR_CRASHES_MS * FR_NS_PER_MS) return;
+    uint64_t ms = (uint64_t)FR_QUARANTINE_MS << (e->n_quarantines < 4 ? e->n_quarantines : 4);
+    e->n_quarantines++;
+    e->quarantine_ns = now + ms * FR_NS_PER_MS;
+    memset(e->crash_ns, 0, sizeof e->crash_ns);
+    snprintf(e->fault, sizeof e->fault,
+             "model %.100s is set aside for %u minutes: its worker crashed %d times in the last ten", e->name,
+             (unsigned)(ms / 60000), FR_CRASHES);
+    fr_say(f, "%s", e->fault);
 }
 
 static void on_silence(void *ctx) { died(ctx, "said nothing for too long and was stopped"); }
@@ -228,7 +274,10 @@ static void heard(fr_worker *w)
 
 void fr_worker_drain(fr_worker *w)
 {
-    if (w->state == FR_READY) w->state = FR_DRAINING;
+    if (w->state == FR_READY) {
+        w->state = FR_DRAINING;
+        fr_events_model(w->front, w);
+    }
     ig_error err;
     if (w->state == FR_DRAINING && !w->n_calls) put(w, IG_FRAME_STOP, 0, "{}", 2, NULL, 0, &err);
 }
@@ -248,11 +297,13 @@ void fr_worker_touch(fr_worker *w)
     w->expires_ns = 0;
     ig_timer_clear(f->loop, &w->expiry);
     if (w->state == FR_DRAINING) fr_worker_drain(w);
-    if (!idle(w) || w->keep_alive_ms < 0) return;
-    uint64_t ms = (uint64_t)w->keep_alive_ms;
-    w->expires_ns = fr_wall_ns() + ms * FR_NS_PER_MS;
-    ig_timer_set(f->loop, &w->expiry, w->used_ns + ms * FR_NS_PER_MS, on_expiry, w);
-    if (f->workers) schedule(f);
+    if (!idle(w)) return;
+    if (w->keep_alive_ms >= 0) {
+        uint64_t ms = (uint64_t)w->keep_alive_ms;
+        w->expires_ns = fr_wall_ns() + ms * FR_NS_PER_MS;
+        ig_timer_set(f->loop, &w->expiry, w->used_ns + ms * FR_NS_PER_MS, on_expiry, w);
+    }
+    schedule(f); /* another may wait for the room */
 }
 
 /* ------------------------------------------------------------------------------------------------ frames */
@@ -283,6 +334,7 @@ static void on_ready(fr_worker *w, json_t *body)
         end_probe(w);
         return;
     }
+    fr_events_model(f, w);
     fr_say(f, "%s is ready: %u tokens of context, %.1f MiB, loaded in %.1f s", w->entry->name, w->n_ctx,
            (double)w->need_bytes / 1048576, (double)(w->ready_ns - w->asked_ns) / 1e9);
     fr_job *job;
@@ -337,6 +389,7 @@ static void on_call_event(fr_worker *w, uint64_t id, ig_event type, const json_t
 {
     bool over = type == IG_EV_ERROR || type == IG_EV_RESULT ||
                 (type == IG_EV_DONE && json_is_true(json_object_get(body, "last")));
+    fr_account_event(w, id, type, body);
     if (!over) {
         for (fr_call *c = w->calls; c; c = c->next)
             if (c->id == id && c->job) {
@@ -349,8 +402,8 @@ static void on_call_event(fr_worker *w, uint64_t id, ig_event type, const json_t
     if (!c) return;
     fr_job *job = c->job;
     size_t part = c->part;
+    fr_account_unref(c->account);
     ig_free(c);
-    if (type != IG_EV_ERROR) w->entry->n_bad = 0;
     if (job) fr_job_event(job, part, type, body);
     fr_worker_touch(w);
 }
@@ -371,8 +424,10 @@ static void on_own_frame(fr_worker *w, const ig_frame *frame, json_t *body)
         on_load_error(w, body);
     else if (frame->type == IG_FRAME_STATUS)
         on_status(w, body);
-    else if (frame->type == IG_FRAME_PROGRESS)
+    else if (frame->type == IG_FRAME_PROGRESS) {
         w->share = json_number_value(json_object_get(body, "share"));
+        fr_events_model(w->front, w);
+    }
 }
 
 static bool on_frame(fr_worker *w, const ig_frame *frame)
@@ -407,6 +462,8 @@ static bool take_frames(fr_worker *w)
     }
 }
 
+static void on_unreaped(void *ctx) { died(ctx, "closed its channel and was stopped"); }
+
 static void on_channel(void *ctx, uint32_t events)
 {
     fr_worker *w = ctx;
@@ -417,8 +474,24 @@ static void on_channel(void *ctx, uint32_t events)
     }
     if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
     bool ok = ig_channel_fill(&w->ch, &err) == IG_OK;
-    if (!take_frames(w)) return;
-    if (!ok || w->ch.ended) died(w, "ended");
+    if (!take_frames(w) || (ok && !w->ch.ended)) return;
+    /* Why it went is known when it is reaped, which is a matter of moments. */
+    ig_loop_unwatch(w->front->loop, &w->watch);
+    ig_timer_set(w->front->loop, &w->silence, ig_loop_now(w->front->loop) + FR_NS_PER_S, on_unreaped, w);
+}
+
+/* Takes all that a dead worker has said. False: its end was among it. */
+static bool take_rest(fr_worker *w)
+{
+    ig_error err;
+    for (int fills = 0; fills < 4096 && w->ch.fd >= 0 && !w->ch.ended; fills++) {
+        size_t had = w->ch.in_end - w->ch.in_at;
+        if (ig_channel_fill(&w->ch, &err) != IG_OK) break;
+        bool more = w->ch.in_end - w->ch.in_at != had;
+        if (!take_frames(w)) return false;
+        if (!more) break;
+    }
+    return take_frames(w);
 }
 
 /* ------------------------------------------------------------------------------------------------ starting */
@@ -434,7 +507,7 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
                      "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
                      f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
-                     e->template_text, "system", e->system);
+                     e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
 static bool send_init(fr_worker *w, ig_error *err)
@@ -476,7 +549,9 @@ static bool start(fr_worker *w, ig_error *err)
         return false;
     }
     f->counts.workers_started++;
+    w->ooms = oom_kills();
     w->state = FR_LOADING;
+    fr_events_model(f, w);
     if (ig_channel_init(&w->ch, pair[0], 4, CHANNEL_OUT_BYTES_MAX, err) != IG_OK) return false;
     if (ig_loop_watch(f->loop, &w->watch, pair[0], EPOLLIN, on_channel, w, err) != IG_OK) return false;
     heard(w);
@@ -549,6 +624,11 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
         ig_problem_set(p, IG_P_UNAVAILABLE, "model", "%.480s", e->fault);
         return NULL;
     }
+    if (!probe && fr_memory_pressure(f) > PRESSURE_REFUSE && !least_recent(f)) {
+        ig_problem_set(p, IG_P_UNAVAILABLE, "model",
+                       "the machine is short of memory, and model %.100s is not loaded now; try again later", e->name);
+        return NULL;
+    }
     fr_worker *w = ig_calloc(1, sizeof *w);
     if (!w) {
         ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for a worker; try again later");
@@ -566,6 +646,7 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     while (*last) last = &(*last)->next;
     *last = w;
     if (!f->second.set) fr_tick(f);
+    fr_events_model(f, w);
     /* In the next round: who asks must first be able to wait. */
     ig_timer_set(f->loop, &w->expiry, now, on_schedule, w);
     return w;
@@ -593,13 +674,15 @@ void fr_pool_child(fr_front *f)
         fr_worker *w = *at;
         int status;
         if (w->pid > 0 && waitpid(w->pid, &status, WNOHANG) == w->pid) {
-            w->pid = -1;
             char why[80];
             if (WIFSIGNALED(status))
-                snprintf(why, sizeof why, "was killed by signal %d", WTERMSIG(status));
+                snprintf(why, sizeof why, "was killed by signal %d (%s)", WTERMSIG(status),
+                         strsignal(WTERMSIG(status)));
             else
                 snprintf(why, sizeof why, "ended with code %d", WEXITSTATUS(status));
-            if (w->state != FR_DEAD && take_frames(w)) died(w, why);
+            w->pid = -1;
+            if (w->state != FR_DEAD && is_crash(w, status)) count_crash(f, w->entry);
+            if (w->state != FR_DEAD && take_rest(w)) died(w, why);
         }
         if (w->state == FR_DEAD && w->pid <= 0) {
             *at = w->next;
@@ -636,6 +719,7 @@ void fr_pool_close(fr_front *f)
         while (w->calls) {
             fr_call *c = w->calls;
             w->calls = c->next;
+            fr_account_unref(c->account);
             ig_free(c);
         }
         fr_entry_unref(w->entry);

@@ -1,5 +1,6 @@
 /* HTTP by libcurl, which is loaded when the first address is asked: neither a start of the program nor a worker pays
  * for it or has it in its memory, and without it everything but downloads works. */
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <pthread.h>
@@ -8,13 +9,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "base/disk.h"
+#include "base/os.h"
 #include "base/utf8.h"
 #include "source.h"
 
-enum { CONNECT_S = 30, STALL_S = 60, HEADER_BYTES_MAX = 256 << 10, GET_TRIES = 3, GET_WAIT_MS = 500 };
+enum {
+    CONNECT_S = 30,
+    STALL_S = 60,
+    HEADER_BYTES_MAX = 256 << 10,
+    LINE_BYTES_MAX = 20 << 10,
+    ERROR_BYTES_MAX = 1 << 20,
+    GET_TRIES = 3,
+    GET_WAIT_MS = 500,
+    WAIT_MAX_MS = 30000,
+    RETRY_AFTER_MAX_S = 100000
+};
 
 #define CURL_FUNCTIONS(X)                                                                                              \
     X(curl_global_init)                                                                                                \
@@ -25,6 +38,7 @@ enum { CONNECT_S = 30, STALL_S = 60, HEADER_BYTES_MAX = 256 << 10, GET_TRIES = 3
     X(curl_easy_perform)                                                                                               \
     X(curl_easy_getinfo)                                                                                               \
     X(curl_easy_strerror)                                                                                              \
+    X(curl_getdate)                                                                                                    \
     X(curl_slist_append)                                                                                               \
     X(curl_slist_free_all)
 /* The checking macros of curl.h stand in the way of a table. */
@@ -78,10 +92,15 @@ void ig_http_free(ig_http *h)
 typedef struct transfer {
     ig_http *h;
     const ig_http_request *r;
+    const char *url; /* of this hop */
+    unsigned hop;
+    bool proxied;
+    ig_reach reach; /* of the first hop */
     ig_http_reply *reply;
     ig_error *err;
     ig_status st;
-    size_t header_bytes;
+    size_t header_bytes, error_bytes;
+    uint64_t sent;
     bool begun;
 } transfer;
 
@@ -133,45 +152,86 @@ static void keep_next(ig_http_reply *reply, const char *p, size_t n)
     if (end && memmem(end, n - len - 1, "rel=\"next\"", 10)) keep_text(reply->next, sizeof reply->next, p + 1, len);
 }
 
+/* Seconds, or a date. */
+static void keep_wait(transfer *t, const char *p, size_t n)
+{
+    char text[80];
+    uint64_t s;
+    if (!whole_number(p, n, &s)) {
+        keep_text(text, sizeof text, p, n);
+        time_t then = t->h->curl_getdate(text, NULL);
+        int64_t now = ig_clock_s();
+        s = then > now ? (uint64_t)(then - now) : 0;
+    }
+    if (s < RETRY_AFTER_MAX_S) t->reply->retry_after_s = (unsigned)s;
+}
+
+/* "0-1023" of an upload: what the registry has. */
+static void keep_uploaded(ig_http_reply *reply, const char *p, size_t n)
+{
+    uint64_t last;
+    if (n > 6 && !memcmp(p, "bytes=", 6)) p += 6, n -= 6;
+    if (n < 3 || memcmp(p, "0-", 2) || !whole_number(p + 2, n - 2, &last)) return;
+    reply->has_uploaded = true;
+    reply->uploaded = last ? last + 1 : 0; /* a registry that has nothing says 0-0 */
+}
+
+/* Texts that are kept as they are. */
+static const struct {
+    const char *name;
+    size_t at, cap;
+} kept[] = {
+    {"etag", offsetof(ig_http_reply, etag), sizeof((ig_http_reply *)0)->etag},
+    {"location", offsetof(ig_http_reply, location), sizeof((ig_http_reply *)0)->location},
+    {"docker-content-digest", offsetof(ig_http_reply, digest), sizeof((ig_http_reply *)0)->digest},
+    {"x-amz-meta-sha256", offsetof(ig_http_reply, sha256), sizeof((ig_http_reply *)0)->sha256},
+    {"x-amz-checksum-sha256", offsetof(ig_http_reply, sha256_base64), sizeof((ig_http_reply *)0)->sha256_base64},
+};
+
+static void read_header(transfer *t, const char *line, size_t n)
+{
+    ig_http_reply *reply = t->reply;
+    const char *v;
+    size_t len;
+    uint64_t number;
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (value_of(line, n, kept[i].name, &v, &len)) keep_text((char *)reply + kept[i].at, kept[i].cap, v, len);
+    /* A server may offer several ways; the one with a token is the one that is understood. */
+    if (value_of(line, n, "www-authenticate", &v, &len) &&
+        (!reply->challenge[0] || (len > 7 && !strncasecmp(v, "bearer ", 7))))
+        keep_text(reply->challenge, sizeof reply->challenge, v, len);
+    if (value_of(line, n, "content-range", &v, &len)) keep_range(reply, v, len);
+    if (value_of(line, n, "range", &v, &len)) keep_uploaded(reply, v, len);
+    if (value_of(line, n, "link", &v, &len)) keep_next(reply, v, len);
+    if (value_of(line, n, "retry-after", &v, &len)) keep_wait(t, v, len);
+    if (value_of(line, n, "accept-ranges", &v, &len)) reply->ranges = len == 5 && !strncasecmp(v, "bytes", 5);
+    if (value_of(line, n, "content-length", &v, &len) && whole_number(v, len, &number)) {
+        reply->length = number;
+        reply->has_length = true;
+    }
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 {
     transfer *t = ctx;
-    const char *v;
-    size_t len;
     n *= size;
     t->header_bytes += n;
     if (t->header_bytes > HEADER_BYTES_MAX) {
         t->st = ig_fail(t->err, IG_BAD_INPUT, 0, "the server of %.200s sends endless headers", t->r->url);
         return 0;
     }
-    if (n > 5 && !strncasecmp(line, "HTTP/", 5)) { /* a new reply, behind a redirect */
+    if (n > 5 && !strncasecmp(line, "HTTP/", 5)) /* a new reply, behind one of the kind of 100 */
         *t->reply = (ig_http_reply){0};
-        return n;
-    }
-    if (value_of(line, n, "etag", &v, &len)) keep_text(t->reply->etag, sizeof t->reply->etag, v, len);
-    if (value_of(line, n, "content-range", &v, &len)) keep_range(t->reply, v, len);
-    if (value_of(line, n, "link", &v, &len)) keep_next(t->reply, v, len);
-    uint64_t number;
-    if (value_of(line, n, "retry-after", &v, &len) && whole_number(v, len, &number) && number < 100000)
-        t->reply->retry_after_s = (unsigned)number; /* a date is not waited for */
-    if (value_of(line, n, "content-length", &v, &len) && whole_number(v, len, &number)) {
-        t->reply->length = number;
-        t->reply->has_length = true;
-    }
+    else
+        read_header(t, line, n);
     return n;
 }
 
 /* Judges the reply when its body begins. */
 static void begin_body(transfer *t)
 {
-    char *url = NULL;
     t->begun = true;
     (void)t->h->curl_easy_getinfo(t->h->easy, CURLINFO_RESPONSE_CODE, &t->reply->status);
-    (void)t->h->curl_easy_getinfo(t->h->easy, CURLINFO_EFFECTIVE_URL, &url);
-    if (!t->r->insecure && url && !ig_url_is_secure(url)) {
-        t->st = ig_fail(t->err, IG_DENIED, 0, "%.200s leads to an address without https", t->r->url);
-        return;
-    }
     if (t->reply->status / 100 == 2 && t->r->head) t->st = t->r->head(t->r->ctx, t->reply, t->err);
 }
 
@@ -181,7 +241,11 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
     n *= size;
     if (!t->begun) begin_body(t);
     if (t->st != IG_OK) return 0;
-    if (t->reply->status / 100 != 2) return n; /* the text of an error is not wanted */
+    if (t->reply->status / 100 != 2) { /* the text of an error is not wanted */
+        t->error_bytes += n;
+        return t->error_bytes > ERROR_BYTES_MAX ? 0 : n;
+    }
+    if (!t->r->body) return n;
     t->st = t->r->body(t->r->ctx, p, n, t->err);
     return t->st == IG_OK ? n : 0;
 }
@@ -197,46 +261,131 @@ static int on_tick(void *ctx, curl_off_t total, curl_off_t now, curl_off_t up_to
     return 1;
 }
 
+/* The body that is sent, by place, so that it can begin anew. */
+static size_t on_send(char *p, size_t size, size_t n, void *ctx)
+{
+    transfer *t = ctx;
+    uint64_t left = t->r->n_send - t->sent;
+    n *= size;
+    if (n > left) n = (size_t)left;
+    if (n == 0) return 0;
+    if (!t->r->send(t->r->ctx, p, n, t->sent)) {
+        t->st = ig_fail(t->err, IG_IO, 0, "cannot read what is to be sent to %.200s", t->r->url);
+        return CURL_READFUNC_ABORT;
+    }
+    t->sent += n;
+    return n;
+}
+
+static int on_seek(void *ctx, curl_off_t at, int origin)
+{
+    transfer *t = ctx;
+    if (origin != SEEK_SET || at < 0) return CURL_SEEKFUNC_CANTSEEK;
+    t->sent = (uint64_t)at;
+    return CURL_SEEKFUNC_OK;
+}
+
+static curl_socket_t on_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    transfer *t = ctx;
+    ig_error why;
+    ig_reach reach = ig_reach_of(&a->addr);
+    (void)purpose;
+    if (t->hop == 0) t->reach = reach;
+    if (!t->proxied && ig_guard_address(t->r, t->url, t->hop, t->reach, reach, &why) != IG_OK) {
+        if (t->st == IG_OK) t->st = ig_fail(t->err, why.status, 0, "%s", why.text);
+        return CURL_SOCKET_BAD;
+    }
+    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
 static bool add_header(ig_http *h, struct curl_slist **list, const char *name, const char *value)
 {
-    char line[IG_URL_MAX];
-    int n = snprintf(line, sizeof line, "%s: %s", name, value);
-    struct curl_slist *more =
-        n > 0 && (size_t)n < sizeof line && !strpbrk(line, "\r\n") ? h->curl_slist_append(*list, line) : NULL;
+    ig_buf line;
+    ig_buf_init(&line, LINE_BYTES_MAX);
+    bool ok = !strpbrk(value, "\r\n") && ig_buf_printf(&line, "%s:%s%s", name, *value ? " " : "", value) &&
+              ig_buf_add(&line, "", 1);
+    struct curl_slist *more = ok ? h->curl_slist_append(*list, line.ptr) : NULL;
     if (more) *list = more;
+    ig_buf_fini(&line);
     return more != NULL;
 }
 
-static bool set_headers(ig_http *h, const ig_http_request *r, struct curl_slist **list)
+typedef struct signer {
+    ig_http *h;
+    struct curl_slist **list;
+    bool ok;
+} signer;
+
+static void add_signed(void *ctx, const char *name, const char *value)
 {
-    char bearer[IG_URL_MAX];
-    bool ok = true;
-    if (r->accept) ok &= add_header(h, list, "Accept", r->accept);
-    if (r->bearer) {
-        ok &= snprintf(bearer, sizeof bearer, "Bearer %s", r->bearer) < (int)sizeof bearer;
-        ok &= add_header(h, list, "Authorization", bearer);
+    signer *s = ctx;
+    s->ok &= add_header(s->h, s->list, name, value);
+}
+
+/* What proves who asks: to the origin that it belongs to and to no other (H36). */
+static bool add_proof(ig_http *h, const transfer *t, struct curl_slist **list)
+{
+    const ig_http_request *r = t->r;
+    const ig_auth *auth = r->auth;
+    signer s = {h, list, true};
+    ig_buf bearer;
+    if (r->bearer && t->hop == 0) {
+        ig_buf_init(&bearer, LINE_BYTES_MAX);
+        bool ok = ig_buf_printf(&bearer, "Bearer %s", r->bearer) && ig_buf_add(&bearer, "", 1) &&
+                  add_header(h, list, "Authorization", bearer.ptr);
+        ig_buf_fini(&bearer);
+        return ok;
     }
-    if (r->from && r->if_range) ok &= add_header(h, list, "If-Range", r->if_range);
+    if (!auth || !ig_url_has_origin(t->url, auth->origin)) return true;
+    if (auth->s3)
+        return ig_s3_sign(auth->s3, r->method ? r->method : "GET", t->url, ig_clock_s(), add_signed, &s) && s.ok;
+    return !auth->value || add_header(h, list, "Authorization", auth->value);
+}
+
+static bool set_headers(ig_http *h, const transfer *t, struct curl_slist **list)
+{
+    const ig_http_request *r = t->r;
+    bool ok = add_proof(h, t, list);
+    if (r->accept) ok &= add_header(h, list, "Accept", r->accept);
+    if (r->if_range && (r->from || r->to)) ok &= add_header(h, list, "If-Range", r->if_range);
+    if (r->content_type) ok &= add_header(h, list, "Content-Type", r->content_type);
+    if (r->content_range) ok &= add_header(h, list, "Content-Range", r->content_range);
+    if (r->send) ok &= add_header(h, list, "Expect", "");
     return ok;
+}
+
+static void set_body(ig_http *h, transfer *t)
+{
+    const ig_http_request *r = t->r;
+#define SET(option, value) (void)h->curl_easy_setopt(h->easy, CURLOPT_##option, value)
+    if (r->send) {
+        SET(UPLOAD, 1L);
+        SET(READFUNCTION, on_send);
+        SET(READDATA, t);
+        SET(SEEKFUNCTION, on_seek);
+        SET(SEEKDATA, t);
+        SET(INFILESIZE_LARGE, (curl_off_t)r->n_send);
+    }
+    if (r->method && !strcmp(r->method, "HEAD"))
+        SET(NOBODY, 1L);
+    else if (r->method && strcmp(r->method, "GET") != 0)
+        SET(CUSTOMREQUEST, r->method);
 }
 
 static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
 {
     const ig_http_request *r = t->r;
-    char range[32];
+    char range[64];
     const char *ca = getenv("CURL_CA_BUNDLE");
-    bool plain = !strncasecmp(r->url, "http://", 7);
-#define SET(option, value) (void)h->curl_easy_setopt(h->easy, CURLOPT_##option, value)
     if (!ca || !*ca) ca = getenv("SSL_CERT_FILE");
     if (ca && *ca) SET(CAINFO, ca);
-    SET(URL, r->url);
+    SET(URL, t->url);
     SET(HTTPHEADER, headers);
     SET(USERAGENT, "ingle/" INGLE_VERSION);
     SET(NOSIGNAL, 1L);
-    SET(PROTOCOLS_STR, plain ? "http,https" : "https");
-    SET(REDIR_PROTOCOLS_STR, plain ? "http,https" : "https");
-    SET(FOLLOWLOCATION, 1L);
-    SET(MAXREDIRS, (long)IG_REDIRECTS_MAX);
+    SET(PROTOCOLS_STR, "http,https"); /* which of them: judged for every hop */
+    SET(FOLLOWLOCATION, 0L);
     SET(CONNECTTIMEOUT, (long)CONNECT_S);
     SET(LOW_SPEED_LIMIT, 1L);
     SET(LOW_SPEED_TIME, (long)STALL_S);
@@ -249,13 +398,20 @@ static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
     SET(NOPROGRESS, 0L);
     SET(XFERINFOFUNCTION, on_tick);
     SET(XFERINFODATA, t);
+    SET(OPENSOCKETFUNCTION, on_socket);
+    SET(OPENSOCKETDATA, t);
+    if (t->hop) SET(FRESH_CONNECT, 1L); /* so that the address is looked at */
     if (r->bytes_per_s_max) SET(MAX_RECV_SPEED_LARGE, (curl_off_t)r->bytes_per_s_max);
-    if (r->from) {
+    if (r->from || r->to) {
         (void)snprintf(range, sizeof range, "%llu-", (unsigned long long)r->from);
+        if (r->to)
+            (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)r->from,
+                           (unsigned long long)r->to - 1);
         SET(RANGE, range);
     }
-#undef SET
+    set_body(h, t);
 }
+#undef SET
 
 static ig_status judge(transfer *t, CURLcode code, bool *again)
 {
@@ -295,30 +451,88 @@ static CURLcode perform_quietly(ig_http *h)
     return code;
 }
 
+/* How near the first address was, also where its connection was open already. */
+static void keep_reach(transfer *t)
+{
+    char *text = NULL;
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    struct sockaddr_in6 b = {.sin6_family = AF_INET6};
+    (void)t->h->curl_easy_getinfo(t->h->easy, CURLINFO_PRIMARY_IP, &text);
+    if (!text) return;
+    if (inet_pton(AF_INET, text, &a.sin_addr) == 1)
+        t->reach = ig_reach_of((const struct sockaddr *)&a);
+    else if (inet_pton(AF_INET6, text, &b.sin6_addr) == 1)
+        t->reach = ig_reach_of((const struct sockaddr *)&b);
+}
+
+static ig_status one_hop(transfer *t, CURLcode *code)
+{
+    ig_http *h = t->h;
+    struct curl_slist *headers = NULL;
+    IG_TRY(ig_guard_url(t->r, t->url, t->hop, t->err));
+    *t->reply = (ig_http_reply){0};
+    t->begun = false;
+    t->sent = 0;
+    t->header_bytes = t->error_bytes = 0;
+    h->curl_easy_reset(h->easy);
+    if (!set_headers(h, t, &headers)) {
+        h->curl_slist_free_all(headers);
+        return ig_fail(t->err, IG_BAD_INPUT, 0, "the token or address for %.200s is too long or broken", t->r->url);
+    }
+    set_options(h, t, headers);
+    *code = perform_quietly(h);
+    (void)h->curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &t->reply->status);
+    if (*code == CURLE_OK && !t->begun) begin_body(t); /* an empty body */
+    if (t->hop == 0) keep_reach(t);
+    h->curl_slist_free_all(headers);
+    return IG_OK;
+}
+
+/* Where a redirect leads; NULL: it is none that may be followed. Freed with the handle's next transfer. */
+static const char *redirect_of(const transfer *t, CURLcode code)
+{
+    static const long codes[] = {301, 302, 303, 307, 308};
+    char *to = NULL;
+    if (code != CURLE_OK || t->r->send || t->st != IG_OK) return NULL;
+    if (t->r->method && strcmp(t->r->method, "GET") != 0 && strcmp(t->r->method, "HEAD") != 0) return NULL;
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (codes[i] == t->reply->status) (void)t->h->curl_easy_getinfo(t->h->easy, CURLINFO_REDIRECT_URL, &to);
+    return to;
+}
+
 ig_status ig_http_run(ig_http *h, const ig_http_request *r, ig_http_reply *reply, bool *again, ig_error *err)
 {
-    transfer t = {.h = h, .r = r, .reply = reply, .err = err};
-    struct curl_slist *headers = NULL;
-    char origin[IG_URL_MAX];
+    ig_error own;
+    transfer t = {.h = h, .r = r, .url = r->url, .proxied = ig_url_proxied(), .reply = reply, .err = err ? err : &own};
+    char place[IG_URL_MAX];
+    CURLcode code = CURLE_OK;
     *again = false;
     *reply = (ig_http_reply){0};
-    if (!ig_url_origin(r->url, origin, sizeof origin))
-        return ig_fail(err, IG_BAD_INPUT, 0, "\"%.250s\" is no address of https", r->url);
-    if (!r->insecure && !ig_url_is_secure(r->url))
-        return ig_fail(err, IG_DENIED, 0, "%.250s is not protected by https. Type: --insecure to fetch it all the same",
-                       r->url);
-    h->curl_easy_reset(h->easy);
-    if (!set_headers(h, r, &headers)) {
-        h->curl_slist_free_all(headers);
-        return ig_fail(err, IG_BAD_INPUT, 0, "the token or address for %.200s is too long or broken", r->url);
+    for (;; t.hop++) {
+        IG_TRY(one_hop(&t, &code));
+        const char *to = r->no_redirect ? NULL : redirect_of(&t, code);
+        if (!to) break;
+        if (t.hop >= IG_REDIRECTS_MAX)
+            return ig_fail(t.err, IG_BAD_INPUT, 0, "%.250s leads to more than %d redirects", r->url,
+                           (int)IG_REDIRECTS_MAX);
+        if (strlen(to) >= sizeof place)
+            return ig_fail(t.err, IG_TOO_LARGE, 0, "%.250s leads to an address that is too long", r->url);
+        memcpy(place, to, strlen(to) + 1);
+        t.url = place;
     }
-    set_options(h, &t, headers);
-    CURLcode code = perform_quietly(h);
-    (void)h->curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &reply->status);
-    if (code == CURLE_OK && !t.begun) begin_body(&t); /* an empty body */
-    h->curl_slist_free_all(headers);
     return judge(&t, code, again);
 }
+
+unsigned ig_wait_ms(unsigned wait_ms, unsigned retry_after_s)
+{
+    uint16_t jitter;
+    ig_random(&jitter, sizeof jitter);
+    uint64_t ms = wait_ms / 2 + (uint64_t)wait_ms * jitter / 65536, asked = retry_after_s * 1000ull;
+    if (asked > ms) ms = asked;
+    return ms > WAIT_MAX_MS ? WAIT_MAX_MS : (unsigned)ms;
+}
+
+unsigned ig_wait_longer(unsigned wait_ms) { return wait_ms > WAIT_MAX_MS / 2 ? WAIT_MAX_MS : wait_ms * 2; }
 
 /* ------------------------------------------------------------------------------------------------ documents */
 
@@ -350,29 +564,41 @@ static bool asking(void *ctx)
     return ig_asker_note(d->a, IG_PULL_ASKING, d->url, NULL);
 }
 
-ig_status ig_http_get(ig_asker *a, const char *url, const char *accept, const char *bearer, size_t bytes_max,
-                      ig_buf *out, ig_http_reply *reply, ig_error *err)
+ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t bytes_max, ig_buf *out,
+                           ig_http_reply *reply, ig_error *err)
 {
-    document d = {a, out, url};
-    ig_http_request r = {.url = url,
-                         .accept = accept,
-                         .bearer = bearer,
-                         .insecure = a->o->insecure,
-                         .head = start_over,
-                         .body = add_piece,
-                         .tick = asking,
-                         .ctx = &d};
+    document d = {a, out, request->url};
+    ig_http_request r = *request;
     unsigned wait_ms = a->o->first_wait_ms ? a->o->first_wait_ms : GET_WAIT_MS;
+    bool renewed = false;
+    r.insecure = a->o->insecure;
+    r.guarded = a->o->no_files;
+    r.head = start_over;
+    r.body = add_piece;
+    r.tick = asking;
+    r.ctx = &d;
     IG_TRY(ig_asker_http(a, err));
     ig_buf_init(out, bytes_max);
     for (unsigned i = 1;; i++) {
         bool again;
         ig_status st = ig_http_run(a->http, &r, reply, &again, err);
-        if (st == IG_OK || !again || i == GET_TRIES) {
+        if (reply->status == 401 && r.auth && !renewed) {
+            renewed = true;
+            st = ig_auth_renew(a, r.auth, reply->challenge, err);
+            if (st == IG_OK) continue;
+        }
+        if (st == IG_OK || !again || i >= GET_TRIES) {
             if (st != IG_OK) ig_buf_fini(out);
             return st;
         }
-        ig_sleep_ms(wait_ms);
-        wait_ms *= 2;
+        ig_sleep_ms(ig_wait_ms(wait_ms, reply->retry_after_s));
+        wait_ms = ig_wait_longer(wait_ms);
     }
+}
+
+ig_status ig_http_get(ig_asker *a, const char *url, const char *accept, const char *bearer, size_t bytes_max,
+                      ig_buf *out, ig_http_reply *reply, ig_error *err)
+{
+    ig_http_request r = {.url = url, .accept = accept, .bearer = bearer};
+    return ig_http_document(a, &r, bytes_max, out, reply, err);
 }

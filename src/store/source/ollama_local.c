@@ -48,7 +48,7 @@ static ig_status import_manifest(importer *im, int dir, const char *file, const 
     ig_status st = ig_fd_read_all(fd, name->text, &buf, err);
     close(fd);
     (void)snprintf(blobs, sizeof blobs, "%s/blobs", im->root);
-    if (st == IG_OK) st = ig_ollama_plan((ig_str){buf.ptr ? buf.ptr : "", buf.len}, NULL, blobs, &plan, err);
+    if (st == IG_OK) st = ig_image_plan((ig_str){buf.ptr ? buf.ptr : "", buf.len}, NULL, blobs, &plan, NULL, err);
     for (size_t i = 0; i < plan.n && im->o && im->o->copy; i++) plan.items[i].take = IG_TAKE_COPY;
     plan.m.name = *name;
     if (st == IG_OK && !(plan.m.source = ig_plan_printf(&plan, "ollama store %s", im->root)))

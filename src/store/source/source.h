@@ -26,8 +26,9 @@ typedef struct ig_plan {
     ig_arena arena;
     ig_item *items; /* in the arena, [cap] */
     size_t n, cap;
-    ig_manifest m;      /* texts, format, default name */
-    const char *bearer; /* token for the first host of every address, or NULL; never shown */
+    ig_manifest m;        /* texts, format, default name */
+    const char *bearer;   /* token for the first host of every address, or NULL; never shown */
+    struct ig_auth *auth; /* or this */
 } ig_plan;
 ig_status ig_plan_add(ig_plan *plan, const ig_item *item, ig_error *err); /* copies the item, not its strings */
 const char *ig_plan_text(ig_plan *plan, const char *text);                /* a copy; NULL without memory or text */
@@ -49,7 +50,7 @@ typedef struct ig_source {
     ig_status (*plan)(ig_asker *a, const char *address, ig_plan *out, ig_error *err);
 } ig_source;
 const ig_source *ig_source_find(const char *address);
-extern const ig_source ig_source_file, ig_source_https, ig_source_hub, ig_source_ollama;
+extern const ig_source ig_source_file, ig_source_https, ig_source_hub, ig_source_ollama, ig_source_oci, ig_source_s3;
 
 /* ---- addresses (url.c) */
 /* "https://host[:port]" of an address into out; false when it is none of http or https, or too long. */
@@ -70,22 +71,100 @@ bool ig_split_name(const char *name, unsigned *index, unsigned *n, size_t *stem_
 /* Belongs to a Hugging Face directory with safetensors; sets the role. */
 bool ig_directory_file(const char *name, ig_role *role);
 
+/* ---- where a transfer may lead (guard.c) */
+typedef enum ig_reach { IG_REACH_PUBLIC, IG_REACH_PRIVATE, IG_REACH_SELF, IG_REACH_LINK } ig_reach;
+struct sockaddr;
+struct ig_http_request;
+ig_reach ig_reach_of(const struct sockaddr *a);
+/* Before a hop: https unless insecure, never back from https, and for clients of the service the hosts that may be
+ * asked. DENIED. */
+ig_status ig_guard_url(const struct ig_http_request *r, const char *url, unsigned hop, ig_error *err);
+/* Before a connection: a redirect leads no nearer to this machine than the first address was, and never to a
+ * link-local one; a client of the service reaches no private address that its environment does not name. DENIED. */
+ig_status ig_guard_address(const struct ig_http_request *r, const char *url, unsigned hop, ig_reach first,
+                           ig_reach here, ig_error *err);
+bool ig_url_has_origin(const char *url, const char *origin);
+bool ig_url_proxied(void); /* the environment names a proxy */
+
+/* ---- who asks (auth.c): a proof that belongs to one origin */
+struct ig_s3_key;
+typedef struct ig_auth {
+    char origin[300];           /* gets it; no other does */
+    const char *value;          /* of Authorization, or NULL; in the arena */
+    const struct ig_s3_key *s3; /* or this signs every request */
+    const char *basic;          /* "Basic ..." for the server of tokens, or NULL */
+    const char *scope;          /* asked for where the challenge names none */
+    ig_arena *arena;
+} ig_auth;
+/* Answers the challenge of a 401: a token from the server that it names, when that is the registry's own host or one
+ * that is allowed (the pairs of the table, INGLE_REGISTRY_AUTH_HOSTS); or name and password, where they are known.
+ * DENIED when nothing is left to try. */
+ig_status ig_auth_renew(ig_asker *a, ig_auth *auth, const char *challenge, ig_error *err);
+/* Name and password for a registry host from REGISTRY_AUTH_FILE, DOCKER_CONFIG/config.json or ~/.docker/config.json;
+ * "Basic ..." in the arena, NULL where there are none. DENIED for a file that others may read. */
+ig_status ig_auth_stored(const char *host, ig_arena *arena, const char **basic, ig_error *err);
+/* Parses `Bearer realm="...",service="...",scope="..."`; absent members are "". False: it is no such thing. */
+typedef struct ig_challenge {
+    char realm[512], service[256], scope[512];
+} ig_challenge;
+bool ig_challenge_parse(const char *text, ig_challenge *out);
+/* The entry of a host in Docker's configuration. */
+ig_status ig_auth_parse(ig_str text, const char *host, ig_arena *arena, const char **basic, ig_error *err);
+
+/* ---- S3 (sigv4.c, s3.c) */
+typedef struct ig_s3_key {
+    char id[160], secret[160], region[64];
+    const char *token; /* of a session, or NULL */
+} ig_s3_key;
+typedef struct ig_sigv4 {
+    const char *method, *host, *path, *query; /* path and query percent-encoded; query without '?' */
+    const char *region, *service, *date;      /* date: 20150830T123600Z */
+    const char *payload;                      /* SHA-256 of the body, or UNSIGNED-PAYLOAD */
+    const char *(*headers)[2];                /* further ones to sign: lower-case name, value; host is added */
+    size_t n_headers;
+    const char *id, *secret;
+} ig_sigv4;
+enum { IG_SIGV4_HEADERS_MAX = 16 };
+/* The value of Authorization. Errors: TOO_LARGE. canonical (may be NULL): the canonical request, for tests. */
+ig_status ig_sigv4_sign(const ig_sigv4 *in, ig_buf *canonical, ig_buf *out, ig_error *err);
+/* Headers of one request without a body. False: too long. */
+bool ig_s3_sign(const ig_s3_key *key, const char *method, const char *url, int64_t now_s,
+                void (*add)(void *ctx, const char *name, const char *value), void *ctx);
+/* One page of ListObjectsV2. next: continuation token, "" on the last page. */
+typedef struct ig_s3_listing {
+    bool truncated;
+    char next[1200];
+} ig_s3_listing;
+ig_status ig_s3_read_listing(ig_str xml, bool (*each)(void *ctx, const char *key, uint64_t size), void *ctx,
+                             ig_s3_listing *out, ig_error *err);
+/* A member of a section of an INI file as the AWS tools write it. */
+bool ig_ini_find(ig_str text, const char *section, const char *key, char *out, size_t n);
+
 /* ---- transport (http.c): libcurl, opened when it is needed */
 typedef struct ig_http ig_http;
 typedef struct ig_http_reply {
     long status;
     char etag[160], next[IG_URL_MAX]; /* Link: <...>; rel="next" */
+    char location[IG_URL_MAX], challenge[1400], digest[80], sha256[80], sha256_base64[80];
     uint64_t range_from, range_total; /* of a 206 */
-    bool has_length;
-    uint64_t length; /* of the body */
+    bool has_length, has_uploaded, ranges;
+    uint64_t length;   /* of the body */
+    uint64_t uploaded; /* bytes of an upload that are there */
     unsigned retry_after_s;
 } ig_http_reply;
 typedef struct ig_http_request {
+    const char *method; /* NULL: GET */
     const char *url, *accept, *bearer;
-    uint64_t from; /* Range: bytes=from- when above 0 */
+    ig_auth *auth;
+    uint64_t from, to; /* Range: bytes=from- or from-(to-1) when one is above 0 */
     const char *if_range;
     uint64_t bytes_per_s_max;
-    bool insecure;
+    bool insecure, guarded; /* guarded: for a client of the service */
+    bool no_redirect;
+    const char *content_type, *content_range;
+    /* Body to send: n bytes from an offset; false: it cannot be read. */
+    bool (*send)(void *ctx, void *p, size_t n, uint64_t at);
+    uint64_t n_send;
     /* Before the first byte of a 2xx body, and for every piece; a failure ends the transfer with its error. */
     ig_status (*head)(void *ctx, const ig_http_reply *reply, ig_error *err);
     ig_status (*body)(void *ctx, const void *p, size_t n, ig_error *err);
@@ -94,16 +173,52 @@ typedef struct ig_http_request {
 } ig_http_request;
 ig_status ig_http_new(ig_http **out, ig_error *err); /* UNSUPPORTED without libcurl */
 void ig_http_free(ig_http *h);
-/* One transfer with redirects; credentials go to the first host alone. IG_OK: 2xx. Errors: NOT_FOUND (404, 410), DENIED
- * (401, 403), BAD_INPUT (other 4xx), CANCELLED, IO (network, 429, 5xx: *again is true then). */
+/* One transfer; GET and HEAD follow redirects, judged hop by hop. Credentials go to their origin alone. IG_OK: 2xx.
+ * Errors: NOT_FOUND (404, 410), DENIED (401, 403, what the guard refuses), BAD_INPUT (other 4xx), CANCELLED, IO
+ * (network, 429, 5xx: *again is true then). */
 ig_status ig_http_run(ig_http *h, const ig_http_request *r, ig_http_reply *reply, bool *again, ig_error *err);
-/* A small document, tried a few times. */
+/* A small document, tried a few times; a 401 is answered once by ig_auth_renew. Callbacks of the request are not used.
+ */
+ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t bytes_max, ig_buf *out,
+                           ig_http_reply *reply, ig_error *err);
 ig_status ig_http_get(ig_asker *a, const char *url, const char *accept, const char *bearer, size_t bytes_max,
                       ig_buf *out, ig_http_reply *reply, ig_error *err);
+/* How long to wait before a next try: between half and one and a half of wait_ms, at least what the server asks for, at
+ * most half a minute. And the wait of the try behind that. */
+unsigned ig_wait_ms(unsigned wait_ms, unsigned retry_after_s);
+unsigned ig_wait_longer(unsigned wait_ms);
 
-/* Bytes to a plan, for the fuzz target too. An image manifest of Ollama: layers are had from base_url/DIGEST, or, where
- * that is NULL, from the folder `blobs`. */
-ig_status ig_ollama_plan(ig_str text, const char *base_url, const char *blobs, ig_plan *plan, ig_error *err);
+/* ---- images (image.c). Bytes to a plan, for the fuzz target too: layers are had from base_url/DIGEST, or, where that
+ * is NULL, from the folder `blobs`. config may be NULL. */
+typedef struct ig_image_config {
+    bool model_pack; /* and then the configuration's digest and size */
+    ig_digest digest;
+    uint64_t size;
+} ig_image_config;
+ig_status ig_image_plan(ig_str text, const char *base_url, const char *blobs, ig_plan *plan, ig_image_config *config,
+                        ig_error *err);
+/* The licences that a ModelPack configuration names, where the plan has none yet. */
+ig_status ig_image_licences(ig_str text, ig_plan *plan, ig_error *err);
+/* The images of an index that may be models, those for this machine first; at most max. */
+ig_status ig_image_index(ig_str text, ig_digest *out, size_t max, size_t *n, bool *is_index, ig_error *err);
+
+/* ---- registries (oci.c; the reference itself in name.c) */
+typedef struct ig_image_ref {
+    char host[280], repository[256], tag[130]; /* tag "" when there is a digest alone */
+    bool has_digest;
+    ig_digest digest;
+} ig_image_ref;
+/* HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]; without tag and digest the tag is latest. BAD_INPUT. */
+ig_status ig_image_ref_parse(const char *text, ig_image_ref *out, ig_error *err);
+typedef struct ig_registry {
+    ig_image_ref ref;
+    char base[300]; /* "https://host[:port]" */
+    ig_auth auth;
+} ig_registry;
+/* Finds out how the registry is spoken to; actions: "pull" or "pull,push". */
+ig_status ig_registry_open(ig_asker *a, const char *address, const char *actions, ig_arena *arena, ig_registry *r,
+                           ig_error *err);
+
 /* The listing of a repository (one page); want: quantisation, file or NULL. Addresses are paths. */
 ig_status ig_hub_plan(ig_str listing, const char *want, ig_plan *plan, ig_error *err);
 

@@ -6,10 +6,7 @@
 #include "source.h"
 
 static const ig_source *const sources[] = {
-    &ig_source_hub,
-    &ig_source_https,
-    &ig_source_file,
-    &ig_source_ollama,
+    &ig_source_hub, &ig_source_oci, &ig_source_s3, &ig_source_https, &ig_source_file, &ig_source_ollama,
 };
 enum { N_SOURCES = sizeof sources / sizeof *sources };
 

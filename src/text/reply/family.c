@@ -464,7 +464,7 @@ ig_str rp_line(const char *marker, size_t i)
 
 bool rp_has(ig_str text, const char *part)
 {
-    return text.len && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
+    return text.ptr && text.len && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
 }
 
 bool rp_is_control(ig_str m)
@@ -500,6 +500,38 @@ int rp_think_open(ig_str prompt)
         if (prompt.len >= n && !memcmp(prompt.ptr + prompt.len - n, rp_thinks[i].open, n)) return (int)i;
     }
     return -1;
+}
+
+static bool ends_in(ig_str text, const char *end)
+{
+    size_t n = strlen(end);
+    return text.len >= n && !memcmp(text.ptr + text.len - n, end, n);
+}
+
+bool ig_reply_thoughts(ig_str source, ig_str prompt, const char **start, const char **end)
+{
+    static const rp_think harmony = {"<|channel|>analysis<|message|>", "<|channel|>final<|message|>"};
+    const rp_think *pair = NULL;
+    int open = rp_think_open(prompt);
+    if (open >= 0) pair = &rp_thinks[open];
+    for (size_t i = 0; i < rp_n_thinks && !pair; i++)
+        if (rp_think_used(i, source) && rp_has(source, rp_thinks[i].close)) pair = &rp_thinks[i];
+    if (ig_reply_family_of(source)->syntax == RP_HARMONY) pair = &harmony;
+    *start = pair && open < 0 ? pair->open : NULL;
+    *end = pair && !ends_in(rp_trim(prompt), pair->close) ? pair->close : NULL;
+    if (!*end) *start = NULL;
+    return *end != NULL;
+}
+
+ig_str ig_reply_prompt_end(ig_str source, ig_str prompt)
+{
+    const ig_reply_family *f = ig_reply_family_of(source);
+    ig_str end = rp_trim(prompt), call = {"", 0};
+    int open = rp_think_open(prompt);
+    for (size_t i = 0; f->text_name && rp_line(f->call, i).len; i++) call = rp_line(f->call, i);
+    size_t n = open >= 0 ? strlen(rp_thinks[open].open) : call.len;
+    if (open < 0 && (end.len < n || memcmp(end.ptr + end.len - n, call.ptr, n) != 0)) n = 0;
+    return (ig_str){end.ptr + end.len - n, n};
 }
 
 static bool holds(const char *where, ig_str part) { return where && memmem(where, strlen(where), part.ptr, part.len); }

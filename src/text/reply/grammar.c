@@ -4,7 +4,14 @@
 #include "base/utf8.h"
 #include "priv.h"
 
-enum { GRAMMAR_BYTES_MAX = 1 << 20, FIELDS_FREE = 5, DEPTH_MAX = 10, STRIP_DEPTH = 120, TEXTS_MAX = 8 };
+enum {
+    GRAMMAR_BYTES_MAX = 1 << 20,
+    FIELDS_FREE = 5,
+    DEPTH_MAX = 10,
+    STRIP_DEPTH = 120,
+    TEXTS_MAX = 8,
+    MARK_BYTES = 64
+};
 
 /* How a value is written. */
 typedef enum way { W_TAG, W_PYTHON, W_LOOSE, W_NESTED } way;
@@ -16,6 +23,7 @@ typedef struct writer {
     json_t *schemas; /* list */
     json_t *tools;   /* [n_values] name of the tool, for messages */
     const rp_tool *tool;
+    const bool *relaxed;     /* [n] tools whose schema is reduced to names and types; NULL: none */
     ig_str texts[TEXTS_MAX]; /* rules text-0, ...: text without this marker */
     size_t n_texts;
     unsigned n_rules;
@@ -79,47 +87,124 @@ static void class_char(writer *w, ig_buf *b, uint32_t cp)
 
 /* ------------------------------------------------------------------------------------------------ free text */
 
-enum { MARK_CHARS = 64 };
+enum { MARKS_IN_TEXT = 24, STATES_MAX = 600 };
 
-/* Expression of the texts in which the marker does not begin and end, nor would with more behind it. */
-static void without(writer *w, ig_buf *b, ig_str m)
+/* Texts in which none of some marks stands, as an automaton: a state is how much of a mark was read, a rule each. */
+typedef struct text_states {
+    ig_str marks[MARKS_IN_TEXT], prefix[STATES_MAX];
+    size_t n_marks, n;
+} text_states;
+
+static bool ends_with(ig_str s, ig_str end)
 {
-    uint32_t cp[MARK_CHARS];
-    size_t at[MARK_CHARS + 1], n = 0, repeats = 0;
-    for (size_t i = 0; i < m.len && n < MARK_CHARS; n++) {
-        size_t k = ig_utf8_decode(m.ptr + i, m.len - i, &cp[n]);
-        at[n] = i;
-        i += k ? k : 1;
-    }
-    at[n] = m.len;
-    for (size_t i = 1; i < n; i++) repeats += cp[i] == cp[0];
-    if (repeats && repeats + 1 < n) n = 1; /* the first character never */
-    bool same = n > 1 && repeats + 1 == n;
-    put(w, b, "( [^");
-    class_char(w, b, cp[0]);
-    put(w, b, "] ");
-    for (size_t k = 1; k < n; k++) { /* k characters of the marker, then another one */
-        put(w, b, "| ");
-        if (!same && k == 1) put(w, b, "( ");
-        for (size_t u = 1; u < n && !same && k == 1; u++) {
-            if (u > 1) put(w, b, "| ");
-            literal(w, b, (ig_str){m.ptr, at[u]});
+    return s.len >= end.len && !memcmp(s.ptr + s.len - end.len, end.ptr, end.len);
+}
+
+static size_t state_of(const text_states *t, ig_str prefix)
+{
+    size_t i = 0;
+    while (i < t->n && !ig_str_eq(t->prefix[i], prefix)) i++;
+    return i;
+}
+
+static bool add_states(text_states *t)
+{
+    uint32_t cp;
+    t->prefix[t->n++] = (ig_str){"", 0};
+    for (size_t m = 0; m < t->n_marks; m++)
+        for (size_t i = 0, k = 0; i < t->marks[m].len; i += k ? k : 1) {
+            ig_str prefix = {t->marks[m].ptr, i};
+            if (state_of(t, prefix) == t->n) {
+                if (t->n == STATES_MAX) return false;
+                t->prefix[t->n++] = prefix;
+            }
+            k = ig_utf8_decode(t->marks[m].ptr + i, t->marks[m].len - i, &cp);
         }
-        if (!same && k == 1) put(w, b, ")* ( ");
-        literal(w, b, (ig_str){m.ptr, at[k]});
-        put(w, b, "[^");
-        class_char(w, b, cp[0]);
-        if (!same) class_char(w, b, cp[k]);
-        put(w, b, "] ");
+    return true;
+}
+
+/* The state behind the text, which is a state's with one more character; SIZE_MAX: a mark is complete. */
+static size_t next_state(const text_states *t, ig_str text)
+{
+    for (size_t m = 0; m < t->n_marks; m++)
+        if (ends_with(text, t->marks[m])) return SIZE_MAX;
+    for (; text.len; text.ptr++, text.len--) {
+        size_t i = state_of(t, text);
+        if (i < t->n) return i;
     }
-    put(w, b, n > 1 && !same ? ") )* " : ")* ");
-    if (n < 2) return;
-    put(w, b, "( ");
-    for (size_t u = 1; u < n; u++) {
-        if (u > 1) put(w, b, "| ");
-        literal(w, b, (ig_str){m.ptr, at[u]});
+    return 0;
+}
+
+/* Whether a mark behind the state is the first one there: not so for "<" before "<<". */
+static bool may_end(const text_states *t, ig_str prefix)
+{
+    char text[2 * MARK_BYTES];
+    for (size_t m = 0; m < t->n_marks; m++) {
+        ig_str all = {text, prefix.len + t->marks[m].len};
+        memcpy(text, prefix.ptr, prefix.len);
+        memcpy(text + prefix.len, t->marks[m].ptr, t->marks[m].len);
+        for (size_t k = 0; k < t->n_marks; k++) {
+            const char *at = memmem(all.ptr, all.len, t->marks[k].ptr, t->marks[k].len);
+            if (at && at + t->marks[k].len < all.ptr + all.len) return false;
+        }
     }
-    put(w, b, same ? ")? " : ")* ");
+    return true;
+}
+
+/* Alternatives of state i: one for each character that goes on with a mark, one for all others but those of the class
+ * `but`. Whether the text may end there as well, the caller says. */
+static void state_edges(writer *w, ig_buf *b, const text_states *t, unsigned id, size_t i, const char *but)
+{
+    char text[2 * MARK_BYTES], name[64];
+    ig_str seen[256], prefix = t->prefix[i];
+    size_t n_seen = 0;
+    uint32_t cp;
+    ig_buf others;
+    ig_buf_init(&others, GRAMMAR_BYTES_MAX);
+    put(w, &others, but);
+    memcpy(text, prefix.ptr, prefix.len);
+    for (size_t m = 0; m < t->n_marks; m++)
+        for (size_t at = 0, k = 0; at < t->marks[m].len; at += k ? k : 1) {
+            k = ig_utf8_decode(t->marks[m].ptr + at, t->marks[m].len - at, &cp);
+            ig_str c = {t->marks[m].ptr + at, k ? k : 1};
+            size_t known = 0;
+            while (known < n_seen && !ig_str_eq(seen[known], c)) known++;
+            if (known < n_seen || n_seen == 256) continue;
+            seen[n_seen++] = c;
+            memcpy(text + prefix.len, c.ptr, c.len);
+            size_t to = next_state(t, (ig_str){text, prefix.len + c.len});
+            if (to == 0) continue;
+            class_char(w, &others, cp);
+            if (to == SIZE_MAX) continue;
+            literal(w, b, c);
+            (void)snprintf(name, sizeof name, "text-%u-%zu | ", id, to);
+            put(w, b, name);
+        }
+    put(w, b, others.len ? "[^" : ".");
+    if (others.len && !ig_buf_add(b, others.ptr, others.len)) no_memory(w);
+    (void)snprintf(name, sizeof name, "%s text-%u-0\n", others.len ? "]" : "", id);
+    put(w, b, name);
+    ig_buf_fini(&others);
+}
+
+static void state_rule(writer *w, ig_buf *b, const text_states *t, unsigned id, size_t i)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "text-%u-%zu ::= %s", id, i, may_end(t, t->prefix[i]) ? "\"\" | " : "");
+    put(w, b, name);
+    state_edges(w, b, t, id, i, "");
+}
+
+static void text_rules(writer *w, text_states *t, unsigned id)
+{
+    ig_buf b;
+    for (size_t m = 0; m < t->n_marks; m++)
+        if (!t->marks[m].len || t->marks[m].len > MARK_BYTES) return fail(w, "a text", NULL);
+    if (!add_states(t)) return fail(w, "a text", NULL);
+    ig_buf_init(&b, GRAMMAR_BYTES_MAX);
+    for (size_t i = 0; i < t->n; i++) state_rule(w, &b, t, id, i);
+    if (!ig_buf_add(w->out, b.ptr, b.len)) no_memory(w);
+    ig_buf_fini(&b);
 }
 
 /* Name of the rule for text without the marker. */
@@ -128,17 +213,11 @@ static void text_rule(writer *w, ig_buf *b, ig_str m)
     size_t i = 0;
     while (i < w->n_texts && !ig_str_eq(w->texts[i], m)) i++;
     if (i == w->n_texts) {
-        if (i == TEXTS_MAX || !m.len) return fail(w, "a text", NULL);
+        if (i == TEXTS_MAX) return fail(w, "a text", NULL);
         w->texts[w->n_texts++] = m;
-        ig_buf rule;
-        ig_buf_init(&rule, GRAMMAR_BYTES_MAX);
-        put_number(w, &rule, "text-", (unsigned)i, " ::= ");
-        without(w, &rule, m);
-        put(w, &rule, "\n");
-        if (!ig_buf_add(w->out, rule.ptr, rule.len)) no_memory(w);
-        ig_buf_fini(&rule);
+        text_rules(w, &(text_states){.marks = {m}, .n_marks = 1}, (unsigned)i);
     }
-    put_number(w, b, "text-", (unsigned)i, " ");
+    put_number(w, b, "text-", (unsigned)i, "-0 ");
 }
 
 /* ------------------------------------------------------------------------------------------------ schemas */
@@ -194,7 +273,7 @@ static void schema_rule(writer *w, ig_buf *b, const json_t *root, const json_t *
     if (schema == root && !types) {
         json_decref(s);
         s = root ? json_deep_copy(root) : json_object();
-        if (!json_object_get(s, "type")) (void)json_object_set_new(s, "type", json_string("object"));
+        if (w->tool && !json_object_get(s, "type")) (void)json_object_set_new(s, "type", json_string("object"));
         if (!strip(s, STRIP_DEPTH)) fail(w, "a schema nested too deeply", NULL);
         (void)json_object_set_new(s, "$id", json_string(id));
     } else {
@@ -537,7 +616,7 @@ static void quoted_name(writer *w, ig_buf *b, ig_str name)
     ig_buf_fini(&q);
 }
 
-static void json_call(writer *w, ig_buf *b, ig_str name)
+static void json_call(writer *w, ig_buf *b, ig_str name, const json_t *schema)
 {
     const ig_reply_family *f = w->f;
     if (!strcmp(f->name, "command")) { /* the number of the call stands before its name */
@@ -551,13 +630,13 @@ static void json_call(writer *w, ig_buf *b, ig_str name)
     }
     quoted_name(w, b, name);
     mark(w, b, f->middle);
-    value_rule(w, b, w->tool->schema, w->tool->schema, 0);
+    value_rule(w, b, schema, schema, 0);
     if (f->flags & RP_IDS && !(f->flags & RP_ID_FIRST))
         put(w, b, "( \", \\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\"\" )? ");
     mark(w, b, f->tail);
 }
 
-static void harmony_call(writer *w, ig_buf *b, ig_str name)
+static void harmony_call(writer *w, ig_buf *b, ig_str name, const json_t *schema)
 {
     put(w, b, "( \" to=functions.\" ");
     literal(w, b, name);
@@ -566,21 +645,19 @@ static void harmony_call(writer *w, ig_buf *b, ig_str name)
         "\"<|channel|>commentary to=functions.\" ");
     literal(w, b, name);
     put(w, b, "\" <|constrain|>json<|message|>\" ) ");
-    value_rule(w, b, w->tool->schema, w->tool->schema, 0);
+    value_rule(w, b, schema, schema, 0);
     put(w, b, "\"<|call|>\"? ");
 }
 
-static void tags_call(writer *w, ig_buf *b, ig_str name)
+static void tags_call(writer *w, ig_buf *b, ig_str name, const json_t *root)
 {
-    const json_t *root = w->tool->schema;
     literal(w, b, name);
     mark(w, b, w->f->name_end);
     fields(w, b, root, root, w->f->syntax == RP_NESTED ? W_NESTED : W_TAG, DEPTH_MAX);
 }
 
-static void bracket_call(writer *w, ig_buf *b, ig_str name)
+static void bracket_call(writer *w, ig_buf *b, ig_str name, const json_t *root)
 {
-    const json_t *root = w->tool->schema;
     bool python = w->f->syntax == RP_PYTHON;
     literal(w, b, name);
     put(w, b, python ? "\"(\" " : "\"{\" ");
@@ -588,7 +665,7 @@ static void bracket_call(writer *w, ig_buf *b, ig_str name)
     put(w, b, python ? "\")\" " : "\"}\" ");
 }
 
-static void named_call(writer *w, ig_buf *b, ig_str name)
+static void named_call(writer *w, ig_buf *b, ig_str name, const json_t *schema)
 {
     const ig_reply_family *f = w->f;
     if (f->flags & RP_ID_IS_NAME) put(w, b, "\"functions.\" ");
@@ -596,24 +673,48 @@ static void named_call(writer *w, ig_buf *b, ig_str name)
     if (f->flags & RP_ID_IS_NAME) put(w, b, "\":\" [0-9]{1,4} ");
     if (f->id_mark) put(w, b, "( "), mark(w, b, f->id_mark), put(w, b, "[a-zA-Z0-9]{9} )? ");
     mark(w, b, f->name_end);
-    value_rule(w, b, w->tool->schema, w->tool->schema, 0);
+    value_rule(w, b, schema, schema, 0);
+}
+
+/* What can be enforced of any schema: the names of the arguments, their types, which are required. */
+static json_t *relaxed_schema(const json_t *root)
+{
+    static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
+    json_t *props = json_object(), *required = json_array(), *v;
+    const char *key;
+    size_t i;
+    json_object_foreach((json_t *)(uintptr_t)get(root, "properties"), key, v)
+    {
+        json_t *list = json_array();
+        for (i = 0; i < 6; i++)
+            if (rp_types(root, v) >> i & 1) (void)json_array_append_new(list, json_string(names[i]));
+        (void)json_object_set_new(props, key, json_pack("{s:o}", "type", list));
+    }
+    json_array_foreach(get(root, "required"), i, v) if (json_object_get(props, json_string_value(v)))(void)
+        json_array_append(required, v);
+    bool closed = json_is_false(get(root, "additionalProperties"));
+    return json_pack("{s:s,s:o,s:o,s:b}", "type", "object", "properties", props, "required", required,
+                     "additionalProperties", !closed);
 }
 
 /* Between the markers of a call. */
-static void call_of(writer *w, ig_buf *b, const rp_tool *tool)
+static void call_of(writer *w, ig_buf *b, const rp_tool *tool, bool relaxed)
 {
     ig_str name = ig_str_from(tool->name);
+    json_t *schema = relaxed ? relaxed_schema(tool->schema) : json_incref(tool->schema);
+    if (relaxed && !schema) no_memory(w);
     w->tool = tool;
     switch (w->f->syntax) {
-    case RP_JSON: json_call(w, b, name); break;
-    case RP_NAMED: named_call(w, b, name); break;
+    case RP_JSON: json_call(w, b, name, schema); break;
+    case RP_NAMED: named_call(w, b, name, schema); break;
     case RP_TAGS:
-    case RP_NESTED: tags_call(w, b, name); break;
+    case RP_NESTED: tags_call(w, b, name, schema); break;
     case RP_PYTHON:
-    case RP_LOOSE: bracket_call(w, b, name); break;
-    default: harmony_call(w, b, name);
+    case RP_LOOSE: bracket_call(w, b, name, schema); break;
+    default: harmony_call(w, b, name, schema);
     }
     w->tool = NULL;
+    json_decref(schema);
 }
 
 static bool wanted(const writer *w, const rp_tool *t)
@@ -633,7 +734,7 @@ static void call_rules(writer *w)
     for (size_t i = 0; tools && i < tools->n && w->st == IG_OK; i++) {
         if (!wanted(w, &tools->tools[i])) continue;
         put(w, &b, any ? "| " : "");
-        call_of(w, &b, &tools->tools[i]);
+        call_of(w, &b, &tools->tools[i], w->relaxed && w->relaxed[i]);
         any = true;
     }
     put(w, &b, "\n");
@@ -683,13 +784,42 @@ static bool reasoning(writer *w, ig_buf *b)
     return false;
 }
 
-/* The text of a marker by which calls begin; empty: none, they stand bare. */
-static ig_str trigger(const writer *w)
+/* The markers by which calls begin, all that a reader knows; none: they stand bare. */
+static void call_marks(const ig_reply_family *f, text_states *t)
 {
-    const ig_reply_family *f = w->f;
-    ig_str t = rp_line(f->section ? f->section : f->call, 0);
-    while (f->section && t.len > 1 && t.ptr[t.len - 1] == '[') t = rp_trim((ig_str){t.ptr, t.len - 1});
-    return t;
+    ig_str list[MARKS_IN_TEXT];
+    size_t n = 0;
+    ig_str first = rp_line(f->section ? f->section : f->call, 0);
+    while (f->section && first.len > 1 && first.ptr[first.len - 1] == '[')
+        first = rp_trim((ig_str){first.ptr, first.len - 1});
+    list[n++] = first;
+    for (size_t i = 0; i < 4; i++) list[n++] = rp_line(f->call, i);
+    if (f->call && !strncmp(f->call, "<tool_call>", 11)) list[n++] = IG_STR("<function=");
+    for (size_t i = 0; i < n; i++) {
+        bool known = !list[i].len || (i && f->drop[0] && ig_str_is(list[i], f->drop[0]));
+        for (size_t k = 0; k < t->n_marks; k++) known = known || ig_str_eq(t->marks[k], list[i]);
+        if (!known) t->marks[t->n_marks++] = list[i];
+    }
+}
+
+/* What may be said instead of a call: a value of the schema that is asked for; false: any text. */
+static bool answer_value(writer *w, ig_buf *b)
+{
+    ig_str text = w->rule->answer;
+    if (!text.len) return false;
+    json_t *schema = json_loadb(text.ptr, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    if (!schema && w->st == IG_OK) w->st = ig_fail(w->err, IG_BAD_INPUT, 0, "the schema of the answer is no JSON");
+    if (json_is_object(schema))
+        value_rule(w, b, schema, schema, 0);
+    else
+        value_rule(w, b, NULL, schema, 0);
+    json_decref(schema);
+    return true;
+}
+
+static void answer_or_text(writer *w, ig_buf *b, ig_str stop)
+{
+    if (!answer_value(w, b)) text_rule(w, b, stop);
 }
 
 static void harmony_root(writer *w, ig_buf *b)
@@ -699,7 +829,7 @@ static void harmony_root(writer *w, ig_buf *b)
     put(w, b, "\"<|end|><|start|>assistant\" )* ( calls ");
     if (w->rule->choice == IG_CHOICE_AUTO) {
         put(w, b, "| \"<|channel|>final<|message|>\" ");
-        text_rule(w, b, IG_STR("<|"));
+        answer_or_text(w, b, IG_STR("<|"));
         put(w, b, "| \"<|channel|>commentary<|message|>\" ");
         text_rule(w, b, IG_STR("<|"));
         put(w, b, "\"<|end|><|start|>assistant\" calls ");
@@ -720,7 +850,7 @@ static bool muse_root(writer *w, ig_buf *b)
         "calls )* ) ");
     if (w->rule->choice == IG_CHOICE_AUTO) {
         put(w, b, "| ( \" to=\" [^<]{1,200} )? \"<|message|>\" ");
-        text_rule(w, b, IG_STR("<"));
+        answer_or_text(w, b, IG_STR("<"));
     }
     put(w, b, ")\n");
     return true;
@@ -733,17 +863,142 @@ static bool named_root(writer *w, ig_buf *b)
     ig_str call = {"", 0}, prompt = rp_trim(w->rule->prompt);
     if (!f->text_name) return false;
     for (size_t i = 0; rp_line(f->call, i).len; i++) call = rp_line(f->call, i);
-    if (prompt.len < call.len || memcmp(prompt.ptr + prompt.len - call.len, call.ptr, call.len) != 0) return false;
+    if (!ends_with(prompt, call)) return false;
     if (w->rule->choice == IG_CHOICE_AUTO) {
         put(w, b, "( ");
         mark(w, b, f->text_name), mark(w, b, f->name_end);
-        text_rule(w, b, call);
+        answer_or_text(w, b, call);
         put(w, b, w->rule->parallel ? "first* | " : "first? | ");
     } else {
         put(w, b, "( ");
     }
     put(w, b, w->rule->parallel ? "tool first* )\n" : "tool )\n");
     return true;
+}
+
+/* ------------------------------------------------------------------------------------------------ bare calls */
+
+/* Families that take JSON without a marker for a call when it is one. Text may begin with a brace or a bracket all the
+ * same, as long as it turns out to be none: its first keys are others, its "name" is no tool's. The rules follow the
+ * reader (object.c, call.c). */
+
+#define BLANK   "[ \\n\\r\\t]"
+#define LETTERS "a-zA-Z0-9_.\\x2D\\u0080-\\U0010FFFF" /* of a name in Python's notation */
+
+/* A string that is none of the tools' names, nor of the others. */
+static void no_name(writer *w, ig_buf *b, const char *const *others, const char *pattern, const char *rule)
+{
+    json_t *names = json_array();
+    const ig_reply_tools *tools = w->rule->tools;
+    for (size_t i = 0; tools && i < tools->n; i++)
+        (void)json_array_append_new(names, json_string(tools->tools[i].name));
+    for (size_t i = 0; others && others[i]; i++) (void)json_array_append_new(names, json_string(others[i]));
+    json_t *s = json_pack("{s:s,s:{s:O}}", "type", "string", "not", "enum", names);
+    if (pattern) (void)json_object_set_new(s, "pattern", json_string(pattern));
+    if (!s) no_memory(w);
+    schema_rule(w, b, NULL, s, 0, rule);
+    json_decref(s);
+    json_decref(names);
+}
+
+static void keys(writer *w, ig_buf *b, const char *const *list)
+{
+    put(w, b, "( ");
+    for (size_t i = 0; list[i]; i++) {
+        put(w, b, i ? "| " : "");
+        quoted_name(w, b, ig_str_from(list[i]));
+    }
+    put(w, b, ") bare-blank \":\" bare-blank ");
+}
+
+/* text: the rule that follows where it is clear that there is no call; firsts: class of the first characters of marks,
+ * which must not be taken for something else there. */
+static void bare_rules(writer *w, ig_buf *b, const char *text, const char *firsts)
+{
+    static const char *const known[] = {"name",      "tool_name",  "id",   "tool_call_id", "call_id", "type",
+                                        "arguments", "parameters", "args", "function",     NULL};
+    static const char *const named[] = {"name", "tool_name", NULL};
+    static const char *const other[] = {"id", "tool_call_id", "call_id", "type", NULL};
+    static const char words[] = "[" LETTERS "]+ ( " BLANK "+ [" LETTERS "]+ )+ ( \"(\" | [^" LETTERS " \\n\\r\\t(";
+    json_t *scalar = json_pack("{s:[s,s,s,s]}", "type", "string", "number", "boolean", "null");
+    put(w, b, "bare-blank ::= " BLANK "*\nbare-object ::= \"}\" "), put(w, b, text);
+    put(w, b, "| [^\"} \\n\\r\\t"), put(w, b, firsts), put(w, b, "] "), put(w, b, text);
+    put(w, b, "| bare-member\nbare-member ::= ");
+    no_name(w, b, known, NULL, "value-"), put(w, b, text);
+    put(w, b, "| "), keys(w, b, named), no_name(w, b, NULL, NULL, "value-"), put(w, b, text);
+    put(w, b, "| "), keys(w, b, other), schema_rule(w, b, NULL, scalar, 0, "value-");
+    put(w, b, "bare-blank ( \"}\" "), put(w, b, text), put(w, b, "| \",\" bare-blank bare-member )\nbare-list ::= ");
+    put(w, b, "\"{\" bare-blank bare-object | [^{}\\[\\]`,; \\n\\r\\t" LETTERS), put(w, b, firsts);
+    put(w, b, "] "), put(w, b, text), put(w, b, "| ");
+    no_name(w, b, NULL, "^[\\w.\\-\\u0080-\\uFFFF]+$", "string-");
+    put(w, b, "( \"(\" | [^" LETTERS " \\n\\r\\t("), put(w, b, firsts), put(w, b, "] ) "), put(w, b, text);
+    put(w, b, "| "), put(w, b, words), put(w, b, firsts), put(w, b, "] ) "), put(w, b, text), put(w, b, "\n");
+    json_decref(scalar);
+}
+
+/* The rule bare-start: text that begins with no call. The marks of calls are in t already. */
+static void bare_start(writer *w, text_states *t, unsigned id)
+{
+    const ig_reply_family *f = w->f;
+    ig_buf b, firsts;
+    char text[32];
+    uint32_t cp;
+    ig_buf_init(&b, GRAMMAR_BYTES_MAX);
+    ig_buf_init(&firsts, 1024);
+    for (size_t m = 0; m < t->n_marks; m++) {
+        (void)ig_utf8_decode(t->marks[m].ptr, t->marks[m].len, &cp);
+        class_char(w, &firsts, cp);
+    }
+    put(w, &firsts, ""); /* may be empty */
+    (void)ig_buf_add(&firsts, "", 1);
+    (void)snprintf(text, sizeof text, "text-%u-0 ", id);
+    bare_rules(w, &b, text, firsts.ptr ? firsts.ptr : "");
+    put(w, &b, "bare-call ::= ");
+    if (f->syntax != RP_PYTHON) put(w, &b, w->rule->parallel ? "tool | " : "tool ");
+    if (f->syntax == RP_PYTHON || w->rule->parallel)
+        put(w, &b, w->rule->parallel ? "\"[\" tool ( \", \" tool )* \"]\"" : "\"[\" tool \"]\"");
+    put(w, &b,
+        "\nbare-start ::= \"\" | " BLANK " bare-start | \"{\" bare-blank bare-object | \"[\" [ \\n\\r\\t,;\\[]* ");
+    put(w, &b, "bare-list | ");
+    state_edges(w, &b, t, id, 0, "{\\[ \\n\\r\\t");
+    if (!ig_buf_add(w->out, b.ptr, b.len)) no_memory(w);
+    ig_buf_fini(&b);
+    ig_buf_fini(&firsts);
+}
+
+/* What would be read as no text where text begins, so that a call could stand behind it without being noticed. */
+static void add_silent_marks(const writer *w, text_states *t)
+{
+    ig_str list[3 + 2 * MARKS_IN_TEXT];
+    size_t n = 0;
+    for (size_t i = 0; i < 3; i++) list[n++] = rp_mark(w->f->drop[i]);
+    for (size_t i = 0; i < rp_n_thinks && i < MARKS_IN_TEXT; i++) {
+        if (!rp_think_used(i, w->rule->source)) continue;
+        list[n++] = ig_str_from(rp_thinks[i].open);
+        list[n++] = ig_str_from(rp_thinks[i].close);
+    }
+    for (size_t i = 0; i < n && t->n_marks < MARKS_IN_TEXT; i++)
+        if (list[i].len) t->marks[t->n_marks++] = list[i];
+}
+
+static void auto_rule(writer *w, ig_buf *b)
+{
+    text_states t = {0};
+    call_marks(w->f, &t);
+    bool bare = w->f->flags & RP_BARE, marked = t.n_marks > 0;
+    if (w->rule->answer.len) {
+        put(w, b, "( calls | ");
+        (void)answer_value(w, b);
+        return put(w, b, ")\n");
+    }
+    if (bare) add_silent_marks(w, &t);
+    text_rules(w, &t, TEXTS_MAX);
+    if (!bare) {
+        put_number(w, b, "text-", TEXTS_MAX, "-0 ");
+        return put(w, b, marked ? "calls?\n" : "\n");
+    }
+    bare_start(w, &t, TEXTS_MAX);
+    put(w, b, marked ? "( bare-start calls? | bare-call )\n" : "( bare-start | bare-call | calls )\n");
 }
 
 static void root_rule(writer *w)
@@ -755,23 +1010,19 @@ static void root_rule(writer *w)
         (void)reasoning(w, &b);
         for (size_t i = 0; !w->f->call && !w->f->section && i < 3 && w->f->drop[i]; i++)
             mark(w, &b, w->f->drop[i]), put(w, &b, "? ");
-        ig_str t = trigger(w);
-        if (w->rule->choice != IG_CHOICE_AUTO) {
+        if (w->rule->choice == IG_CHOICE_AUTO)
+            auto_rule(w, &b);
+        else
             put(w, &b, "calls\n");
-        } else if (t.len) {
-            text_rule(w, &b, t);
-            put(w, &b, "calls?\n");
-        } else {
-            put(w, &b, "( calls | ( [^{\\[ \\n] [^\\x00]* )? )\n");
-        }
     }
     if (!ig_buf_add(w->out, b.ptr, b.len)) no_memory(w);
     ig_buf_fini(&b);
 }
 
-static ig_status write_all(const ig_reply_rule *rule, ig_buf *gbnf, json_t **schemas, json_t **tools, ig_error *err)
+static ig_status write_all(const ig_reply_rule *rule, const bool *relaxed, ig_buf *gbnf, json_t **schemas,
+                           json_t **tools, ig_error *err)
 {
-    writer w = {.rule = rule, .out = gbnf, .st = IG_OK, .err = err};
+    writer w = {.rule = rule, .relaxed = relaxed, .out = gbnf, .st = IG_OK, .err = err};
     w.f = rule->family ? rule->family : &rp_families[rp_n_families - 1];
     w.schemas = *schemas = json_array();
     w.tools = *tools = json_array();
@@ -784,7 +1035,7 @@ static ig_status write_all(const ig_reply_rule *rule, ig_buf *gbnf, json_t **sch
 ig_status ig_reply_grammar_source(const ig_reply_rule *rule, ig_buf *gbnf, ig_buf *schemas, ig_error *err)
 {
     json_t *list = NULL, *tools = NULL;
-    ig_status st = write_all(rule, gbnf, &list, &tools, err);
+    ig_status st = write_all(rule, NULL, gbnf, &list, &tools, err);
     char *text = st == IG_OK ? json_dumps(list, JSON_COMPACT) : NULL;
     if (st == IG_OK && (!text || !ig_buf_add(schemas, text, strlen(text))))
         st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
@@ -805,16 +1056,17 @@ static ig_status name_tool(ig_status st, const json_t *tools, ig_error *err)
     char *end;
     unsigned long i = strtoul(at + sizeof head - 1, &end, 10);
     const char *name = json_string_value(json_array_get(tools, i));
-    return ig_fail(err, st, was.offset, "tool \"%.64s\": #%.400s", name ? name : "", end);
+    if (!name || !*name) return ig_fail(err, st, was.offset, "#%.400s", end);
+    return ig_fail(err, st, was.offset, "tool \"%.64s\": #%.400s", name, end);
 }
 
-ig_status ig_reply_grammar(const ig_reply_rule *rule, ig_grammar **out, ig_error *err)
+static ig_status compile(const ig_reply_rule *rule, const bool *relaxed, ig_grammar **out, ig_error *err)
 {
     ig_buf gbnf;
     json_t *list = NULL, *tools = NULL;
     *out = NULL;
     ig_buf_init(&gbnf, GRAMMAR_BYTES_MAX);
-    ig_status st = write_all(rule, &gbnf, &list, &tools, err);
+    ig_status st = write_all(rule, relaxed, &gbnf, &list, &tools, err);
     char *text = st == IG_OK ? json_dumps(list, JSON_COMPACT) : NULL;
     if (st == IG_OK && !text) st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a grammar");
     if (st == IG_OK) {
@@ -826,4 +1078,35 @@ ig_status ig_reply_grammar(const ig_reply_rule *rule, ig_grammar **out, ig_error
     json_decref(tools);
     ig_buf_fini(&gbnf);
     return st;
+}
+
+/* Finds the tools that may be relaxed and must be: each is tried alone. */
+static ig_status find_relaxed(const ig_reply_rule *rule, bool *relaxed, size_t *n, ig_error *err)
+{
+    ig_reply_rule alone = *rule;
+    alone.choice = IG_CHOICE_NAMED;
+    alone.answer = (ig_str){NULL, 0};
+    for (size_t i = 0; i < rule->tools->n; i++) {
+        ig_grammar *g = NULL;
+        ig_error e;
+        if (!rule->tools->tools[i].lenient) continue;
+        alone.name = ig_str_from(rule->tools->tools[i].name);
+        ig_status st = compile(&alone, NULL, &g, &e);
+        ig_grammar_free(g);
+        if (st == IG_NO_MEMORY) return ig_fail(err, st, 0, "out of memory for a grammar");
+        relaxed[i] = st != IG_OK;
+        *n += relaxed[i];
+    }
+    return IG_OK;
+}
+
+ig_status ig_reply_grammar(const ig_reply_rule *rule, ig_grammar **out, ig_error *err)
+{
+    bool *relaxed = rule->relaxed;
+    size_t n = 0;
+    for (size_t i = 0; relaxed && rule->tools && i < rule->tools->n; i++) relaxed[i] = false;
+    ig_status st = compile(rule, NULL, out, err);
+    if ((st != IG_UNSUPPORTED && st != IG_BAD_INPUT) || !relaxed || !rule->tools) return st;
+    IG_TRY(find_relaxed(rule, relaxed, &n, err));
+    return n ? compile(rule, relaxed, out, err) : st;
 }

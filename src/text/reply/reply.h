@@ -38,6 +38,7 @@ typedef struct ig_reply_tools ig_reply_tools;
 ig_status ig_reply_tools_new(const char *json, size_t n, ig_reply_tools **out, ig_error *err);
 void ig_reply_tools_free(ig_reply_tools *tools);
 size_t ig_reply_tools_count(const ig_reply_tools *tools);
+const char *ig_reply_tools_name(const ig_reply_tools *tools, size_t i); /* i below the count */
 
 /* ------------------------------------------------------------------------------------------------ replies */
 
@@ -85,13 +86,16 @@ typedef struct ig_reply_end {
 ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *end, ig_error *err);
 /* The model is thinking after what was pushed so far. */
 bool ig_reply_is_reasoning(const ig_reply *r);
+/* The texts (static) between which a model with this template reasons: *start is NULL where the prompt ends inside the
+ * reasoning. False, and both NULL: it does not, or the prompt ends behind it. */
+bool ig_reply_thoughts(ig_str source, ig_str prompt, const char **start, const char **end);
 /* Whether control tokens are to be part of the pushed text: the family, or its reasoning, writes markers with them. */
 bool ig_reply_wants_control(const ig_reply *r);
 
 /* ------------------------------------------------------------------------------------------------ constraint */
 
 typedef enum ig_reply_choice {
-    IG_CHOICE_AUTO,     /* free text; from the marker of a call on, calls alone */
+    IG_CHOICE_AUTO,     /* free text; from a marker of calls on, calls alone */
     IG_CHOICE_REQUIRED, /* one call or more */
     IG_CHOICE_NAMED     /* the tool `name` */
 } ig_reply_choice;
@@ -103,6 +107,10 @@ typedef struct ig_reply_rule {
     ig_str name; /* of IG_CHOICE_NAMED */
     bool parallel;
     ig_str source, prompt; /* as in ig_reply_options: reasoning before the calls stays free */
+    ig_str answer;         /* with IG_CHOICE_AUTO: JSON Schema that an answer without calls fits; empty: any text */
+    /* [ig_reply_tools_count] or NULL, written by ig_reply_grammar: tools with "strict": false whose schema cannot be
+     * enforced; their calls are held to the names and types of the arguments alone. NULL: they are refused, too. */
+    bool *relaxed;
 } ig_reply_rule;
 
 /* The grammar of replies whose calls are valid: written as the family writes them, their arguments held to the schema
@@ -112,6 +120,8 @@ typedef struct ig_reply_rule {
 ig_status ig_reply_grammar(const ig_reply_rule *rule, ig_grammar **out, ig_error *err);
 /* The source that the grammar is compiled from, for tests and bug reports: GBNF, then a JSON list of the schemas. */
 ig_status ig_reply_grammar_source(const ig_reply_rule *rule, ig_buf *gbnf, ig_buf *schemas, ig_error *err);
+/* The end of a prompt as far as grammars and pairs of marks depend on it: a marker that it ends with, or nothing. */
+ig_str ig_reply_prompt_end(ig_str source, ig_str prompt);
 /* Whether a control token with this text is part of how the family writes calls or reasoning. Such tokens must be
  * indexed with their text when masks are made for ig_reply_grammar. */
 bool ig_reply_is_marker(const ig_reply_family *family, ig_str token);

@@ -13,6 +13,8 @@ void ig_reply_tools_free(ig_reply_tools *t)
 
 size_t ig_reply_tools_count(const ig_reply_tools *t) { return t ? t->n : 0; }
 
+const char *ig_reply_tools_name(const ig_reply_tools *t, size_t i) { return t->tools[i].name; }
+
 const rp_tool *rp_tool_find(const ig_reply_tools *t, ig_str name)
 {
     for (size_t i = 0; t && i < t->n; i++)
@@ -38,7 +40,7 @@ static ig_status read_tool(ig_reply_tools *t, json_t *item, size_t i, ig_error *
     if (schema && !json_is_object(schema))
         return ig_fail(err, IG_BAD_INPUT, 0, "the parameters of tool \"%.64s\" are no JSON Schema: expected an object",
                        name);
-    t->tools[t->n++] = (rp_tool){name, schema};
+    t->tools[t->n++] = (rp_tool){name, schema, json_is_false(json_object_get(f, "strict"))};
     return IG_OK;
 }
 

@@ -46,6 +46,11 @@ bool ig_tv_as_text(ig_tval v, ig_str *out);
 /* Element i of a list; false past its end and for another kind. */
 bool ig_tv_at(ig_tval list, size_t i, ig_tval *out);
 
+/* A copy of a value of strings, lists, dicts and what has no parts, in which fn has changed every string, keys included.
+ * fn: the new text, borrowed until the next call; ptr NULL: out of memory. Kind 0 without memory. */
+typedef ig_str (*ig_tv_text_fn)(void *ctx, ig_str text);
+ig_tval ig_tv_map(ig_arena *arena, ig_tval v, ig_tv_text_fn fn, void *ctx);
+
 /* Reads one JSON text: key order is kept, of equal keys the last value counts, 1 and 1.0 stay different, whole numbers
  * may have 4300 digits, depth at most IG_TEMPLATE_JSON_DEPTH. Errors: BAD_INPUT with line and offset, TOO_LARGE,
  * NO_MEMORY. */

@@ -71,6 +71,32 @@ bool ig_tv_at(ig_tval list, size_t i, ig_tval *out)
     return there;
 }
 
+static ig_tval map(ig_arena *arena, ig_tval v, ig_tv_text_fn fn, void *ctx, unsigned depth)
+{
+    if (depth > IG_TEMPLATE_JSON_DEPTH + 2) return (ig_tval){0};
+    if (v.kind == TV_STR) {
+        ig_str text = fn(ctx, tv_str(v));
+        return text.ptr ? ig_tv_text(arena, text) : (ig_tval){0};
+    }
+    if (v.kind == TV_LIST) {
+        const ig_tlist *l = tv_l(v);
+        ig_tval *items = ig_arena_alloc(arena, l->n ? l->n : 1, sizeof *items);
+        for (size_t i = 0; items && i < l->n; i++)
+            if (!(items[i] = map(arena, l->items[i], fn, ctx, depth + 1)).kind) return (ig_tval){0};
+        return items ? ig_tv_seq(arena, TV_LIST, items, l->n) : (ig_tval){0};
+    }
+    if (v.kind != TV_DICT) return v;
+    ig_tdict *d = ig_td_new(arena, tv_d(v)->n);
+    for (uint32_t i = 0; d && i < tv_d(v)->n; i++) {
+        const ig_tentry *e = &tv_d(v)->e[i];
+        ig_tval key = map(arena, e->key, fn, ctx, depth + 1), value = map(arena, e->value, fn, ctx, depth + 1);
+        if (!key.kind || !value.kind || !ig_td_set(arena, d, key, value)) return (ig_tval){0};
+    }
+    return tv_ptr(TV_DICT, d);
+}
+
+ig_tval ig_tv_map(ig_arena *arena, ig_tval v, ig_tv_text_fn fn, void *ctx) { return map(arena, v, fn, ctx, 0); }
+
 const char *ig_tv_type(ig_tval v)
 {
     static const char *const names[TV_KINDS] = {

@@ -98,13 +98,19 @@ static bool encode_text(encoder *e, const char *text, size_t n, bool parse)
 
 ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err)
 {
-    encoder e = {.v = v, .out = out, .after_special = true};
+    return ig_tokenize_veiled(v, text, n, flags, (ig_veils){NULL, 0}, out, err);
+}
+
+ig_status ig_tokenize_veiled(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_veils veils, ig_ids *out,
+                             ig_error *err)
+{
+    encoder e = {.v = v, .work.veils = veils, .out = out, .after_special = true};
     bool add = flags & IG_TOKENIZE_ADD, ok = n < UINT32_MAX / 4;
     ig_buf_init(&e.work.text, SIZE_MAX / 2);
     if (!ok)
         return ig_fail(err, IG_TOO_LARGE, 0, "a text of %zu bytes cannot be tokenized at once, at most %u can", n,
                        UINT32_MAX / 4);
-    if (v->tj) return ig_tj_encode(v, text, n, flags, out, err);
+    if (v->tj) return ig_tj_encode(v, text, n, flags, veils, out, err);
     if (add && v->add_bos && v->bos >= 0) ok = ig_ids_add(out, v->bos);
     ok = ok && encode_text(&e, text, n, flags & IG_TOKENIZE_PARSE);
     if (ok && add && v->add_sep && v->sep >= 0)

@@ -316,6 +316,80 @@ ig_pre_flags ig_pre_get_flags(ig_str name)
                           .add_sep = listed(with_sep, name)};
 }
 
+/* Scanners of tokenizer.json files that the reference reads otherwise: letters without case are words of their own in
+ * one, not in the other. */
+static const struct {
+    const void *exact, *near;
+} near_shapes[] = {{&o200k, &gpt4o}, {&tekken_json, &tekken}};
+
+static bool same_set(const ig_set *a, const ig_set *b)
+{
+    return a->cls == b->cls && a->n_ranges == b->n_ranges &&
+           (a->n_ranges == 0 || !memcmp(a->ranges, b->ranges, a->n_ranges * sizeof *a->ranges));
+}
+
+static bool same_stage(const stage *a, const ig_splitter *b, bool *same)
+{
+    if (a->match != b->match) return false;
+    if (a->params == b->params) return true;
+    if (a->match == ig_match_run || a->match == ig_match_one || a->match == ig_match_upto3)
+        return same_set(a->params, b->params);
+    for (size_t i = 0; i < sizeof near_shapes / sizeof *near_shapes; i++) {
+        if (b->params != near_shapes[i].exact || a->params != near_shapes[i].near) continue;
+        *same = false;
+        return true;
+    }
+    return false;
+}
+
+static bool same_stages(const ig_pre *pre, const ig_splitter *chain, size_t n, bool *same)
+{
+    *same = true;
+    if (n == 0 || n > STAGES_MAX || (n < STAGES_MAX && pre->stages[n].match)) return false;
+    for (size_t i = 0; i < n; i++)
+        if (!same_stage(&pre->stages[i], &chain[i], same)) return false;
+    return true;
+}
+
+/* The first name with these flags; clean 2: whatever that flag is. */
+static ig_str name_with(const ig_pre *pre, bool ignore_merges, int clean)
+{
+    for (const char *p = pre->names; *p;) {
+        const size_t n = strcspn(p, " ");
+        const ig_str name = {p, n};
+        const ig_pre_flags f = ig_pre_get_flags(name);
+        const bool plain = !f.add_sep && !f.raw_utf8 && !ig_str_starts(name, IG_STR("jina"));
+        if (plain && f.ignore_merges == ignore_merges && (clean == 2 || f.clean_spaces == clean)) return name;
+        p += n + (p[n] == ' ');
+    }
+    return (ig_str){NULL, 0};
+}
+
+/* Names that every reader knows go first. */
+static ig_str common_name(const ig_pre *pre, bool ignore_merges)
+{
+    static const char *const common[] = {"gpt-2", "llama-bpe", "qwen2", "starcoder", "deepseek-v3", "gpt-4o", "tekken"};
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++) {
+        const ig_str name = ig_str_from(common[i]);
+        if (listed(pre->names, name) && ig_pre_get_flags(name).ignore_merges == ignore_merges) return name;
+    }
+    return (ig_str){NULL, 0};
+}
+
+ig_str ig_pre_name_of(const ig_splitter *chain, size_t n, bool ignore_merges, bool clean_spaces, bool *same)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!same_stages(&rows[i], chain, n, same)) continue;
+        ig_str name = common_name(&rows[i], ignore_merges);
+        if (!name.ptr) name = name_with(&rows[i], ignore_merges, clean_spaces);
+        if (!name.ptr) name = name_with(&rows[i], ignore_merges, 2);
+        if (name.ptr) return name;
+        *same = false;
+        return name_with(&rows[i], !ignore_merges, 2);
+    }
+    return (ig_str){NULL, 0};
+}
+
 static bool cut(ig_cuts *cuts, size_t end)
 {
     if (cuts->len == cuts->cap) {

@@ -82,6 +82,14 @@ size_t ig_match_tabs(const ig_chars *c, size_t i, size_t end, const void *params
 /* Hand-written scanner of a regular expression as tokenizer.json files write it; false where there is none. Together
  * with the gaps between them its matches are those of the expression. `whole`: only one that leaves no gaps. */
 bool ig_pre_pattern(ig_str regex, bool whole, ig_match_fn *match, const void **params);
+/* One splitter of a chain: matches and the gaps between them are pieces. */
+typedef struct ig_splitter {
+    ig_match_fn match;
+    const void *params;
+} ig_splitter;
+/* Value of tokenizer.ggml.pre that stands for this chain of n; {NULL, 0} where there is none. Of several names one that
+ * every reader knows, or the one with these flags. *same false: the name has another flag, or means nearly the same chain. */
+ig_str ig_pre_name_of(const ig_splitter *chain, size_t n, bool ignore_merges, bool clean_spaces, bool *same);
 /* Expression i of that table, {NULL, 0} past the end. */
 ig_str ig_pre_pattern_at(size_t i);
 

@@ -6,7 +6,7 @@
  * of the text offers the longest token that begins there; the best offer is taken, and a place whose offer was cut
  * short by a better token offers what fits into its gap. */
 #include "base/sort.h"
-#include "text/token/token_priv.h"
+#include "text/token/tj.h"
 
 static bool is_special(const ig_vocab *v, size_t id)
 {
@@ -70,8 +70,22 @@ static size_t lower_bound(const ig_vocab *v, size_t lo, size_t hi, size_t at, un
     return lo;
 }
 
-/* Index of the longest special token at text, of at most n bytes; special.n: none. */
-static size_t longest(const ig_vocab *v, const char *text, size_t n, bool parse)
+/* Bytes from `at` to the next veil. */
+size_t ig_veil_limit(ig_veils veils, size_t at)
+{
+    size_t lo = 0, hi = veils.n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (veils.at[mid] <= at)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < veils.n ? veils.at[lo] - at : SIZE_MAX;
+}
+
+/* Index of the longest special token at text, of at most n bytes; special.n: none. limit: of control tokens. */
+static size_t longest(const ig_vocab *v, const char *text, size_t n, bool parse, size_t limit)
 {
     const ig_special *s = &v->special;
     size_t found = s->n;
@@ -80,7 +94,7 @@ static size_t longest(const ig_vocab *v, const char *text, size_t n, bool parse)
     for (size_t at = 1; lo < hi; at++) {
         bool taken = false; /* of several tokens with one text the lowest id counts, and it comes first */
         for (; lo < hi && v->tokens[s->ids[lo]].len == at; lo++) {
-            if (!taken && (parse || v->types[s->ids[lo]] == IG_TOKEN_USER)) {
+            if (!taken && ((parse && at <= limit) || v->types[s->ids[lo]] == IG_TOKEN_USER)) {
                 found = lo;
                 taken = true;
             }
@@ -95,7 +109,7 @@ static size_t longest(const ig_vocab *v, const char *text, size_t n, bool parse)
 
 static bool offer(const ig_vocab *v, ig_work *w, const char *text, size_t at, size_t n, bool parse)
 {
-    size_t i = longest(v, text + at, n, parse);
+    size_t i = longest(v, text + at, n, parse, parse && w->veils.n ? ig_veil_limit(w->veils, at) : SIZE_MAX);
     if (i == v->special.n) return true;
     uint32_t id = v->special.ids[i];
     return ig_work_push(w, (ig_join){-(float)v->special.ranks[i], (uint32_t)at, id, (uint32_t)v->tokens[id].len});
@@ -158,6 +172,36 @@ static bool order(ig_marks *m, const uint32_t *owner)
     ig_free(m->ptr);
     *m = sorted;
     return ok;
+}
+
+bool ig_special_begins(const ig_vocab *v, const char *text, size_t n, bool (*skip)(const void *ctx, ig_str token),
+                       const void *ctx)
+{
+    const ig_special *s = &v->special;
+    size_t lo = s->first[(uint8_t)text[0]], hi = s->first[(uint8_t)text[0] + 1];
+    for (size_t at = 1; lo < hi; at++) {
+        for (; lo < hi && v->tokens[s->ids[lo]].len == at; lo++)
+            if (v->types[s->ids[lo]] != IG_TOKEN_USER && (!skip || !skip(ctx, v->tokens[s->ids[lo]]))) return true;
+        if (at == n) break;
+        lo = lower_bound(v, lo, hi, at, (uint8_t)text[at]);
+        hi = lower_bound(v, lo, hi, at, (unsigned)(uint8_t)text[at] + 1);
+    }
+    return false;
+}
+
+bool ig_vocab_veil(const ig_vocab *v, ig_str text, ig_str mark, bool (*skip)(const void *ctx, ig_str token),
+                   const void *ctx, ig_buf *out)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        bool begins = v->tj ? ig_tj_special_begins(v->tj, text.ptr + i, text.len - i, skip, ctx)
+                            : ig_special_begins(v, text.ptr + i, text.len - i, skip, ctx);
+        if (!ig_buf_add(out, text.ptr + i, 1)) return false;
+        if (!begins) continue;
+        while (i + 1 < text.len && ((uint8_t)text.ptr[i + 1] & 0xC0) == 0x80)
+            if (!ig_buf_add(out, text.ptr + ++i, 1)) return false;
+        if (!ig_buf_add(out, mark.ptr, mark.len)) return false;
+    }
+    return true;
 }
 
 bool ig_special_find(const ig_vocab *v, ig_work *w, const char *text, size_t n, bool parse, ig_marks *out)

@@ -118,6 +118,10 @@ static ig_status read_config(ig_vocab *v, const ig_tj_json *config, ig_error *er
     IG_TRY(ig_tj_bool(config, "tokenizer_config.json", "clean_up_tokenization_spaces", &tj->clean_up, err));
     v->bos = named_id(v, config, "bos_token");
     v->eos = named_id(v, config, "eos_token");
+    tj->sep = named_id(v, config, "sep_token");
+    tj->pad = named_id(v, config, "pad_token");
+    tj->cls = named_id(v, config, "cls_token");
+    tj->mask = named_id(v, config, "mask_token");
     if (!config && tj->n_front) v->bos = tj->front[0];
     if (!config && tj->n_back) v->eos = tj->back[tj->n_back - 1];
     find_ends(v);
@@ -251,6 +255,8 @@ typedef struct encoder {
     ig_tj_work w;
     ig_ids *out;
     bool parse;
+    const char *base; /* the whole text, where veils count from */
+    ig_veils veils;
 } encoder;
 
 /* Normalized text without added tokens; `first`: it begins the input. */
@@ -271,8 +277,12 @@ static ig_status encode_stretch(encoder *e, ig_str text, bool first, ig_error *e
     const ig_finder *f = &e->v->tj->normalized;
     size_t from = 0, at, end;
     if (text.len == 0) return IG_OK;
+    /* Behind the normalizer offsets are others: a veil counts for the whole stretch. */
+    size_t start = (size_t)(text.ptr - e->base);
+    bool parse = e->parse && ig_veil_limit(e->veils, start) >= text.len;
     IG_TRY(ig_tj_normalize(e->v->tj, &e->w, text, &text, err));
-    for (const ig_added *a; (a = ig_tj_find_added(f, text.ptr, text.len, from, e->parse, &at, &end)); from = end) {
+    for (const ig_added *a; (a = ig_tj_find_added(f, text.ptr, text.len, from, parse, (ig_veils){NULL, 0}, &at, &end));
+         from = end) {
         IG_TRY(encode_plain(e, (ig_str){text.ptr + from, at - from}, first && from == 0, err));
         if (!ig_ids_add(e->out, a->id)) return ig_tj_no_memory(err);
     }
@@ -283,7 +293,7 @@ static ig_status encode_text(encoder *e, const char *text, size_t n, ig_error *e
 {
     const ig_finder *f = &e->v->tj->raw;
     size_t from = 0, at, end;
-    for (const ig_added *a; (a = ig_tj_find_added(f, text, n, from, e->parse, &at, &end)); from = end) {
+    for (const ig_added *a; (a = ig_tj_find_added(f, text, n, from, e->parse, e->veils, &at, &end)); from = end) {
         IG_TRY(encode_stretch(e, (ig_str){text + from, at - from}, from == 0, err));
         if (!ig_ids_add(e->out, a->id)) return ig_tj_no_memory(err);
     }
@@ -297,10 +307,11 @@ static bool add_ids(ig_ids *out, const int32_t *ids, size_t n)
     return true;
 }
 
-ig_status ig_tj_encode(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err)
+ig_status ig_tj_encode(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_veils veils, ig_ids *out,
+                       ig_error *err)
 {
     const ig_tj *tj = v->tj;
-    encoder e = {.v = v, .out = out, .parse = flags & IG_TOKENIZE_PARSE};
+    encoder e = {.v = v, .out = out, .parse = flags & IG_TOKENIZE_PARSE, .base = text, .veils = veils};
     bool add = flags & IG_TOKENIZE_ADD;
     ig_tj_work_init(&e.w, n);
     bool ok = n < CACHE_FROM || ig_tj_cache_init(&e.w);

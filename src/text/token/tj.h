@@ -132,6 +132,7 @@ struct ig_tj {
     bool byte_fallback, fuse_unk, ignore_merges, cut_words, clean_up;
     ig_str subword_prefix, word_suffix;
     size_t max_chars;     /* WordPiece */
+    int32_t sep, pad, cls, mask; /* as tokenizer_config.json names them, -1: not; used for GGUF files */
     int32_t hex_id[256];  /* <0xNN>, -1: none */
     ig_tj_trie trie;      /* Unigram, WordPiece */
     uint32_t prefix_node; /* WordPiece: behind ##, 0: no such token */
@@ -222,14 +223,18 @@ bool ig_tj_cache_init(ig_tj_work *w);
 bool ig_tj_encode_piece(const ig_vocab *v, ig_tj_work *w, const char *piece, size_t n, ig_ids *out);
 /* First added token in text[from..n), leftmost and longest; NULL: none. *at and *end hold its bytes with the white
  * space that it takes, never before `from`. */
-const ig_added *ig_tj_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
-                                 size_t *end);
+const ig_added *ig_tj_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, ig_veils veils,
+                                 size_t *at, size_t *end);
+/* Whether a special token begins at text, of at most n bytes; skip as in ig_vocab_veil. */
+bool ig_tj_special_begins(const ig_tj *tj, const char *text, size_t n, bool (*skip)(const void *ctx, ig_str token),
+                          const void *ctx);
 ig_status ig_tj_finder_init(ig_finder *f, const ig_added *added, size_t n, bool normalized, ig_error *err);
 /* Replaces every match in text by content, appending to out. */
 ig_status ig_tj_replace(const ig_pattern *p, ig_tj_regex_work *w, ig_str text, ig_str content, ig_buf *out,
                         ig_error *err);
 
-ig_status ig_tj_encode(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
+ig_status ig_tj_encode(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_veils veils, ig_ids *out,
+                       ig_error *err);
 ig_status ig_tj_decode(const ig_vocab *v, const int32_t *ids, size_t n, bool special, ig_buf *out, ig_error *err);
 /* Of a GGUF file's Unigram vocabulary, whose tokens, ids and flags have been read. */
 ig_status ig_tj_from_spec(ig_vocab *v, const ig_vocab_spec *spec, ig_error *err);

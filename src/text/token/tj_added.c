@@ -40,14 +40,14 @@ static size_t lower_bound(const ig_finder *f, size_t lo, size_t hi, size_t at, u
     return lo;
 }
 
-static const ig_added *longest(const ig_finder *f, const char *text, size_t n, bool parse)
+static const ig_added *longest(const ig_finder *f, const char *text, size_t n, bool parse, size_t limit)
 {
     const ig_added *found = NULL;
     size_t lo = f->first[(uint8_t)text[0]], hi = f->first[(uint8_t)text[0] + 1];
     for (size_t at = 1; lo < hi; at++) {
         bool taken = false;
         for (; lo < hi && f->list[lo]->pattern.len == at; lo++) {
-            if (taken || (f->list[lo]->special && !parse)) continue;
+            if (taken || (f->list[lo]->special && (!parse || at > limit))) continue;
             found = f->list[lo];
             taken = true;
         }
@@ -57,6 +57,26 @@ static const ig_added *longest(const ig_finder *f, const char *text, size_t n, b
         hi = lower_bound(f, lo, hi, at, c + 1);
     }
     return found;
+}
+
+static bool begins(const ig_finder *f, const char *text, size_t n, bool (*skip)(const void *ctx, ig_str token),
+                   const void *ctx)
+{
+    size_t lo = f->first[(uint8_t)text[0]], hi = f->first[(uint8_t)text[0] + 1];
+    for (size_t at = 1; lo < hi; at++) {
+        for (; lo < hi && f->list[lo]->pattern.len == at; lo++)
+            if (f->list[lo]->special && (!skip || !skip(ctx, f->list[lo]->text))) return true;
+        if (at == n) break;
+        lo = lower_bound(f, lo, hi, at, (uint8_t)text[at]);
+        hi = lower_bound(f, lo, hi, at, (unsigned)(uint8_t)text[at] + 1);
+    }
+    return false;
+}
+
+bool ig_tj_special_begins(const ig_tj *tj, const char *text, size_t n, bool (*skip)(const void *ctx, ig_str token),
+                          const void *ctx)
+{
+    return begins(&tj->raw, text, n, skip, ctx) || begins(&tj->normalized, text, n, skip, ctx);
 }
 
 /* The character that ends at text[at], its length in *n; U+FFFD where there is none. */
@@ -97,14 +117,14 @@ static size_t spaces_behind(const char *text, size_t n, size_t at)
     return at;
 }
 
-const ig_added *ig_tj_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse, size_t *at,
-                                 size_t *end)
+const ig_added *ig_tj_find_added(const ig_finder *f, const char *text, size_t n, size_t from, bool parse,
+                                 ig_veils veils, size_t *at, size_t *end)
 {
     if (f->n == 0) return NULL;
     for (size_t i = from; i < n; i++) {
         uint8_t b = (uint8_t)text[i];
         if (f->first[b] == f->first[b + 1u]) continue;
-        const ig_added *a = longest(f, text + i, n - i, parse);
+        const ig_added *a = longest(f, text + i, n - i, parse, veils.n ? ig_veil_limit(veils, i) : SIZE_MAX);
         if (!a) continue;
         *end = i + a->pattern.len;
         if (a->single_word && word_beside(text, n, i, *end)) {

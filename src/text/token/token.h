@@ -36,8 +36,9 @@ typedef struct ig_vocab_spec {
     ig_str charsmap;      /* tokenizer.ggml.precompiled_charsmap of a "t5", empty: none; copied */
     int64_t bos, eos, eot, eom, unk, sep, pad, cls, mask;                      /* -1 where absent */
     int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* 0, 1, or -1 where the key is absent */
-    bool strip_right;  /* drop white space behind control tokens: what phi-3 models expect */
-    ig_str strip_left; /* drop white space in front of the token with this text (a mask); empty: none */
+    bool keep_case, keep_accents; /* of "bert": tokenizer.ggml.normalizer.lowercase or .strip_accents is false */
+    bool strip_right;             /* drop white space behind control tokens: what phi-3 models expect */
+    ig_str strip_left;            /* drop white space in front of the token with this text (a mask); empty: none */
 } ig_vocab_spec;
 
 typedef struct ig_vocab ig_vocab;
@@ -54,6 +55,27 @@ ig_status ig_vocab_new(const ig_vocab_spec *spec, ig_vocab **out, ig_error *err)
 ig_status ig_vocab_from_json(const char *json, size_t n, const char *config, size_t n_config, ig_vocab **out,
                              ig_error *err);
 void ig_vocab_free(ig_vocab *v);
+
+/* How well the vocabularies of GGUF files can say what a tokenizer.json says. */
+typedef enum ig_vocab_fit {
+    IG_VOCAB_NONE, /* not at all */
+    IG_VOCAB_NEAR, /* some texts become other tokens */
+    IG_VOCAB_SAME
+} ig_vocab_fit;
+typedef struct ig_vocab_export { /* owns what spec points to, besides what that borrows from the vocabulary */
+    ig_vocab_fit fit;
+    char why[160];      /* of NONE and NEAR: what GGUF has no word for, a clause without capital and full stop */
+    ig_vocab_spec spec; /* empty where fit is NONE */
+    ig_arena arena;
+} ig_vocab_export;
+/* Puts a vocabulary of ig_vocab_from_json into that form, with n_tokens tokens (the rows of the model's embedding; 0:
+ * as many as it has): unused ones fill up. strips: readers of the file will drop white space beside special tokens, for
+ * the model's name. SAME is proved for the kinds of tokenizers that can be (tj_export.c) and tried on random texts
+ * besides. v must outlive *out. Errors: NO_MEMORY; BUG for another vocabulary. */
+ig_status ig_vocab_export_new(const ig_vocab *v, size_t n_tokens, const char *strips, ig_vocab_export *out,
+                              ig_error *err);
+void ig_vocab_export_fini(ig_vocab_export *out);
+
 size_t ig_vocab_size(const ig_vocab *v);
 bool ig_vocab_is_json(const ig_vocab *v); /* made by ig_vocab_from_json */
 size_t ig_vocab_bytes(const ig_vocab *v); /* memory of the tables */
@@ -67,6 +89,19 @@ typedef struct ig_ids { /* growing array of ids; zero-initialised is empty */
  * of a tokenizer.json that has no hand-written scanner. Errors: NO_MEMORY, TOO_LARGE (such an expression over its
  * limits, or a text that is too long). */
 ig_status ig_tokenize(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_ids *out, ig_error *err);
+
+/* Offsets in a text, rising, that no special token covers: with IG_TOKENIZE_PARSE what strangers wrote stays text.
+ * Other tokens are found as without them. */
+typedef struct ig_veils {
+    const size_t *at;
+    size_t n;
+} ig_veils;
+ig_status ig_tokenize_veiled(const ig_vocab *v, const char *text, size_t n, unsigned flags, ig_veils veils, ig_ids *out,
+                             ig_error *err);
+/* Appends text (UTF-8), with `mark` behind the first character of whatever reads as a special token: where marks stand,
+ * veils belong. skip (may be NULL): tokens with this text are let through. False without memory. */
+bool ig_vocab_veil(const ig_vocab *v, ig_str text, ig_str mark, bool (*skip)(const void *ctx, ig_str token),
+                   const void *ctx, ig_buf *out);
 
 /* Bytes of one token as it stands inside a text (space marker and byte tokens decoded); empty for control tokens unless
  * `special`. Appends to out. The plain concatenation of pieces is golden/tokenizers' `.pieces.hex`. */

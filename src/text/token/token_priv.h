@@ -47,6 +47,7 @@ struct ig_vocab {
     int32_t byte_id[256]; /* id of a single byte, -1: none */
     ig_special special;
     bool add_bos, add_eos, add_sep, space_prefix, clean_spaces;
+    bool keep_case, keep_accents; /* WordPiece */
     bool strip_right;   /* white space behind a control token is dropped (phi-3) */
     int32_t strip_left; /* white space in front of this token is dropped; -1: none */
     int32_t bos, eos, eot, eom, unk, sep, cls;
@@ -71,6 +72,7 @@ typedef struct ig_bpe_queue ig_bpe_queue; /* bpe_long.c */
 
 /* Working memory of one call, reused from piece to piece. */
 typedef struct ig_work {
+    ig_veils veils;
     ig_symbol *symbols;
     size_t symbols_cap;
     ig_join *heap;
@@ -106,6 +108,11 @@ typedef struct ig_marks { /* zero-initialised is empty */
     size_t n, cap;
 } ig_marks;
 /* Finds the special tokens of a text, in order; control tokens only with `parse`. False without memory. */
+/* Bytes from `at` to the next veil behind it; SIZE_MAX: none. */
+size_t ig_veil_limit(ig_veils veils, size_t at);
+/* Whether a control token begins at text, of at most n bytes; skip as in ig_vocab_veil. */
+bool ig_special_begins(const ig_vocab *v, const char *text, size_t n, bool (*skip)(const void *ctx, ig_str token),
+                       const void *ctx);
 bool ig_special_find(const ig_vocab *v, ig_work *w, const char *text, size_t n, bool parse, ig_marks *out);
 
 /* Id of a text that is no control or unknown token, or -1. */

@@ -281,6 +281,8 @@ static void read_flags(ig_vocab *v, const ig_vocab_spec *spec)
     v->add_sep = flag(spec->add_sep, wpm || v->flags.add_sep);
     v->space_prefix = flag(spec->add_space_prefix, spm || v->kind == IG_VOCAB_TJ);
     v->clean_spaces = wpm || (v->kind == IG_VOCAB_BPE && v->flags.clean_spaces);
+    v->keep_case = spec->keep_case;
+    v->keep_accents = spec->keep_accents;
     v->strip_right = spec->strip_right;
     v->strip_left = spec->strip_left.len ? ig_texts_get(v, spec->strip_left) : -1;
 }

@@ -45,6 +45,7 @@ static bool flush(const ig_vocab *v, ig_buf *word, ig_ids *out)
 
 bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig_ids *out)
 {
+    const uint32_t dropped = IG_CHAR_CONTROL | (v->keep_accents ? 0 : IG_CHAR_M);
     ig_buf *word = &w->text;
     word->len = 0;
     if (!ig_buf_add(word, IG_MARKER, 3)) return false;
@@ -52,15 +53,16 @@ bool ig_wpm_encode(const ig_vocab *v, ig_work *w, const char *text, size_t n, ig
         uint32_t cp;
         size_t len = ig_utf8_decode(text + at, n - at, &cp);
         at += len ? len : 1;
-        cp = base_char(cp);
+        if (!v->keep_accents) cp = base_char(cp);
         uint32_t cls = ig_char_class(cp);
         if (cls & IG_CHAR_SPACE) {
             if (!flush(v, word, out)) return false;
             continue;
         }
-        if (cp == 0 || cp == 0xFFFD || (cls & (IG_CHAR_CONTROL | IG_CHAR_M))) continue;
+        if (cp == 0 || cp == 0xFFFD || (cls & dropped)) continue;
         char utf8[4];
-        size_t n_utf8 = ig_utf8_encode((uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), utf8);
+        if (!v->keep_case) cp = (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+        size_t n_utf8 = ig_utf8_encode(cp, utf8);
         bool alone = (cls & IG_CHAR_P) || (cp < 0x7F && (cls & IG_CHAR_S)) || ig_char_is_cjk(cp);
         if (alone && !flush(v, word, out)) return false;
         if (!ig_buf_add(word, utf8, n_utf8)) return false;

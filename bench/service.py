@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Figures of the service (called by bench/bench): what HTTP, the queue and the worker's process cost beside the engine alone.
+
+    bench/service.py [--threads N] [--ctx N]
+
+Printed: time to the first token over HTTP above that in the own process; tokens/s of 8 clients and the engine's own rate with 8
+sequences; what a second turn costs at --ctx tokens; memory and wake-ups of an idle service."""
+import argparse
+import concurrent.futures
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.environ.setdefault('INGLE_BUILD', os.path.join(ROOT, 'build'))
+os.environ.setdefault('INGLE_DATA', os.path.join(ROOT, 'tests', 'data'))
+sys.path.insert(0, os.path.join(ROOT, 'tests', 'api'))
+from service import CHAT, INGLE, Service, until  # noqa: E402
+
+BUILD = os.environ['INGLE_BUILD']
+SHAPE = ['layers=6', 'd=256', 'ff=768', 'heads=8', 'kv=2', 'vocab=8192', 'ctx=16384', 'type=Q8_0']
+PROMPT = 64
+CLIENTS = 8
+
+
+def model():
+    """A random model of 10 million parameters: large enough that the engine has work, small enough to be quick."""
+    path = os.path.join(BUILD, 'bench', 'random-service.gguf')
+    if not os.path.exists(path):
+        subprocess.run(['ninja', '-C', BUILD, 'bench/make_model'], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([os.path.join(BUILD, 'bench', 'make_model'), path + '.tmp', *SHAPE], check=True, stdout=subprocess.DEVNULL)
+        os.replace(path + '.tmp', path)
+    return path
+
+
+def engine(path, a, *more):
+    command = [INGLE, 'bench', path, '--json', '--threads', str(a.threads), *map(str, more)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def tokens(seed, n, vocab):
+    """Ids that no other seed begins with."""
+    return [3 + (seed * 7919 + i * 104729 + i * i * seed) % (vocab - 3) for i in range(n)]
+
+
+def first_token(s, name, prompt):
+    """Milliseconds from the request to the first piece of the answer, over a connection that is open."""
+    body = json.dumps({'model': name, 'prompt': prompt, 'max_tokens': 2, 'temperature': 0, 'stream': True, 'ignore_eos': True})
+    s.raw.connect() if s.raw.sock is None else None
+    start = time.perf_counter()
+    s.raw.request('POST', '/v1/completions', body, {'Content-Type': 'application/json'})
+    r = s.raw.getresponse()
+    r.read1(1)
+    took = 1000 * (time.perf_counter() - start)
+    r.read()
+    return took
+
+
+def measure_first(s, a):
+    rows = []
+    for k in range(5):
+        http_ms = statistics.median(first_token(s, 'small', tokens(100 * k + i + 1, PROMPT, 256)) for i in range(60))
+        own = engine(CHAT, a, '--prompt', PROMPT, '--generate', 8)
+        rows.append((http_ms, 1000 * PROMPT / own['prompt_tps'] + 1000 / own['generate_tps']))
+    http_ms, own_ms = (statistics.median(r[i] for r in rows) for i in (0, 1))
+    above = statistics.median(r[0] - r[1] for r in rows)
+    print(f'  first token of a prompt of {PROMPT}: {http_ms:.2f} ms over HTTP, {own_ms:.2f} ms in process: {above:+.2f} ms (target: 1)')
+
+
+def generate(s, seed, n):
+    c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=300)
+    c.request('POST', '/v1/completions', json.dumps({'model': 'large', 'prompt': tokens(seed, 16, 8192), 'max_tokens': n, 'temperature': 0,
+                                                     'ignore_eos': True, 'stream': True}), {'Content-Type': 'application/json'})
+    r = c.getresponse()
+    r.read1(1)
+    start = time.perf_counter()
+    r.read()
+    return start, time.perf_counter()
+
+
+def measure_many(s, path, a):
+    rows, n = [], 256
+    for k in range(5):
+        own = engine(path, a, '--prompt', 16, '--generate', n, '--streams', CLIENTS)['generate_tps']
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            times = list(pool.map(lambda i: generate(s, 1000 * k + i + 1, n), range(CLIENTS)))
+        seconds = max(t[1] for t in times) - min(t[0] for t in times)
+        rows.append((CLIENTS * (n - 1) / seconds, own))
+    print(f'  {CLIENTS} clients: {statistics.median(r[0] for r in rows):.0f} tokens/s, engine {statistics.median(r[1] for r in rows):.0f}: '
+          f'{100 * statistics.median(r[0] / r[1] for r in rows):.0f} % (target: 95)')
+
+
+def turn(s, prompt):
+    start = time.perf_counter()
+    status, body, _ = s.post('/v1/completions', {'model': 'large', 'prompt': prompt, 'max_tokens': 8, 'temperature': 0, 'ignore_eos': True},
+                             timeout=600)
+    if status != 200:
+        sys.exit(f'{status}: {body}')
+    return time.perf_counter() - start, body
+
+
+def measure_turns(s, a):
+    prompt = tokens(77, a.ctx, 8192)
+    first, _ = turn(s, prompt)
+    second, body = turn(s, prompt + tokens(78, 40, 8192))
+    cached = body['usage']['prompt_tokens_details']['cached_tokens']
+    print(f'  second turn at {a.ctx} tokens: {a.ctx + 40 - cached} of {a.ctx + 40} computed, {1000 * second:.0f} ms (first turn {1000 * first:.0f} ms)')
+
+
+def measure_idle(a):
+    s = Service('small=' + CHAT)
+    try:
+        def switches():
+            with open(f'/proc/{s.process.pid}/status') as f:
+                return sum(int(x.split()[1]) for x in f if 'ctxt_switches' in x)
+        s.post('/v1/completions', {'model': 'small', 'prompt': 'a', 'max_tokens': 4})
+        s.post('/api/generate', {'model': 'small', 'keep_alive': 0})
+        until(lambda: not s.workers())
+        time.sleep(2)
+        before = switches()
+        time.sleep(5)
+        print(f'  idle: {s.memory() / 2**20:.1f} MiB resident (target: 20), {(switches() - before) / 5:.1f} wake-ups a second (target: 1)')
+    finally:
+        s.stop()
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
+    p.add_argument('--ctx', type=int, default=8000)
+    a = p.parse_args()
+    path = model()
+    print(f'\nservice: {a.threads} threads' + (f', the machine is busy (load {os.getloadavg()[0]:.1f})' if os.getloadavg()[0] > 0.5 else ''))
+    s = Service('small=' + CHAT, 'large=' + path, args=['--parallel', str(CLIENTS), '--threads', str(a.threads), '--ctx', '16384'])
+    s.raw = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
+    try:
+        s.post('/api/generate', {'model': 'small'})
+        s.post('/api/generate', {'model': 'large'})
+        measure_first(s, a)
+        measure_many(s, path, a)
+        measure_turns(s, a)
+    finally:
+        s.stop()
+    measure_idle(a)
+
+
+if __name__ == '__main__':
+    main()

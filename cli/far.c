@@ -1,0 +1,294 @@
+#include "far.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "out.h"
+#include "shop.h"
+
+enum { FILES_MAX = 200 };
+
+static const char *host_of(const cli_call *call) { return cli_text(call, "host"); }
+
+static const char *text(const json_t *object, const char *name)
+{
+    const char *z = json_string_value(json_object_get(object, name));
+    return z ? z : "";
+}
+
+/* ------------------------------------------------------------------------------------------------ pull */
+
+typedef struct pull {
+    const cli_call *call;
+    char shown[128]; /* the line printed last */
+    bool quiet, failed, done;
+    ig_error err;
+} pull;
+
+static void show_progress(pull *p, const char *status, uint64_t done, uint64_t total)
+{
+    if (p->quiet) return;
+    if (total && cli_bar_shows()) {
+        cli_bar((double)done / (double)total, status);
+        return;
+    }
+    if (!strcmp(p->shown, status)) return;
+    snprintf(p->shown, sizeof p->shown, "%s", status);
+    cli_bar_end();
+    cli_note("%s\n", status);
+}
+
+static bool on_line(void *ctx, const json_t *line)
+{
+    pull *p = ctx;
+    const char *error = json_string_value(json_object_get(line, "error"));
+    if (error) {
+        ig_fail(&p->err, IG_BAD_INPUT, 0, "%.480s", error);
+        p->failed = true;
+        return false;
+    }
+    p->done = !strcmp(text(line, "status"), "success");
+    if (!p->done)
+        show_progress(p, text(line, "status"), (uint64_t)json_integer_value(json_object_get(line, "completed")),
+                      (uint64_t)json_integer_value(json_object_get(line, "total")));
+    return !shop_interrupted();
+}
+
+static ig_status stream(pull *p, const char *path, json_t *body)
+{
+    ig_status status = body ? daemon_stream(host_of(p->call), path, body, on_line, p, &p->err)
+                            : ig_fail(&p->err, IG_NO_MEMORY, 0, "out of memory");
+    json_decref(body);
+    cli_bar_end();
+    if (status != IG_OK) return status;
+    if (p->failed) return p->err.status;
+    if (shop_interrupted()) return ig_fail(&p->err, IG_CANCELLED, 0, "interrupted");
+    return p->done ? IG_OK : ig_fail(&p->err, IG_IO, 0, "the service ended the answer before it was whole");
+}
+
+static ig_status hash_file(const char *path, char digest[72], ig_error *err)
+{
+    unsigned char piece[65536], sum[32];
+    FILE *f = fopen(path, "rbe");
+    if (!f) return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot read %s", path);
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+    for (size_t n; ok && (n = fread(piece, 1, sizeof piece, f)) > 0;)
+        ok = EVP_DigestUpdate(md, piece, n) && !shop_interrupted();
+    ok = ok && !ferror(f) && EVP_DigestFinal_ex(md, sum, NULL);
+    EVP_MD_CTX_free(md);
+    fclose(f);
+    if (!ok) return ig_fail(err, IG_IO, 0, "%s cannot be read to its end", path);
+    memcpy(digest, "sha256:", 7);
+    for (size_t i = 0; i < 32; i++) snprintf(digest + 7 + 2 * i, 3, "%02x", sum[i]);
+    return IG_OK;
+}
+
+static bool on_sent(void *ctx, uint64_t sent, uint64_t total)
+{
+    pull *p = ctx;
+    show_progress(p, "sending the file", sent, total);
+    return !shop_interrupted();
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static ig_status send_file(pull *p, const char *path, json_t *files)
+{
+    char digest[72];
+    show_progress(p, "reading the file", 0, 0);
+    IG_TRY(hash_file(path, digest, &p->err));
+    ig_status status = daemon_upload(host_of(p->call), path, digest, on_sent, p, &p->err);
+    cli_bar_end();
+    if (status == IG_OK) json_object_set_new(files, base_name(path), json_string(digest));
+    return status;
+}
+
+static bool ends(const char *name, const char *with)
+{
+    size_t n = strlen(name), m = strlen(with);
+    return n >= m && !strcmp(name + n - m, with);
+}
+
+/* Files of a Hugging Face directory that make up the model. */
+static bool belongs(const char *name)
+{
+    static const char *const tails[] = {".safetensors", ".json", ".jinja", ".model"};
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends(name, tails[i])) return name[0] != '.';
+    return false;
+}
+
+static ig_status send_directory(pull *p, const char *folder, json_t *files)
+{
+    DIR *d = opendir(folder);
+    size_t n = 0;
+    if (!d) return ig_fail_errno(&p->err, IG_NOT_FOUND, errno, "cannot read the folder %s", folder);
+    ig_status status = IG_OK;
+    for (struct dirent *e; status == IG_OK && (e = readdir(d)) != NULL;) {
+        char path[4096];
+        if (!belongs(e->d_name)) continue;
+        if (snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= (int)sizeof path || ++n > FILES_MAX)
+            status = ig_fail(&p->err, IG_TOO_LARGE, 0, "%s holds too many files or too long names", folder);
+        else
+            status = send_file(p, path, files);
+    }
+    closedir(d);
+    return status;
+}
+
+/* "m-00001-of-00003.gguf": all parts lie beside each other. */
+static ig_status send_gguf(pull *p, const char *path, json_t *files)
+{
+    size_t n = strlen(path);
+    unsigned no, count;
+    if (n < 20 || sscanf(path + n - 19, "-%5u-of-%5u.gguf", &no, &count) != 2) {
+        if (n < 20 || sscanf(path + n - 20, "-%5u-of-%5u.gguf", &no, &count) != 2) return send_file(p, path, files);
+    }
+    size_t at = (size_t)(strstr(path + n - 20, "-of-") - path) - 5;
+    if (count == 0 || count > FILES_MAX) return send_file(p, path, files);
+    for (unsigned i = 1; i <= count; i++) {
+        char part[4096];
+        snprintf(part, sizeof part, "%.*s%05u-of-%05u.gguf", (int)at, path, i, count);
+        IG_TRY(send_file(p, part, files));
+    }
+    return IG_OK;
+}
+
+/* The name that a file's model gets: without folder and ending. */
+static void name_of(const char *path, char out[256])
+{
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", path);
+    for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--) copy[n - 1] = 0;
+    snprintf(out, 256, "%s", base_name(copy));
+    size_t n = strlen(out);
+    if (n > 5 && !strcmp(out + n - 5, ".gguf")) out[n - 5] = 0;
+    char *split = strstr(out, "-00001-of-");
+    if (split) *split = 0;
+}
+
+/* A client names no paths: it sends the files, and then says what they make. */
+static ig_status pull_file(pull *p, const char *path, const char *name)
+{
+    struct stat st;
+    char own[256];
+    json_t *files = json_object();
+    name_of(path, own);
+    bool folder = !stat(path, &st) && S_ISDIR(st.st_mode);
+    ig_status status = folder ? send_directory(p, path, files) : send_gguf(p, path, files);
+    json_t *body = json_pack("{s:s, s:o}", "model", name ? name : own, "files", files);
+    if (status == IG_OK) return stream(p, "/api/create", body);
+    json_decref(body);
+    return status;
+}
+
+int far_push(const cli_call *call)
+{
+    pull p = {.call = call, .quiet = cli_set(call, "quiet")};
+    if (cli_set(call, "form") || cli_set(call, "insecure"))
+        return cli_usage("--form and --insecure are not for the service to take; push from a store with --store DIR");
+    shop_catch_interrupt();
+    json_t *body = json_pack("{s:s, s:s, s:b}", "model", call->args[0], "destination", call->args[1], "stream", 1);
+    if (stream(&p, "/api/push", body) != IG_OK) return shop_fail(&p.err);
+    cli_outf("%s  %s\n", call->args[0], call->args[1]);
+    return CLI_DONE;
+}
+
+int far_pull(const cli_call *call)
+{
+    pull p = {.call = call, .quiet = cli_set(call, "quiet")};
+    const char *source = call->args[0], *name = call->n_args > 1 ? call->args[1] : NULL;
+    struct stat st;
+    if (cli_set(call, "insecure"))
+        return cli_usage("--insecure is not for a service to do; pull into a folder with --store DIR");
+    shop_catch_interrupt();
+    ig_status status = !stat(source, &st)
+                           ? pull_file(&p, source, name)
+                           : stream(&p, "/api/pull", json_pack("{s:s, s:s*}", "model", source, "destination", name));
+    if (status != IG_OK) return shop_fail(&p.err);
+    if (!p.quiet) cli_note("success\n");
+    return CLI_DONE;
+}
+
+/* ------------------------------------------------------------------------------------------------ list, rm, cp */
+
+/* Seconds of an RFC 3339 time, without its fraction and zone (the service writes UTC). */
+static int64_t seconds_of(const char *when)
+{
+    struct tm t = {0};
+    if (sscanf(when, "%d-%d-%dT%d:%d:%d", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour, &t.tm_min, &t.tm_sec) != 6)
+        return 0;
+    t.tm_year -= 1900;
+    t.tm_mon--;
+    return timegm(&t);
+}
+
+int far_list(const cli_call *call)
+{
+    json_t *answer, *m;
+    size_t i;
+    int width = 4;
+    ig_error err;
+    if (daemon_call(host_of(call), "GET", "/api/tags", NULL, &answer, &err) != IG_OK) return cli_fail(err.text);
+    json_t *models = json_object_get(answer, "models");
+    json_array_foreach(models, i, m)
+    {
+        int n = (int)strlen(text(m, "name"));
+        if (n > width) width = n;
+    }
+    if (cli_set(call, "json"))
+        cli_out_json(answer);
+    else if (!cli_set(call, "quiet"))
+        cli_outf("%-*s  %-12s  %10s  %s\n", width, "NAME", "ID", "SIZE", "MODIFIED");
+    json_array_foreach(models, i, m)
+    {
+        char size[16], age[32];
+        if (cli_set(call, "json")) break;
+        if (cli_set(call, "quiet"))
+            cli_outf("%s\n", text(m, "name"));
+        else
+            cli_outf("%-*s  %-12.12s  %10s  %s\n", width, text(m, "name"), text(m, "digest"),
+                     cli_bytes((uint64_t)json_integer_value(json_object_get(m, "size")), size),
+                     shop_age(seconds_of(text(m, "modified_at")), age));
+    }
+    json_decref(answer);
+    return CLI_DONE;
+}
+
+int far_rm(const cli_call *call)
+{
+    int code = CLI_DONE;
+    for (size_t i = 0; i < call->n_args; i++) {
+        ig_error err;
+        json_t *body = json_pack("{s:s}", "model", call->args[i]);
+        if (daemon_call(host_of(call), "DELETE", "/api/delete", body, NULL, &err) == IG_OK)
+            cli_outf("removed %s\n", call->args[i]);
+        else
+            code = cli_fail(err.text);
+        json_decref(body);
+    }
+    return code;
+}
+
+int far_cp(const cli_call *call)
+{
+    ig_error err;
+    json_t *body = json_pack("{s:s, s:s}", "source", call->args[0], "destination", call->args[1]);
+    ig_status status = daemon_call(host_of(call), "POST", "/api/copy", body, NULL, &err);
+    json_decref(body);
+    return status == IG_OK ? CLI_DONE : cli_fail(err.text);
+}

@@ -1,0 +1,545 @@
+/* What every finished request leaves behind: a record in the ledger and one in the audit log. The loop only counts and
+ * hands accounts to a thread of its own, which waits for the disk. An account outlives its job where a worker still
+ * has to tell what it computed for a client that went away. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/os.h"
+#include "policy/audit.h"
+#include "route/ledger.h"
+#include "route/meter.h"
+#include "serve/front/fr.h"
+
+enum { SEAL_S = 61, GROUP = 100, BACKLOG_MAX = 20000, REFUSALS_A_SECOND = 50 };
+
+struct fr_account {
+    unsigned refs;
+    fr_books *books;
+    fr_account *next, *prev; /* those under way; next: also of the queue */
+    bool listed, booked, told;
+    char id[32], user[FR_USER_BYTES], app[48], op[24], model[IG_LEDGER_TEXT_BYTES], digest[65];
+    char kind[16], group[IG_LEDGER_TEXT_BYTES], decision[16], rule[64], result[24], note[160];
+    uint64_t n_in, n_cached, n_out, n_reasoning, n_deltas, n_weight;
+    uint64_t came_ns, began_ns, ended_ns;
+    uint64_t energy_uj;
+};
+
+struct fr_books {
+    fr_front *front;
+    ig_ledger *ledger; /* or NULL */
+    ig_audit *audit;   /* or NULL */
+    bool required;
+    ig_meter meter;
+    fr_account *running;
+    uint64_t refusals_s, n_refusals; /* of this second */
+    pthread_t thread;
+    bool has_thread, unsealed; /* unsealed and n_lost: the thread's own */
+    uint64_t n_lost;
+    ig_waker waker;
+    pthread_mutex_t lock; /* what follows */
+    pthread_cond_t some;
+    fr_account *first, **last;
+    size_t n_waiting;
+    bool stop;
+    bool failed; /* the thread's own */
+    uint64_t n_dropped;
+    char news[400]; /* for the operator, said by the loop */
+};
+
+/* ------------------------------------------------------------------------------------------------ writer's thread */
+
+static void tell(fr_books *b, const char *text)
+{
+    pthread_mutex_lock(&b->lock);
+    snprintf(b->news, sizeof b->news, "%s", text);
+    pthread_mutex_unlock(&b->lock);
+    ig_waker_wake(&b->waker);
+}
+
+static void write_ledger(fr_books *b, const fr_account *a)
+{
+    bool metered = b->meter.how != NULL;
+    ig_error err;
+    ig_ledger_record r = {.id = a->id,
+                          .user = a->user,
+                          .group = a->group,
+                          .app = a->app,
+                          .op = a->op,
+                          .model = a->model,
+                          .digest = a->digest,
+                          .ran_on = "local",
+                          .result = a->result,
+                          .n_in = a->n_in,
+                          .n_cached = a->n_cached,
+                          .n_out = a->n_out,
+                          .n_reasoning = a->n_reasoning,
+                          .wait_ms = a->began_ns > a->came_ns ? (a->began_ns - a->came_ns) / FR_NS_PER_MS : 0,
+                          .took_ms = (a->ended_ns - a->came_ns) / FR_NS_PER_MS,
+                          .energy_uj = metered ? (int64_t)a->energy_uj : -1,
+                          .energy_by = b->meter.how};
+    if (ig_ledger_add(b->ledger, &r, &err) != IG_OK) b->n_lost++;
+}
+
+static void write_audit(fr_books *b, const fr_account *a)
+{
+    ig_error err;
+    bool known = a->booked;
+    bool by_key = !strncmp(a->user, "key:", 4);
+    ig_audit_record r = {.kind = a->kind,
+                         .request = a->id,
+                         .who = a->user,
+                         .key = by_key ? a->user + 4 : NULL,
+                         .app = a->app,
+                         .op = a->op,
+                         .model = a->model,
+                         .digest = a->digest,
+                         .decision = a->decision,
+                         .rule = a->rule,
+                         .ran_on = known ? "local" : NULL,
+                         .result = a->result,
+                         .note = a->note,
+                         .n_in = known ? (int64_t)a->n_in : -1,
+                         .n_cached = known ? (int64_t)a->n_cached : -1,
+                         .n_out = known ? (int64_t)a->n_out : -1,
+                         .took_ms = (int64_t)((a->ended_ns - a->came_ns) / FR_NS_PER_MS)};
+    if (ig_audit_add(b->audit, &r, NULL, &err) != IG_OK) b->n_lost++;
+}
+
+static void commit_all(fr_books *b)
+{
+    ig_error err = {0};
+    char text[400];
+    bool ok = true;
+    if (b->ledger) ok = ig_ledger_commit(b->ledger, &err) == IG_OK;
+    if (ok || !b->ledger) snprintf(text, sizeof text, "the books are written again");
+    if (!ok) snprintf(text, sizeof text, "%.300s", err.text);
+    if (b->audit && ig_audit_commit(b->audit, &err) != IG_OK) {
+        ok = false;
+        snprintf(text, sizeof text, "%.300s%s", err.text, b->required ? "; requests are refused until it can" : "");
+    }
+    if (ok != b->failed) return; /* nothing new */
+    b->failed = !ok;
+    tell(b, text);
+}
+
+static struct timespec soon(int seconds)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += seconds;
+    return t;
+}
+
+/* Waits until something is due: a hundred accounts, or a second after the first; a minute after the last the log is
+ * sealed, and then nothing wakes the thread. Takes the queue. False: stop, when all is written. */
+static bool take_queue(fr_books *b, fr_account **list)
+{
+    pthread_mutex_lock(&b->lock);
+    int rc = 0;
+    struct timespec seal = soon(SEAL_S);
+    while (!b->first && !b->failed && !b->stop && rc != ETIMEDOUT)
+        rc = b->unsealed ? pthread_cond_timedwait(&b->some, &b->lock, &seal) : pthread_cond_wait(&b->some, &b->lock);
+    struct timespec until = soon(1);
+    b->unsealed = rc != ETIMEDOUT;
+    while (rc != ETIMEDOUT && b->n_waiting < GROUP && !b->stop) rc = pthread_cond_timedwait(&b->some, &b->lock, &until);
+    *list = b->first;
+    b->first = NULL;
+    b->last = &b->first;
+    b->n_waiting = 0;
+    bool go_on = !b->stop;
+    pthread_mutex_unlock(&b->lock);
+    return go_on;
+}
+
+static void *writer(void *ctx)
+{
+    fr_books *b = ctx;
+    for (bool go_on = true; go_on;) {
+        fr_account *list;
+        go_on = take_queue(b, &list);
+        while (list) {
+            fr_account *a = list;
+            list = a->next;
+            if (b->ledger && a->booked) write_ledger(b, a);
+            if (b->audit) write_audit(b, a);
+            ig_free(a);
+        }
+        commit_all(b);
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ energy */
+
+/* What the meters counted since the last look goes to those who computed, by the tokens that came meanwhile. */
+void fr_books_tick(fr_front *f)
+{
+    fr_books *b = f->books;
+    if (!b || !b->meter.how) return;
+    uint64_t uj = ig_meter_take(&b->meter, ig_loop_now(f->loop)), weights = 0;
+    for (fr_account *a = b->running; a; a = a->next) weights += a->n_weight + 1;
+    for (fr_account *a = b->running; a && weights; a = a->next) {
+        a->energy_uj += ig_meter_share(&uj, &weights, a->n_weight + 1);
+        a->n_weight = 0;
+    }
+}
+
+static void list(fr_account *a)
+{
+    fr_books *b = a->books;
+    if (a->listed) return;
+    fr_books_tick(b->front);
+    a->listed = a->booked = true;
+    a->began_ns = ig_loop_now(b->front->loop);
+    a->prev = NULL;
+    a->next = b->running;
+    if (b->running) b->running->prev = a;
+    b->running = a;
+}
+
+static void unlist(fr_account *a)
+{
+    fr_books *b = a->books;
+    if (!a->listed) return;
+    fr_books_tick(b->front);
+    a->listed = false;
+    *(a->prev ? &a->prev->next : &b->running) = a->next;
+    if (a->next) a->next->prev = a->prev;
+}
+
+/* ------------------------------------------------------------------------------------------------ accounts */
+
+static void put_app(fr_account *a, const ig_incoming *in)
+{
+    const ig_http_field *agent = ig_http_find(in->head, "x-ingle-app");
+    if (!agent) agent = ig_http_find(in->head, "user-agent");
+    size_t n = 0;
+    for (; agent && n < agent->value.len && n + 1 < sizeof a->app; n++) {
+        char c = agent->value.ptr[n];
+        bool fine = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("._-", c);
+        if (!fine || !c) break;
+        a->app[n] = c;
+    }
+    a->app[n] = 0;
+}
+
+static fr_account *new_account(fr_front *f, const ig_incoming *in)
+{
+    fr_account *a = f->books ? ig_calloc(1, sizeof *a) : NULL;
+    if (!a) return NULL;
+    a->refs = 1;
+    a->books = f->books;
+    a->came_ns = ig_loop_now(f->loop);
+    put_app(a, in);
+    snprintf(a->kind, sizeof a->kind, "request");
+    snprintf(a->decision, sizeof a->decision, "allow");
+    snprintf(a->result, sizeof a->result, "ok");
+    return a;
+}
+
+void fr_account_begin(fr_job *job, const ig_incoming *in)
+{
+    fr_account *a = job->account = new_account(job->front, in);
+    if (!a) return;
+    snprintf(a->id, sizeof a->id, "%s", job->id);
+}
+
+void fr_account_decided(fr_account *a, const char *rule, const char *group)
+{
+    if (!a) return;
+    snprintf(a->rule, sizeof a->rule, "%s", rule ? rule : "");
+    snprintf(a->group, sizeof a->group, "%s", group ? group : "");
+}
+
+fr_account *fr_account_ref(fr_account *a)
+{
+    if (!a) return NULL;
+    a->refs++;
+    list(a);
+    return a;
+}
+
+static void hand_over(fr_account *a)
+{
+    fr_books *b = a->books;
+    pthread_mutex_lock(&b->lock);
+    bool room = b->n_waiting < BACKLOG_MAX;
+    if (room) {
+        a->next = NULL;
+        *b->last = a;
+        b->last = &a->next;
+        if (b->n_waiting++ == 0 || b->n_waiting >= GROUP) pthread_cond_signal(&b->some);
+    } else
+        b->n_dropped++;
+    pthread_mutex_unlock(&b->lock);
+    if (!room) ig_free(a);
+}
+
+void fr_account_unref(fr_account *a)
+{
+    if (!a || --a->refs) return;
+    unlist(a);
+    a->ended_ns = ig_loop_now(a->books->front->loop);
+    if (a->n_out < a->n_deltas) a->n_out = a->n_deltas; /* the worker died before it could count */
+    if (a->told)
+        hand_over(a);
+    else
+        ig_free(a);
+}
+
+void fr_account_result(fr_account *a, const char *result)
+{
+    if (a && !strcmp(a->result, "ok")) snprintf(a->result, sizeof a->result, "%s", result);
+}
+
+/* Names of the operations as OpenTelemetry has them. */
+static const char *op_of(const fr_job *job)
+{
+    static const char *const names[][2] = {
+        {"chat", "chat"}, {"completion", "text_completion"}, {"complete", "text_completion"}, {"embed", "embeddings"}};
+    const char *op = json_string_value(json_object_get(json_array_get(job->req.parts, 0), "op"));
+    for (size_t i = 0; op && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i][0], op)) return names[i][1];
+    return op ? op : "manage";
+}
+
+void fr_account_end(fr_job *job)
+{
+    fr_account *a = job->account;
+    if (!a) return;
+    /* For caches each of those whom the kernel does not know is somebody else; in the books they are one. */
+    snprintf(a->user, sizeof a->user, "%s", strncmp(job->user, "nobody:", 7) ? job->user : "nobody");
+    if (job->parsed) snprintf(a->op, sizeof a->op, "%s", op_of(job));
+    if (job->entry) {
+        snprintf(a->model, sizeof a->model, "%s", job->entry->name);
+        snprintf(a->digest, sizeof a->digest, "%s", job->entry->digest);
+    } else if (job->parsed && job->req.model)
+        snprintf(a->model, sizeof a->model, "%s", job->req.model);
+    a->told = a->told || a->booked;
+    job->account = NULL;
+    fr_account_unref(a);
+}
+
+/* Refusals are few in peace; a flood of them must not fill the disk. */
+static bool may_tell(fr_books *b)
+{
+    uint64_t second = ig_loop_now(b->front->loop) / FR_NS_PER_S;
+    if (second != b->refusals_s) b->refusals_s = second, b->n_refusals = 0;
+    return b->n_refusals++ < REFUSALS_A_SECOND;
+}
+
+void fr_account_refuse(fr_account *a, const ig_problem *p, const char *rule)
+{
+    if (!a) return;
+    snprintf(a->kind, sizeof a->kind, "refusal");
+    snprintf(a->decision, sizeof a->decision, "refuse");
+    snprintf(a->result, sizeof a->result, "refused");
+    if (rule) snprintf(a->rule, sizeof a->rule, "%s", rule);
+    snprintf(a->note, sizeof a->note, "%u", ig_problem_status(p, IG_D_OPENAI));
+    a->told = may_tell(a->books);
+}
+
+/* An account of what needs no job. */
+static fr_account *lone_account(fr_front *f, const ig_incoming *in)
+{
+    fr_account *a = new_account(f, in);
+    if (!a) return NULL;
+    fr_new_id(a->id);
+    if (in->who->known)
+        snprintf(a->user, sizeof a->user, "uid:%u", in->who->uid);
+    else
+        snprintf(a->user, sizeof a->user, "nobody");
+    return a;
+}
+
+void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p)
+{
+    fr_account *a = lone_account(f, in);
+    if (!a) return;
+    fr_account_refuse(a, p, NULL);
+    fr_account_unref(a);
+}
+
+void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req)
+{
+    static const struct {
+        ig_op op;
+        const char *name;
+    } verbs[] = {{IG_OP_PULL, "pull"},
+                 {IG_OP_PUSH, "push"},
+                 {IG_OP_CREATE, "create"},
+                 {IG_OP_COPY, "copy"},
+                 {IG_OP_DELETE, "delete"}};
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        fr_account *a = verbs[i].op == req->op ? lone_account(f, in) : NULL;
+        if (!a) continue;
+        snprintf(a->kind, sizeof a->kind, "admin");
+        snprintf(a->op, sizeof a->op, "%s", verbs[i].name);
+        snprintf(a->model, sizeof a->model, "%s", req->model ? req->model : "");
+        snprintf(a->decision, sizeof a->decision, fr_may_manage(f, in->who) ? "allow" : "refuse");
+        snprintf(a->result, sizeof a->result, "asked");
+        a->told = may_tell(a->books);
+        fr_account_unref(a);
+    }
+}
+
+static uint64_t count_of(const json_t *usage, const char *name)
+{
+    json_int_t n = json_integer_value(json_object_get(usage, name));
+    return n > 0 && n < (json_int_t)1 << 40 ? (uint64_t)n : 0;
+}
+
+/* The choices of one call share its prompt. */
+static void take_usage(fr_call *c, const json_t *usage)
+{
+    fr_account *a = c->account;
+    uint64_t in = count_of(usage, "prompt"), cached = count_of(usage, "cached");
+    if (in > c->n_in) a->n_in += in - c->n_in, c->n_in = in;
+    if (cached > c->n_cached) a->n_cached += cached - c->n_cached, c->n_cached = cached;
+    a->n_out += count_of(usage, "completion");
+    a->n_reasoning += count_of(usage, "reasoning");
+}
+
+void fr_account_event(fr_worker *w, uint64_t call, ig_event type, const json_t *body)
+{
+    fr_call *c = w->calls;
+    while (c && c->id != call) c = c->next;
+    if (!c || !c->account) return;
+    if (type == IG_EV_DELTA) c->account->n_deltas++, c->account->n_weight++;
+    if (type == IG_EV_ERROR) fr_account_result(c->account, "failed");
+    if (type == IG_EV_DONE || type == IG_EV_RESULT || type == IG_EV_ERROR)
+        take_usage(c, json_object_get(body, "usage"));
+}
+
+/* ------------------------------------------------------------------------------------------------ the books */
+
+bool fr_books_ready(fr_front *f, ig_problem *p)
+{
+    fr_books *b = f->books;
+    if (!b || !b->required || ig_audit_sound(b->audit)) return true;
+    return ig_problem_set(p, IG_P_UNAVAILABLE, NULL,
+                          "the audit log cannot be written and what cannot be audited is not answered here; the "
+                          "administrator finds the reason in the service's messages");
+}
+
+bool fr_books_usage(fr_front *f, const char *user, const char *group, const char *model, ig_usage *out)
+{
+    *out = (ig_usage){0};
+    if (!f->books || !f->books->ledger) return false;
+    ig_ledger_today(f->books->ledger, user, group, model, out);
+    return true;
+}
+
+static void on_news(void *ctx)
+{
+    fr_books *b = ctx;
+    char text[sizeof b->news];
+    pthread_mutex_lock(&b->lock);
+    memcpy(text, b->news, sizeof text);
+    *b->news = 0;
+    pthread_mutex_unlock(&b->lock);
+    if (*text) fr_say(b->front, "%s", text);
+}
+
+/* "state" in the store, for ledger and audit log that were not placed elsewhere. */
+static const char *place(const fr_front *f, const char *wanted, const char *name, char *out, size_t n)
+{
+    if (wanted && *wanted) return strcmp(wanted, "none") ? wanted : NULL;
+    if (!f->config->store || snprintf(out, n, "%s/state", f->config->store) >= (int)n) return NULL;
+    (void)mkdir(out, 0700);
+    size_t at = strlen(out);
+    return snprintf(out + at, n - at, "/%s", name) < (int)(n - at) ? out : NULL;
+}
+
+/* What cannot be opened keeps the service from starting only where somebody named it. */
+static ig_status judge(fr_front *f, bool named, ig_status st, const ig_error *err)
+{
+    if (st == IG_OK || named) return st;
+    fr_say(f, "%s", err->text);
+    return IG_OK;
+}
+
+static ig_status open_books(fr_front *f, fr_books *b, ig_error *err)
+{
+    const ig_front_config *c = f->config;
+    char path[4200];
+    const char *at = place(f, c->ledger, "ledger.db", path, sizeof path);
+    if (at) IG_TRY(judge(f, c->ledger != NULL, ig_ledger_open(at, NULL, &b->ledger, err), err));
+    at = place(f, c->audit, "audit", path, sizeof path);
+    ig_audit_options o = {.journal = c->audit_journal};
+    ig_audit_report report = {0};
+    b->required = c->audit_required;
+    if (at) IG_TRY(judge(f, c->audit != NULL || b->required, ig_audit_open(at, &o, &b->audit, &report, err), err));
+    if (*report.text) fr_say(f, "audit log: %s", report.text);
+    if (b->required && !b->audit)
+        return ig_fail(err, IG_BAD_INPUT, 0, "--audit-required needs a place for the audit log: --audit DIR");
+    (void)ig_meter_open(&b->meter, c->meters ? c->meters : "/sys");
+    return IG_OK;
+}
+
+static ig_status start_writer(fr_books *b, ig_error *err)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->some, &attr);
+    pthread_condattr_destroy(&attr);
+    b->last = &b->first;
+    ig_waker_add(b->front->loop, &b->waker, on_news, b);
+    int e = pthread_create(&b->thread, NULL, writer, b);
+    b->has_thread = e == 0;
+    return e ? ig_fail_errno(err, IG_IO, e, "no thread for the ledger") : IG_OK;
+}
+
+ig_status fr_books_open(fr_front *f, ig_error *err)
+{
+    fr_books *b = ig_calloc(1, sizeof *b);
+    if (!b) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the ledger");
+    b->front = f;
+    ig_status st = open_books(f, b, err);
+    if (st == IG_OK && (b->ledger || b->audit)) {
+        st = start_writer(b, err);
+        f->books = b;
+        return st;
+    }
+    ig_ledger_close(b->ledger);
+    ig_audit_close(b->audit);
+    ig_free(b);
+    return st;
+}
+
+void fr_books_close(fr_front *f)
+{
+    fr_books *b = f->books;
+    if (!b) return;
+    if (b->has_thread) {
+        pthread_mutex_lock(&b->lock);
+        b->stop = true;
+        pthread_cond_signal(&b->some);
+        pthread_mutex_unlock(&b->lock);
+        pthread_join(b->thread, NULL);
+    }
+    uint64_t lost = b->n_lost + b->n_dropped;
+    if (lost) fr_say(f, "%llu records could not be kept", (unsigned long long)lost);
+    on_news(b);
+    if (b->has_thread) ig_waker_remove(&b->waker);
+    ig_ledger_close(b->ledger);
+    ig_audit_close(b->audit);
+    pthread_mutex_destroy(&b->lock);
+    pthread_cond_destroy(&b->some);
+    ig_free(b);
+    f->books = NULL;
+}
+
+uint64_t fr_books_today(const fr_front *f, const char *user)
+{
+    ig_usage u = {0};
+    if (!f->books || !f->books->ledger) return 0;
+    ig_ledger_today(f->books->ledger, user, NULL, NULL, &u);
+    return u.n_in + u.n_out;
+}
