@@ -29,6 +29,13 @@ INLINE void panel_pointers(const uint8_t *p[PANEL_ROWS], const uint8_t *w, size_
     for (size_t r = 0; r < PANEL_ROWS; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * stride;
 }
 
+/* What comes after these bytes of each row, `ahead` of them. */
+INLINE void panel_prefetch(const uint8_t *const p[PANEL_ROWS], size_t bytes, size_t ahead)
+{
+    for (size_t r = 0; r < PANEL_ROWS; r++)
+        for (size_t line = 0; line < bytes; line += 64) ig_prefetch(p[r], ahead + line);
+}
+
 INLINE void panel_columns(const panel_tiles *t, panel_args a, size_t n_cols)
 {
     for (size_t i = 0; n_cols; n_cols -= panel_widths[i]) {
