@@ -64,9 +64,9 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     if (n % 8) step(acc, n % 8, p, x, x_stride, size, get, cols);
     IG_UNROLL
     for (size_t r = 0; r < ROWS; r++) {
-        if (r >= n_rows) break;
         IG_UNROLL
-        for (size_t c = 0; c < cols; c++) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
+        for (size_t c = 0; c < cols; c++)
+            if (r < n_rows) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
     }
 }
 

@@ -56,11 +56,11 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), p, x, x_stride, get, cols);
     IG_UNROLL
     for (size_t r = 0; r < ROWS; r++) {
-        if (r >= n_rows) break;
         IG_UNROLL
         for (size_t c = 0; c < cols; c++)
-            y[c * y_stride + r] =
-                ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(acc[r][c]), _mm512_extractf32x8_ps(acc[r][c], 1)));
+            if (r < n_rows)
+                y[c * y_stride + r] = ig_sum8_lanes(
+                    _mm256_add_ps(_mm512_castps512_ps256(acc[r][c]), _mm512_extractf32x8_ps(acc[r][c], 1)));
     }
 }
 
