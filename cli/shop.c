@@ -151,7 +151,10 @@ ig_status shop_folder_init(shop_folder *f, const char *name, ig_error *err)
 {
     ig_store *store;
     *f = (shop_folder){0};
-    IG_TRY(shop_open(true, &store, err));
+    if (shop_open(true, &store, err) != IG_OK)
+        return err->status != IG_NOT_FOUND
+                   ? err->status
+                   : ig_fail(err, IG_NOT_FOUND, 0, "there is no file \"%.150s\", and no store of models yet", name);
     ig_status st = ig_store_find(store, name, &f->m, err);
     int *fds = st == IG_OK ? calloc(f->m->n_files + 1, sizeof *fds) : NULL;
     if (st == IG_OK && !fds) st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of the model");
