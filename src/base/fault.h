@@ -15,6 +15,7 @@ typedef enum ig_fault_kind {
     IG_FAULT_RENAME,
     IG_FAULT_MAP,
     IG_FAULT_THREAD,
+    IG_FAULT_TMPFILE, /* files without a name: the file system cannot */
     IG_FAULT_KINDS
 } ig_fault_kind;
 enum { IG_FAULT_KILL = -1 };
