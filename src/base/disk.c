@@ -89,7 +89,12 @@ bool ig_disk_write(int fd, const void *p, size_t n)
     return true;
 }
 
-bool ig_disk_sync(int fd) { return !ig_fault_hit(IG_FAULT_SYNC) && fsync(fd) == 0; }
+bool ig_disk_sync(int fd)
+{
+    if (ig_fault_hit(IG_FAULT_SYNC) || fsync(fd) < 0) return false;
+    ig_fault_synced(fd);
+    return true;
+}
 
 void ig_disk_begin_sync(int fd, uint64_t offset, uint64_t n_bytes)
 {

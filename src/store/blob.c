@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,6 +36,26 @@ static bool sync_folder(ig_store *s, const ig_digest *d)
     close(fd);
     errno = e;
     return ok;
+}
+
+ig_status ig_blobs_settle(ig_store *s, const ig_store_file *files, size_t n, ig_error *err)
+{
+    bool seen[256] = {false}, outside = false, any = false;
+    for (size_t i = 0; i < n; i++) {
+        char place[3 + IG_HEX_LEN + 1];
+        const ig_digest *d = &files[i].digest;
+        ig_blob_place(d, place);
+        if (faccessat(s->blobs_fd, place, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+            outside = true;
+            continue;
+        }
+        bool *here = &seen[strtoul((char[]){d->hex[0], d->hex[1], 0}, NULL, 16) & 255];
+        if (!*here && !sync_folder(s, d)) return ig_disk_failed(s, errno, "sync the folder of the blob", d->hex, err);
+        *here = any = true;
+    }
+    if ((any && !ig_disk_sync(s->blobs_fd)) || (outside && !ig_disk_sync(s->refs_fd)))
+        return ig_disk_failed(s, errno, "sync the folder", any ? "blobs" : "refs", err);
+    return IG_OK;
 }
 
 bool ig_store_blob_has(ig_store *s, const ig_digest *d, uint64_t *size)
