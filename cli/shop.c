@@ -11,7 +11,6 @@
 
 #include "input.h"
 #include "out.h"
-#include "serve/serve.h"
 
 enum { PLACE_MAX = 3000 };
 
@@ -106,12 +105,6 @@ ingle_status shop_model(const char *name, const ingle_model_options *options, in
     else
         ig_manifest_free(m);
     return st == IG_OK ? INGLE_OK : input_error(&e, err);
-}
-
-ig_status shop_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err)
-{
-    (void)ctx;
-    return ig_model_check(NULL, m, fds, about, err);
 }
 
 /* ------------------------------------------------------------------------------------------------ a folder of links */
