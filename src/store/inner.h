@@ -64,10 +64,6 @@ void ig_sha_free(ig_sha *h);
 bool ig_sha_text(const void *p, size_t n, ig_digest *out);
 /* SHA-1 of a git blob: "blob SIZE\0" and the content of the file. */
 bool ig_sha1_git(int fd, uint64_t size, char hex[41]);
-/* Whole file from its beginning. progress false: CANCELLED. */
-typedef bool (*ig_hash_progress)(void *ctx, uint64_t done, uint64_t total);
-ig_status ig_hash_fd(int fd, const char *name, ig_hash_progress progress, void *ctx, ig_digest *out, uint64_t *size,
-                     ig_error *err);
 
 /* Reads the descriptor to its end, as ig_blob_add_fd. */
 ig_status ig_blob_copy(ig_store *s, int fd, const ig_digest *expected, ig_hash_progress progress, void *ctx,
