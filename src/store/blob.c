@@ -12,7 +12,7 @@
 #include "base/os.h"
 #include "inner.h"
 
-enum { BLOCK = 1 << 18, LEASE_TRIES = 200, LEASE_WAIT_MS = 10 };
+enum { BLOCK = 1 << 18, LEASE_TRIES = 200, LEASE_WAIT_MS = 10, PART_TRIES = 4 };
 
 void ig_blob_place(const ig_digest *d, char out[3 + IG_HEX_LEN + 1])
 {
@@ -243,15 +243,28 @@ ig_status ig_part_room(ig_store *s, int fd, uint64_t size, ig_error *err)
     return IG_OK;
 }
 
+/* A new file that is locked before garbage collection can take it for a leftover; -1 with errno. */
+static int locked_part(ig_store *s, char file[32])
+{
+    struct stat sb;
+    for (int i = 0; i < PART_TRIES; i++) {
+        uint64_t unique;
+        ig_random(&unique, sizeof unique);
+        (void)snprintf(file, 32, "new-%016llx.part", (unsigned long long)unique);
+        int fd = ig_disk_open(s->parts_fd, file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+        if (fd < 0) return -1;
+        if (ig_disk_lock(fd, false, true) && fstat(fd, &sb) == 0 && sb.st_nlink > 0) return fd;
+        close(fd);
+    }
+    errno = EBUSY;
+    return -1;
+}
+
 ig_status ig_part_new(ig_store *s, uint64_t size, char file[32], int *fd, ig_error *err)
 {
-    uint64_t unique;
-    ig_random(&unique, sizeof unique);
-    (void)snprintf(file, 32, "new-%016llx.part", (unsigned long long)unique);
-    *fd = ig_disk_open(s->parts_fd, file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    *fd = locked_part(s, file);
     if (*fd < 0) return ig_disk_failed(s, errno, "make the file", "for a blob", err);
-    ig_status st = ig_disk_lock(*fd, false, false) ? ig_part_room(s, *fd, size, err)
-                                                   : ig_disk_failed(s, errno, "lock the file", "of a blob", err);
+    ig_status st = ig_part_room(s, *fd, size, err);
     if (st == IG_OK) return st;
     (void)unlinkat(s->parts_fd, file, 0);
     close(*fd);

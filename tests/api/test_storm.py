@@ -287,10 +287,10 @@ def storm_catalogue(n):
 # ---------------------------------------------------------------------------------------------------- the service
 
 class Daemon:
-    def __init__(self):
+    def __init__(self, *args):
         self.socket = os.path.join(WORK, 's')
         self.log = open(os.path.join(WORK, 'log'), 'w+')
-        self.p = subprocess.Popen([INGLE, 'serve', '--listen', 'unix:' + self.socket, '--store', STORE, '--model', f'chat={CHAT}'],
+        self.p = subprocess.Popen([INGLE, 'serve', '--listen', 'unix:' + self.socket, '--store', STORE, '--model', f'chat={CHAT}', *args],
                                   env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
 
     def ask(self, path, body, timeout=30):
@@ -351,21 +351,22 @@ def talk(d, answered, stop):
             return
 
 
-def audit_seqs():
+def audit_records():
     folder = os.path.join(STORE, 'state', 'audit')
-    seqs = []
+    records = []
     for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         if file.endswith('.jsonl'):
             for line in read(os.path.join(folder, file)).split(b'\n')[:-1]:  # what has no end yet is no record
-                seqs.append(json.loads(line)['seq'])
-    return seqs
+                records.append(json.loads(line))
+    return records
 
 
 def storm_service(n):
     problems.clear()
     promised, last_seq, killed, n_answered = set(), 0, 0, 0
     for round_ in range(n):
-        d = Daemon()
+        required = round_ % 2 == 1  # what must be audited is in the log before it is begun
+        d = Daemon('--audit-required') if required else Daemon()
         if not until(d.up, 30):
             problem(f'the service does not start after a kill: {d.said()}')
             d.p.kill()
@@ -373,7 +374,7 @@ def storm_service(n):
         now = booked()
         if promised - now:
             problem(f'{len(promised - now)} requests that were booked are gone')
-        seqs = audit_seqs()
+        seqs = [r['seq'] for r in audit_records()]
         if seqs != list(range(1, len(seqs) + 1)) or (seqs[-1] if seqs else 0) < last_seq:
             problem(f'the audit log has {len(seqs)} records up to {seqs[-1:]}, it had {last_seq}')
         answered, stop = [], threading.Event()
@@ -386,13 +387,15 @@ def storm_service(n):
         else:
             time.sleep(rng.uniform(0, 0.4))
         promised = booked()
-        last_seq = (audit_seqs() or [0])[-1]
+        last_seq = ([r['seq'] for r in audit_records()] or [0])[-1]
         d.p.kill()
         d.p.wait()
         stop.set()
         for t in threads:
             t.join(40)
         n_answered += len(answered)
+        if required and set(answered) - {r.get('request') for r in audit_records()}:
+            problem('an answer is not in the audit log, which is required')
         killed += 1
         seen()
         if problems:

@@ -156,12 +156,14 @@ struct fr_job {
     ig_timer ping, deadline;
     char id[32];
     char user[FR_USER_BYTES], budget[FR_USER_BYTES];
-    fr_account *account; /* or NULL */
+    fr_account *account;      /* or NULL */
+    struct fr_notice *notice; /* it waits until the audit log has it; or NULL */
 };
 
 /* A request that needs a model. */
 void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in);
-void fr_job_ready(fr_job *job); /* its worker is */
+void fr_job_announced(fr_job *job, const ig_problem *p); /* the audit log has it; p: or cannot */
+void fr_job_ready(fr_job *job);                          /* its worker is */
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
 void fr_job_fail(fr_job *job, const ig_problem *p);
 void fr_job_drop_all(fr_front *f);
@@ -171,7 +173,7 @@ void fr_job_drop_all(fr_front *f);
 ig_status fr_books_open(fr_front *f, ig_error *err);
 void fr_books_close(fr_front *f); /* after jobs and workers: writes what waits */
 void fr_books_tick(fr_front *f);  /* energy since the last call is shared out; every second while workers live */
-/* False: what cannot be audited is not answered. */
+/* False: what cannot be audited is not answered. (What it can be is in the log before it is begun: see announce.) */
 bool fr_books_ready(fr_front *f, ig_problem *p);
 /* What was used today; NULL stands for all. False: there is no ledger. */
 bool fr_books_usage(fr_front *f, const char *user, const char *group, const char *model, ig_usage *out);
@@ -184,7 +186,12 @@ void fr_account_unref(fr_account *account);
 void fr_account_result(fr_account *account, const char *result); /* the first one stays */
 /* The rule that allowed it, and the group whose quota it counts for; either may be NULL. */
 void fr_account_decided(fr_account *account, const char *rule, const char *group);
-void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req); /* pull, push, create, copy, delete */
+/* With --audit-required nothing is begun that is not in the log: false where the job waits for that, and
+ * fr_job_announced is called. */
+bool fr_account_announce(fr_job *job);
+void fr_account_unannounce(fr_job *job); /* it goes away */
+/* pull, push, create, copy, delete: recorded when asked for. False: it waits, and fr_request_announced is called. */
+bool fr_account_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, const ig_request *req);
 /* rule: id of the rule that decided, or NULL. */
 void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
 void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
@@ -290,6 +297,8 @@ void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
 
 /* A request whose caller is known. */
 void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+/* The audit log has what an administrator asked for; problem: or cannot, and nothing is done. */
+void fr_request_announced(fr_front *f, ig_exchange *ex, const ig_problem *problem);
 
 typedef struct fr_counts {
     uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;

@@ -117,7 +117,7 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     fr_policy_leave(f);
 }
 
-void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+static void request(fr_front *f, ig_exchange *ex, const ig_incoming *in, bool announced)
 {
     ig_match match = {0};
     ig_problem p;
@@ -131,11 +131,26 @@ void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else {
-        fr_account_admin(f, in, &req);
+    else if (announced || fr_account_admin(f, ex, in, &req))
         local(f, ex, &match, &req);
-    }
     if (parses) ig_request_fini(&req);
+}
+
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in) { request(f, ex, in, false); }
+
+void fr_request_announced(fr_front *f, ig_exchange *ex, const ig_problem *problem)
+{
+    const ig_incoming *in = ig_exchange_request(ex);
+    ig_match match = {0};
+    ig_problem p;
+    if (problem) {
+        (void)match_of(in, &match, &p);
+        fr_answer_problem(f, ex, match.route, problem);
+        return;
+    }
+    fr_policy_enter(f, in);
+    request(f, ex, in, true);
+    fr_policy_leave(f);
 }
 
 static void on_gone(void *ctx, ig_exchange *ex)

@@ -31,6 +31,7 @@ static void free_job(fr_job *job)
     fr_worker *w = job->worker;
     ig_timer_clear(f->loop, &job->ping);
     ig_timer_clear(f->loop, &job->deadline);
+    fr_account_unannounce(job);
     unlink_job(job);
     if (w && job->waiting) fr_worker_unwait(w, job);
     if (w) {
@@ -376,23 +377,21 @@ static bool choose_worker(fr_job *job, ig_problem *p)
     return job->worker != NULL;
 }
 
-void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in)
+static void refuse(fr_job *job, const ig_problem *p)
+{
+    fr_account_refuse(job->account, p, fr_policy_rule(job->front));
+    fr_answer_problem(job->front, job->ex, job->match.route, p);
+    free_job(job);
+}
+
+/* Everything about the request is known, and what must be in the audit log is there. */
+static void begin(fr_job *job)
 {
     ig_problem p;
-    fr_job *job = new_job(f, match, in);
-    if (!job) {
-        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
-        fr_answer_problem(f, ex, match->route, &p);
+    if (!choose_worker(job, &p)) {
+        refuse(job, &p);
         return;
     }
-    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
-        fr_account_refuse(job->account, &p, fr_policy_rule(f));
-        fr_answer_problem(f, ex, match->route, &p);
-        free_job(job);
-        return;
-    }
-    job->ex = ex;
-    ig_exchange_set_ctx(ex, &job->party);
     if (job->emitter) set_ping(job);
     if (!job->emitter && !job->worker)
         show(job);
@@ -404,4 +403,30 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
         fr_job_ready(job);
     else
         fr_worker_wait(job->worker, job);
+}
+
+void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in)
+{
+    ig_problem p;
+    fr_job *job = new_job(f, match, in);
+    if (!job) {
+        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+        fr_answer_problem(f, ex, match->route, &p);
+        return;
+    }
+    job->ex = ex;
+    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p)) {
+        refuse(job, &p);
+        return;
+    }
+    ig_exchange_set_ctx(ex, &job->party);
+    if (fr_account_announce(job)) begin(job);
+}
+
+void fr_job_announced(fr_job *job, const ig_problem *p)
+{
+    if (p)
+        refuse(job, p);
+    else
+        begin(job);
 }
