@@ -201,11 +201,11 @@ const char *ig_draft_commit(int dir, const char *name, ig_draft *d)
     return ig_disk_sync(dir) ? NULL : "sync the folder of";
 }
 
-/* NAME.<16 hexadecimal digits>.tmp */
+/* NAME.<16 hexadecimal digits>.tmp; name NULL: any. */
 static bool is_draft_of(const char *entry, const char *name)
 {
-    size_t n = strlen(name);
-    return strlen(entry) == n + 21 && !strncmp(entry, name, n) && entry[n] == '.' &&
+    size_t all = strlen(entry), n = name ? strlen(name) : all > 21 ? all - 21 : 0;
+    return n && all == n + 21 && (!name || !strncmp(entry, name, n)) && entry[n] == '.' &&
            strspn(entry + n + 1, "0123456789abcdef") == 16 && !strcmp(entry + n + 17, ".tmp");
 }
 

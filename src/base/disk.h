@@ -39,7 +39,7 @@ bool ig_draft_begin(int dir, const char *name, mode_t mode, ig_draft *out);
  * be done: "sync", "close", "rename to", "sync the folder of"; after all but the last nothing has changed. */
 const char *ig_draft_commit(int dir, const char *name, ig_draft *d);
 void ig_draft_drop(int dir, ig_draft *d); /* closes and removes it; a closed one is fine */
-/* Removes what killed processes left of drafts of this name. */
+/* Removes what killed processes left of drafts of this name; NULL: of any in the folder. */
 void ig_draft_clean(int dir, const char *name);
 
 /* Writes `name` in the folder so that it is either the old or the new content whole: temporary file, sync, rename,

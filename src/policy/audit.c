@@ -544,6 +544,7 @@ static ig_status open_in(ig_audit *a, const char *folder, ig_audit_report *r, ig
     a->dir = ig_disk_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0);
     if (a->dir < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.200s of the audit log", folder);
     IG_TRY(open_lock(a, folder, err));
+    ig_draft_clean(a->dir, NULL);
     IG_TRY(open_key(a, err));
     IG_TRY(find_place(a, r, err));
     compare_head(a, r);

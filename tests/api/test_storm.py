@@ -64,6 +64,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
         start, wanted = 0, self.headers.get('Range')
         if wanted:
             start = int(wanted.removeprefix('bytes=').split('-')[0])
+        if start >= len(data):
+            self.send_response(416)
+            self.send_header('Content-Range', f'bytes */{len(data)}')
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+            return
         self.send_response(206 if wanted else 200)
         self.send_header('ETag', f'"{self.path[1]}"')
         if wanted:
