@@ -296,10 +296,25 @@ static bool is_ids(const json_t *v)
     return json_array_size(v) > 0;
 }
 
+/* Ids and texts in one list are one prompt, as llama-server has it. */
+static bool is_mixed(const json_t *v)
+{
+    size_t n_ids = 0, n_texts = 0;
+    int64_t id;
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *one = json_array_get(v, i);
+        const bool is_id = ig_whole(one, &id) && id >= 0 && id <= INT32_MAX;
+        if (!is_id && !json_is_string(one)) return false;
+        n_ids += is_id;
+        n_texts += !is_id;
+    }
+    return n_ids && n_texts;
+}
+
 bool ig_read_prompt(ig_parse *p, const char *at, json_t *v, json_t **out)
 {
     *out = NULL;
-    if (json_is_string(v) || is_ids(v)) {
+    if (json_is_string(v) || is_ids(v) || is_mixed(v)) {
         *out = json_incref(v);
         return true;
     }
@@ -315,7 +330,7 @@ bool ig_read_prompt(ig_parse *p, const char *at, json_t *v, json_t **out)
 static bool is_list_of_prompts(const json_t *v)
 {
     const json_t *first = json_array_get(v, 0);
-    return json_is_array(v) && first && !json_is_number(first);
+    return json_is_array(v) && first && !json_is_number(first) && !is_mixed(v);
 }
 
 bool ig_add_prompts(ig_parse *p, json_t *prompt)

@@ -33,6 +33,7 @@ static void free_job(fr_job *job)
     ig_timer_clear(f->loop, &job->deadline);
     unlink_job(job);
     if (w && job->waiting) fr_worker_unwait(w, job);
+    for (fr_worker *o = job->everywhere ? f->workers : NULL; o; o = o->next) fr_worker_forget(o, job);
     if (w) {
         fr_worker_forget(w, job);
         if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
@@ -213,9 +214,34 @@ static uint32_t frame_of(const json_t *part)
     return IG_FRAME_REQUEST;
 }
 
+/* The same question to every worker whose model the caller may see; a part of the request each. */
+static bool ask_all(fr_job *job, ig_problem *p)
+{
+    fr_front *f = job->front;
+    json_t *part = json_array_get(job->req.parts, 0);
+    size_t n = 0;
+    json_object_set_new(part, "user", json_string(job->user));
+    for (fr_worker *w = f->workers; w; w = w->next) {
+        if (w->state != FR_READY || w->probe || (w != job->worker && !fr_sees(f, w->entry))) continue;
+        json_t *own = json_copy(part);
+        json_object_set_new(own, "model", json_string(w->entry->name));
+        if (!own || (n ? json_array_append_new(job->req.parts, own) : json_array_set_new(job->req.parts, 0, own)))
+            return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+        n++;
+    }
+    n = 0;
+    for (fr_worker *w = f->workers; w; w = w->next) {
+        if (w->state != FR_READY || w->probe || (w != job->worker && !fr_sees(f, w->entry))) continue;
+        if (!fr_worker_call(w, IG_FRAME_QUERY, job, n, json_array_get(job->req.parts, n), p)) return false;
+        n++;
+    }
+    return true;
+}
+
 static bool send_parts(fr_job *job, ig_problem *p)
 {
     size_t n = json_array_size(job->req.parts);
+    if (job->everywhere) return ask_all(job, p);
     if (!ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
     for (size_t i = 0; i < n; i++) {
         json_t *part = json_array_get(job->req.parts, i);
@@ -297,13 +323,22 @@ static bool may_queue(const fr_job *job, ig_problem *p)
                           own - 1);
 }
 
+/* The model as the client calls it: NAME stands for NAME:latest. */
+static const char *name_of(const fr_job *job)
+{
+    const char *asked = job->req.model, *name = job->entry->name;
+    const size_t n = asked ? strlen(asked) : 0;
+    if (!n || strncasecmp(asked, name, n) != 0) return name;
+    return !name[n] || !strcmp(name + n, ":latest") ? asked : name;
+}
+
 static void set_context(fr_job *job)
 {
     fr_front *f = job->front;
     job->wall_ns = fr_wall_ns();
     job->came_ns = ig_loop_now(f->loop);
     job->context = (ig_emit_context){.id = job->id,
-                                     .model = job->entry->name,
+                                     .model = name_of(job),
                                      .digest = *job->entry->digest ? job->entry->digest : NULL,
                                      .ran_on = "local",
                                      .device = "cpu",
@@ -344,13 +379,26 @@ static bool is_allowed(fr_job *job, ig_problem *p)
     return !is_pinning(&job->req) || fr_may(job->front, &r, p);
 }
 
+/* Editors name no model: where there is neither a default nor one alone, they mean the one that was used last. */
+static fr_entry *find_entry(fr_job *job, ig_problem *p)
+{
+    fr_front *f = job->front;
+    const ig_route *route = job->match.route;
+    const bool named = job->req.model && *job->req.model;
+    job->everywhere = !strcmp(route->path, "/slots") && !named;
+    fr_entry *e = fr_catalog_find(f, job->req.model, job->req.model_any, p);
+    if (e || (named && !job->req.model_any) || (route->dialect != IG_D_EDITOR && !job->req.model_any)) return e;
+    e = fr_catalog_latest(f, strstr(route->path, "infill") ? "insert" : NULL);
+    return e ? fr_entry_ref(e) : NULL;
+}
+
 static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_problem *p)
 {
     fr_front *f = job->front;
     job->parsed = true;
     if (!ig_dialect_parse(&job->match, in->head->query, in->body, &job->req, p)) return false;
     ig_exchange_drop_body(ex); /* the tree has it all */
-    job->entry = fr_catalog_find(f, job->req.model, job->req.model_any, p);
+    job->entry = find_entry(job, p);
     if (!job->entry || !is_allowed(job, p)) return false;
     if (!may_queue(job, p)) return false;
     set_context(job);
