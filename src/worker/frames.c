@@ -96,7 +96,7 @@ void wk_send_load(wk *w, double share)
 void wk_send_position(wk *w, wk_request *r, uint32_t position)
 {
     ig_buf *b = begin(w);
-    ig_buf_printf(b, "{\"phase\":\"queue\",\"position\":%u}", position);
+    ig_buf_printf(b, "{\"phase\":\"queue\",\"position\":%u,\"depth\":%u}", position, w->n_waiting);
     wk_send(w, IG_FRAME_PROGRESS, r->id, b);
     r->told_position = position;
 }

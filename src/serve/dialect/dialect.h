@@ -203,6 +203,8 @@ typedef struct ig_emit_head {
 } ig_emit_head;
 ig_emit_head ig_emit_head_get(const ig_emitter *e);
 /* Nothing more will be written; all events of the request may be forgotten. */
+/* For what the answer waits: "queue", "load", "prompt"; "" where it goes on or nobody has said. */
+const char *ig_emit_phase(const ig_emitter *e);
 bool ig_emit_ended(const ig_emitter *e);
 /* Memory ran out or the answer outgrew its limit: close the connection without a proper end. */
 bool ig_emit_failed(const ig_emitter *e);

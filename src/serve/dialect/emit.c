@@ -175,7 +175,10 @@ static void keep_progress(ig_emitter *e, const json_t *body)
     e->progress_done = count_of(body, "done");
     e->progress_total = count_of(body, "total");
     e->progress_cached = count_of(body, "cached");
-    if (!strcmp(e->phase, "queue")) e->progress_done = count_of(body, "position");
+    if (!strcmp(e->phase, "queue")) {
+        e->progress_done = count_of(body, "position");
+        e->progress_total = count_of(body, "depth");
+    }
     if (!strcmp(e->phase, "load")) {
         double share = json_number_value(json_object_get(body, "share"));
         e->progress_done = share > 0 && share <= 1 ? (uint64_t)(share * 100) : 0;
@@ -215,6 +218,7 @@ static void on_delta(ig_emitter *e, size_t part, const json_t *body, ig_buf *out
     size_t index;
     ig_choice *c = find_choice(e, part, body, &index);
     if (!c) return;
+    e->answers = true;
     keep_delta(e, c, body);
     if (!streams(e) && !e->ops->always) return;
     begin(e, out);
@@ -390,6 +394,8 @@ ig_emit_head ig_emit_head_get(const ig_emitter *e)
     return (ig_emit_head){e->status, e->problem_type ? e->problem_type : stream ? e->ops->stream_type : whole, stream};
 }
 
+const char *ig_emit_phase(const ig_emitter *e) { return e->answers ? "" : e->phase; }
+
 bool ig_emit_ended(const ig_emitter *e) { return e->ended; }
 bool ig_emit_failed(const ig_emitter *e) { return e->failed; }
 
@@ -559,10 +565,11 @@ json_t *ig_out_logprobs(const json_t *lp, bool with_id)
 
 void ig_sse_comment(ig_emitter *e, ig_buf *out)
 {
-    if (!e->phase[0])
+    if (e->answers || !e->phase[0])
         (void)ig_buf_printf(out, ": ping\n\n");
     else if (!strcmp(e->phase, "queue"))
-        (void)ig_buf_printf(out, ": queue position %" PRIu64 "\n\n", e->progress_done);
+        (void)ig_buf_printf(out, ": queue position %" PRIu64 " of %" PRIu64 "\n\n", e->progress_done,
+                            e->progress_total > e->progress_done ? e->progress_total : e->progress_done);
     else if (!strcmp(e->phase, "load"))
         (void)ig_buf_printf(out, ": loading the model, %" PRIu64 " %%\n\n", e->progress_done);
     else

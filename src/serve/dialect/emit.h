@@ -60,6 +60,7 @@ struct ig_emitter {
     uint64_t now_ns;
     unsigned status;
     bool head_out, begun, ended, failed;
+    bool answers; /* a first piece is there */
     const char *problem_type; /* content type of an error body, NULL without */
 };
 

@@ -155,9 +155,24 @@ static void on_ping(void *ctx)
     flush(job);
 }
 
+/* How long a stream is silent: while it waits, it says every second for what. A load may still fail with a status of
+ * its own, so that the first word of it comes later. */
+static uint64_t silence_ns(const fr_job *job)
+{
+    const char *phase = ig_emit_phase(job->emitter);
+    return (!*phase ? FR_PING_MS : !strcmp(phase, "load") && !job->begun ? 2000 : 1000) * FR_NS_PER_MS;
+}
+
 static void set_ping(fr_job *job)
 {
-    ig_timer_set(job->front->loop, &job->ping, ig_loop_now(job->front->loop) + FR_PING_MS * FR_NS_PER_MS, on_ping, job);
+    ig_loop *loop = job->front->loop;
+    ig_timer_set(loop, &job->ping, ig_loop_now(loop) + silence_ns(job), on_ping, job);
+}
+
+/* There is something to wait for now: not later than that. */
+static void hasten_ping(fr_job *job)
+{
+    if (!job->ping.set || job->ping.due_ns > ig_loop_now(job->front->loop) + silence_ns(job)) set_ping(job);
 }
 
 void fr_job_fail(fr_job *job, const ig_problem *p)
@@ -198,6 +213,12 @@ void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body)
         uint64_t due = ig_loop_now(job->front->loop) + job->req.predict_ms * FR_NS_PER_MS;
         ig_timer_set(job->front->loop, &job->deadline, due, on_deadline, job);
     }
+    if (type == IG_EV_PROGRESS) {
+        ig_emit_event(job->emitter, part, type, body, fr_wall_ns(), &job->out);
+        hasten_ping(job);
+        flush(job);
+        return;
+    }
     if (type == IG_EV_DONE || type == IG_EV_RESULT) fr_policy_spend(job->front, job->budget, body);
     give(job, part, type, body);
 }
@@ -218,19 +239,19 @@ static uint32_t frame_of(const json_t *part)
 static bool ask_all(fr_job *job, ig_problem *p)
 {
     fr_front *f = job->front;
-    json_t *part = json_array_get(job->req.parts, 0);
+    json_t *part = json_incref(json_array_get(job->req.parts, 0));
     size_t n = 0;
     json_object_set_new(part, "user", json_string(job->user));
     for (fr_worker *w = f->workers; w; w = w->next) {
         if (w->state != FR_READY || w->probe || (w != job->worker && !fr_sees(f, w->entry))) continue;
         json_t *own = json_copy(part);
         json_object_set_new(own, "model", json_string(w->entry->name));
-        if (!own || (n ? json_array_append_new(job->req.parts, own) : json_array_set_new(job->req.parts, 0, own)))
-            return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+        if (n ? json_array_append_new(job->req.parts, own) : json_array_set_new(job->req.parts, 0, own)) break;
         n++;
     }
+    json_decref(part);
     n = 0;
-    for (fr_worker *w = f->workers; w; w = w->next) {
+    for (fr_worker *w = f->workers; w && n < json_array_size(job->req.parts); w = w->next) {
         if (w->state != FR_READY || w->probe || (w != job->worker && !fr_sees(f, w->entry))) continue;
         if (!fr_worker_call(w, IG_FRAME_QUERY, job, n, json_array_get(job->req.parts, n), p)) return false;
         n++;
@@ -386,7 +407,9 @@ static fr_entry *find_entry(fr_job *job, ig_problem *p)
     const ig_route *route = job->match.route;
     const bool named = job->req.model && *job->req.model;
     job->everywhere = !strcmp(route->path, "/slots") && !named;
-    fr_entry *e = fr_catalog_find(f, job->req.model, job->req.model_any, p);
+    fr_entry *e = job->everywhere ? fr_catalog_latest(f, NULL) : NULL;
+    if (e) return fr_entry_ref(e);
+    e = fr_catalog_find(f, job->req.model, job->req.model_any, p);
     if (e || (named && !job->req.model_any) || (route->dialect != IG_D_EDITOR && !job->req.model_any)) return e;
     e = fr_catalog_latest(f, strstr(route->path, "infill") ? "insert" : NULL);
     return e ? fr_entry_ref(e) : NULL;
@@ -433,7 +456,13 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
         fr_answer_problem(f, ex, match->route, &p);
         return;
     }
-    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
+    const bool good = fr_books_ready(f, &p) && prepare(job, ex, in, &p) && choose_worker(job, &p);
+    if (!good && job->everywhere && !job->entry) { /* nothing is loaded: no slots */
+        fr_answer_json(f, ex, 200, json_array());
+        free_job(job);
+        return;
+    }
+    if (!good) {
         fr_account_refuse(job->account, &p, fr_policy_rule(f));
         fr_answer_problem(f, ex, match->route, &p);
         free_job(job);
