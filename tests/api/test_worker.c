@@ -797,7 +797,7 @@ static const struct {
     {IG_FRAME_REQUEST, "{\"op\":\"generate\",\"kind\":\"song\"}", "bad_request"},
     {IG_FRAME_REQUEST, "{\"op\":\"generate\",\"kind\":\"text\"}", "bad_request"},
     {IG_FRAME_REQUEST, "{\"op\":\"generate\",\"kind\":\"text\",\"prompt\":[]}", "bad_request"},
-    {IG_FRAME_REQUEST, "{\"op\":\"generate\",\"kind\":\"text\",\"prompt\":[1,\"a\"]}", "bad_request"},
+    {IG_FRAME_REQUEST, "{\"op\":\"generate\",\"kind\":\"text\",\"prompt\":[1,{}]}", "bad_request"},
     {IG_FRAME_REQUEST, "{\"op\":\"generate\",\"kind\":\"text\",\"prompt\":[1,512]}", "bad_request"},
     {IG_FRAME_REQUEST, "{\"op\":\"generate\",\"kind\":\"text\",\"prompt\":\"\",\"special\":false}", "bad_request"},
     {IG_FRAME_REQUEST, GENERATE("\"max_tokens\":-1"), "bad_request"},

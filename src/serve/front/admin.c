@@ -1,4 +1,5 @@
 /* The service's own paths, for the command line and the console: status, and stopping. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -43,11 +44,21 @@ static const struct {
     {"GET", "/ingle/events", fr_events_begin},
 };
 
-bool fr_admin_knows(const ig_incoming *in)
+bool fr_admin_knows(ig_str path, char *methods, size_t n)
 {
+    size_t at = 0;
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (ig_str_is(in->head->path, paths[i].path) && ig_str_is(in->head->method, paths[i].method)) return true;
-    return false;
+        if (ig_str_is(path, paths[i].path) && at < n)
+            at += (size_t)snprintf(methods + at, n - at, "%s, ", paths[i].method);
+    if (at && at < n) (void)snprintf(methods + at, n - at, "OPTIONS");
+    return at > 0;
+}
+
+static void refuse_method(fr_front *f, ig_exchange *ex, const ig_incoming *in, const char *methods)
+{
+    ig_problem p;
+    ig_problem_set(&p, IG_P_METHOD, NULL, "%.*s takes %s", (int)in->head->path.len, in->head->path.ptr, methods);
+    fr_answer_problem(f, ex, NULL, &p);
 }
 
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
@@ -62,5 +73,8 @@ bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
             fr_answer_problem(f, ex, NULL, &p);
         return true;
     }
-    return false;
+    char methods[64];
+    const bool known = fr_admin_knows(in->head->path, methods, sizeof methods);
+    if (known) refuse_method(f, ex, in, methods);
+    return known;
 }

@@ -77,7 +77,8 @@ void fr_answer_problem(fr_front *f, ig_exchange *ex, const ig_route *route, cons
     fr_fields_problem(f, &x, p, status);
     const ig_incoming *in = ig_exchange_request(ex);
     if (status == 405 && in) {
-        ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
+        if (!fr_admin_knows(in->head->path, x.allow, sizeof x.allow))
+            ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
         fr_fields_add(&x, "Allow", x.allow);
     }
     ig_buf body;

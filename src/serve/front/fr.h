@@ -238,7 +238,8 @@ void fr_gc_start(fr_front *f);
 void fr_gc_stop(fr_front *f);
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
-bool fr_admin_knows(const ig_incoming *in);
+/* Is it one of them? Then methods is what the path takes. */
+bool fr_admin_knows(ig_str path, char *methods, size_t n);
 /* Of the models that the caller may see; new references, NULL without memory. */
 json_t *fr_status(fr_front *f);
 json_t *fr_worker_status(const fr_worker *w);

@@ -47,7 +47,8 @@ static void answer_options(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     }
     fr_fields x;
     fr_fields_begin(f, &x, ex, NULL, NULL);
-    ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
+    if (!fr_admin_knows(in->head->path, x.allow, sizeof x.allow))
+        ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
     fr_fields_add(&x, "Allow", x.allow);
     fr_fields_add(&x, "Access-Control-Allow-Methods", x.allow);
     const ig_http_field *asked = ig_http_find(in->head, "access-control-request-headers");
@@ -105,7 +106,8 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
         fr_blob_end(f, ex);
         return;
     }
-    const bool own = fr_admin_knows(in);
+    char methods[64];
+    const bool own = fr_admin_knows(in->head->path, methods, sizeof methods);
     if (!own && !match_of(in, &match, &p)) {
         fr_answer_problem(f, ex, match.route, &p);
         return;
