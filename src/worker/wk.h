@@ -54,7 +54,7 @@ typedef struct wk_params {
     const char **stops;     /* owned array, texts of the body */
     size_t n_stops;
     uint32_t max_tokens, min_tokens, n, n_top;
-    bool logprobs, ignore_eos, truncate, shift, echo, return_ids;
+    bool logprobs, ignore_eos, truncate, shift, echo, return_ids, return_context;
 } wk_params;
 
 typedef struct wk_user { /* a partition of the prefix cache; lives while a request or slot refers to it */

@@ -59,6 +59,9 @@ void fr_catalog_close(fr_front *f);
 void fr_catalog_refresh(fr_front *f, bool force);
 /* A reference, or NULL and *p. name NULL or "": the default model. any: an unknown name means it as well. */
 fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p);
+/* The model that was used last among those that are loaded, that the caller may see and that have the capability
+ * (NULL: any); borrowed, or NULL. */
+fr_entry *fr_catalog_latest(fr_front *f, const char *capability);
 fr_entry *fr_entry_ref(fr_entry *e);
 void fr_entry_unref(fr_entry *e);
 /* The files that a worker needs: descriptors (the caller's) into fds [FR_FILES_MAX], their names (borrowed from the
@@ -150,6 +153,7 @@ struct fr_job {
     fr_entry *entry;
     fr_worker *worker;
     bool waiting, begun, sent, ended;
+    bool everywhere; /* asks all workers, not its own alone */
     size_t unread; /* bytes that came while the client's buffer was full */
     size_t n_left; /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;
@@ -204,8 +208,9 @@ enum { FR_FIELDS_MAX = 12 };
 typedef struct fr_fields {
     ig_http_field field[FR_FIELDS_MAX];
     size_t n;
-    char retry[24];
+    char retry[24], allow[64], id[25];
 } fr_fields;
+/* request_id NULL: a new one. type NULL: no body. */
 void fr_fields_begin(const fr_front *f, fr_fields *x, const ig_exchange *ex, const char *type, const char *request_id);
 void fr_fields_add(fr_fields *x, const char *name, const char *value);
 void fr_fields_problem(fr_front *f, fr_fields *x, const ig_problem *p, unsigned status);
@@ -240,7 +245,10 @@ void fr_gc_start(fr_front *f);
 void fr_gc_stop(fr_front *f);
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
-json_t *fr_status(fr_front *f); /* new references, NULL without memory */
+/* Is it one of them? Then methods is what the path takes. */
+bool fr_admin_knows(ig_str path, char *methods, size_t n);
+/* Of the models that the caller may see; new references, NULL without memory. */
+json_t *fr_status(fr_front *f);
 json_t *fr_worker_status(const fr_worker *w);
 
 /* ---- events.c ---- */
@@ -276,6 +284,9 @@ bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 /* With what is known now; groups that are not count as unknown. */
 void fr_policy_enter(fr_front *f, const ig_incoming *in);
 void fr_policy_leave(fr_front *f);
+/* Between aside and back they speak of another caller, also in the middle of a request; not nested. */
+void fr_policy_aside(fr_front *f, const ig_incoming *in);
+void fr_policy_back(fr_front *f);
 
 typedef struct fr_request_facts {
     unsigned action;       /* ig_action */

@@ -47,8 +47,10 @@ static void answer_options(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     }
     fr_fields x;
     fr_fields_begin(f, &x, ex, NULL, NULL);
-    fr_fields_add(&x, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
-    fr_fields_add(&x, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    if (!fr_admin_knows(in->head->path, x.allow, sizeof x.allow))
+        ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
+    fr_fields_add(&x, "Allow", x.allow);
+    fr_fields_add(&x, "Access-Control-Allow-Methods", x.allow);
     const ig_http_field *asked = ig_http_find(in->head, "access-control-request-headers");
     if (asked && x.n < FR_FIELDS_MAX)
         x.field[x.n++] = (ig_http_field){IG_STR("Access-Control-Allow-Headers"), asked->value};
@@ -100,16 +102,17 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     fr_front *f = ctx;
     ig_match match = {0};
     ig_problem p;
-    if (fr_admin(f, ex, in)) return;
     if (ig_exchange_ctx(ex)) {
         fr_blob_end(f, ex);
         return;
     }
-    if (!match_of(in, &match, &p)) {
+    char methods[64];
+    const bool own = fr_admin_knows(in->head->path, methods, sizeof methods);
+    if (!own && !match_of(in, &match, &p)) {
         fr_answer_problem(f, ex, match.route, &p);
         return;
     }
-    if (fr_is_public(&match))
+    if (!own && fr_is_public(&match))
         fr_policy_enter(f, in);
     else if (!fr_policy_begin(f, ex, in))
         return;
@@ -121,7 +124,7 @@ static void request(fr_front *f, ig_exchange *ex, const ig_incoming *in, bool an
 {
     ig_match match = {0};
     ig_problem p;
-    if (!match_of(in, &match, &p)) return; /* it did before */
+    if (fr_admin(f, ex, in) || !match_of(in, &match, &p)) return; /* it did before */
     fr_local_fn local = fr_local_of(match.route->op);
     if (!local) {
         fr_job_start(f, ex, &match, in);

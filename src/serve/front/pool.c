@@ -427,6 +427,10 @@ static void on_own_frame(fr_worker *w, const ig_frame *frame, json_t *body)
     else if (frame->type == IG_FRAME_PROGRESS) {
         w->share = json_number_value(json_object_get(body, "share"));
         fr_events_model(w->front, w);
+        for (fr_job *j = w->jobs_first, *next; j; j = next) {
+            next = j->wait_next;
+            if (j->emitter) fr_job_event(j, 0, IG_EV_PROGRESS, body);
+        }
     }
 }
 
