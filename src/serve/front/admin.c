@@ -11,12 +11,13 @@ json_t *fr_worker_status(const fr_worker *w)
 {
     size_t waiting = w->waiting;
     for (const fr_job *j = w->jobs_first; j; j = j->wait_next) waiting++;
-    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:I, s:f, s:I, s:I, s:f, s:I}", "model", w->entry->name,
-                     "digest", w->entry->digest, "state", states[w->state], "pid", (int)w->pid, "memory_bytes",
-                     (json_int_t)w->need_bytes, "rss_bytes", (json_int_t)w->rss_bytes, "n_ctx", (int)w->n_ctx,
-                     "running", (json_int_t)w->running, "load_share", w->share, "waiting", (json_int_t)waiting,
-                     "tokens_generated", (json_int_t)w->tokens_generated, "kv_use",
-                     w->kv_total ? (double)w->kv_used / w->kv_total : 0.0, "expires_ns", (json_int_t)w->expires_ns);
+    return json_pack("{s:s, s:s, s:s?, s:s, s:i, s:I, s:I, s:i, s:I, s:f, s:I, s:I, s:f, s:I}", "model", w->entry->name,
+                     "digest", w->entry->digest, "engine", json_string_value(json_object_get(w->engine, "name")),
+                     "state", states[w->state], "pid", (int)w->pid, "memory_bytes", (json_int_t)w->need_bytes,
+                     "rss_bytes", (json_int_t)w->rss_bytes, "n_ctx", (int)w->n_ctx, "running", (json_int_t)w->running,
+                     "load_share", w->share, "waiting", (json_int_t)waiting, "tokens_generated",
+                     (json_int_t)w->tokens_generated, "kv_use", w->kv_total ? (double)w->kv_used / w->kv_total : 0.0,
+                     "expires_ns", (json_int_t)w->expires_ns);
 }
 
 json_t *fr_status(fr_front *f)

@@ -41,6 +41,7 @@ void fr_entry_unref(fr_entry *e)
     ig_free(e->license);
     ig_free(e->parent);
     json_decref(e->parameters);
+    json_decref(e->engine);
     json_decref(e->facts);
     ig_free(e);
 }

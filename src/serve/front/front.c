@@ -210,6 +210,7 @@ static void on_reload(void *ctx)
         fr_say(f, "the certificate stays as it was: %s", err.text);
     fr_policy_reload(f);
     fr_catalog_refresh(f, true);
+    fr_engines_refresh(f);
     fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
            c->tls_cert ? ", the certificate" : "");
     sd_notify(0, "READY=1");
@@ -336,6 +337,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_keys_open(f, err));
     IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
+    fr_engines_refresh(f);
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -353,6 +355,7 @@ static void tear_down(fr_front *f)
     fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
+    json_decref(f->engines);
     ig_free(f->keys);
     ig_free(f->guesses);
     ig_free(f);

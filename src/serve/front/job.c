@@ -81,6 +81,7 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
 {
     fr_fields_begin(job->front, x, job->ex, head->content_type, job->id);
     fr_fields_add(x, "X-Ingle-Ran-On", job->context.ran_on);
+    if (job->context.engine) fr_fields_add(x, "X-Ingle-Engine", job->context.engine);
     if (head->stream) fr_fields_add(x, "Cache-Control", "no-cache");
     if (head->status < 400) return;
     ig_problem p = {.kind = IG_P_INTERNAL};
@@ -216,7 +217,8 @@ static uint32_t frame_of(const json_t *part)
 static bool send_parts(fr_job *job, ig_problem *p)
 {
     size_t n = json_array_size(job->req.parts);
-    if (!ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
+    /* An engine that is not ours has standards of its own. */
+    if (!job->worker->engine && !ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
     for (size_t i = 0; i < n; i++) {
         json_t *part = json_array_get(job->req.parts, i);
         json_object_set_new(part, "user", json_string(job->user));
@@ -300,13 +302,16 @@ static bool may_queue(const fr_job *job, ig_problem *p)
 static void set_context(fr_job *job)
 {
     fr_front *f = job->front;
+    const json_t *engine = fr_engine_of(f, job->entry);
+    const char *device = json_string_value(json_object_get(engine, "device"));
     job->wall_ns = fr_wall_ns();
     job->came_ns = ig_loop_now(f->loop);
     job->context = (ig_emit_context){.id = job->id,
                                      .model = job->entry->name,
                                      .digest = *job->entry->digest ? job->entry->digest : NULL,
                                      .ran_on = "local",
-                                     .device = "cpu",
+                                     .device = engine ? device : "cpu",
+                                     .engine = json_string_value(json_object_get(engine, "name")),
                                      .version = f->config->version,
                                      .created_ns = job->wall_ns};
 }

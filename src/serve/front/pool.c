@@ -51,7 +51,10 @@ static uint64_t bytes_of(const json_t *memory)
  * need more than there is shrinks to what is left. */
 static uint64_t estimate(const fr_front *f, const fr_entry *e)
 {
+    const json_t *engine = fr_engine_of(f, e);
     uint64_t least, n = e->facts ? bytes_of(json_object_get(e->facts, "memory")) : 0;
+    json_int_t said = json_integer_value(json_object_get(engine, "memory"));
+    if (said > 0) return n > (uint64_t)said ? n : (uint64_t)said;
     if (!ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &least)) least = UINT64_MAX;
     if (!n) n = least;
     return n > f->memory_max && least <= f->memory_max ? f->memory_max : n;
@@ -173,6 +176,7 @@ static void close_channel(fr_worker *w)
     ig_channel_fini(&w->ch);
     w->ch.fd = -1;
     if (w->pid > 0) kill(w->pid, SIGKILL);
+    if (w->pid > 0 && w->engine) kill(-w->pid, SIGKILL); /* what the bridge has started is of its group */
 }
 
 /* Ends all that hangs on a worker. The struct stays until its process is reaped. */
@@ -347,7 +351,9 @@ static void on_load_error(fr_worker *w, const json_t *body)
     ig_problem p;
     ig_problem_from_event(&p, body);
     snprintf(w->fault, sizeof w->fault, "%s", p.message);
-    fr_say(w->front, "%s cannot be loaded: %s", w->entry->name, p.message);
+    bool loading = w->state == FR_LOADING;
+    if (!loading) w->front->counts.workers_died++;
+    fr_say(w->front, "%s %s: %s", w->entry->name, loading ? "cannot be loaded" : "is no longer there", p.message);
     end_worker(w, &p);
 }
 
@@ -370,6 +376,8 @@ static void on_status(fr_worker *w, const json_t *body)
         *small[i].to = (uint32_t)json_integer_value(json_object_get(body, small[i].name));
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
         *large[i].to = (uint64_t)json_integer_value(json_object_get(body, large[i].name));
+    json_int_t need = json_integer_value(json_object_get(body, "memory_need")); /* engines grow */
+    if (w->engine && need > 0) w->need_bytes = (uint64_t)need;
 }
 
 /* Takes the call out of the list. */
@@ -504,6 +512,7 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
+    if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
     return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
                      "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
                      f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
@@ -540,7 +549,8 @@ static bool start(fr_worker *w, ig_error *err)
         ig_fail_errno(err, IG_IO, errno, "no socket for a worker");
         return false;
     }
-    w->pid = fr_spawn_worker(f->program, pair[1]);
+    const char *engine = json_string_value(json_object_get(w->engine, "name"));
+    w->pid = fr_spawn_worker(f->program, engine, pair[1]);
     int no = errno;
     close(pair[1]);
     if (w->pid < 0) {
@@ -638,6 +648,7 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     w->entry = fr_entry_ref(e);
     w->state = FR_WAITING;
     w->probe = probe;
+    w->engine = probe ? NULL : json_incref((json_t *)fr_engine_of(f, e));
     w->ch.fd = -1;
     w->keep_alive_ms = f->keep_alive_ms;
     w->asked_ns = now;
@@ -667,12 +678,28 @@ fr_worker *fr_pool_probe(fr_front *f, fr_entry *e, ig_problem *p)
 
 /* ------------------------------------------------------------------------------------------------ housekeeping */
 
+static void free_worker(fr_worker *w)
+{
+    fr_entry_unref(w->entry);
+    json_decref(w->engine);
+    ig_free(w);
+}
+
+/* What an engine has started and left behind goes with its bridge, whose number is its group's until it is reaped. */
+static void end_group(const fr_worker *w)
+{
+    siginfo_t info = {0};
+    if (w->engine && !waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == w->pid)
+        kill(-w->pid, SIGKILL);
+}
+
 void fr_pool_child(fr_front *f)
 {
     fr_worker **at = &f->workers;
     while (*at) {
         fr_worker *w = *at;
         int status;
+        if (w->pid > 0) end_group(w);
         if (w->pid > 0 && waitpid(w->pid, &status, WNOHANG) == w->pid) {
             char why[80];
             if (WIFSIGNALED(status))
@@ -686,8 +713,7 @@ void fr_pool_child(fr_front *f)
         }
         if (w->state == FR_DEAD && w->pid <= 0) {
             *at = w->next;
-            fr_entry_unref(w->entry);
-            ig_free(w);
+            free_worker(w);
         } else
             at = &w->next;
     }
@@ -722,7 +748,6 @@ void fr_pool_close(fr_front *f)
             fr_account_unref(c->account);
             ig_free(c);
         }
-        fr_entry_unref(w->entry);
-        ig_free(w);
+        free_worker(w);
     }
 }
