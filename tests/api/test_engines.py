@@ -5,11 +5,12 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import CHAT, STORY, Service, Tap, until  # noqa: E402
+from service import CHAT, INGLE, STORY, Service, Tap, until  # noqa: E402
 
 tap = Tap()
 ok = tap.ok
@@ -20,12 +21,12 @@ TOOL = {'type': 'function', 'function': {'name': 'weather', 'parameters': {'type
 class Engines(Service):
     """sections: name: (words of the command behind the server, further lines)."""
 
-    def __init__(self, sections, models=(), args=(), env=None):
+    def __init__(self, sections, models=(), args=(), env=None, store=None):
         self.place = tempfile.TemporaryDirectory()
         self.record_file = os.path.join(self.place.name, 'record')
         os.mkdir(os.path.join(self.place.name, 'conf.d'))
         self.write(sections)
-        super().__init__(*models, args=args, env={'INGLE_CONFIG': self.place.name, **(env or {})})
+        super().__init__(*models, args=args, env={'INGLE_CONFIG': self.place.name, **(env or {})}, store=store)
 
     def write(self, sections):
         path = os.path.join(self.place.name, 'conf.d', 'engines.conf')
@@ -222,10 +223,10 @@ def test_deaths(s):
 
 
 def test_unload(s):
-    engine, helper = s.records('pid')[-1], s.records('helper')
+    helper = s.records('helper')[-1]
     s.post('/api/generate', {'model': 'py', 'keep_alive': 0})
-    ok(until(lambda: not lives(engine)) and s.records('term'), 'keep_alive 0: it is asked to end, and does', engine)
-    ok(helper and not lives(helper[-1]), 'what it has started has gone with it', helper)
+    ok(until(lambda: s.records('term')), 'keep_alive 0: it is asked to end')
+    ok(until(lambda: not lives(helper)), 'what it has started has gone with it', helper)
     ok(until(lambda: not [m for m in s.workers() if m['model'] == 'py']), 'it is no longer in ps')
 
 
@@ -283,6 +284,61 @@ def test_memory():
         s.stop()
 
 
+def verb(s, *args):
+    r = subprocess.run([INGLE, *args], capture_output=True, text=True, timeout=60, env=dict(os.environ, INGLE_HOST='unix:' + s.socket))
+    return r.returncode, r.stdout + r.stderr
+
+
+def test_pins():
+    sections = {'a': ('--socket {socket}', 'memory = 300M'), 'b': ('--socket {socket}', 'memory = 300M'),
+                'c': ('--socket {socket}', 'memory = 100M')}
+    store = tempfile.TemporaryDirectory()
+    how = {'args': ['--memory', '0.5', '--keep-alive', '1s'], 'store': store.name}
+    s = Engines(sections, **how)
+    try:
+        code, said = verb(s, 'pin', 'a')
+        ok(code == 0 and [(m['model'], m['pinned'], m['state']) for m in s.workers()] == [('a', True, 'ready')], 'pin loads and pins', said)
+        code, said = verb(s, 'ps')
+        ok(code == 0 and 'pinned' in said, 'ps shows it', said)
+        status, body, _ = s.say('b', 'hello')
+        ok(status == 503 and all(x in body['error']['message'] for x in ('0.29 GiB', '0.50 GiB', '(a)', 'ingle unpin')),
+           'no room beside pinned ones: in numbers', body)
+        code, said = verb(s, 'pin', 'b')
+        ok(code == 1 and '(a)' in said, 'what does not fit is not pinned', said)
+        status, body, _ = s.say('c', 'hello')
+        ok(status == 200 and until(lambda: [m['model'] for m in s.workers()] == ['a']), 'the pinned one outlives the unused one', s.workers())
+        code, said = verb(s, 'stop', 'a')
+        ok(code == 1 and 'ingle unpin a' in said, 'stop says what to type', said)
+        if os.getuid() == 0:
+            os.chmod(s.folder.name, 0o755)
+            status, body = s.as_user(12345, 'POST', '/ingle/pin', {'model': 'c', 'pinned': True})
+            ok(status == 403 and 'pin' in str(body), 'pinning needs the right', (status, body))
+        engine = s.records('pid')[-2]
+        bridge = [m['pid'] for m in s.workers() if m['model'] == 'a'][0]
+        os.kill(bridge, signal.SIGKILL)
+        ok(until(lambda: [m for m in s.workers() if m['model'] == 'a' and m['pid'] not in (bridge, -1) and m['state'] == 'ready']),
+           'a pinned one that dies is loaded again', (engine, s.workers()))
+        code, said = verb(s, 'pin', 'nosuch')
+        ok(code == 1 and 'nosuch' in said, 'an unknown model', said)
+    finally:
+        s.stop()
+    s = Engines(sections, **how)
+    try:
+        ok(until(lambda: [(m['model'], m['state'], m['pinned']) for m in s.workers()] == [('a', 'ready', True)]),
+           'it is loaded when the service starts again', s.workers())
+        code, said = verb(s, 'unpin', 'a')
+        ok(code == 0 and until(lambda: not s.workers(), 20), 'unpinned, it goes when it is unused', (said, s.workers()))
+        status, body, _ = s.say('b', 'hello')
+        ok(status == 200, 'and leaves its room', body)
+    finally:
+        s.stop()
+    with open(os.path.join(store.name, 'state', 'pins.json'), 'w') as f:
+        f.write('{"a": ')
+    s = Engines(sections, **how)
+    ok(s.said('damaged') and s.get('/health')[0] == 200, 'a damaged list of pins costs the pins alone', s.log)
+    s.stop()
+
+
 def test_llama():
     server = os.environ.get('LLAMA_SERVER') or shutil.which('llama-server')
     if not server:
@@ -316,6 +372,7 @@ def main():
     ok(until(lambda: not [p for p in pids if lives(p)]), 'nothing is left of any engine', pids)
     test_starts()
     test_memory()
+    test_pins()
     test_llama()
     return tap.end()
 

@@ -73,6 +73,17 @@ void fr_engines_refresh(fr_front *f);
 /* The engine that runs this model (borrowed), NULL: our own worker does. */
 const json_t *fr_engine_of(const fr_front *f, const fr_entry *e);
 
+/* ---- pins.c: models that stay. ---- */
+
+void fr_pins_open(fr_front *f);
+/* Loads those that are not there. */
+void fr_pins_load(fr_front *f);
+bool fr_is_pinned(const fr_front *f, const fr_entry *e);
+uint64_t fr_pins_bytes(const fr_front *f, const fr_entry *but); /* of all pinned models but this one */
+/* False: pinned models leave less than need_bytes for e; why [n] says so in numbers. */
+bool fr_pins_leave_room(const fr_front *f, const fr_entry *e, uint64_t need_bytes, char *why, size_t n);
+void fr_pins_request(fr_front *f, ig_exchange *ex, const ig_incoming *in); /* POST /ingle/pin */
+
 /* ---- pool.c: workers. ---- */
 
 typedef enum fr_state { FR_WAITING, FR_LOADING, FR_READY, FR_DRAINING, FR_DEAD } fr_state;
@@ -329,6 +340,7 @@ struct fr_front {
     fr_job *jobs;
     size_t n_jobs;
     uint64_t next_id;
+    json_t *pins;    /* owned object: names of pinned models */
     json_t *engines; /* owned array: configured engines that run models of ours */
     uint64_t memory_max;
     uint32_t n_threads, n_ctx, n_parallel, n_queue, stop_ms;

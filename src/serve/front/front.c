@@ -338,6 +338,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
     fr_engines_refresh(f);
+    fr_pins_open(f);
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -355,6 +356,7 @@ static void tear_down(fr_front *f)
     fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
+    json_decref(f->pins);
     json_decref(f->engines);
     ig_free(f->keys);
     ig_free(f->guesses);
@@ -371,6 +373,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
     if (status == IG_OK) {
         announce(f);
         fr_gc_start(f);
+        fr_pins_load(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

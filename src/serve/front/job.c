@@ -361,6 +361,9 @@ static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_prob
     set_context(job);
     if (!strcmp(job->match.route->path, "/slots") && fr_may_manage(f, in->who))
         json_object_set_new(job->req.echo, "all_slots", json_true());
+    if (job->req.op == IG_OP_UNLOAD && fr_is_pinned(f, job->entry))
+        return ig_problem_set(p, IG_P_CONFLICT, "model", "model %.200s is pinned and stays; type: ingle unpin %.200s",
+                              job->entry->name, job->entry->name);
     if (job->req.op == IG_OP_SHOW) return true;
     job->emitter = ig_emit_new(&job->req, &job->context);
     if (!job->emitter)

@@ -57,7 +57,8 @@ static uint64_t estimate(const fr_front *f, const fr_entry *e)
     if (said > 0) return n > (uint64_t)said ? n : (uint64_t)said;
     if (!ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &least)) least = UINT64_MAX;
     if (!n) n = least;
-    return n > f->memory_max && least <= f->memory_max ? f->memory_max : n;
+    uint64_t pinned = fr_pins_bytes(f, e), most = f->memory_max > pinned ? f->memory_max - pinned : 0;
+    return n > most && least <= most ? most : n;
 }
 
 static bool idle(const fr_worker *w) { return w->state == FR_READY && !w->n_calls && !w->jobs_first; }
@@ -302,7 +303,7 @@ void fr_worker_touch(fr_worker *w)
     ig_timer_clear(f->loop, &w->expiry);
     if (w->state == FR_DRAINING) fr_worker_drain(w);
     if (!idle(w)) return;
-    if (w->keep_alive_ms >= 0) {
+    if (w->keep_alive_ms >= 0 && !w->pinned) {
         uint64_t ms = (uint64_t)w->keep_alive_ms;
         w->expires_ns = fr_wall_ns() + ms * FR_NS_PER_MS;
         ig_timer_set(f->loop, &w->expiry, w->used_ns + ms * FR_NS_PER_MS, on_expiry, w);
@@ -591,6 +592,11 @@ static bool has_room(fr_worker *w)
         refuse_start(w, text);
         return false;
     }
+    char why[480];
+    if (!w->probe && !fr_pins_leave_room(f, w->entry, w->need_bytes, why, sizeof why)) {
+        refuse_start(w, why);
+        return false;
+    }
     while (!ig_add_u64(fr_pool_bytes(f), w->need_bytes, &all) || all > f->memory_max) {
         bool leaving = false;
         for (fr_worker *o = f->workers; o; o = o->next) leaving = leaving || (o->state == FR_DRAINING && !o->n_calls);
@@ -651,6 +657,7 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     w->engine = probe ? NULL : json_incref((json_t *)fr_engine_of(f, e));
     w->ch.fd = -1;
     w->keep_alive_ms = f->keep_alive_ms;
+    w->pinned = !probe && fr_is_pinned(f, e);
     w->asked_ns = now;
     w->need_bytes = probe ? PROBE_BYTES : estimate(f, e);
     fr_worker **last = &f->workers;
@@ -696,6 +703,7 @@ static void end_group(const fr_worker *w)
 void fr_pool_child(fr_front *f)
 {
     fr_worker **at = &f->workers;
+    bool again = false; /* a pinned one has died */
     while (*at) {
         fr_worker *w = *at;
         int status;
@@ -709,7 +717,9 @@ void fr_pool_child(fr_front *f)
                 snprintf(why, sizeof why, "ended with code %d", WEXITSTATUS(status));
             w->pid = -1;
             if (w->state != FR_DEAD && is_crash(w, status)) count_crash(f, w->entry);
+            bool served = w->ready_ns && w->state == FR_READY;
             if (w->state != FR_DEAD && take_rest(w)) died(w, why);
+            again = again || (served && w->pinned);
         }
         if (w->state == FR_DEAD && w->pid <= 0) {
             *at = w->next;
@@ -717,6 +727,7 @@ void fr_pool_child(fr_front *f)
         } else
             at = &w->next;
     }
+    if (again) fr_pins_load(f);
 }
 
 void fr_pool_pressure(fr_front *f)
