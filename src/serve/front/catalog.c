@@ -41,6 +41,7 @@ void fr_entry_unref(fr_entry *e)
     ig_free(e->license);
     ig_free(e->parent);
     json_decref(e->parameters);
+    json_decref(e->engine);
     json_decref(e->facts);
     ig_free(e);
 }
@@ -256,7 +257,7 @@ fr_entry *fr_catalog_latest(fr_front *f, const char *capability)
     const fr_worker *best = NULL;
     for (const fr_worker *w = f->workers; w; w = w->next)
         if (w->state == FR_READY && !w->probe && !w->entry->gone && (!best || w->used_ns > best->used_ns) &&
-            (!capability || can(w->entry, capability)) && fr_sees(f, w->entry))
+            (capability ? can(w->entry, capability) : !w->engine) && fr_sees(f, w->entry))
             best = w;
     return best ? best->entry : NULL;
 }

@@ -228,6 +228,7 @@ static void on_reload(void *ctx)
         fr_say(f, "the certificate stays as it was: %s", err.text);
     fr_policy_reload(f);
     fr_catalog_refresh(f, true);
+    fr_engines_refresh(f);
     fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
            c->tls_cert ? ", the certificate" : "");
     sd_notify(0, "READY=1");
@@ -354,6 +355,8 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_keys_open(f, err));
     IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
+    fr_engines_refresh(f);
+    fr_pins_open(f);
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -371,6 +374,8 @@ static void tear_down(fr_front *f)
     fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
+    json_decref(f->pins);
+    json_decref(f->engines);
     ig_free(f->keys);
     ig_free(f->guesses);
     ig_free(f);
@@ -386,6 +391,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
     if (status == IG_OK) {
         announce(f);
         fr_gc_start(f);
+        fr_pins_load(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }
