@@ -197,6 +197,12 @@ static bool set_n_ctx(reader *r, void *to, const char *value)
     return *(uint32_t *)to || BAD(r, "a context of 0 tokens; to forbid a model write effect = refuse");
 }
 
+static bool set_output(reader *r, void *to, const char *value)
+{
+    return set_u32(r, to, value) &&
+           (*(uint32_t *)to || BAD(r, "an answer of 0 tokens; to forbid a model write effect = refuse"));
+}
+
 static bool set_priority(reader *r, void *to, const char *value)
 {
     uint64_t n;
@@ -445,6 +451,7 @@ static const key_row rule_keys[] = {
     {"hours", set_hours, 0, true},
     {"context", set_n_ctx, RULE(limits.n_ctx), false},
     {"tokens_per_day", set_tokens, RULE(limits.tokens_per_day), false},
+    {"output", set_output, RULE(limits.output), false},
     {"priority", set_priority, RULE(limits.priority), false},
     {"reason", set_text, RULE(reason), false},
 };
@@ -725,10 +732,15 @@ static bool read_dropins(reader *r, const char *const *folders, unsigned n_folde
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 
+static bool limits_something(const ig_limits *l)
+{
+    return l->n_ctx != IG_NO_CONTEXT_LIMIT || l->tokens_per_day != IG_NO_TOKEN_LIMIT ||
+           l->output != IG_NO_OUTPUT_LIMIT || l->priority >= 0;
+}
+
 static void look_at(reader *r, const ig_rule *rule)
 {
-    bool limited = rule->limits.n_ctx != IG_NO_CONTEXT_LIMIT || rule->limits.tokens_per_day != IG_NO_TOKEN_LIMIT ||
-                   rule->limits.priority >= 0;
+    bool limited = limits_something(&rule->limits);
     if (rule->effect == IG_REFUSE && limited) note(r, "refuses, its limits mean nothing", rule->id);
     if (rule->effect == IG_ALLOW && limited && !r->config->policy.deny && rule->actions & 1u << IG_MAY_USE)
         note(r, "allows with limits, but with mode = open everybody may without; write effect = limit", rule->id);
@@ -746,10 +758,8 @@ static bool finish_rules(reader *r)
         r->line = 0;
         r->name = rule->origin;
         if (!n->has_effect) return BAD(r, "rule %s has no effect; write effect = allow, limit or refuse", rule->id);
-        bool limited = rule->limits.n_ctx != IG_NO_CONTEXT_LIMIT || rule->limits.tokens_per_day != IG_NO_TOKEN_LIMIT ||
-                       rule->limits.priority >= 0;
-        if (rule->effect == IG_LIMIT && !limited)
-            return BAD(r, "rule %s limits nothing; write context, tokens_per_day or priority", rule->id);
+        if (rule->effect == IG_LIMIT && !limits_something(&rule->limits))
+            return BAD(r, "rule %s limits nothing; write context, output, tokens_per_day or priority", rule->id);
         look_at(r, rule);
         rules[i] = *rule;
     }

@@ -156,7 +156,9 @@ struct fr_job {
     ig_timer ping, deadline;
     char id[32];
     char user[FR_USER_BYTES], budget[FR_USER_BYTES];
-    fr_account *account; /* or NULL */
+    uint32_t n_ctx_max, output_max; /* tokens that policy lets it have; UINT32_MAX: no limit */
+    char n_ctx_rule[64];            /* which says so */
+    fr_account *account;            /* or NULL */
 };
 
 /* A request that needs a model. */
@@ -259,10 +261,9 @@ void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy 
 const char *fr_policy_rule(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
 bool fr_policy_on(const fr_front *f);
-/* What catalogues assign; borrowed until the next call. With one there is a policy. deny: what nobody allows is
- * refused. */
-struct ig_grant;
-void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny);
+/* What catalogues assign, as ig_grants_of makes it; [n] sets, borrowed until the next call. With one there is a
+ * policy. */
+void fr_policy_assign(fr_front *f, const ig_grants *const *sets, size_t n);
 /* Between begin (or enter) and leave fr_may and fr_sees speak of the caller of this request. False: the caller's groups
  * are being looked up, and fr_request is called when they are there. */
 bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
@@ -274,8 +275,9 @@ typedef struct fr_request_facts {
     unsigned action;       /* ig_action */
     const fr_entry *entry; /* or NULL: then model, a name, or NULL too */
     const char *model;
-    const char *source; /* of a pull */
-    uint32_t n_ctx;
+    const char *source;          /* of a pull */
+    uint32_t n_ctx, output;      /* tokens asked for, 0: not said */
+    struct ig_decision *decided; /* NULL, or gets the decision; its rule is "" where nothing was to be decided */
 } fr_request_facts;
 /* The one decision; false fills the problem, which names the rule. Always true where no policy is configured. */
 bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p);

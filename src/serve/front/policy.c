@@ -37,10 +37,11 @@ struct fr_policy {
     ig_waker waker;
     ig_timer timer;
     fr_ask *asks;
-    bool keys_needed;            /* there were keys once: without them nobody from afar may come in */
-    const ig_grant *assignments; /* borrowed */
-    size_t n_assignments;
-    bool deny;
+    bool keys_needed;             /* there were keys once: without them nobody from afar may come in */
+    const ig_grants *const *sets; /* borrowed [n_sets]: what catalogues assign */
+    size_t n_sets;
+    ig_grant *picked; /* [picked_cap] those about the model that is asked for */
+    size_t picked_cap;
     char machine[256];
     /* the request that is being handled */
     bool asking;
@@ -49,6 +50,7 @@ struct fr_policy {
     ig_freshness fresh;
     ig_caller who;
     char rule[IG_RULE_ID_MAX]; /* that refused it */
+    char label[64];            /* of privacy, "" */
     /* tokens since midnight by person; the ledger knows them by key */
     fr_spent *spent;
     size_t n_spent, spent_cap;
@@ -57,7 +59,7 @@ struct fr_policy {
 
 static bool configured(const fr_front *f)
 {
-    return f->policy && (f->policy->config->policy.configured || f->policy->n_assignments);
+    return f->policy && (f->policy->config->policy.configured || f->policy->n_sets);
 }
 
 /* A key has bounds of its own, also where there is no policy. */
@@ -138,11 +140,21 @@ static bool subject(const fr_front *f, const ig_incoming *in, const ig_key *key,
     return key ? *key->account && !key->n_groups : in->who->known;
 }
 
+/* X-Ingle-Label: what cannot be one is a label that no rule knows. */
+static void read_label(struct fr_policy *p, const ig_incoming *in)
+{
+    const ig_http_field *field = ig_http_find(in->head, "x-ingle-label");
+    size_t n = field ? field->value.len : 0;
+    bool fits = n < sizeof p->label && (!n || !memchr(field->value.ptr, 0, n));
+    snprintf(p->label, sizeof p->label, "%.*s", fits ? (int)n : 1, !n ? "" : fits ? field->value.ptr : "?");
+}
+
 static void enter(fr_front *f, const ig_incoming *in, ig_person *person, ig_freshness fresh)
 {
     struct fr_policy *p = f->policy;
     p->asking = true;
     p->rule[0] = 0;
+    read_label(p, in);
     p->id = in->who;
     p->person = person;
     p->fresh = fresh;
@@ -299,6 +311,30 @@ static const char *key_user(const ig_key *key, char out[FR_USER_BYTES])
     return out;
 }
 
+/* Into p->picked what catalogues say about the model. False: out of memory. */
+static bool pick(struct fr_policy *p, const ig_model_facts *m, size_t *n)
+{
+    *n = 0;
+    for (size_t s = 0; s < p->n_sets; s++) {
+        const char *const *target = NULL; /* whose grants come */
+        bool fits = false;
+        for (size_t i = 0; i < p->sets[s]->n; i++) {
+            const ig_grant *g = &p->sets[s]->list[i];
+            if (g->models.item != target) fits = ig_grant_is_about(g, m->name, m->digest);
+            target = g->models.item;
+            if (!fits) continue;
+            if (*n == p->picked_cap) {
+                ig_grant *grown = ig_realloc(p->picked, 2 * p->picked_cap + 16, sizeof *grown);
+                if (!grown) return false;
+                p->picked = grown;
+                p->picked_cap = 2 * p->picked_cap + 16;
+            }
+            p->picked[(*n)++] = *g;
+        }
+    }
+    return true;
+}
+
 static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_decision *d)
 {
     struct fr_policy *p = f->policy;
@@ -307,6 +343,8 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
                   .source = r->source,
                   .machine = p->machine,
                   .n_ctx = r->n_ctx,
+                  .output = r->output,
+                  .label = *p->label ? p->label : NULL,
                   .when = ig_moment_of(ig_clock_s()),
                   .listing = listing};
     ask.model.name = r->model;
@@ -326,18 +364,22 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     uint64_t booked = listing ? 0 : fr_books_today(f, p->who.key ? key_user(p->who.key, user) : user);
     if (booked > ask.tokens_today) ask.tokens_today = booked; /* also of before a restart */
     ig_policy policy = p->config->policy;
-    policy.configured |= p->n_assignments > 0;
-    policy.deny |= p->deny;
-    policy.assignments = p->assignments;
-    policy.n_assignments = p->n_assignments;
+    policy.configured |= p->n_sets > 0;
+    if (!pick(p, &ask.model, &policy.n_assignments)) {
+        *d = (ig_decision){.rule = "builtin:memory", .reason = "out of memory for the decision; try again later"};
+        return;
+    }
+    policy.assignments = p->picked;
     ig_policy_decide(&policy, &p->who, &ask, d, NULL);
 }
 
 bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p)
 {
-    ig_decision d;
+    ig_decision d = {.limits = IG_LIMITS_NONE};
+    if (r->decided) *r->decided = d;
     if (!applies(f)) return true;
     decide(f, r, false, &d);
+    if (r->decided) *r->decided = d;
     if (d.allowed) return true;
     snprintf(f->policy->rule, sizeof f->policy->rule, "%s", d.rule);
     ig_problem_kind kind = d.refusal == IG_REFUSED_BUDGET ? IG_P_OVERLOADED : IG_P_DENIED;
@@ -351,11 +393,10 @@ const char *fr_policy_rule(const fr_front *f)
 
 bool fr_policy_on(const fr_front *f) { return applies(f); }
 
-void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny)
+void fr_policy_assign(fr_front *f, const ig_grants *const *sets, size_t n)
 {
-    f->policy->deny = deny;
-    f->policy->assignments = assignments;
-    f->policy->n_assignments = n;
+    f->policy->sets = sets;
+    f->policy->n_sets = n;
 }
 
 bool fr_sees(fr_front *f, const fr_entry *e)
@@ -483,6 +524,7 @@ void fr_policy_close(fr_front *f)
     if (p->directory_config != p->config && left) ig_config_free(p->directory_config);
     if (left || p->directory_config != p->config) ig_config_free(p->config);
     ig_free(p->spent);
+    ig_free(p->picked);
     ig_free(p);
     f->policy = NULL;
 }
