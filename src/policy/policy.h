@@ -206,12 +206,27 @@ bool ig_pattern_fits(const char *pattern, const char *text);
 
 /* ------------------------------------------------------------------------------------------------ configuration */
 
+/* A catalogue that this machine follows: [catalogue NAME]. */
+typedef struct ig_follow {
+    const char *name, *source, *root; /* source: address or folder; root: file of the root that is trusted */
+    uint32_t interval_s;              /* 3600; less up to a tenth, so that not all machines ask at once */
+    bool grace_set;
+    uint32_t grace_s;                /* after its end; not set: the last good state stays in force for ever */
+    uint64_t disk_bytes, rate_bytes; /* of its models, and a second; 0: no limit */
+    bool battery, metered;           /* fetch also then */
+    bool insecure;                   /* plain http to other machines */
+    bool machine;                    /* fetch what anybody could require here, not only people who are known */
+} ig_follow;
+enum { IG_FOLLOWS_MAX = 16, IG_FOLLOW_NAME_MAX = 32 };
+
 /* Everything that the files say; unchangeable once read, so that a new one replaces the old one whole (M23). */
 typedef struct ig_config {
     ig_arena arena;
     ig_policy policy;
     ig_directory_config directory;
     const char *keys_file; /* NULL: the standard place */
+    const ig_follow *follows;
+    size_t n_follows;
     const char *folder;
     size_t n_files;
     const char *const *notes; /* what an admin should look at again */

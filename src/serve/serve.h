@@ -63,7 +63,8 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err);
 ig_status ig_model_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err);
 
 /* A catalogue as policy reads it: the grants of a target lie side by side, models.item[0] is its name and item[1] its
- * digest; rules are called NAME:ID. The grants borrow from the catalogue. Pure. Errors: TOO_LARGE. */
+ * digest; rules are called NAME:ID. expired: its models are for nobody any more. The grants borrow from the catalogue.
+ * Pure. Errors: TOO_LARGE. */
 struct ig_catalogue;
 struct ig_grant;
 typedef struct ig_grants {
@@ -71,7 +72,7 @@ typedef struct ig_grants {
     const struct ig_grant *list; /* [n] */
     size_t n;
 } ig_grants;
-ig_status ig_grants_of(const struct ig_catalogue *c, const char *name, ig_grants *out, ig_error *err);
+ig_status ig_grants_of(const struct ig_catalogue *c, const char *name, bool expired, ig_grants *out, ig_error *err);
 void ig_grants_free(ig_grants *g);
 /* Whether such a grant is about the model of this name or digest (64 digits); either may be NULL. */
 bool ig_grant_is_about(const struct ig_grant *g, const char *name, const char *digest);

@@ -92,7 +92,7 @@ static void test_agree(void)
             ig_catalogue c = {
                 .deny_by_default = deny, .rules = wide, .n_rules = 3, .targets = &models[m], .n_targets = 1};
             ig_grants g;
-            bool good = ig_grants_of(&c, "work", &g, NULL) == IG_OK;
+            bool good = ig_grants_of(&c, "work", false, &g, NULL) == IG_OK;
             for (size_t i = 0; i < sizeof everybody / sizeof *everybody; i++)
                 good &= same(&c, &g, &everybody[i], &models[m]);
             ig_grants_free(&g);
@@ -122,7 +122,7 @@ static void test_limits(void)
     ig_catalogue c = {.targets = &m, .n_targets = 1};
     ig_grants g;
     ig_error err;
-    tap_ok(ig_grants_of(&c, "work", &g, &err) == IG_OK, "grants");
+    tap_ok(ig_grants_of(&c, "work", false, &g, &err) == IG_OK, "grants");
     const people *ada = &everybody[1];
     ig_decision d = ask_policy(&g, ada, &m, NULL);
     tap_ok(is(d, true, "work:t1") && d.limits.n_ctx == 4096 && d.limits.output == 100 &&

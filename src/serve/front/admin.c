@@ -41,6 +41,8 @@ static const struct {
 } paths[] = {
     {"GET", "/ingle/status", do_status},
     {"GET", "/ingle/events", fr_events_begin},
+    {"GET", "/ingle/compliance", fr_compliance},
+    {"POST", "/ingle/catalogue/sync", fr_follow_sync},
 };
 
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)

@@ -187,6 +187,9 @@ void fr_account_result(fr_account *account, const char *result); /* the first on
 /* The rule that allowed it, and the group whose quota it counts for; either may be NULL. */
 void fr_account_decided(fr_account *account, const char *rule, const char *group);
 void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req); /* pull, push, create, copy, delete */
+/* What the service did by itself for a catalogue: op "fetch" or "remove". */
+void fr_account_follow(fr_front *f, const char *op, const char *model, const char *digest, const char *rule,
+                       const char *result);
 /* rule: id of the rule that decided, or NULL. */
 void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
 void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
@@ -259,6 +262,16 @@ void fr_policy_close(fr_front *f);
 void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy in force (M23) */
 /* The rule that refused the request being handled; NULL: none has. */
 const char *fr_policy_rule(const fr_front *f);
+/* For those who follow catalogues. */
+struct ig_directory;
+struct ig_directory_call;
+struct ig_person;
+struct ig_keys;
+struct ig_config;
+struct ig_directory *fr_policy_directory(fr_front *f);
+const struct ig_keys *fr_policy_keys(const fr_front *f); /* NULL: none */
+const struct ig_config *fr_policy_config(const fr_front *f);
+const char *fr_policy_machine(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
 bool fr_policy_on(const fr_front *f);
 /* What catalogues assign, as ig_grants_of makes it; [n] sets, borrowed until the next call. With one there is a
@@ -287,6 +300,18 @@ void fr_policy_user(const fr_front *f, char *out, size_t n);
 /* Whose tokens a request's are, "" where nobody counts; and an event DONE or RESULT of it. */
 void fr_policy_budget(const fr_front *f, char out[FR_USER_BYTES]);
 void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
+
+/* ---- follow_loop.c: catalogues that this machine follows (follow.h). ---- */
+
+ig_status fr_follow_open(fr_front *f, ig_error *err); /* the last good states are in force from then on */
+void fr_follow_start(fr_front *f);
+void fr_follow_reload(fr_front *f); /* SIGHUP: other settings, and a sync */
+void fr_follow_pause(fr_front *f);  /* the directory is about to go */
+void fr_follow_stop(fr_front *f);
+void fr_follow_saw(fr_front *f,
+                   const struct ig_person *p); /* has asked, and is therefore one of this machine's people */
+void fr_compliance(fr_front *f, ig_exchange *ex);
+void fr_follow_sync(fr_front *f, ig_exchange *ex);
 
 /* ---- front.c ---- */
 
@@ -329,6 +354,7 @@ struct fr_front {
     char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
     size_t n_keys;
     struct fr_policy *policy; /* owned */
+    struct fr_follow *follow; /* owned; NULL: no store that could be written */
     fr_guess *guesses;        /* owned [FR_GUESSERS] */
     struct fr_watcher *watchers;
     size_t n_watchers;

@@ -13,6 +13,7 @@ enum { ARENA_BYTES_MAX = 256 << 20 };
 typedef struct writer {
     const ig_catalogue *c;
     const char *name;
+    bool expired;
     ig_grants *out;
     ig_grant *list; /* [cap] */
     size_t cap;
@@ -85,6 +86,10 @@ static bool add_target(writer *w, const ig_catalogue_target *t)
              labels = {.state = IG_GRANT_LABELS, .labels = terms(t->labels), .limits = IG_LIMITS_NONE},
              limits = {.state = IG_GRANT_LIMITS, .limits = IG_LIMITS_NONE};
     if (w->c->deny_by_default && !assigned && !add(w, "default", models, NULL, closed)) return false;
+    ig_grant ended = {.state = IG_GRANT_DENIED,
+                      .reason = "The catalogue of this model has expired; the administrator publishes it anew.",
+                      .limits = IG_LIMITS_NONE};
+    if (w->expired && !add(w, "expired", models, NULL, ended)) return false;
     if (t->labels.n && !add(w, "labels", models, NULL, labels)) return false;
     if (!t->context_max && !t->output_max && !t->day_tokens_max) return true;
     limits.limits.n_ctx = limit(t->context_max);
@@ -98,15 +103,15 @@ static size_t count(const ig_catalogue *c)
     size_t n = 0;
     for (size_t i = 0; i < c->n_targets; i++) {
         for (size_t k = 0; k < c->n_rules; k++) n += ig_catalogue_rule_covers(&c->rules[k], &c->targets[i]);
-        n += c->targets[i].n_rules + 3;
+        n += c->targets[i].n_rules + 4;
     }
     return n;
 }
 
-ig_status ig_grants_of(const ig_catalogue *c, const char *name, ig_grants *out, ig_error *err)
+ig_status ig_grants_of(const ig_catalogue *c, const char *name, bool expired, ig_grants *out, ig_error *err)
 {
     *out = (ig_grants){.arena = {.max_bytes = ARENA_BYTES_MAX}};
-    writer w = {.c = c, .name = name, .out = out, .cap = count(c)};
+    writer w = {.c = c, .name = name, .expired = expired, .out = out, .cap = count(c)};
     out->list = w.list = ig_arena_alloc(&out->arena, w.cap + 1, sizeof *w.list);
     bool ok = w.list != NULL;
     for (size_t i = 0; ok && i < c->n_targets; i++) ok = add_target(&w, &c->targets[i]);

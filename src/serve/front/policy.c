@@ -10,7 +10,7 @@
 #include "base/disk.h"
 #include "base/os.h"
 #include "policy/policy.h"
-#include "serve/front/fr.h"
+#include "serve/front/follow.h"
 
 enum { USERS_MAX = 65536, SAVE_USED_S = 60 };
 
@@ -158,6 +158,7 @@ static void enter(fr_front *f, const ig_incoming *in, ig_person *person, ig_fres
     p->id = in->who;
     p->person = person;
     p->fresh = fresh;
+    if (person && fresh != IG_UNKNOWN) fr_follow_saw(f, person);
     ig_caller_of(in->who->known, in->who->uid, fr_may_manage(f, in->who), person, fresh, key_of(f, in), &p->who);
 }
 
@@ -221,6 +222,18 @@ static void deliver(void *ctx)
     if (next) ig_timer_set(f->loop, &f->policy->timer, next, deliver, f);
 }
 
+void fr_policy_ask(fr_front *f, const char *account, uint32_t uid, ig_directory_call *call, ig_directory_fn fn,
+                   void *ctx)
+{
+    ig_directory_ask(f->policy->directory, account, uid, call, fn, ctx);
+    if (!f->policy->timer.set) ig_timer_set(f->loop, &f->policy->timer, call->due_ns, deliver, f);
+}
+
+ig_directory *fr_policy_directory(fr_front *f) { return f->policy->directory; }
+const ig_keys *fr_policy_keys(const fr_front *f) { return f->policy->keys; }
+const ig_config *fr_policy_config(const fr_front *f) { return f->policy->config; }
+const char *fr_policy_machine(const fr_front *f) { return f->policy->machine; }
+
 static void wake(void *ctx) { ig_waker_wake(&((fr_front *)ctx)->policy->waker); }
 
 bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
@@ -242,8 +255,7 @@ bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     a->next = f->policy->asks;
     f->policy->asks = a;
     ig_exchange_set_ctx(ex, &a->party);
-    ig_directory_ask(f->policy->directory, account, uid, &a->call, on_groups, a);
-    if (!f->policy->timer.set) ig_timer_set(f->loop, &f->policy->timer, a->call.due_ns, deliver, f);
+    fr_policy_ask(f, account, uid, &a->call, on_groups, a);
     return false;
 }
 
@@ -413,7 +425,7 @@ bool fr_sees(fr_front *f, const fr_entry *e)
 static void place_state(const fr_front *f, ig_config *c)
 {
     char path[4200];
-    if (c->directory.state_file || !f->config->store || !c->policy.configured) return;
+    if (c->directory.state_file || !f->config->store || (!c->policy.configured && !c->n_follows)) return;
     int n = snprintf(path, sizeof path, "%s/directory.json", f->config->store);
     if (n > 0 && (size_t)n < sizeof path) c->directory.state_file = ig_arena_copy(&c->arena, path, (size_t)n);
 }
@@ -471,6 +483,7 @@ static void change_directory(fr_front *f, ig_config *c)
     ig_directory *old = p->directory;
     ig_config *old_config = p->directory_config;
     ig_error err;
+    fr_follow_pause(f);
     for (fr_ask *a = p->asks; a; a = a->next) ig_directory_cancel(old, &a->call);
     if (open_directory(f, c, &err) != IG_OK) {
         fr_say(f, "the old directory stays: %s", err.text);
