@@ -296,6 +296,13 @@ static const cli_flag ps_flags[] = {
     JSON,
 };
 
+static const cli_flag status_flags[] = {
+    HOST,
+    {"compliance", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "what catalogues want here, and what is; exit code 3 when it is not"},
+    JSON,
+};
+
 static const cli_flag stop_flags[] = {
     HOST,
 };
@@ -424,6 +431,9 @@ static const cli_flag df_flags[] = {
 
 static const cli_flag catalogue_flags[] = {
     STORE,
+    {"host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,
+     "sync: the service that follows the catalogue (default: the one here)"},
+    {"wait", 0, CLI_SWITCH, NULL, 0, 0, NULL, "sync through the service: wait for the downloads, too"},
     {"root", 0, CLI_FILE, "FILE", 0, 0, NULL, "the root that is trusted (sync, verify)"},
     {"name", 0, CLI_TEXT, "NAME", 0, 0, NULL, "which catalogue of this machine (default: default)"},
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
@@ -627,8 +637,11 @@ const cli_verb cli_verbs[] = {
      "how many requests wait, and until when it stays.",
      "ingle ps", ps_flags, LEN(ps_flags), 0, 0, "", cli_ps},
     {"status", "", "show what the service does",
-     "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
-     LEN(ps_flags), 0, 0, "", cli_status},
+     "Asks the running service for its addresses, memory, requests and models.\n\n"
+     "With --compliance: what should be on this machine by the catalogues that the service follows, what is, since "
+     "when, and why not; exit code 3 when something that is required is not there, or a catalogue has expired or was "
+     "never reached. Needs the right to manage.",
+     "ingle status --json\ningle status --compliance --json", status_flags, LEN(status_flags), 0, 0, "", cli_status},
     {"doctor", "", "find what is wrong and say what to type",
      "Looks at the service, the store, disk, memory, processor, sandbox and limits, a line each. Exit code 3 when "
      "something "
@@ -745,7 +758,9 @@ const cli_verb cli_verbs[] = {
      "verify URL reads a published catalogue as a client would; exit code 3 when it must not be trusted.\n\n"
      "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"
      "show [DIR|URL] prints a catalogue (default: the one of this machine).\n\n"
-     "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks.\n\n"
+     "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks. Without URL a "
+     "running service that follows catalogues does it, and fetches what is missing; exit code 3 when something that is "
+     "required is not there. With --dry-run the catalogue at URL is verified and listed, and nothing is kept.\n\n"
      "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).\n\n"
      "bundle NAME FILE.sig --key PUBLIC.pem verifies the OpenSSF Model Signing bundle of a model of the store.",
      "ingle catalogue init models && ingle catalogue add models qwen3:8b --license Apache-2.0\n"

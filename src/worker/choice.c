@@ -311,7 +311,7 @@ const char *wk_choice_next(wk *w, wk_choice *c, const float *logits, wk_fault *f
     const char *end = give(w, c, id, f);
     if (end) return end;
     if (c->n_generated >= c->r->p.max_tokens) return "length";
-    if (c->n_tokens > w->n_ctx && !c->r->p.shift) return "length";
+    if (c->n_tokens > wk_context(w, &c->r->p) && !c->r->p.shift) return "length";
     return NULL;
 }
 

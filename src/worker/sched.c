@@ -377,7 +377,7 @@ static bool is_single(const wk_choice *c)
 /* The context is full and the request wants to go on: the older half goes, the rest is read again. */
 static void shift(wk *w, wk_choice *c)
 {
-    uint32_t keep = c->tokens[0] == w->info.bos, drop = (w->n_ctx - keep) / 2;
+    uint32_t keep = c->tokens[0] == w->info.bos, drop = (wk_context(w, &c->r->p) - keep) / 2;
     memmove(c->tokens + keep, c->tokens + keep + drop, (c->n_tokens - keep - drop) * sizeof *c->tokens);
     c->n_tokens -= drop;
     c->n_shifted += drop;
@@ -439,7 +439,7 @@ static size_t collect(wk *w, size_t *n_single)
     for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
         wk_choice *c = w->slots[i].choice;
         if (!c) continue;
-        if (c->n_tokens > w->n_ctx) shift(w, c);
+        if (c->n_tokens > wk_context(w, &c->r->p)) shift(w, c);
         if (is_single(c)) n = add_item(w, n, c, 1);
     }
     *n_single = n;
