@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "engine/spec.h"
 #include "format/format.h"
 #include "model/model.h"
 #include "text/token/token.h"
@@ -31,6 +32,9 @@ struct ingle_engine {
     ig_step_item *items; /* [n_sessions_max] */
     ig_kv kv;
     bool embed;
+    ig_costs costs;                   /* of steps */
+    double drafter_ms;                /* of a token of the drafter, 0: not known */
+    const ingle_model *drafts_with;   /* the drafter's model that was found to fit, NULL: none yet */
 };
 
 struct ingle_session {
@@ -48,6 +52,9 @@ struct ingle_session {
         if (src) memcpy((dst), (src), (src)->size && (src)->size < sizeof *(dst) ? (src)->size : sizeof *(dst));       \
     } while (0)
 
+/* Evaluates tokens [its length, n) of those that the session holds in s->tokens, without logits. On failure it is
+ * shorter. */
+void ig_session_catch_up(ingle_session *s, uint32_t n);
 /* Whether the control token is one of the reply's markers (reply.c). */
 bool ig_reply_reads(const struct ingle_reply *reply, ig_str token);
 /* Copies an internal failure to the caller's struct. */

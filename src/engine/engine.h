@@ -52,4 +52,12 @@ uint32_t ig_session_keep(ingle_session *s, uint32_t n);
  * how many it holds then: 0 also where there are not enough pages. What `to` held is forgotten. */
 uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t n);
 
+/* For going back to where the session is now although it has recurrent state (ig_session_keep); its memory is taken at
+ * the first call. Nothing for others. */
+void ig_session_mark(ingle_session *s);
+bool ig_session_is_recurrent(const ingle_session *s);
+struct ig_costs;
+/* What the engine's steps have cost (spec.h). */
+struct ig_costs *ig_engine_costs(ingle_engine *engine);
+
 #endif
