@@ -4,7 +4,6 @@
 
 #include "base/mem.h"
 #include "engine/engine.h"
-#include "engine/spec.h"
 #include "format/format.h"
 #include "model/model.h"
 #include "text/token/token.h"
@@ -52,9 +51,6 @@ struct ingle_session {
         if (src) memcpy((dst), (src), (src)->size && (src)->size < sizeof *(dst) ? (src)->size : sizeof *(dst));       \
     } while (0)
 
-/* Evaluates tokens [its length, n) of those that the session holds in s->tokens, without logits. On failure it is
- * shorter. */
-void ig_session_catch_up(ingle_session *s, uint32_t n);
 /* Whether the control token is one of the reply's markers (reply.c). */
 bool ig_reply_reads(const struct ingle_reply *reply, ig_str token);
 /* Copies an internal failure to the caller's struct. */

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "engine/spec.h"
 #include "engine/stream.h"
 #include "ingle.h"
 #include "text/template/template.h"
@@ -55,9 +56,11 @@ uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t 
 /* For going back to where the session is now although it has recurrent state (ig_session_keep); its memory is taken at
  * the first call. Nothing for others. */
 void ig_session_mark(ingle_session *s);
+/* After ig_session_keep has gone back to less than n tokens that the session held: evaluates them again up to n, without
+ * logits. On failure it is shorter. */
+void ig_session_catch_up(ingle_session *s, uint32_t n);
 bool ig_session_is_recurrent(const ingle_session *s);
-struct ig_costs;
 /* What the engine's steps have cost (spec.h). */
-struct ig_costs *ig_engine_costs(ingle_engine *engine);
+ig_costs *ig_engine_costs(ingle_engine *engine);
 
 #endif

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "base/mem.h"
+
 enum {
     CANDIDATES_MAX = 16, /* places that are compared */
     MATCH_MAX = 32,      /* tokens that a repeat is compared back */

@@ -2,11 +2,12 @@
  * (prompt look-up) or asked of a smaller model. A guess never decides anything: what is sampled from a row of logits
  * counts, and the row behind a guess is used only where the guess was sampled.
  *
- * Private to src/engine and the worker. One thread at a time. */
+ * Part of the face of the engine inside ingle. One thread at a time. */
 #ifndef IG_ENGINE_SPEC_H
 #define IG_ENGINE_SPEC_H
 
-#include "engine/engine.h"
+#include "base/status.h"
+#include "ingle.h"
 
 enum { IG_SPEC_ROWS = 16 /* tokens of one sequence in a step at most: those that must be fed, and guesses */ };
 
