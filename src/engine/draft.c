@@ -68,7 +68,7 @@ uint32_t ig_draft_guess(ingle_session *d, const int32_t *tokens, uint32_t n, uin
 {
     uint32_t k = 0, own = ig_logits_width(d->engine->model);
     if (!follow(d, tokens, n, own)) return 0;
-    ig_seq_mark(d->engine->run, &d->seq);
+    (void)ig_seq_mark(d->engine->run, &d->seq);
     uint64_t from = ig_now_ns();
     while (k < most) {
         out[k] = likeliest(ingle_session_logits(d), own < n_vocab ? own : n_vocab);

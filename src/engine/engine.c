@@ -183,7 +183,7 @@ uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t 
     return left;
 }
 
-void ig_session_mark(ingle_session *s) { ig_seq_mark(s->engine->run, &s->seq); }
+bool ig_session_mark(ingle_session *s) { return ig_seq_mark(s->engine->run, &s->seq); }
 bool ig_session_is_recurrent(const ingle_session *s) { return s->seq.state != NULL; }
 ig_costs *ig_engine_costs(ingle_engine *engine) { return &engine->costs; }
 

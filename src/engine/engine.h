@@ -54,8 +54,8 @@ uint32_t ig_session_keep(ingle_session *s, uint32_t n);
 uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t n);
 
 /* For going back to where the session is now although it has recurrent state (ig_session_keep); its memory is taken at
- * the first call. Nothing for others. */
-void ig_session_mark(ingle_session *s);
+ * the first call, false: there is none. Nothing for others. */
+bool ig_session_mark(ingle_session *s);
 /* After ig_session_keep has gone back to less than n tokens that the session held: evaluates them again up to n, without
  * logits. On failure it is shorter. */
 void ig_session_catch_up(ingle_session *s, uint32_t n);

@@ -143,7 +143,6 @@ static ig_status take_step(generation *g, uint32_t n_due, uint32_t n_guessed, ig
                           .tokens = s->tokens + from,
                           .n_tokens = n_due + n_guessed,
                           .want = n_guessed ? INGLE_WANT_ALL : INGLE_WANT_LAST};
-    if (n_guessed) ig_seq_mark(s->engine->run, &s->seq);
     if (ingle_engine_step(s->engine, &it, 1, &e) != INGLE_OK) return ig_fail(err, (ig_status)e.status, 0, "%s", e.text);
     g->logits = n_guessed ? it.logits + (size_t)(n_due - 1) * ig_logits_width(s->engine->model) : s->logits;
     g->length = from + n_due;
@@ -160,6 +159,7 @@ static ig_status feed_token(generation *g, int32_t id, ig_error *err)
     if (g->length - s->seq.n_tokens >= IG_SPEC_ROWS) ig_session_catch_up(s, g->length); /* it could not go back so far */
     uint32_t n_due = g->length + 1 - s->seq.n_tokens, n_guessed = guess(g, g->length + 1, n_due);
     uint64_t start = ig_now_ns();
+    if (n_guessed && !ig_seq_mark(s->engine->run, &s->seq)) n_guessed = 0;
     ig_status st = take_step(g, n_due, n_guessed, err);
     if (st == IG_NO_MEMORY && n_guessed) st = take_step(g, n_due, n_guessed = 0, err); /* no pages for guesses */
     if (st == IG_OK) ig_costs_note(&s->engine->costs, n_due + n_guessed, (double)(ig_now_ns() - start) / 1e6);

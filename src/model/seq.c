@@ -2,13 +2,10 @@
 #include "base/os.h"
 #include "model/run.h"
 
-/* The region of a sequence's states: now, snapshots, mark. Pages of it that are never written take no memory. */
-static uint64_t region_bytes(const ig_model *m) { return ig_model_state_bytes(m) + m->state_floats * sizeof(float); }
-
 ig_status ig_seq_init(const ig_run *run, ig_seq *seq, uint32_t n_ctx, ig_error *err)
 {
     uint32_t n = n_ctx / IG_PAGE_TOKENS + (n_ctx % IG_PAGE_TOKENS != 0);
-    uint64_t state = region_bytes(run->m);
+    uint64_t state = ig_model_state_bytes(run->m);
     bool ok = true;
     *seq = (ig_seq){.n_pages_max = n};
     for (int g = 0; g < IG_KV_GROUPS; g++) ok = ok && (seq->pages[g] = ig_calloc(n, sizeof *seq->pages[g])) != NULL;
@@ -62,7 +59,7 @@ static uint32_t restore(const ig_run *run, ig_seq *seq, uint32_t n)
     size_t bytes = run->m->state_floats * sizeof(float);
     uint32_t left, version = find_snapshot(seq, n, &left);
     if (version)
-        memcpy(seq->state, seq->state + version * bytes, bytes);
+        memcpy(seq->state, version > IG_SNAPSHOTS ? seq->mark : seq->state + version * bytes, bytes);
     else
         memset(seq->state, 0, bytes);
     for (uint32_t i = 0; i < IG_SNAPSHOTS; i++)
@@ -71,12 +68,14 @@ static uint32_t restore(const ig_run *run, ig_seq *seq, uint32_t n)
     return left;
 }
 
-void ig_seq_mark(const ig_run *run, ig_seq *seq)
+bool ig_seq_mark(const ig_run *run, ig_seq *seq)
 {
     size_t bytes = run->m->state_floats * sizeof(float);
-    if (!seq->state) return;
-    memcpy(seq->state + (1 + IG_SNAPSHOTS) * bytes, seq->state, bytes);
+    if (!seq->state) return true;
+    if (!seq->mark && !(seq->mark = ig_reserve(bytes))) return false;
+    memcpy(seq->mark, seq->state, bytes);
     seq->mark_at = seq->n_tokens;
+    return true;
 }
 
 uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens)
@@ -121,10 +120,11 @@ uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tok
     to->n_pages = keep;
     to->n_tokens = left;
     if (!to->state) return left;
-    to->mark_at = from->mark_at;
-    memcpy(to->state, from->state, from->mark_at ? region_bytes(run->m) : ig_model_state_bytes(run->m));
+    memcpy(to->state, from->state, ig_model_state_bytes(run->m));
     memcpy(to->snapshot_at, from->snapshot_at, sizeof to->snapshot_at);
-    if (left < from->n_tokens) (void)restore(run, to, left);
+    if (left == from->n_tokens) return left;
+    (void)restore(run, to, left);
+    if (left == from->mark_at) memcpy(to->state, from->mark, run->m->state_floats * sizeof(float));
     return left;
 }
 
@@ -134,6 +134,7 @@ void ig_seq_fini(ig_run *run, ig_seq *seq)
         if (seq->pages[g]) release(run, seq, g, seq->first[g], seq->n_pages);
         ig_free(seq->pages[g]);
     }
-    ig_unreserve(seq->state, region_bytes(run->m));
+    ig_unreserve(seq->state, ig_model_state_bytes(run->m));
+    ig_unreserve(seq->mark, run->m->state_floats * sizeof(float));
     *seq = (ig_seq){0};
 }

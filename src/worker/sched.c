@@ -477,8 +477,7 @@ static void add_guesses(wk *w, size_t n)
                              .recurrent = ig_session_is_recurrent(c->slot->session)};
         uint32_t k = ig_spec_guess(c->spec, ig_engine_costs(w->engine), &room, c->tokens, c->n_tokens,
                                    c->tokens + c->n_tokens, &ask);
-        if (k == 0) continue;
-        ig_session_mark(c->slot->session);
+        if (k == 0 || !ig_session_mark(c->slot->session)) continue;
         w->guessed[i] = k;
         w->items[i].n_tokens += k;
         w->items[i].want = INGLE_WANT_ALL;
