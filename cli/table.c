@@ -40,6 +40,17 @@
     {                                                                                                                  \
         "no-check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add the model also where this version cannot load it"            \
     }
+#define SPECULATE                                                                                                      \
+    {                                                                                                                  \
+        "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|auto",                                                     \
+            "guess tokens where the text repeats itself, which never changes the answer: off, ngram (always), auto "   \
+            "(where it pays; the default)"                                                                             \
+    }
+#define DRAFT                                                                                                          \
+    {                                                                                                                  \
+        "draft", 0, CLI_FILE, "MODEL", 0, 0, NULL,                                                                     \
+            "guess tokens with this smaller model of the same vocabulary, too; the answer stays the same"              \
+    }
 #define LEN(a) (sizeof(a) / sizeof *(a))
 
 #define SAMPLING                                                                                                         \
@@ -130,6 +141,8 @@ static const cli_flag run_flags[] = {
     THREADS,
     KV("f16"),
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    SPECULATE,
+    DRAFT,
     {"context-shift", 0, CLI_SWITCH, NULL, 0, 0, NULL,
      "when the context is full drop its older half and go on, instead of ending"},
     {"logprobs", 0, CLI_COUNT, "N", 0, 1000, NULL,
@@ -149,6 +162,8 @@ static const cli_flag chat_flags[] = {
     THREADS,
     KV("f16"),
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    SPECULATE,
+    DRAFT,
     {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times and speeds after every answer on stderr"},
 };
 
@@ -282,6 +297,7 @@ static const cli_flag serve_flags[] = {
     {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
     THREADS,
     KV("f16"),
+    SPECULATE,
     {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
     {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
