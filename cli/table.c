@@ -252,6 +252,7 @@ static const cli_flag bench_flags[] = {
     {"depth", 0, CLI_COUNT, "N", 0, 16777216, NULL, "tokens already in the context (default: 0)"},
     {"streams", 0, CLI_COUNT, "N", 1, 1024, NULL, "sequences generated together (default: 1)"},
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 512)"},
+    {"runs", 0, CLI_COUNT, "N", 1, 100, NULL, "runs that the medians are of (default: 3)"},
     THREADS,
     KV("f16"),
     JSON,
@@ -599,11 +600,12 @@ const cli_verb cli_verbs[] = {
      "ingle embed reranker.gguf --query \"what do cats eat\" --file pages.txt --lines",
      embed_flags, LEN(embed_flags), 1, CLI_ARGS_MAX, "@file", cli_embed},
     {"bench", "MODEL", "measure speed",
-     "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share "
-     "of "
-     "bandwidth is what generation reads of the weights per second, compared with the speed at which all threads "
-     "together "
-     "read a buffer of 512 MiB.",
+     "Measures prompt and generation speed: a short run to warm up, then three, and the median of each number. With "
+     "--depth so many tokens stand before the prompt; they are fed once. The share of bandwidth is what generation "
+     "reads of weights, keys and values per second, compared with the speed at which all threads together read a "
+     "buffer of 512 MiB.\n\n"
+     "With --json: prompt_tps, generate_tps and depth_tps in tokens a second, load_ms, peak_rss_bytes, "
+     "bandwidth_share, bytes_per_token, and what was measured.",
      "ingle bench model.gguf\n"
      "ingle bench model.gguf --threads 4 --streams 8 --json",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
