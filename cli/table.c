@@ -405,7 +405,8 @@ static const cli_flag key_flags[] = {
     {"action", 0, CLI_LIST, "WORD", 0, 0, NULL, "add: use (default), pull, create, pin or manage; may be given again"},
     {"model", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "add: only for such models; may be given again"},
     {"expires", 0, CLI_TEXT, "TIME", 0, 0, NULL, "add: good for so long, such as 90d, 12h or 1y (default: for ever)"},
-    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "file of the keys (default: keys_file of the configuration, else the standard place)"},
+    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "file of the keys (default: keys_file of the configuration, else the standard place)"},
     JSON,
 };
 
@@ -633,6 +634,14 @@ const cli_verb cli_verbs[] = {
      "something "
      "keeps ingle from working.",
      "ingle doctor", ps_flags, LEN(ps_flags), 0, 0, "", cli_doctor},
+    {"pin", "MODEL", "keep a model loaded",
+     "Loads MODEL and keeps it: it is never let go for another, also when it is not used, and is loaded again when the "
+     "service starts. Models that find no room beside pinned ones are refused, with the numbers. Needs the right to "
+     "pin.",
+     "ingle pin tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_pin},
+    {"unpin", "MODEL", "let a pinned model go when it is not used",
+     "MODEL stays loaded until it has not been used for a while, or another needs its room.", "ingle unpin tiny",
+     stop_flags, LEN(stop_flags), 1, 1, "", cli_unpin},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
     {"pull", "SOURCE [NAME]", "add a model to the store",
@@ -707,7 +716,8 @@ const cli_verb cli_verbs[] = {
      "ingle policy test /etc/ingle/expected.txt",
      policy_flags, LEN(policy_flags), 1, 3, "check|explain|test|who", cli_policy},
     {"key", "add|list|show|revoke ...", "make and revoke API keys",
-     "key add NAME prints a new key, once: programs send it as `Authorization: Bearer KEY`. The file keeps its hash, its "
+     "key add NAME prints a new key, once: programs send it as `Authorization: Bearer KEY`. The file keeps its hash, "
+     "its "
      "user, groups, actions, models and end.\n\n"
      "key list prints all keys with their last use, key show NAME one of them as JSON, key revoke NAME ends one.",
      "ingle key add ci --user build --model 'qwen3*' --expires 90d\n"

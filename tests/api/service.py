@@ -42,12 +42,12 @@ class Tap:
 class Service:
     """A service on a free port and a unix socket, with the models given as NAME=PATH."""
 
-    def __init__(self, *models, args=(), env=None, tls=None):
-        """tls: (certificate, key): TCP speaks TLS, and the test asks over the unix socket."""
+    def __init__(self, *models, args=(), env=None, tls=None, store=None):
+        """tls: (certificate, key): TCP speaks TLS, and the test asks over the unix socket. store: a folder that outlives it."""
         self.folder = tempfile.TemporaryDirectory()
         self.socket = os.path.join(self.folder.name, 's')
         command = [INGLE, 'serve', '--listen', 'tcp:127.0.0.1:0', '--listen', 'unix:' + self.socket, '--store',
-                   os.path.join(self.folder.name, 'store')]
+                   store or os.path.join(self.folder.name, 'store')]
         for m in models:
             command += ['--model', m]
         if tls:

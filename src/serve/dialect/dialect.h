@@ -174,7 +174,8 @@ typedef struct ig_emit_context {
     const char *model;   /* name that answers */
     const char *digest;  /* "sha256:…" or NULL */
     const char *ran_on;  /* "local" */
-    const char *device;  /* "cpu" */
+    const char *device;  /* "cpu"; NULL: not known */
+    const char *engine;  /* name of an engine that is not ours; or NULL */
     const char *version; /* of the program */
     uint64_t n_ctx;      /* context in use */
     uint64_t created_ns; /* wall clock, since 1970 */

@@ -503,6 +503,7 @@ json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
     json_t *o = json_pack("{s:s?, s:s?, s:s?, s:I}", "digest", e->ctx->digest, "ran_on", e->ctx->ran_on, "device",
                           e->ctx->device, "n_ctx", (json_int_t)e->ctx->n_ctx);
     if (!o) return NULL;
+    if (e->ctx->engine) ig_put(&o, "engine", json_string(e->ctx->engine));
     if (u) ig_put(&o, "n_prompt", json_integer((json_int_t)u->prompt));
     if (u) ig_put(&o, "cached", json_integer((json_int_t)u->cached));
     if (u && u->dropped) ig_put(&o, "truncated", json_true());

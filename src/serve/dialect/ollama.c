@@ -316,7 +316,17 @@ bool ig_parse_blob(ig_parse *p)
     return p->req->manage || ig_no_memory(p);
 }
 
-/* {"model.gguf": "sha256:…"}: names only tell files apart, they are never paths. */
+/* The name of a file within a model: parts joined by '/', of which none is empty or begins with a dot. */
+static bool is_file_name(const char *z)
+{
+    size_t n = strlen(z);
+    if (!n || n > 255 || strchr(z, '\\')) return false;
+    for (; z; z = strchr(z, '/') ? strchr(z, '/') + 1 : NULL)
+        if (!*z || *z == '.' || *z == '/') return false;
+    return true;
+}
+
+/* {"model.gguf": "sha256:…"}: names only tell files apart, they are never paths on the machine. */
 static bool read_files(ig_parse *p, const char *name, json_t *v)
 {
     const char *file;
@@ -325,8 +335,8 @@ static bool read_files(ig_parse *p, const char *name, json_t *v)
         return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be an object of file names and digests", name);
     json_object_foreach(v, file, digest)
     {
-        if (!*file || *file == '.' || strlen(file) > 255 || strchr(file, '/') || strchr(file, '\\'))
-            return ig_refuse(p, IG_P_BAD_REQUEST, name, "a name in %s must be a plain file name, no path", name);
+        if (!is_file_name(file))
+            return ig_refuse(p, IG_P_BAD_REQUEST, name, "a name in %s must be that of a file within a model", name);
         if (!good_digest(json_string_value(digest)))
             return ig_refuse(p, IG_P_BAD_REQUEST, name, "a value in %s must be sha256: and 64 hex digits", name);
     }

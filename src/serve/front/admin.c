@@ -12,12 +12,14 @@ json_t *fr_worker_status(const fr_worker *w)
 {
     size_t waiting = w->waiting;
     for (const fr_job *j = w->jobs_first; j; j = j->wait_next) waiting++;
-    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:I, s:f, s:I, s:I, s:f, s:I}", "model", w->entry->name,
-                     "digest", w->entry->digest, "state", states[w->state], "pid", (int)w->pid, "memory_bytes",
-                     (json_int_t)w->need_bytes, "rss_bytes", (json_int_t)w->rss_bytes, "n_ctx", (int)w->n_ctx,
-                     "running", (json_int_t)w->running, "load_share", w->share, "waiting", (json_int_t)waiting,
-                     "tokens_generated", (json_int_t)w->tokens_generated, "kv_use",
-                     w->kv_total ? (double)w->kv_used / w->kv_total : 0.0, "expires_ns", (json_int_t)w->expires_ns);
+    return json_pack("{s:s, s:s, s:s?, s:s, s:i, s:I, s:I, s:i, s:I, s:f, s:I, s:I, s:f, s:I, s:b}", "model",
+                     w->entry->name, "digest", w->entry->digest, "engine",
+                     json_string_value(json_object_get(w->engine, "name")), "state", states[w->state], "pid",
+                     (int)w->pid, "memory_bytes", (json_int_t)w->need_bytes, "rss_bytes", (json_int_t)w->rss_bytes,
+                     "n_ctx", (int)w->n_ctx, "running", (json_int_t)w->running, "load_share", w->share, "waiting",
+                     (json_int_t)waiting, "tokens_generated", (json_int_t)w->tokens_generated, "kv_use",
+                     w->kv_total ? (double)w->kv_used / w->kv_total : 0.0, "expires_ns", (json_int_t)w->expires_ns,
+                     "pinned", (int)w->pinned);
 }
 
 json_t *fr_status(fr_front *f)
@@ -34,14 +36,25 @@ json_t *fr_status(fr_front *f)
                      (json_int_t)f->n_jobs, "stopping", (int)f->stopping);
 }
 
-static void do_status(fr_front *f, ig_exchange *ex) { fr_answer_json(f, ex, 200, fr_status(f)); }
+static void do_status(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+{
+    (void)in;
+    fr_answer_json(f, ex, 200, fr_status(f));
+}
+
+static void do_events(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+{
+    (void)in;
+    fr_events_begin(f, ex);
+}
 
 static const struct {
     const char *method, *path;
-    void (*fn)(fr_front *f, ig_exchange *ex);
+    void (*fn)(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 } paths[] = {
     {"GET", "/ingle/status", do_status},
-    {"GET", "/ingle/events", fr_events_begin},
+    {"GET", "/ingle/events", do_events},
+    {"POST", "/ingle/pin", fr_pins_request},
 };
 
 bool fr_admin_knows(ig_str path, char *methods, size_t n)
@@ -68,7 +81,7 @@ bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
         ig_match match = {0};
         ig_problem p;
         if (fr_admit(f, in, &match, &p))
-            paths[i].fn(f, ex);
+            paths[i].fn(f, ex, in);
         else
             fr_answer_problem(f, ex, NULL, &p);
         return true;

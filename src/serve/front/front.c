@@ -120,7 +120,7 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     fr_policy_leave(f);
 }
 
-void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+static void request(fr_front *f, ig_exchange *ex, const ig_incoming *in, bool announced)
 {
     ig_match match = {0};
     ig_problem p;
@@ -134,11 +134,26 @@ void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else {
-        fr_account_admin(f, in, &req);
+    else if (announced || fr_account_admin(f, ex, in, &req))
         local(f, ex, &match, &req);
-    }
     if (parses) ig_request_fini(&req);
+}
+
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in) { request(f, ex, in, false); }
+
+void fr_request_announced(fr_front *f, ig_exchange *ex, const ig_problem *problem)
+{
+    const ig_incoming *in = ig_exchange_request(ex);
+    ig_match match = {0};
+    ig_problem p;
+    if (problem) {
+        (void)match_of(in, &match, &p);
+        fr_answer_problem(f, ex, match.route, problem);
+        return;
+    }
+    fr_policy_enter(f, in);
+    request(f, ex, in, true);
+    fr_policy_leave(f);
 }
 
 static void on_gone(void *ctx, ig_exchange *ex)
@@ -213,6 +228,7 @@ static void on_reload(void *ctx)
         fr_say(f, "the certificate stays as it was: %s", err.text);
     fr_policy_reload(f);
     fr_catalog_refresh(f, true);
+    fr_engines_refresh(f);
     fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
            c->tls_cert ? ", the certificate" : "");
     sd_notify(0, "READY=1");
@@ -339,6 +355,8 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_keys_open(f, err));
     IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
+    fr_engines_refresh(f);
+    fr_pins_open(f);
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -356,6 +374,8 @@ static void tear_down(fr_front *f)
     fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
+    json_decref(f->pins);
+    json_decref(f->engines);
     ig_free(f->keys);
     ig_free(f->guesses);
     ig_free(f);
@@ -371,6 +391,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
     if (status == IG_OK) {
         announce(f);
         fr_gc_start(f);
+        fr_pins_load(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

@@ -31,6 +31,7 @@ static void free_job(fr_job *job)
     fr_worker *w = job->worker;
     ig_timer_clear(f->loop, &job->ping);
     ig_timer_clear(f->loop, &job->deadline);
+    fr_account_unannounce(job);
     unlink_job(job);
     if (w && job->waiting) fr_worker_unwait(w, job);
     for (fr_worker *o = job->everywhere ? f->workers : NULL; o; o = o->next) fr_worker_forget(o, job);
@@ -82,6 +83,7 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
 {
     fr_fields_begin(job->front, x, job->ex, head->content_type, job->id);
     fr_fields_add(x, "X-Ingle-Ran-On", job->context.ran_on);
+    if (job->context.engine) fr_fields_add(x, "X-Ingle-Engine", job->context.engine);
     if (head->stream) fr_fields_add(x, "Cache-Control", "no-cache");
     if (head->status < 400) return;
     ig_problem p = {.kind = IG_P_INTERNAL};
@@ -235,6 +237,11 @@ static uint32_t frame_of(const json_t *part)
     return IG_FRAME_REQUEST;
 }
 
+static bool has_slots(const fr_job *job, const fr_worker *w)
+{
+    return w->state == FR_READY && !w->probe && !w->engine && (w == job->worker || fr_sees(job->front, w->entry));
+}
+
 /* The same question to every worker whose model the caller may see; a part of the request each. */
 static bool ask_all(fr_job *job, ig_problem *p)
 {
@@ -243,7 +250,7 @@ static bool ask_all(fr_job *job, ig_problem *p)
     size_t n = 0;
     json_object_set_new(part, "user", json_string(job->user));
     for (fr_worker *w = f->workers; w; w = w->next) {
-        if (w->state != FR_READY || w->probe || (w != job->worker && !fr_sees(f, w->entry))) continue;
+        if (!has_slots(job, w)) continue;
         json_t *own = json_copy(part);
         json_object_set_new(own, "model", json_string(w->entry->name));
         if (n ? json_array_append_new(job->req.parts, own) : json_array_set_new(job->req.parts, 0, own)) break;
@@ -252,7 +259,7 @@ static bool ask_all(fr_job *job, ig_problem *p)
     json_decref(part);
     n = 0;
     for (fr_worker *w = f->workers; w && n < json_array_size(job->req.parts); w = w->next) {
-        if (w->state != FR_READY || w->probe || (w != job->worker && !fr_sees(f, w->entry))) continue;
+        if (!has_slots(job, w)) continue;
         if (!fr_worker_call(w, IG_FRAME_QUERY, job, n, json_array_get(job->req.parts, n), p)) return false;
         n++;
     }
@@ -263,7 +270,8 @@ static bool send_parts(fr_job *job, ig_problem *p)
 {
     size_t n = json_array_size(job->req.parts);
     if (job->everywhere) return ask_all(job, p);
-    if (!ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
+    /* An engine that is not ours has standards of its own. */
+    if (!job->worker->engine && !ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
     for (size_t i = 0; i < n; i++) {
         json_t *part = json_array_get(job->req.parts, i);
         json_object_set_new(part, "user", json_string(job->user));
@@ -356,13 +364,16 @@ static const char *name_of(const fr_job *job)
 static void set_context(fr_job *job)
 {
     fr_front *f = job->front;
+    const json_t *engine = fr_engine_of(f, job->entry);
+    const char *device = json_string_value(json_object_get(engine, "device"));
     job->wall_ns = fr_wall_ns();
     job->came_ns = ig_loop_now(f->loop);
     job->context = (ig_emit_context){.id = job->id,
                                      .model = name_of(job),
                                      .digest = *job->entry->digest ? job->entry->digest : NULL,
                                      .ran_on = "local",
-                                     .device = "cpu",
+                                     .device = engine ? device : "cpu",
+                                     .engine = json_string_value(json_object_get(engine, "name")),
                                      .version = f->config->version,
                                      .created_ns = job->wall_ns};
 }
@@ -408,7 +419,7 @@ static fr_entry *find_entry(fr_job *job, ig_problem *p)
     const bool named = job->req.model && *job->req.model;
     job->everywhere = !strcmp(route->path, "/slots") && !named;
     fr_entry *e = job->everywhere ? fr_catalog_latest(f, NULL) : NULL;
-    if (e) return fr_entry_ref(e);
+    if (e || job->everywhere) return e ? fr_entry_ref(e) : NULL; /* nothing is loaded for this question */
     e = fr_catalog_find(f, job->req.model, job->req.model_any, p);
     if (e || (named && !job->req.model_any) || (route->dialect != IG_D_EDITOR && !job->req.model_any)) return e;
     e = fr_catalog_latest(f, strstr(route->path, "infill") ? "insert" : NULL);
@@ -427,6 +438,9 @@ static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_prob
     set_context(job);
     if (!strcmp(job->match.route->path, "/slots") && fr_may_manage(f, in->who))
         json_object_set_new(job->req.echo, "all_slots", json_true());
+    if (job->req.op == IG_OP_UNLOAD && fr_is_pinned(f, job->entry))
+        return ig_problem_set(p, IG_P_CONFLICT, "model", "model %.200s is pinned and stays; type: ingle unpin %.200s",
+                              job->entry->name, job->entry->name);
     if (job->req.op == IG_OP_SHOW) return true;
     job->emitter = ig_emit_new(&job->req, &job->context);
     if (!job->emitter)
@@ -447,29 +461,26 @@ static bool choose_worker(fr_job *job, ig_problem *p)
     return job->worker != NULL;
 }
 
-void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in)
+static void refuse(fr_job *job, const ig_problem *p)
+{
+    if (job->everywhere && !job->entry) { /* nothing is loaded: no slots */
+        fr_answer_json(job->front, job->ex, 200, json_array());
+        free_job(job);
+        return;
+    }
+    fr_account_refuse(job->account, p, fr_policy_rule(job->front));
+    fr_answer_problem(job->front, job->ex, job->match.route, p);
+    free_job(job);
+}
+
+/* Everything about the request is known, and what must be in the audit log is there. */
+static void begin(fr_job *job)
 {
     ig_problem p;
-    fr_job *job = new_job(f, match, in);
-    if (!job) {
-        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
-        fr_answer_problem(f, ex, match->route, &p);
+    if (!choose_worker(job, &p)) {
+        refuse(job, &p);
         return;
     }
-    const bool good = fr_books_ready(f, &p) && prepare(job, ex, in, &p) && choose_worker(job, &p);
-    if (!good && job->everywhere && !job->entry) { /* nothing is loaded: no slots */
-        fr_answer_json(f, ex, 200, json_array());
-        free_job(job);
-        return;
-    }
-    if (!good) {
-        fr_account_refuse(job->account, &p, fr_policy_rule(f));
-        fr_answer_problem(f, ex, match->route, &p);
-        free_job(job);
-        return;
-    }
-    job->ex = ex;
-    ig_exchange_set_ctx(ex, &job->party);
     if (job->emitter) set_ping(job);
     if (!job->emitter && !job->worker)
         show(job);
@@ -481,4 +492,30 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
         fr_job_ready(job);
     else
         fr_worker_wait(job->worker, job);
+}
+
+void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in)
+{
+    ig_problem p;
+    fr_job *job = new_job(f, match, in);
+    if (!job) {
+        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+        fr_answer_problem(f, ex, match->route, &p);
+        return;
+    }
+    job->ex = ex;
+    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p)) {
+        refuse(job, &p);
+        return;
+    }
+    ig_exchange_set_ctx(ex, &job->party);
+    if (fr_account_announce(job)) begin(job);
+}
+
+void fr_job_announced(fr_job *job, const ig_problem *p)
+{
+    if (p)
+        refuse(job, p);
+    else
+        begin(job);
 }

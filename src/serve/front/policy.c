@@ -385,6 +385,8 @@ const char *fr_policy_rule(const fr_front *f)
 
 bool fr_policy_on(const fr_front *f) { return applies(f); }
 
+const ig_config *fr_config(const fr_front *f) { return f->policy->config; }
+
 void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny)
 {
     f->policy->deny = deny;
