@@ -52,6 +52,16 @@ def test_cut(s):
     ok(status == 200 and body['truncated'] is True, 'editor: truncated', body.get('ingle'))
 
 
+def test_num_ctx(s):
+    for path, body in (('/api/chat', {'messages': HELLO, 'stream': False, 'options': {'num_ctx': 8192, 'num_predict': 1}}),
+                       ('/v1/chat/completions', {'messages': HELLO, 'num_ctx': 8192, 'max_tokens': 1})):
+        status, answer, _ = s.post(path, {'model': 'chat', **body})
+        told = answer.get('ingle', {})
+        ok(status == 200 and told['n_ctx'] == 4096 and told['ignored'] == ['num_ctx above 4096'], f'{path}: a context that is not there is told', answer)
+    status, answer, _ = s.post('/api/chat', {'model': 'chat', 'messages': HELLO, 'stream': False, 'options': {'num_ctx': 2048, 'num_predict': 1}})
+    ok(status == 200 and answer['ingle']['ignored'] == [], 'less than there is needs no word', answer)
+
+
 # ---------------------------------------------------------------------------------------------- refusals
 
 def test_ranges(s):
@@ -87,6 +97,9 @@ def test_names(s):
 
 
 def test_strict(s):
+    tools = [{'type': 'function', 'function': {'name': 'u'}}]
+    status, body, _ = chat(s, model='story', tools=tools)
+    ok(status == 400 and body['error']['param'] == 'tools' and body['error']['code'] == 'unsupported_parameter', 'a model without tools', body)
     for strict, choice, good in ((None, 'auto', True), (None, 'required', True), (False, 'auto', True), (True, 'auto', False),
                                  (True, 'required', False)):
         tool = {'type': 'function', 'function': {'name': 'u', 'parameters': UNKEPT}}
@@ -410,6 +423,7 @@ def main():
     s = Service('chat=' + CHAT, 'story=' + STORY)
     try:
         test_cut(s)
+        test_num_ctx(s)
         test_ranges(s)
         test_names(s)
         test_strict(s)
