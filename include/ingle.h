@@ -174,6 +174,11 @@ enum {
  * Errors: UNSUPPORTED (file without vocabulary), NO_MEMORY. Linear in the input. */
 INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
                                       int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* The same for a text that ingle_template_render wrote with `guard`: over its veils no control token is found, all else
+ * is tokenized as if there were none. veils [n_veils]: rising offsets in the text. */
+INGLE_API ingle_status ingle_tokenize_veiled(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
+                                             const size_t *veils, size_t n_veils, int32_t *out, size_t capacity,
+                                             size_t *n_out, ingle_error *err);
 /* For reranking models: a question and a document put together as the model was trained, by the prompt in its file
  * (tokenizer.chat_template.rerank) or as an encoder's pair of texts. Control tokens in either stay text. Same
  * convention; UNSUPPORTED also where the file does not say how. */
@@ -228,12 +233,16 @@ typedef struct ingle_template_options {
     uint64_t steps_max;    /* 0: 20 million */
     uint64_t memory_max;   /* bytes of values, 0: 256 MiB */
     uint64_t output_max;   /* bytes, 0: 32 MiB */
+    const ingle_model *guard; /* texts of the conversation that spell control tokens of this model stay texts: where
+                               * they stand the result has veils. NULL: none */
 } ingle_template_options;
 
 typedef struct ingle_template_text {
     char *text; /* n bytes of UTF-8, NUL-terminated; freed by ingle_template_text_free */
     size_t n;
-    bool raised; /* the call failed because the template refused: text is the template's message, whole */
+    bool raised;   /* the call failed because the template refused: text is the template's message, whole */
+    size_t *veils; /* [n_veils] for ingle_tokenize_veiled; freed with the text */
+    size_t n_veils;
 } ingle_template_text;
 
 /* Renders a conversation: JSON, an object whose entries are the template's variables (messages, tools, documents,
@@ -559,8 +568,8 @@ typedef enum ingle_tool_choice { INGLE_TOOLS_AUTO = 0, INGLE_TOOLS_REQUIRED, ING
 /* The grammar of replies whose calls are valid against the schemas of their tools, written as the model writes them;
  * reasoning before them stays free, and with INGLE_TOOLS_AUTO text until a call is opened. It does not depend on
  * descriptions. name: of INGLE_TOOLS_NAMED, else NULL. parallel: one reply may hold several calls. A constraint with
- * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool with "strict": false whose
- * schema cannot be enforced is held to names and types of its arguments (ingle_grammar_relaxed). Errors: NOT_FOUND (no
+ * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool whose schema
+ * cannot be enforced is held to names and types of its arguments (ingle_grammar_relaxed), unless it says "strict": true. Errors: NOT_FOUND (no
  * such tool), UNSUPPORTED (a schema cannot be enforced; names tool and JSON pointer or keyword), BAD_INPUT, TOO_LARGE,
  * NO_MEMORY. */
 INGLE_API ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_tool_choice choice,

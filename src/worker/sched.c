@@ -384,7 +384,7 @@ static bool is_single(const wk_choice *c)
 /* The context is full and the request wants to go on: the older half goes, the rest is read again. */
 static void shift(wk *w, wk_choice *c)
 {
-    uint32_t keep = c->tokens[0] == w->info.bos, drop = (w->n_ctx - keep) / 2;
+    uint32_t keep = c->tokens[0] == w->info.bos, drop = (wk_context(w, &c->r->p) - keep) / 2;
     memmove(c->tokens + keep, c->tokens + keep + drop, (c->n_tokens - keep - drop) * sizeof *c->tokens);
     c->n_tokens -= drop;
     c->n_shifted += drop;
@@ -463,11 +463,11 @@ static void add_guesses(wk *w, size_t n)
     for (size_t i = 0; i < n; i++) n_tokens += w->items[i].n_tokens;
     for (size_t i = 0; i < n; i++) {
         wk_choice *c = w->stepping[i];
-        uint32_t due = w->items[i].n_tokens, most = IG_SPEC_ROWS, ask;
+        uint32_t due = w->items[i].n_tokens, most = IG_SPEC_ROWS, n_ctx = wk_context(w, &c->r->p), ask;
         if (!c->spec || n_tokens >= w->n_batch || n_rows < due) continue;
-        uint32_t left[] = {w->n_batch - n_tokens, n_rows - (due - 1), w->n_ctx - c->n_tokens,
+        uint32_t left[] = {w->n_batch - n_tokens, n_rows - (due - 1), n_ctx - c->n_tokens,
                            c->r->p.max_tokens - c->n_generated, IG_SPEC_ROWS - due};
-        if (c->n_tokens >= w->n_ctx || c->n_generated >= c->r->p.max_tokens || due >= IG_SPEC_ROWS) continue;
+        if (c->n_tokens >= n_ctx || c->n_generated >= c->r->p.max_tokens || due >= IG_SPEC_ROWS) continue;
         left[3]--; /* the last one is not fed */
         for (size_t k = 0; k < sizeof left / sizeof *left; k++)
             if (left[k] < most) most = left[k];
@@ -512,8 +512,10 @@ static bool drop_guesses(wk *w, size_t n)
 static size_t collect(wk *w, size_t *n_single)
 {
     size_t n = 0;
-    for (uint32_t i = 0; i < w->cfg.n_sessions; i++)
-        if (w->slots[i].choice && w->slots[i].choice->n_tokens > w->n_ctx) shift(w, w->slots[i].choice);
+    for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
+        wk_choice *c = w->slots[i].choice;
+        if (c && c->n_tokens > wk_context(w, &c->r->p)) shift(w, c);
+    }
     if (may_guess(w)) return *n_single = collect_guessing(w);
     for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
         wk_choice *c = w->slots[i].choice;

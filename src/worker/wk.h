@@ -54,7 +54,9 @@ typedef struct wk_params {
     const char **stops;     /* owned array, texts of the body */
     size_t n_stops;
     uint32_t max_tokens, min_tokens, n, n_top;
-    bool logprobs, ignore_eos, truncate, shift, echo, return_ids;
+    uint32_t n_ctx;         /* tokens that prompt and answer may have, where policy says so; else 0 */
+    const char *n_ctx_rule; /* whose limit that is; of the body, or NULL */
+    bool logprobs, ignore_eos, truncate, shift, echo, return_ids, return_context;
 } wk_params;
 
 typedef struct wk_user { /* a partition of the prefix cache; lives while a request or slot refers to it */
@@ -212,7 +214,8 @@ bool wk_lane_cancel(wk_lane *lane, uint64_t id);
 /* request.c: the text lane. */
 void wk_prepare_request(wk *w, wk_request *r);
 void wk_request_free(wk_request *r);
-bool wk_fills_gaps(const wk *w); /* the vocabulary has tokens for prefix, suffix and middle */
+bool wk_fills_gaps(const wk *w);                      /* the vocabulary has tokens for prefix, suffix and middle */
+uint32_t wk_context(const wk *w, const wk_params *p); /* tokens that a conversation of this request may have */
 bool wk_render(const wk *w, wk_request *r, bool add_prompt); /* messages to text, and to tokens */
 bool wk_tokenize(const wk *w, ig_str text, unsigned flags, const wk_veils *veils, int32_t **ids, size_t *n,
                  wk_fault *f); /* veils may be NULL */
