@@ -286,16 +286,16 @@ static bool choice(reader *r, const char *value, const char *words, int *out)
     return BAD(r, "'%.40s': expected one of %s", value, words);
 }
 
-/* "200G", "10M", "500k", "4096": bytes, in powers of 1000. */
+/* "200G", "10M", "500k", "4096": bytes, in powers of 1024. */
 static bool set_bytes(reader *r, void *to, const char *value)
 {
     static const char units[] = "kMGT";
     char digits[24];
     size_t len = strlen(value);
     uint64_t n, times = 1;
-    const char *unit = len ? strchr(units, value[len - 1]) : NULL;
+    const char *unit = len ? strchr(units, value[len - 1] == 'K' ? 'k' : value[len - 1]) : NULL;
     if (unit && *unit) {
-        for (const char *u = units; u <= unit; u++) times *= 1000;
+        for (const char *u = units; u <= unit; u++) times *= 1024;
         len--;
     }
     if (!len || len >= sizeof digits) return BAD(r, "'%.40s' is no number of bytes", value);
@@ -447,24 +447,6 @@ static bool set_attribute(reader *r, void *to, const char *value)
     if (!n || n > 60 || strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != n)
         return BAD(r, "'%.60s' is no name of an attribute", value);
     return set_text(r, to, value);
-}
-
-/* "8G", "500M", "2T": bytes, in powers of 1024. */
-static bool set_bytes(reader *r, void *to, const char *value)
-{
-    static const char units[] = "KMGT";
-    size_t n = strlen(value);
-    const char *unit = n ? strchr(units, value[n - 1]) : NULL;
-    char digits[16];
-    uint64_t x = 0;
-    if (n < 2 || !unit || n > sizeof digits)
-        return BAD(r, "'%.40s' is no size; expected one such as 500M or 8G", value);
-    memcpy(digits, value, n - 1);
-    digits[n - 1] = 0;
-    if (!whole_number(digits, UINT32_MAX, &x) || !x || !ig_mul_u64(x, UINT64_C(1) << (10 * (unit - units + 1)), &x))
-        return BAD(r, "'%.40s' is no size; expected one such as 500M or 8G", value);
-    *(uint64_t *)to = x;
-    return true;
 }
 
 static bool set_path(reader *r, void *to, const char *value)
@@ -991,75 +973,74 @@ static bool finish_directory(reader *r)
 static ig_status finish(reader *r, bool fine, ig_config **out)
 {
     ig_config *c = r->config;
-    if (fine && finish_rules(r) && finish_engines(r) && finish_directory(r) && c->n_notes) {
-        if (fine && finish_rules(r) && finish_follows(r) && finish_directory(r) && c->n_notes) {
-            const char **notes = ig_arena_alloc(&c->arena, c->n_notes, sizeof *notes);
-            if (notes) memcpy(notes, r->notes, c->n_notes * sizeof *notes);
-            c->notes = notes;
-            if (!notes) c->n_notes = 0;
-        }
-        if (r->st == IG_OK)
-            *out = c;
-        else
-            ig_config_free(c);
-        return r->st;
+    if (fine && finish_rules(r) && finish_engines(r) && finish_follows(r) && finish_directory(r) && c->n_notes) {
+        const char **notes = ig_arena_alloc(&c->arena, c->n_notes, sizeof *notes);
+        if (notes) memcpy(notes, r->notes, c->n_notes * sizeof *notes);
+        c->notes = notes;
+        if (!notes) c->n_notes = 0;
     }
-
-    static bool begin(reader * r, const char *folder, ig_error *err)
-    {
-        ig_config *c = ig_calloc(1, sizeof *c);
-        *r = (reader){.config = c, .err = err};
-        if (!c) return false;
-        c->arena.max_bytes = ARENA_BYTES_MAX;
-        c->directory.grace_s = 8 * 3600;
-        c->directory.grace_set = true;
-        c->folder = ig_arena_copy(&c->arena, folder, strlen(folder));
-        if (c->folder) return true;
+    if (r->st == IG_OK)
+        *out = c;
+    else
         ig_config_free(c);
-        return false;
-    }
+    return r->st;
+}
 
-    const char *ig_config_folder(void)
-    {
-        const char *own = getenv("INGLE_CONFIG");
-        return own && *own ? own : standard_folder;
-    }
+static bool begin(reader *r, const char *folder, ig_error *err)
+{
+    ig_config *c = ig_calloc(1, sizeof *c);
+    *r = (reader){.config = c, .err = err};
+    if (!c) return false;
+    c->arena.max_bytes = ARENA_BYTES_MAX;
+    c->directory.grace_s = 8 * 3600;
+    c->directory.grace_set = true;
+    c->folder = ig_arena_copy(&c->arena, folder, strlen(folder));
+    if (c->folder) return true;
+    ig_config_free(c);
+    return false;
+}
 
-    ig_status ig_config_load(const char *folder, ig_config **out, ig_error *err)
-    {
-        reader *r = ig_calloc(1, sizeof *r);
-        char path[4200], own[4200];
-        *out = NULL;
-        if (!r || strlen(folder) > 4000 || !begin(r, folder, err)) {
-            ig_free(r);
-            return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the configuration in %.200s", folder);
-        }
-        snprintf(path, sizeof path, "%s/ingle.conf", folder);
-        snprintf(own, sizeof own, "%s/conf.d", folder);
-        const char *const all[] = {"/usr/lib/ingle/conf.d", own, "/run/ingle/conf.d"};
-        bool standard = !strcmp(folder, standard_folder);
-        bool fine = read_file(r, path) && read_dropins(r, standard ? all : all + 1, standard ? 3 : 1);
-        ig_status st = finish(r, fine, out);
+const char *ig_config_folder(void)
+{
+    const char *own = getenv("INGLE_CONFIG");
+    return own && *own ? own : standard_folder;
+}
+
+ig_status ig_config_load(const char *folder, ig_config **out, ig_error *err)
+{
+    reader *r = ig_calloc(1, sizeof *r);
+    char path[4200], own[4200];
+    *out = NULL;
+    if (!r || strlen(folder) > 4000 || !begin(r, folder, err)) {
         ig_free(r);
-        return st;
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the configuration in %.200s", folder);
     }
+    snprintf(path, sizeof path, "%s/ingle.conf", folder);
+    snprintf(own, sizeof own, "%s/conf.d", folder);
+    const char *const all[] = {"/usr/lib/ingle/conf.d", own, "/run/ingle/conf.d"};
+    bool standard = !strcmp(folder, standard_folder);
+    bool fine = read_file(r, path) && read_dropins(r, standard ? all : all + 1, standard ? 3 : 1);
+    ig_status st = finish(r, fine, out);
+    ig_free(r);
+    return st;
+}
 
-    ig_status ig_config_read(ig_str text, const char *name, ig_config **out, ig_error *err)
-    {
-        reader *r = ig_calloc(1, sizeof *r);
-        *out = NULL;
-        if (!r || !begin(r, "", err)) {
-            ig_free(r);
-            return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the configuration");
-        }
-        ig_status st = finish(r, read_text(r, name, text), out);
+ig_status ig_config_read(ig_str text, const char *name, ig_config **out, ig_error *err)
+{
+    reader *r = ig_calloc(1, sizeof *r);
+    *out = NULL;
+    if (!r || !begin(r, "", err)) {
         ig_free(r);
-        return st;
+        return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the configuration");
     }
+    ig_status st = finish(r, read_text(r, name, text), out);
+    ig_free(r);
+    return st;
+}
 
-    void ig_config_free(ig_config * config)
-    {
-        if (!config) return;
-        ig_arena_fini(&config->arena);
-        ig_free(config);
-    }
+void ig_config_free(ig_config *config)
+{
+    if (!config) return;
+    ig_arena_fini(&config->arena);
+    ig_free(config);
+}

@@ -350,8 +350,8 @@ void fr_follow_pause(fr_front *f);  /* the directory is about to go */
 void fr_follow_stop(fr_front *f);
 void fr_follow_saw(fr_front *f,
                    const struct ig_person *p); /* has asked, and is therefore one of this machine's people */
-void fr_compliance(fr_front *f, ig_exchange *ex);
-void fr_follow_sync(fr_front *f, ig_exchange *ex);
+void fr_compliance(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+void fr_follow_sync(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 
 /* ---- front.c ---- */
 
