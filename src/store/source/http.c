@@ -2,7 +2,6 @@
  * for it or has it in its memory, and without it everything but downloads works. */
 #include <arpa/inet.h>
 #include <curl/curl.h>
-#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,13 +12,15 @@
 #include <time.h>
 
 #include "base/disk.h"
+#include "base/library.h"
 #include "base/os.h"
 #include "base/utf8.h"
 #include "source.h"
 
 enum {
     CONNECT_S = 30,
-    STALL_S = 60,
+    STALL_S = 60, /* so long a connection may bring less than SLOW_BYTES a second */
+    SLOW_BYTES = 1024,
     HEADER_BYTES_MAX = 256 << 10,
     LINE_BYTES_MAX = 20 << 10,
     ERROR_BYTES_MAX = 1 << 20,
@@ -46,7 +47,6 @@ enum {
 #undef curl_easy_getinfo
 
 struct ig_http {
-    void *library;
     CURL *easy;
 #define X(f) __typeof__(&f) f;
     CURL_FUNCTIONS(X)
@@ -56,21 +56,15 @@ struct ig_http {
 ig_status ig_http_new(ig_http **out, ig_error *err)
 {
     static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
+#define X(f) #f,
+    static const char *const symbols[] = {CURL_FUNCTIONS(X)};
+#undef X
     ig_http *h = ig_calloc(1, sizeof *h);
     *out = NULL;
     if (!h) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a download");
-    for (size_t i = 0; i < sizeof names / sizeof *names && !h->library; i++)
-        h->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    bool whole = h->library != NULL;
-#define X(f)                                                                                                           \
-    if (whole) {                                                                                                       \
-        void *p = dlsym(h->library, #f);                                                                               \
-        memcpy(&h->f, &p, sizeof p);                                                                                   \
-        whole = p != NULL;                                                                                             \
-    }
-    CURL_FUNCTIONS(X)
-#undef X
-    if (whole && h->curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) h->easy = h->curl_easy_init();
+    void *library = ig_library_open(names, sizeof names / sizeof *names, symbols, sizeof symbols / sizeof *symbols,
+                                    &h->curl_global_init);
+    if (library && h->curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) h->easy = h->curl_easy_init();
     if (h->easy) {
         *out = h;
         return IG_OK;
@@ -373,6 +367,12 @@ static void set_body(ig_http *h, transfer *t)
         SET(CUSTOMREQUEST, r->method);
 }
 
+/* Below this a server counts as stalled, however it drips: what came is kept, and asked on for. */
+static long slow_bytes(uint64_t bytes_per_s_max)
+{
+    return bytes_per_s_max && bytes_per_s_max < 2 * (uint64_t)SLOW_BYTES ? 1 : (long)SLOW_BYTES;
+}
+
 static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
 {
     const ig_http_request *r = t->r;
@@ -387,7 +387,7 @@ static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
     SET(PROTOCOLS_STR, "http,https"); /* which of them: judged for every hop */
     SET(FOLLOWLOCATION, 0L);
     SET(CONNECTTIMEOUT, (long)CONNECT_S);
-    SET(LOW_SPEED_LIMIT, 1L);
+    SET(LOW_SPEED_LIMIT, slow_bytes(r->bytes_per_s_max));
     SET(LOW_SPEED_TIME, (long)STALL_S);
     SET(BUFFERSIZE, 256L << 10);
     SET(TCP_KEEPALIVE, 1L);
