@@ -269,7 +269,7 @@ struct ig_person;
 struct ig_keys;
 struct ig_config;
 struct ig_directory *fr_policy_directory(fr_front *f);
-const struct ig_keys *fr_policy_keys(const fr_front *f); /* NULL: none */
+const struct ig_keys *fr_policy_keys(fr_front *f); /* as they are now; NULL: none */
 const struct ig_config *fr_policy_config(const fr_front *f);
 const char *fr_policy_machine(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
@@ -307,6 +307,7 @@ ig_status fr_follow_open(fr_front *f, ig_error *err); /* the last good states ar
 void fr_follow_start(fr_front *f);
 void fr_follow_reload(fr_front *f); /* SIGHUP: other settings, and a sync */
 void fr_follow_pause(fr_front *f);  /* the directory is about to go */
+void fr_follow_look(fr_front *f);   /* there are other people than before */
 void fr_follow_stop(fr_front *f);
 void fr_follow_saw(fr_front *f,
                    const struct ig_person *p); /* has asked, and is therefore one of this machine's people */

@@ -80,8 +80,10 @@ static void look_at_keys(fr_front *f)
     int64_t now = ig_clock_s();
     if (now == p->keys_seen_s) return;
     p->keys_seen_s = now;
-    p->keys_needed |= ig_keys_n(p->keys) > 0;
+    size_t n = ig_keys_n(p->keys);
+    p->keys_needed |= n > 0;
     if (ig_keys_refresh(p->keys, &err) != IG_OK) fr_say(f, "the old keys stay in force: %s", err.text);
+    if (n != ig_keys_n(p->keys)) fr_follow_look(f);
     if (now - p->keys_saved_s < SAVE_USED_S) return;
     p->keys_saved_s = now;
     if (ig_keys_save_used(p->keys, &err) != IG_OK) fr_say(f, "%s", err.text);
@@ -230,7 +232,14 @@ void fr_policy_ask(fr_front *f, const char *account, uint32_t uid, ig_directory_
 }
 
 ig_directory *fr_policy_directory(fr_front *f) { return f->policy->directory; }
-const ig_keys *fr_policy_keys(const fr_front *f) { return f->policy->keys; }
+
+const ig_keys *fr_policy_keys(fr_front *f)
+{
+    f->policy->keys_seen_s = 0;
+    look_at_keys(f);
+    return f->policy->keys;
+}
+
 const ig_config *fr_policy_config(const fr_front *f) { return f->policy->config; }
 const char *fr_policy_machine(const fr_front *f) { return f->policy->machine; }
 
