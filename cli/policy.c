@@ -215,6 +215,20 @@ static void explain_one(scene *s, const ig_caller *w, const ig_ask *ask, const i
     ig_free(v);
 }
 
+/* Only what counts for this model. */
+static void pick(scene *s, const ig_model_facts *m)
+{
+    const ig_grants *sets[IG_FOLLOWS_MAX];
+    ig_grant *picked = NULL;
+    size_t cap = 0, n = 0;
+    for (size_t i = 0; i < s->n_catalogues; i++) sets[i] = &s->grants[i];
+    if (!s->n_catalogues || !ig_grants_pick(sets, s->n_catalogues, m->name, m->digest, &picked, &cap, &n)) return;
+    ig_free(s->assignments);
+    s->assignments = picked;
+    s->config->policy.assignments = picked;
+    s->config->policy.n_assignments = n;
+}
+
 static int explain(scene *s)
 {
     const cli_value *named = cli_get(s->call, "group");
@@ -227,6 +241,7 @@ static int explain(scene *s)
         return cli_usage("policy explain expects a user and a model. Type: ingle policy explain USER MODEL");
     read_question(s, &ask);
     read_facts(s->call->args[2], &ask.model, &keep);
+    pick(s, &ask.model);
     gethostname(host, sizeof host - 1);
     ask.machine = host;
     bool nobody = !strcmp(user, "nobody");

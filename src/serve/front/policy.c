@@ -332,30 +332,6 @@ static const char *key_user(const ig_key *key, char out[FR_USER_BYTES])
     return out;
 }
 
-/* Into p->picked what catalogues say about the model. False: out of memory. */
-static bool pick(struct fr_policy *p, const ig_model_facts *m, size_t *n)
-{
-    *n = 0;
-    for (size_t s = 0; s < p->n_sets; s++) {
-        const char *const *target = NULL; /* whose grants come */
-        bool fits = false;
-        for (size_t i = 0; i < p->sets[s]->n; i++) {
-            const ig_grant *g = &p->sets[s]->list[i];
-            if (g->models.item != target) fits = ig_grant_is_about(g, m->name, m->digest);
-            target = g->models.item;
-            if (!fits) continue;
-            if (*n == p->picked_cap) {
-                ig_grant *grown = ig_realloc(p->picked, 2 * p->picked_cap + 16, sizeof *grown);
-                if (!grown) return false;
-                p->picked = grown;
-                p->picked_cap = 2 * p->picked_cap + 16;
-            }
-            p->picked[(*n)++] = *g;
-        }
-    }
-    return true;
-}
-
 static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_decision *d)
 {
     struct fr_policy *p = f->policy;
@@ -386,7 +362,8 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     if (booked > ask.tokens_today) ask.tokens_today = booked; /* also of before a restart */
     ig_policy policy = p->config->policy;
     policy.configured |= p->n_sets > 0;
-    if (!pick(p, &ask.model, &policy.n_assignments)) {
+    if (!ig_grants_pick(p->sets, p->n_sets, ask.model.name, ask.model.digest, &p->picked, &p->picked_cap,
+                        &policy.n_assignments)) {
         *d = (ig_decision){.rule = "builtin:memory", .reason = "out of memory for the decision; try again later"};
         return;
     }
