@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Both rooms have a key. */
+#define ig_key ig_api_key
 #include "policy/policy.h"
+#undef ig_key
 #include "serve/serve.h"
 #include "store/catalogue/tuf.h"
 
