@@ -414,6 +414,8 @@ static const cli_flag key_flags[] = {
     {"expires", 0, CLI_TEXT, "TIME", 0, 0, NULL, "add: good for so long, such as 90d, 12h or 1y (default: for ever)"},
     {"file", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "file of the keys (default: keys_file of the configuration, else the standard place)"},
+    {"absent", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add: where there is a key of that name, change nothing (exit code 0)"},
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add, revoke: say what would be done and write nothing"},
     JSON,
 };
 

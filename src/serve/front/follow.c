@@ -321,7 +321,7 @@ static void sync_one(thread *t, size_t i)
     const ig_follow *f = &t->s->list[i];
     source *s = &t->sources[i];
     ig_catalogue_sync_options o = {
-        .source = f->source, .root_file = f->root, .name = f->name, .insecure = f->insecure, .document_s = 60};
+        .source = f->source, .root_file = f->root, .name = f->name, .insecure = f->insecure, .document_s = 30};
     ig_catalogue_sync_result result = {0};
     ig_catalogue *c = NULL;
     ig_error err = {0};

@@ -447,7 +447,7 @@ void fr_follow_reload(fr_front *f)
     if (!w->running) open_last(f);
 }
 
-void fr_follow_stop(fr_front *f)
+void fr_follow_hush(fr_front *f)
 {
     struct fr_follow *w = f->follow;
     if (!w) return;
@@ -455,6 +455,13 @@ void fr_follow_stop(fr_front *f)
     w->stop = true;
     ring(w);
     pthread_mutex_unlock(&w->lock);
+}
+
+void fr_follow_stop(fr_front *f)
+{
+    struct fr_follow *w = f->follow;
+    if (!w) return;
+    fr_follow_hush(f);
     if (w->running) pthread_join(w->thread, NULL);
     fr_follow_pause(f);
     while (w->waiters) {

@@ -308,7 +308,8 @@ void fr_follow_start(fr_front *f);
 void fr_follow_reload(fr_front *f); /* SIGHUP: other settings, and a sync */
 void fr_follow_pause(fr_front *f);  /* the directory is about to go */
 void fr_follow_look(fr_front *f);   /* there are other people than before */
-void fr_follow_stop(fr_front *f);
+void fr_follow_hush(fr_front *f);   /* the end is near: no further download */
+void fr_follow_stop(fr_front *f);   /* waits for the thread */
 void fr_follow_saw(fr_front *f,
                    const struct ig_person *p); /* has asked, and is therefore one of this machine's people */
 void fr_compliance(fr_front *f, ig_exchange *ex);
