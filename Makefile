@@ -10,8 +10,9 @@ $(BUILD)/build.ninja:
 check:
 	./check
 
+# ARGS=--quick: six minutes; bench/bench --help tells the rest.
 bench: all
-	bench/bench
+	INGLE_BUILD=$(abspath $(BUILD)) bench/bench $(ARGS)
 
 fuzz:
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false

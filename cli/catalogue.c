@@ -13,6 +13,7 @@
 #include "base/os.h"
 #include "daemon.h"
 #include "out.h"
+#include "serve/serve.h"
 #include "shop.h"
 #include "verbs.h"
 
@@ -313,8 +314,10 @@ static bool is_wanted(const cli_call *call, const ig_catalogue *c, const ig_cata
 static int pull_one(const cli_call *call, ig_store *store, const ig_catalogue_target *t)
 {
     shop_progress progress = {.quiet = cli_set(call, "quiet")};
-    ig_pull_options o = {
-        .progress = shop_tell, .ctx = &progress, .insecure = cli_set(call, "insecure"), .check = {shop_check, NULL}};
+    ig_pull_options o = {.progress = shop_tell,
+                         .ctx = &progress,
+                         .insecure = cli_set(call, "insecure"),
+                         .check = {ig_model_check, NULL}};
     ig_error err;
     bool changed = false;
     if (cli_set(call, "dry-run")) {

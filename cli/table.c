@@ -7,7 +7,7 @@
 
 #define THREADS                                                                                                        \
     {                                                                                                                  \
-        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one per usable core)"          \
+        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one a usable core, the fast ones)"\
     }
 #define CONTEXT(text)                                                                                                  \
     {                                                                                                                  \
@@ -39,6 +39,17 @@
 #define NO_CHECK                                                                                                       \
     {                                                                                                                  \
         "no-check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add the model also where this version cannot load it"            \
+    }
+#define SPECULATE                                                                                                      \
+    {                                                                                                                  \
+        "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|auto",                                                     \
+            "guess tokens where the text repeats itself, which never changes the answer: off, ngram (always), auto "   \
+            "(where it pays; the default)"                                                                             \
+    }
+#define DRAFT                                                                                                          \
+    {                                                                                                                  \
+        "draft", 0, CLI_FILE, "MODEL", 0, 0, NULL,                                                                     \
+            "guess tokens with this smaller model of the same vocabulary, too; the answer stays the same"              \
     }
 #define LEN(a) (sizeof(a) / sizeof *(a))
 
@@ -130,6 +141,8 @@ static const cli_flag run_flags[] = {
     THREADS,
     KV("f16"),
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    SPECULATE,
+    DRAFT,
     {"context-shift", 0, CLI_SWITCH, NULL, 0, 0, NULL,
      "when the context is full drop its older half and go on, instead of ending"},
     {"logprobs", 0, CLI_COUNT, "N", 0, 1000, NULL,
@@ -149,6 +162,8 @@ static const cli_flag chat_flags[] = {
     THREADS,
     KV("f16"),
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    SPECULATE,
+    DRAFT,
     {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times and speeds after every answer on stderr"},
 };
 
@@ -237,6 +252,7 @@ static const cli_flag bench_flags[] = {
     {"depth", 0, CLI_COUNT, "N", 0, 16777216, NULL, "tokens already in the context (default: 0)"},
     {"streams", 0, CLI_COUNT, "N", 1, 1024, NULL, "sequences generated together (default: 1)"},
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 512)"},
+    {"runs", 0, CLI_COUNT, "N", 1, 100, NULL, "runs that the medians are of (default: 3)"},
     THREADS,
     KV("f16"),
     JSON,
@@ -282,6 +298,7 @@ static const cli_flag serve_flags[] = {
     {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
     THREADS,
     KV("f16"),
+    SPECULATE,
     {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
     {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
@@ -585,11 +602,12 @@ const cli_verb cli_verbs[] = {
      "ingle embed reranker.gguf --query \"what do cats eat\" --file pages.txt --lines",
      embed_flags, LEN(embed_flags), 1, CLI_ARGS_MAX, "@file", cli_embed},
     {"bench", "MODEL", "measure speed",
-     "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share "
-     "of "
-     "bandwidth is what generation reads of the weights per second, compared with the speed at which all threads "
-     "together "
-     "read a buffer of 512 MiB.",
+     "Measures prompt and generation speed: a short run to warm up, then three, and the median of each number. With "
+     "--depth so many tokens stand before the prompt; they are fed once. The share of bandwidth is what generation "
+     "reads of weights, keys and values per second, compared with the speed at which all threads together read a "
+     "buffer of 512 MiB.\n\n"
+     "With --json: prompt_tps, generate_tps and depth_tps in tokens a second, load_ms, peak_rss_bytes, "
+     "bandwidth_share, bytes_per_token, and what was measured.",
      "ingle bench model.gguf\n"
      "ingle bench model.gguf --threads 4 --streams 8 --json",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
@@ -649,6 +667,14 @@ const cli_verb cli_verbs[] = {
      "something "
      "keeps ingle from working.",
      "ingle doctor", ps_flags, LEN(ps_flags), 0, 0, "", cli_doctor},
+    {"pin", "MODEL", "keep a model loaded",
+     "Loads MODEL and keeps it: it is never let go for another, also when it is not used, and is loaded again when the "
+     "service starts. Models that find no room beside pinned ones are refused, with the numbers. Needs the right to "
+     "pin.",
+     "ingle pin tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_pin},
+    {"unpin", "MODEL", "let a pinned model go when it is not used",
+     "MODEL stays loaded until it has not been used for a while, or another needs its room.", "ingle unpin tiny",
+     stop_flags, LEN(stop_flags), 1, 1, "", cli_unpin},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
     {"pull", "SOURCE [NAME]", "add a model to the store",

@@ -206,6 +206,25 @@ bool ig_pattern_fits(const char *pattern, const char *text);
 
 /* ------------------------------------------------------------------------------------------------ configuration */
 
+enum { IG_ENGINES_MAX = 64 };
+
+/* An engine that is not ours, as [engine NAME] has it (docs/service.md). What is 0 or NULL was not said. */
+typedef struct ig_engine_config {
+    const char *name, *origin; /* origin: "file:line" */
+    ig_terms command;          /* words; the first one an absolute path */
+    ig_terms models;           /* names that it answers to; patterns of names where the command has {model} */
+    ig_terms environment;      /* NAME=VALUE */
+    ig_terms passes;           /* parameters beyond OpenAI's that it understands */
+    const char *model;         /* what it calls its model */
+    const char *health;        /* path */
+    const char *device;        /* for the answers */
+    uint64_t memory;           /* bytes */
+    uint32_t context, start_ms, timeout_ms;
+    bool embeddings;
+} ig_engine_config;
+/* Its command gets the file of a model: it runs models of the store. */
+bool ig_engine_takes_files(const ig_engine_config *e);
+
 /* A catalogue that this machine follows: [catalogue NAME]. */
 typedef struct ig_follow {
     const char *name, *source, *root; /* source: address or folder; root: file of the root that is trusted */
@@ -224,6 +243,8 @@ typedef struct ig_config {
     ig_arena arena;
     ig_policy policy;
     ig_directory_config directory;
+    const ig_engine_config *engines; /* [n_engines] */
+    size_t n_engines;
     const char *keys_file; /* NULL: the standard place */
     const ig_follow *follows;
     size_t n_follows;

@@ -16,6 +16,7 @@
 #include "base/os.h"
 #include "store/author.h"
 #include "store/catalogue/tuf.h"
+#include "tests/power.h"
 #include "tests/tap.h"
 
 enum { DAY = 86400, N_KEYS = 8 };
@@ -1256,6 +1257,69 @@ static void walk(int what, const char *name)
     }
 }
 
+/* Power cuts after each sync, and after each update that was acknowledged, also when its first try failed. */
+static size_t n_power, n_power_bad;
+static uint64_t power_promised;
+
+static void power_look(void)
+{
+    ig_store *s = NULL;
+    ig_error e = {0};
+    ig_store_options o = {.reserve_bytes = 1};
+    ig_catalogue *c = NULL;
+    power_cut(at("cut"));
+    ig_status st = ig_store_open(at("cut"), &o, &s, &e);
+    if (st == IG_OK) st = ig_catalogue_open(s, NULL, &c, &e);
+    uint64_t v = st == IG_OK ? c->version : 0;
+    ig_catalogue_free(c);
+    ig_store_close(s);
+    n_power++;
+    bool ok = st == IG_OK ? v >= power_promised : st == IG_NOT_FOUND && power_promised == 0;
+    if (!ok && n_power_bad++ < 3)
+        printf("# cut %zu: version %llu, promised %llu: %s\n", n_power, (unsigned long long)v,
+               (unsigned long long)power_promised, e.text);
+}
+
+static bool power_sync(uint64_t nth, bool first)
+{
+    ig_status st = IG_BUG;
+    ig_error e = {0};
+    if (nth) ig_fault_set(IG_FAULT_SYNC, nth, EIO, false);
+    for (int i = 0; i < 3 && st != IG_OK; i++) {
+        ig_store *s = client();
+        st = s ? sync_at(s, NOW, first, NULL, &e) : IG_IO;
+        if (st == IG_OK) power_promised = in_force(s);
+        ig_store_close(s);
+    }
+    ig_fault_reset();
+    power.busy = true;
+    power_look();
+    power.busy = false;
+    if (st != IG_OK) printf("# sync %llu: %s\n", (unsigned long long)nth, e.text);
+    return st == IG_OK;
+}
+
+static void test_power_cuts(void)
+{
+    if (strncmp(at("x"), "/dev/shm", 8)) {
+        tap_skip("power cuts", "/dev/shm is not there");
+        return;
+    }
+    bool ok = true;
+    for (uint64_t nth = 0; nth < 30 && ok; nth++) {
+        wipe(at("store"));
+        mkdir(at("store"), 0700);
+        power_promised = 0;
+        power_watch(at("store"), at("kept"));
+        power.each = nth ? NULL : power_look;
+        ok = power_sync(nth, true) && power_sync(nth, false);
+        power_end();
+    }
+    tap_ok(ok && n_power_bad == 0, "M01, M08: %zu power cuts during updates and after them: %zu unsound", n_power,
+           n_power_bad);
+    wipe(at("cut"));
+}
+
 static void test_faults(void)
 {
     char dir[200], out[200];
@@ -1278,6 +1342,7 @@ static void test_faults(void)
     walk(EIO, "EIO");
     walk(ENOSPC, "ENOSPC");
     walk(ENOMEM, "no memory");
+    test_power_cuts();
     wipe(at("store")), wipe(at("store.1"));
 }
 

@@ -297,8 +297,9 @@ static bool may_manage(fr_front *f, ig_exchange *ex)
     return false;
 }
 
-void fr_compliance(fr_front *f, ig_exchange *ex)
+void fr_compliance(fr_front *f, ig_exchange *ex, const ig_incoming *in)
 {
+    (void)in;
     if (may_manage(f, ex)) answer_report(f, ex);
 }
 
@@ -314,8 +315,9 @@ static void unlink_waiter(fr_waiter *x)
 
 static void on_gone(fr_party *party) { unlink_waiter((fr_waiter *)party); }
 
-void fr_follow_sync(fr_front *f, ig_exchange *ex)
+void fr_follow_sync(fr_front *f, ig_exchange *ex, const ig_incoming *in)
 {
+    (void)in;
     struct fr_follow *w = f->follow;
     ig_problem p;
     if (!may_manage(f, ex)) return;

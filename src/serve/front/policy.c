@@ -27,6 +27,14 @@ typedef struct fr_spent { /* tokens of one caller today */
     uint64_t tokens;
 } fr_spent;
 
+typedef struct fr_asking { /* a request that is being handled */
+    bool asking;
+    const ig_identity *id;
+    ig_person *person;
+    ig_freshness fresh;
+    ig_caller who;
+} fr_asking;
+
 struct fr_policy {
     ig_config *config;
     ig_config *directory_config; /* what the directory was made of; may be an older one */
@@ -50,6 +58,7 @@ struct fr_policy {
     ig_freshness fresh;
     ig_caller who;
     char rule[IG_RULE_ID_MAX]; /* that refused it */
+    fr_asking kept;            /* while another is spoken of */
     char label[64];            /* of privacy, "" */
     /* tokens since midnight by person; the ledger knows them by key */
     fr_spent *spent;
@@ -183,6 +192,31 @@ void fr_policy_leave(fr_front *f)
     ig_person_unref(f->policy->person);
     f->policy->person = NULL;
     f->policy->who = (ig_caller){0};
+}
+
+void fr_policy_aside(fr_front *f, const ig_incoming *in)
+{
+    struct fr_policy *p = f->policy;
+    if (!p) return;
+    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who};
+    p->person = NULL;
+    char rule[IG_RULE_ID_MAX];
+    memcpy(rule, p->rule, sizeof rule);
+    fr_policy_enter(f, in);
+    memcpy(p->rule, rule, sizeof rule);
+}
+
+void fr_policy_back(fr_front *f)
+{
+    struct fr_policy *p = f->policy;
+    if (!p) return;
+    fr_policy_leave(f);
+    p->asking = p->kept.asking;
+    p->id = p->kept.id;
+    p->person = p->kept.person;
+    p->fresh = p->kept.fresh;
+    p->who = p->kept.who;
+    p->kept = (fr_asking){0};
 }
 
 static void unlink_ask(fr_ask *a)
@@ -390,6 +424,8 @@ const char *fr_policy_rule(const fr_front *f)
 }
 
 bool fr_policy_on(const fr_front *f) { return applies(f); }
+
+const ig_config *fr_config(const fr_front *f) { return f->policy->config; }
 
 void fr_policy_assign(fr_front *f, const ig_grants *const *sets, size_t n)
 {
