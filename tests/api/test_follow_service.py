@@ -158,7 +158,7 @@ def test_disk(m, a):
     m.reload()
     until(lambda: m.row('big:1').get('state') == 'waiting', 30)
     row = m.row('big:1')
-    ok(row.get('state') == 'waiting' and '2000000' in row.get('why', ''), 'a model beyond the quota waits, with the reason', row)
+    ok(row.get('state') == 'waiting' and '2097152' in row.get('why', ''), 'a model beyond the quota waits, with the reason', row)
     code, out = ingle('status', '--compliance', '--host', f'127.0.0.1:{m.port}')
     ok(code == 3 and 'waiting' in out, 'status --compliance: exit code 3', (code, out))
     a.cat('drop', 'work', 'big:1')
