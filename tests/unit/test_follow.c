@@ -176,8 +176,8 @@ static void test_config(void)
     tap_ok(!strcmp(w->name, "work") && !strcmp(w->source, "https://models.example.org") && w->interval_s == 3600 &&
                !w->disk_bytes && !w->rate_bytes && !w->battery && !w->metered && !w->machine && !w->grace_set,
            "what is not said");
-    tap_ok(l->interval_s == 300 && l->disk_bytes == UINT64_C(200) << 30 && l->rate_bytes == 10 << 20 &&
-               l->grace_set && l->grace_s == 30 * 86400 && l->battery && !l->metered && l->machine,
+    tap_ok(l->interval_s == 300 && l->disk_bytes == UINT64_C(200) << 30 && l->rate_bytes == 10 << 20 && l->grace_set &&
+               l->grace_s == 30 * 86400 && l->battery && !l->metered && l->machine,
            "what is said");
     tap_ok(!c->policy.configured, "a catalogue alone is no policy of this machine");
     ig_config_free(c);

@@ -33,6 +33,7 @@ typedef struct fr_asking { /* a request that is being handled */
     ig_person *person;
     ig_freshness fresh;
     ig_caller who;
+    char label[64];
 } fr_asking;
 
 struct fr_policy {
@@ -198,7 +199,8 @@ void fr_policy_aside(fr_front *f, const ig_incoming *in)
 {
     struct fr_policy *p = f->policy;
     if (!p) return;
-    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who};
+    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who, ""};
+    memcpy(p->kept.label, p->label, sizeof p->label);
     p->person = NULL;
     char rule[IG_RULE_ID_MAX];
     memcpy(rule, p->rule, sizeof rule);
@@ -216,6 +218,7 @@ void fr_policy_back(fr_front *f)
     p->person = p->kept.person;
     p->fresh = p->kept.fresh;
     p->who = p->kept.who;
+    memcpy(p->label, p->kept.label, sizeof p->label);
     p->kept = (fr_asking){0};
 }
 
