@@ -12,6 +12,7 @@ check:
 
 # ARGS=--quick: six minutes; bench/bench --help tells the rest.
 bench: all
+	ninja -C $(BUILD) bench/make_model bench/limits bench/bench_grammar
 	INGLE_BUILD=$(abspath $(BUILD)) bench/bench $(ARGS)
 
 fuzz:

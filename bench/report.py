@@ -5,13 +5,13 @@ import os
 import re
 import statistics
 
+from measure import OTHERS_MAX
+
 COLUMNS = ['model', 'type', 'level', 'metric', 'unit', 'engine', 'round', 'value', 'others']
 UNITS = {'prefill': 'tokens/s', 'decode': 'tokens/s', 'streams': 'tokens/s', 'load': 's', 'memory': 'MiB'}
 LABELS = {'prefill-512': 'prefill of 512', 'prefill-4096': 'prefill of 4,096', 'decode-0': 'decode', 'decode-4096': 'decode after 4,096',
           'streams-8': '8 streams together', 'load-cold': 'load + first token, cold', 'load-warm': 'load + first token, warm',
           'memory-512': 'peak memory, context 512', 'memory-4096': 'peak memory, context 4,096'}
-# Other processes that take more than this many cores make a figure doubtful.
-OTHERS_MAX = 0.1
 BUSY = 'BUSY MACHINE: figures marked ! were taken while other processes used the cores, and are not to be quoted'
 
 
