@@ -24,6 +24,10 @@ soak: all
 	fuzz/soak
 	INGLE_SOURCE=$(CURDIR) INGLE_DATA=$(CURDIR)/tests/data INGLE_BUILD=$(abspath $(BUILD)) tests/api/test_hard.py --soak 600
 
+# An administrator, a directory, a web server and a laptop on loopback, step by step. Needs slapd, ldap-utils and nginx.
+workplace-demo: all
+	@INGLE_BUILD=$(abspath $(BUILD)) INGLE_DATA=$(CURDIR)/tests/data tests/api/test_workplace.py --demo
+
 docs: all
 	ninja -C $(BUILD) tests/test_models_doc
 	$(BUILD)/tests/test_models_doc --print > docs/models.md.new && mv docs/models.md.new docs/models.md
@@ -42,4 +46,4 @@ install: all
 clean:
 	rm -rf $(BUILD) build-clang build-asan build-tsan
 
-.PHONY: all check bench fuzz soak docs format package install clean
+.PHONY: all check bench fuzz soak workplace-demo docs format package install clean
