@@ -187,8 +187,8 @@ def svg(meta, samples):
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 90} {height}" font-family="sans-serif" font-size="11">',
            f'<rect width="{left + width + 90}" height="{height}" fill="#fff"/>',
            f'<text x="10" y="18" font-size="14">ingle beside llama.cpp, {html.escape(meta.get("date", ""))}</text>',
-           '<text x="10" y="34" fill="#555">How many times better ingle is (rates, or times and memory upside down); lines: lowest and highest round; gray: busy machine'
-           '</text>']
+           '<text x="10" y="34" fill="#555">How many times better ingle is (rates, or times and memory upside down); lines: lowest and '
+           'highest round; gray: busy machine</text>']
     for tick in range(int(most) + 1):
         out.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 10}" stroke="{"#333" if tick == 1 else "#ddd"}"/>')
     for i, r in enumerate(shown):
