@@ -145,6 +145,8 @@ static const cli_flag chat_flags[] = {
     SAMPLING,
     ANSWER,
     {"load", 0, CLI_FILE, "FILE", 0, 0, NULL, "go on with a conversation that /save wrote"},
+    HOST,
+    {"local", 0, CLI_SWITCH, NULL, 0, 0, NULL, "open the model in this process, also where a service runs"},
     CONTEXT("tokens that the conversation may have (default: what the model was trained on, at most 4096)"),
     THREADS,
     KV("f16"),
@@ -502,7 +504,8 @@ const cli_verb cli_verbs[] = {
      "ingle run model.gguf --tools tools.json --tool-choice required \"How warm is it in Rome?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
     {"chat", "MODEL", "talk with a model at the terminal",
-     "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "
+     "Answers line by line, with the model's chat template. A model of the store is the service's where one runs, a "
+     "file is opened in this process. Lines that "
      "begin with / are commands, /help lists them. Text between two lines that begin and end with \"\"\" is one "
      "message, "
      "and so are lines that end with a backslash. Ctrl-C stops the answer, Ctrl-D or /bye leaves. Where standard input "
