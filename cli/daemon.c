@@ -1,7 +1,6 @@
 #include "daemon.h"
 
 #include <curl/curl.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/library.h"
 #include "base/str.h"
 
 #define ANSWER_BYTES_MAX ((size_t)64 << 20)
@@ -176,19 +176,11 @@ static ig_status refused(const talk *t, ig_error *err)
 static ig_status load_curl(curl_table *api, ig_error *err)
 {
     static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
-    void *library = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !library; i++)
-        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    bool whole = library != NULL;
-#define X(f)                                                                                                           \
-    if (whole) {                                                                                                       \
-        void *p = dlsym(library, #f);                                                                                  \
-        memcpy(&api->f, &p, sizeof p);                                                                                 \
-        whole = p != NULL;                                                                                             \
-    }
-    CURL_FUNCTIONS(X)
+#define X(f) #f,
+    static const char *const symbols[] = {CURL_FUNCTIONS(X)};
 #undef X
-    if (whole) return IG_OK;
+    if (ig_library_open(names, sizeof names / sizeof *names, symbols, sizeof symbols / sizeof *symbols, api))
+        return IG_OK;
     return ig_fail(err, IG_UNSUPPORTED, 0, "talking to the service needs libcurl. Type: apt install libcurl4");
 }
 

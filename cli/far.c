@@ -1,9 +1,8 @@
 #include "far.h"
 
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +13,6 @@
 #include "daemon.h"
 #include "out.h"
 #include "shop.h"
-
-enum { FILES_MAX = 200 };
 
 static const char *host_of(const cli_call *call) { return cli_text(call, "host"); }
 
@@ -75,22 +72,10 @@ static ig_status stream(pull *p, const char *path, json_t *body)
     return p->done ? IG_OK : ig_fail(&p->err, IG_IO, 0, "the service ended the answer before it was whole");
 }
 
-static ig_status hash_file(const char *path, char digest[72], ig_error *err)
+static bool on_read(void *ctx, uint64_t done, uint64_t total)
 {
-    unsigned char piece[65536], sum[32];
-    FILE *f = fopen(path, "rbe");
-    if (!f) return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot read %s", path);
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
-    for (size_t n; ok && (n = fread(piece, 1, sizeof piece, f)) > 0;)
-        ok = EVP_DigestUpdate(md, piece, n) && !shop_interrupted();
-    ok = ok && !ferror(f) && EVP_DigestFinal_ex(md, sum, NULL);
-    EVP_MD_CTX_free(md);
-    fclose(f);
-    if (!ok) return ig_fail(err, IG_IO, 0, "%s cannot be read to its end", path);
-    memcpy(digest, "sha256:", 7);
-    for (size_t i = 0; i < 32; i++) snprintf(digest + 7 + 2 * i, 3, "%02x", sum[i]);
-    return IG_OK;
+    show_progress(ctx, "reading the file", done, total);
+    return !shop_interrupted();
 }
 
 static bool on_sent(void *ctx, uint64_t sent, uint64_t total)
@@ -100,99 +85,38 @@ static bool on_sent(void *ctx, uint64_t sent, uint64_t total)
     return !shop_interrupted();
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
+typedef struct sending {
+    pull *p;
+    json_t *files; /* name to digest */
+} sending;
 
-static ig_status send_file(pull *p, const char *path, json_t *files)
+static ig_status send_file(void *ctx, const char *path, const char *name, ig_error *err)
 {
-    char digest[72];
-    show_progress(p, "reading the file", 0, 0);
-    IG_TRY(hash_file(path, digest, &p->err));
-    ig_status status = daemon_upload(host_of(p->call), path, digest, on_sent, p, &p->err);
+    sending *s = ctx;
+    pull *p = s->p;
+    ig_digest digest;
+    char text[IG_HEX_LEN + 8];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot read %.300s", path);
+    ig_status status = ig_hash_fd(fd, path, on_read, p, &digest, NULL, err);
+    close(fd);
+    if (status != IG_OK) return status;
+    snprintf(text, sizeof text, "sha256:%s", digest.hex);
+    status = daemon_upload(host_of(p->call), path, text, on_sent, p, err);
     cli_bar_end();
-    if (status == IG_OK) json_object_set_new(files, base_name(path), json_string(digest));
+    if (status == IG_OK) json_object_set_new(s->files, name, json_string(text));
     return status;
-}
-
-static bool ends(const char *name, const char *with)
-{
-    size_t n = strlen(name), m = strlen(with);
-    return n >= m && !strcmp(name + n - m, with);
-}
-
-/* Files of a Hugging Face directory that make up the model. */
-static bool belongs(const char *name)
-{
-    static const char *const tails[] = {".safetensors", ".json", ".jinja", ".model"};
-    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-        if (ends(name, tails[i])) return name[0] != '.';
-    return false;
-}
-
-static ig_status send_directory(pull *p, const char *folder, json_t *files)
-{
-    DIR *d = opendir(folder);
-    size_t n = 0;
-    if (!d) return ig_fail_errno(&p->err, IG_NOT_FOUND, errno, "cannot read the folder %s", folder);
-    ig_status status = IG_OK;
-    for (struct dirent *e; status == IG_OK && (e = readdir(d)) != NULL;) {
-        char path[4096];
-        if (!belongs(e->d_name)) continue;
-        if (snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= (int)sizeof path || ++n > FILES_MAX)
-            status = ig_fail(&p->err, IG_TOO_LARGE, 0, "%s holds too many files or too long names", folder);
-        else
-            status = send_file(p, path, files);
-    }
-    closedir(d);
-    return status;
-}
-
-/* "m-00001-of-00003.gguf": all parts lie beside each other. */
-static ig_status send_gguf(pull *p, const char *path, json_t *files)
-{
-    size_t n = strlen(path);
-    unsigned no, count;
-    if (n < 20 || sscanf(path + n - 19, "-%5u-of-%5u.gguf", &no, &count) != 2) {
-        if (n < 20 || sscanf(path + n - 20, "-%5u-of-%5u.gguf", &no, &count) != 2) return send_file(p, path, files);
-    }
-    size_t at = (size_t)(strstr(path + n - 20, "-of-") - path) - 5;
-    if (count == 0 || count > FILES_MAX) return send_file(p, path, files);
-    for (unsigned i = 1; i <= count; i++) {
-        char part[4096];
-        snprintf(part, sizeof part, "%.*s%05u-of-%05u.gguf", (int)at, path, i, count);
-        IG_TRY(send_file(p, part, files));
-    }
-    return IG_OK;
-}
-
-/* The name that a file's model gets: without folder and ending. */
-static void name_of(const char *path, char out[256])
-{
-    char copy[4096];
-    snprintf(copy, sizeof copy, "%s", path);
-    for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--) copy[n - 1] = 0;
-    snprintf(out, 256, "%s", base_name(copy));
-    size_t n = strlen(out);
-    if (n > 5 && !strcmp(out + n - 5, ".gguf")) out[n - 5] = 0;
-    char *split = strstr(out, "-00001-of-");
-    if (split) *split = 0;
 }
 
 /* A client names no paths: it sends the files, and then says what they make. */
 static ig_status pull_file(pull *p, const char *path, const char *name)
 {
-    struct stat st;
-    char own[256];
-    json_t *files = json_object();
-    name_of(path, own);
-    bool folder = !stat(path, &st) && S_ISDIR(st.st_mode);
-    ig_status status = folder ? send_directory(p, path, files) : send_gguf(p, path, files);
-    json_t *body = json_pack("{s:s, s:o}", "model", name ? name : own, "files", files);
-    if (status == IG_OK) return stream(p, "/api/create", body);
-    json_decref(body);
+    ig_name own;
+    sending sent = {p, json_object()};
+    ig_status status = ig_model_files(path, &own, send_file, &sent, &p->err);
+    if (status == IG_OK)
+        return stream(p, "/api/create", json_pack("{s:s, s:o}", "model", name ? name : own.text, "files", sent.files));
+    json_decref(sent.files);
     return status;
 }
 

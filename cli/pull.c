@@ -5,13 +5,14 @@
 #include "daemon.h"
 #include "far.h"
 #include "out.h"
+#include "serve/serve.h"
 #include "shop.h"
 #include "verbs.h"
 
 static ig_pull_options pull_options(const cli_call *call, shop_progress *progress)
 {
     ig_pull_options o = {.progress = shop_tell, .ctx = progress};
-    if (!cli_set(call, "no-check")) o.check.run = shop_check;
+    if (!cli_set(call, "no-check")) o.check.run = ig_model_check;
     return o;
 }
 

@@ -11,7 +11,6 @@
 
 #include "input.h"
 #include "out.h"
-#include "serve/serve.h"
 
 enum { PLACE_MAX = 3000 };
 
@@ -108,19 +107,17 @@ ingle_status shop_model(const char *name, const ingle_model_options *options, in
     return st == IG_OK ? INGLE_OK : input_error(&e, err);
 }
 
-ig_status shop_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err)
-{
-    (void)ctx;
-    return ig_model_check(NULL, m, fds, about, err);
-}
-
 /* ------------------------------------------------------------------------------------------------ a folder of links */
 
 static ig_status add_link(const shop_folder *f, size_t i, ig_error *err)
 {
     char to[700], from[64];
-    const char *name = f->m->files[i].name;
-    if (strchr(name, '/')) return IG_OK; /* lies deeper, and is not needed for weights */
+    const char *name = f->m->files[i].name, *slash = strchr(name, '/');
+    if (slash && strchr(slash + 1, '/')) return IG_OK; /* no file of ours lies two folders deep */
+    if (slash) {
+        (void)snprintf(to, sizeof to, "%s/%.*s", f->folder, (int)(slash - name), name);
+        if (mkdir(to, 0700) && errno != EEXIST) return ig_fail_errno(err, IG_IO, errno, "cannot make %.300s", to);
+    }
     (void)snprintf(from, sizeof from, "/proc/%ld/fd/%d", (long)getpid(), f->fds[i]);
     (void)snprintf(to, sizeof to, "%s/%s", f->folder, name);
     return symlink(from, to) == 0 ? IG_OK : ig_fail_errno(err, IG_IO, errno, "cannot make %.300s", to);
@@ -175,6 +172,11 @@ void shop_folder_fini(shop_folder *f)
         char path[700];
         (void)snprintf(path, sizeof path, "%s/%.255s", f->folder, f->m->files[i].name);
         if (f->folder[0]) (void)unlink(path);
+        char *slash = strrchr(path, '/');
+        if (slash && strchr(f->m->files[i].name, '/')) {
+            *slash = 0;
+            if (f->folder[0]) (void)rmdir(path); /* succeeds with its last file */
+        }
         close(f->fds[i]);
     }
     if (f->folder[0]) (void)rmdir(f->folder);

@@ -13,8 +13,6 @@ ig_status shop_open(bool read_only, ig_store **out, ig_error *err);
 /* Opens a model of the store; the manifest is the caller's (may be NULL). */
 ingle_status shop_model(const char *name, const ingle_model_options *options, ingle_model **out, ig_manifest **manifest,
                         ingle_error *err);
-/* Asks a worker behind its sandbox, as the service does. For ig_check; ctx is not read. */
-ig_status shop_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err);
 
 /* A folder of links to a model's files, open as descriptors of this process, for what reads paths: the path of its one
  * file, of its first part, or of the folder. Removed by shop_folder_fini. */

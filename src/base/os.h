@@ -33,9 +33,11 @@ ig_status ig_file_write_atomic(const char *path, const void *data, size_t n, ig_
 
 /* The same for content that comes in pieces: begin, write as often as needed, then commit or abandon. */
 typedef struct ig_file_writer {
-    int fd;           /* -1 when closed */
-    char *path, *tmp; /* owned */
+    int fd;         /* -1 when closed */
+    char *path;     /* owned */
+    void *internal; /* owned */
 } ig_file_writer;
+/* What killed processes left of the same path is removed first. */
 ig_status ig_writer_begin(ig_file_writer *w, const char *path, ig_error *err);
 ig_status ig_writer_write(ig_file_writer *w, const void *data, size_t n, ig_error *err);
 ig_status ig_writer_commit(ig_file_writer *w, ig_error *err);

@@ -192,6 +192,7 @@ static const struct {
     {"kind", skip},
     {"user", skip},
     {"priority", skip},
+    {"return_context", skip}, /* token ids, which such an engine does not have: the answer goes without */
     {"special", skip},
     {"parse_special", skip},
 };

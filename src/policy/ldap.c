@@ -6,7 +6,6 @@
  * by walking upwards, level by level, until a level brings nothing new. Active Directory's rule "in chain" only
  * shortens that walk: servers that do not know it answer with success and nothing, so its answer counts as a hint. The
  * walk goes on from there, which proves the answer complete or completes it. Referrals are not followed. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <ldap.h>
@@ -18,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 
+#include "base/library.h"
 #include "base/os.h"
 #include "base/utf8.h"
 #include "policy/inner.h"
@@ -100,19 +100,10 @@ typedef struct session {
 static bool load(library *l)
 {
     static const char *const names[] = {"libldap-2.5.so.0", "libldap-2.6.so.0", "libldap.so.2", "libldap_r-2.4.so.2"};
-    void *handle = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !handle; i++)
-        handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    bool whole = handle != NULL;
-#define X(f)                                                                                                           \
-    if (whole) {                                                                                                       \
-        void *p = dlsym(handle, #f);                                                                                   \
-        memcpy(&l->f, &p, sizeof p);                                                                                   \
-        whole = p != NULL;                                                                                             \
-    }
-    LDAP_FUNCTIONS(X)
+#define X(f) #f,
+    static const char *const symbols[] = {LDAP_FUNCTIONS(X)};
 #undef X
-    return whole; /* it stays loaded: its state is global */
+    return ig_library_open(names, sizeof names / sizeof *names, symbols, sizeof symbols / sizeof *symbols, l) != NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------ time and faults */

@@ -130,6 +130,12 @@ static bool collect_reference(void *ctx, int dir, const char *entry)
     return c->st == IG_OK;
 }
 
+/* Whoever still writes such a file has it locked; the age is for files of an older ingle. */
+static int64_t temporary_age(const collector *c)
+{
+    return c->o.min_age_s < TEMPORARY_AGE_S ? c->o.min_age_s : TEMPORARY_AGE_S;
+}
+
 static bool ends(const char *text, const char *tail)
 {
     size_t n = strlen(text), m = strlen(tail);
@@ -154,7 +160,7 @@ static bool collect_part(void *ctx, int dir, const char *entry)
     bool state = ends(entry, ".json");
     if (!part && !temporary && !state) return true;
     if (state && sibling(entry, ".part", other) && faccessat(dir, other, F_OK, AT_SYMLINK_NOFOLLOW) == 0) return true;
-    fate f = take_away(c, dir, entry, temporary ? TEMPORARY_AGE_S : c->o.partial_min_age_s, &bytes);
+    fate f = take_away(c, dir, entry, temporary ? temporary_age(c) : c->o.partial_min_age_s, &bytes);
     if (f == FATE_TAKE && part && !c->o.dry_run && sibling(entry, ".json", other)) (void)unlinkat(dir, other, 0);
     count(c, f, part || state ? IG_WASTE_PARTIAL : IG_WASTE_TEMPORARY, entry, bytes);
     return c->st == IG_OK;
@@ -165,7 +171,7 @@ static bool collect_temporary(void *ctx, int dir, const char *entry)
     collector *c = ctx;
     uint64_t bytes = 0;
     if (!ends(entry, ".tmp")) return true;
-    fate f = take_away(c, dir, entry, TEMPORARY_AGE_S, &bytes);
+    fate f = take_away(c, dir, entry, temporary_age(c), &bytes);
     count(c, f, IG_WASTE_TEMPORARY, entry, bytes);
     return c->st == IG_OK;
 }

@@ -43,6 +43,9 @@ bool ig_blob_folder(ig_store *s, const ig_digest *d);
 /* Moves the file `from` of parts/ (open as fd, whole, its digest known) to its place: sync, rename, sync. An existing
  * blob wins. */
 ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest *d, ig_error *err);
+/* Makes sure that the entries of these blobs are on the disk: who finds a blob does not know whether the one who put it
+ * there lived long enough to sync its folder. Before a manifest names them. */
+ig_status ig_blobs_settle(ig_store *s, const ig_store_file *files, size_t n, ig_error *err);
 /* A new file in parts/, locked, with room for size bytes (0: unknown). */
 ig_status ig_part_new(ig_store *s, uint64_t size, char file[32], int *fd, ig_error *err);
 /* Sets room aside for an open file of parts/; IO with ENOSPC where there is not enough (M06). */
@@ -61,10 +64,6 @@ void ig_sha_free(ig_sha *h);
 bool ig_sha_text(const void *p, size_t n, ig_digest *out);
 /* SHA-1 of a git blob: "blob SIZE\0" and the content of the file. */
 bool ig_sha1_git(int fd, uint64_t size, char hex[41]);
-/* Whole file from its beginning. progress false: CANCELLED. */
-typedef bool (*ig_hash_progress)(void *ctx, uint64_t done, uint64_t total);
-ig_status ig_hash_fd(int fd, const char *name, ig_hash_progress progress, void *ctx, ig_digest *out, uint64_t *size,
-                     ig_error *err);
 
 /* Reads the descriptor to its end, as ig_blob_add_fd. */
 ig_status ig_blob_copy(ig_store *s, int fd, const ig_digest *expected, ig_hash_progress progress, void *ctx,

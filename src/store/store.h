@@ -54,6 +54,18 @@ typedef enum ig_role {
 } ig_role;
 const char *ig_role_name(ig_role role);
 
+/* The files that make up the model at `path`: a GGUF file, all parts of a split one, or a Hugging Face directory.
+ * `each` gets every file's path and its name within the model; `name` is what the model is called by default. Errors:
+ * NOT_FOUND, DENIED, BAD_INPUT, TOO_LARGE, NO_MEMORY, IO, and what `each` returns, which ends it. */
+typedef ig_status (*ig_model_file_fn)(void *ctx, const char *path, const char *name, ig_error *err);
+ig_status ig_model_files(const char *path, ig_name *name, ig_model_file_fn each, void *ctx, ig_error *err);
+
+/* The digest of an open file, read from its beginning; `name` for messages, `progress` (may be NULL) returns false to
+ * end it, `size` (may be NULL) gets the bytes. Errors: IO, CANCELLED, NO_MEMORY. */
+typedef bool (*ig_hash_progress)(void *ctx, uint64_t done, uint64_t total);
+ig_status ig_hash_fd(int fd, const char *name, ig_hash_progress progress, void *ctx, ig_digest *out, uint64_t *size,
+                     ig_error *err);
+
 typedef struct ig_store_file {
     ig_role role;
     const char *name; /* as it was called at its source */

@@ -170,7 +170,7 @@ static ig_status set_args(const wk_chat *c, const json_t *body, json_t *vars, co
     *param = "reasoning";
     if (json_is_true(reasoning) && !c->thinks)
         return ig_fail(err, IG_UNSUPPORTED, 0,
-                       "\"reasoning\" (or \"think\") is asked for, but the model's chat template knows no reasoning; "
+                       "\"reasoning\" is asked for, but the model's chat template knows no reasoning; "
                        "leave it out or use a "
                        "model made for it");
     if (json_is_boolean(reasoning)) {

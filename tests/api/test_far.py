@@ -2,8 +2,10 @@
 """The command line against a running service: models sent, pulled, run, listed, removed. Prints TAP."""
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from service import CHAT, INGLE, STORY, Service, Tap  # noqa: E402
@@ -43,6 +45,29 @@ def test_models(s):
     ok(out == '' and 'bad:latest' not in ingle(s, 'list')[0], 'a file that is no model is refused', err)
 
 
+def test_directory(s):
+    """A Hugging Face directory, with the file that lies a folder deeper."""
+    bert = os.path.join(os.environ.get('INGLE_GOLDEN', ''), 'hf', 'bert')
+    if not os.path.isdir(bert):
+        return tap.skip('directories', 'no reference data: INGLE_GOLDEN')
+    with tempfile.TemporaryDirectory() as folder:
+        model = os.path.join(folder, 'cls')
+        shutil.copytree(bert, model)
+        os.mkdir(os.path.join(model, '1_Pooling'))
+        with open(os.path.join(model, '1_Pooling', 'config.json'), 'w') as f:
+            json.dump({'pooling_mode_cls_token': True, 'pooling_mode_mean_tokens': False}, f)
+        out, err = ingle(s, 'pull', model)
+        ok(out is not None, 'a directory is sent', err)
+        ingle(s, 'pull', bert)
+        here = [[float(x) for x in ingle(s, 'embed', m, 'hello')[0].split()] for m in (model, bert)]
+        there = [s.post('/api/embed', {'model': os.path.basename(m), 'input': 'hello'})[1]['embeddings'][0] for m in (model, bert)]
+        for name, a, b in zip(('cls', 'mean'), here, there):
+            norm = sum(x * x for x in a) ** 0.5
+            ok(all(abs(x / norm - y) < 1e-5 for x, y in zip(a, b)), f'{name}: its pooling came along', (a[:2], b[:2]))
+        ok(here[0][0] != here[1][0], 'and the two differ')
+        ingle(s, 'rm', 'cls', 'bert')
+
+
 def test_run(s):
     out, err = ingle(s, 'run', 'stories260K', 'Once upon a time', '--raw', '--temp', '0', '-n', '12', '--stats')
     ok(out == ', there was a little girl named Lily. Sher'[:len(out or '')] and out and 'ran in the service' in err, 'run', (out, err))
@@ -77,6 +102,7 @@ def main():
     s = Service()
     try:
         test_models(s)
+        test_directory(s)
         test_run(s)
         test_state(s)
     finally:

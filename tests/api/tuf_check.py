@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import os
+import sys
 
 P = 2 ** 255 - 19
 L = 2 ** 252 + 27742317777372353535851937790883648493
@@ -84,6 +85,7 @@ class Reader:
     def __init__(self, folder, root, now=None):
         self.folder, self.now = folder, now or datetime.datetime.utcnow()
         self.n_signatures = self.n_compared = 0
+        sys.path.append('/usr/lib/python3/dist-packages')  # Debian's, also where another python3 comes first
         try:
             from securesystemslib import formats, keys
             self.other = formats, keys

@@ -221,7 +221,7 @@ static void test_assignments(void)
                              *const bob[] = {"bob"}, *const desk[] = {"desk-*"}, *const lab[] = {"lab-*"};
     ig_grant a[] = {
         {.rule = "a1", .models = {m1, 1}, .groups = {eng, 1}, .users = {bob, 1}, .limits = IG_LIMITS_NONE},
-        {.rule = "a2", .models = {m2, 1}, .machines = {desk, 1}, .limits = {1000, 4096, 20}},
+        {.rule = "a2", .models = {m2, 1}, .machines = {desk, 1}, .limits = {1000, 4096, 20, IG_NO_OUTPUT_LIMIT}},
         {.rule = "a3", .models = {m3, 1}, .machines = {lab, 1}, .limits = IG_LIMITS_NONE},
         {.rule = "a4", .models = {m2, 1}, .users = {bob, 1}, .state = IG_GRANT_DENIED, .limits = IG_LIMITS_NONE},
     };
@@ -373,7 +373,7 @@ static void test_config_refused(void)
         {"[engine a]\ncommand = /bin/server {port} {socket}\n", "{socket} or {port}"},
         {"[engine a]\ncommand = /bin/server {port} {model}\n", "models = PATTERN"},
         {"[engine a]\ncommand = /bin/server {port}\nmodels = x*\n", "is a pattern"},
-        {"[engine a]\ncommand = /bin/server {port}\nmemory = 8\n", ":3: '8' is no size"},
+        {"[engine a]\ncommand = /bin/server {port}\nmemory = x\n", ":3: 'x' is no number of bytes"},
         {"[engine a]\ncommand = /bin/server {port}\nmemory = 99999999999T\n", ":3:"},
         {"[engine a]\ncommand = /bin/server {port}\nhealth = x\n", ":3:"},
         {"[engine a]\ncommand = /bin/server {port}\nenvironment = =x\n", "NAME=VALUE"},
@@ -399,7 +399,7 @@ static void test_config_refused(void)
 
 static void test_config_accepted(void)
 {
-    ig_config *c = config_of("# a comment\n; another\n[service]\nanything = goes\n[catalogue main]\nurl = x\n"
+    ig_config *c = config_of("# a comment\n; another\n[service]\nanything = goes\n[store main]\nurl = x\n"
                              "[directory]\nproviders = system ldap\ncache = 5m\ngrace = 0s\n"
                              "[ldap]\nuri = ldaps://a.example ldaps://b.example\nuri = ldapi://%2frun%2fldapi\n"
                              "base = dc=example,dc=org\nschema = ad\nnested = rule\ntimeout = 1500ms\n"

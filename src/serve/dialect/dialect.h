@@ -124,6 +124,8 @@ typedef struct ig_match {
 /* path: without query. False fills problem (NO_ROUTE, or METHOD where another method would do) and sets route to a row
  * of the dialect in whose form the problem is best told. */
 bool ig_dialect_match(const char *method, ig_str path, ig_match *out, ig_problem *problem);
+/* The methods that a path takes, as the field Allow has them: "GET, HEAD, OPTIONS". */
+void ig_dialect_methods(ig_str path, char *out, size_t n);
 /* The table, for tests, documents and fuzzing. */
 const ig_route *ig_dialect_routes(size_t *n);
 
@@ -202,6 +204,8 @@ typedef struct ig_emit_head {
 } ig_emit_head;
 ig_emit_head ig_emit_head_get(const ig_emitter *e);
 /* Nothing more will be written; all events of the request may be forgotten. */
+/* For what the answer waits: "queue", "load", "prompt"; "" where it goes on or nobody has said. */
+const char *ig_emit_phase(const ig_emitter *e);
 bool ig_emit_ended(const ig_emitter *e);
 /* Memory ran out or the answer outgrew its limit: close the connection without a proper end. */
 bool ig_emit_failed(const ig_emitter *e);
@@ -228,6 +232,7 @@ typedef struct ig_model_row {
 } ig_model_row;
 
 void ig_list_openai(const ig_model_row *rows, size_t n, ig_buf *out);
+void ig_list_anthropic_one(const ig_model_row *row, ig_buf *out);
 void ig_list_openai_one(const ig_model_row *row, ig_buf *out);
 void ig_list_anthropic(const ig_model_row *rows, size_t n, ig_buf *out);
 void ig_list_tags(const ig_model_row *rows, size_t n, ig_buf *out);

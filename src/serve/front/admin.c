@@ -1,4 +1,5 @@
 /* The service's own paths, for the command line and the console: status, and stopping. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ json_t *fr_status(fr_front *f)
 {
     json_t *models = json_array(), *addresses = json_array();
     for (const fr_worker *w = f->workers; w; w = w->next)
-        if (w->state != FR_DEAD && !w->probe) json_array_append_new(models, fr_worker_status(w));
+        if (w->state != FR_DEAD && !w->probe && fr_sees(f, w->entry)) json_array_append_new(models, fr_worker_status(w));
     for (size_t i = 0; i < ig_server_n_listeners(f->server); i++)
         json_array_append_new(addresses, json_string(ig_server_address(f->server, i)));
     return json_pack("{s:s, s:i, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "version", f->config->version, "pid",
@@ -54,7 +55,26 @@ static const struct {
     {"GET", "/ingle/status", do_status},
     {"GET", "/ingle/events", do_events},
     {"POST", "/ingle/pin", fr_pins_request},
+    {"GET", "/ingle/compliance", fr_compliance},
+    {"POST", "/ingle/catalogue/sync", fr_follow_sync},
 };
+
+bool fr_admin_knows(ig_str path, char *methods, size_t n)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (ig_str_is(path, paths[i].path) && at < n)
+            at += (size_t)snprintf(methods + at, n - at, "%s, ", paths[i].method);
+    if (at && at < n) (void)snprintf(methods + at, n - at, "OPTIONS");
+    return at > 0;
+}
+
+static void refuse_method(fr_front *f, ig_exchange *ex, const ig_incoming *in, const char *methods)
+{
+    ig_problem p;
+    ig_problem_set(&p, IG_P_METHOD, NULL, "%.*s takes %s", (int)in->head->path.len, in->head->path.ptr, methods);
+    fr_answer_problem(f, ex, NULL, &p);
+}
 
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
 {
@@ -68,5 +88,8 @@ bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
             fr_answer_problem(f, ex, NULL, &p);
         return true;
     }
-    return false;
+    char methods[64];
+    const bool known = fr_admin_knows(in->head->path, methods, sizeof methods);
+    if (known) refuse_method(f, ex, in, methods);
+    return known;
 }

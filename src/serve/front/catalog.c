@@ -84,14 +84,12 @@ static bool add_file(fr_entry *e, const char *path, const struct stat *st)
     return true;
 }
 
-/* "model-00001-of-00003.gguf": the other parts lie beside it. */
-static bool split_of(const char *path, unsigned *count, size_t *at)
+static ig_status add_path(void *ctx, const char *path, const char *name, ig_error *err)
 {
-    size_t n = strlen(path);
-    unsigned no;
-    if (n < 20 || strcmp(path + n - 5, ".gguf")) return false;
-    *at = n - 19;
-    return sscanf(path + *at, "%5u-of-%5u", &no, count) == 2 && no == 1 && *count <= FR_FILES_MAX && *count > 1;
+    struct stat st;
+    (void)name;
+    if (stat(path, &st)) return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot open the model's file %s", path);
+    return add_file(ctx, path, &st) ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of models");
 }
 
 static ig_status fill_entry(fr_entry *e, const ig_front_file *m, ig_error *err)
@@ -104,22 +102,9 @@ static ig_status fill_entry(fr_entry *e, const ig_front_file *m, ig_error *err)
             "%s is no file; expected a GGUF file. Convert a folder first: ingle quantize FOLDER OUT.gguf F16", m->path);
     e->name = m->name ? copy(m->name) : name_of_file(m->path);
     e->digest = copy("");
-    unsigned count;
-    size_t at;
-    if (!split_of(m->path, &count, &at))
-        return e->name && e->digest && add_file(e, m->path, &st)
-                   ? IG_OK
-                   : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of models");
-    for (unsigned i = 1; i <= count; i++) {
-        char part[4096];
-        int n = snprintf(part, sizeof part, "%.*s%05u-of-%05u.gguf", (int)at, m->path, i, count);
-        if (n < 0 || (size_t)n >= sizeof part)
-            return ig_fail(err, IG_TOO_LARGE, 0, "the path %.200s is too long", m->path);
-        if (stat(part, &st))
-            return ig_fail_errno(err, IG_NOT_FOUND, errno, "cannot open part %u of the model, %s", i, part);
-        if (!add_file(e, part, &st)) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of models");
-    }
-    return IG_OK;
+    ig_name name;
+    IG_TRY(ig_model_files(m->path, &name, add_path, e, err));
+    return e->name && e->digest ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of models");
 }
 
 static ig_status no_memory(ig_error *err)
@@ -257,6 +242,24 @@ static fr_entry *default_entry(fr_front *f)
     for (fr_entry *e = f->entries; name && e; e = e->next)
         if (same_name(e->name, name)) return e;
     return name || !f->entries || f->entries->next ? NULL : f->entries;
+}
+
+static bool can(const fr_entry *e, const char *capability)
+{
+    const json_t *list = json_object_get(e->facts, "capabilities");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!strcmp(json_string_value(json_array_get(list, i)), capability)) return true;
+    return false;
+}
+
+fr_entry *fr_catalog_latest(fr_front *f, const char *capability)
+{
+    const fr_worker *best = NULL;
+    for (const fr_worker *w = f->workers; w; w = w->next)
+        if (w->state == FR_READY && !w->probe && !w->entry->gone && (!best || w->used_ns > best->used_ns) &&
+            (capability ? can(w->entry, capability) : !w->engine) && fr_sees(f, w->entry))
+            best = w;
+    return best ? best->entry : NULL;
 }
 
 fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p)

@@ -47,8 +47,10 @@ static void answer_options(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     }
     fr_fields x;
     fr_fields_begin(f, &x, ex, NULL, NULL);
-    fr_fields_add(&x, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
-    fr_fields_add(&x, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    if (!fr_admin_knows(in->head->path, x.allow, sizeof x.allow))
+        ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
+    fr_fields_add(&x, "Allow", x.allow);
+    fr_fields_add(&x, "Access-Control-Allow-Methods", x.allow);
     const ig_http_field *asked = ig_http_find(in->head, "access-control-request-headers");
     if (asked && x.n < FR_FIELDS_MAX)
         x.field[x.n++] = (ig_http_field){IG_STR("Access-Control-Allow-Headers"), asked->value};
@@ -100,16 +102,17 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     fr_front *f = ctx;
     ig_match match = {0};
     ig_problem p;
-    if (fr_admin(f, ex, in)) return;
     if (ig_exchange_ctx(ex)) {
         fr_blob_end(f, ex);
         return;
     }
-    if (!match_of(in, &match, &p)) {
+    char methods[64];
+    const bool own = fr_admin_knows(in->head->path, methods, sizeof methods);
+    if (!own && !match_of(in, &match, &p)) {
         fr_answer_problem(f, ex, match.route, &p);
         return;
     }
-    if (fr_is_public(&match))
+    if (!own && fr_is_public(&match))
         fr_policy_enter(f, in);
     else if (!fr_policy_begin(f, ex, in))
         return;
@@ -117,11 +120,11 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     fr_policy_leave(f);
 }
 
-void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+static void request(fr_front *f, ig_exchange *ex, const ig_incoming *in, bool announced)
 {
     ig_match match = {0};
     ig_problem p;
-    if (!match_of(in, &match, &p)) return; /* it did before */
+    if (fr_admin(f, ex, in) || !match_of(in, &match, &p)) return; /* it did before */
     fr_local_fn local = fr_local_of(match.route->op);
     if (!local) {
         fr_job_start(f, ex, &match, in);
@@ -131,11 +134,26 @@ void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else {
-        fr_account_admin(f, in, &req);
+    else if (announced || fr_account_admin(f, ex, in, &req))
         local(f, ex, &match, &req);
-    }
     if (parses) ig_request_fini(&req);
+}
+
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in) { request(f, ex, in, false); }
+
+void fr_request_announced(fr_front *f, ig_exchange *ex, const ig_problem *problem)
+{
+    const ig_incoming *in = ig_exchange_request(ex);
+    ig_match match = {0};
+    ig_problem p;
+    if (problem) {
+        (void)match_of(in, &match, &p);
+        fr_answer_problem(f, ex, match.route, problem);
+        return;
+    }
+    fr_policy_enter(f, in);
+    request(f, ex, in, true);
+    fr_policy_leave(f);
 }
 
 static void on_gone(void *ctx, ig_exchange *ex)
@@ -209,6 +227,7 @@ static void on_reload(void *ctx)
     if (c->tls_cert && ig_server_reload_tls(f->server, c->tls_cert, c->tls_key, &err) != IG_OK)
         fr_say(f, "the certificate stays as it was: %s", err.text);
     fr_policy_reload(f);
+    fr_follow_reload(f);
     fr_catalog_refresh(f, true);
     fr_engines_refresh(f);
     fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
@@ -339,6 +358,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_catalog_open(f, err));
     fr_engines_refresh(f);
     fr_pins_open(f);
+    IG_TRY(fr_follow_open(f, err));
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -347,6 +367,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
 static void tear_down(fr_front *f)
 {
     fr_gc_stop(f);
+    fr_follow_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);
@@ -374,6 +395,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
         announce(f);
         fr_gc_start(f);
         fr_pins_load(f);
+        fr_follow_start(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

@@ -98,6 +98,17 @@ static bool add_entry(void *ctx, int dir, const char *entry)
     return w->st == IG_OK;
 }
 
+/* How an embedding model makes one vector of many lies a folder deeper. */
+static ig_status add_pooling(const char *folder, ig_plan *out, ig_error *err)
+{
+    static const char name[] = "1_Pooling/config.json";
+    char path[4096];
+    struct stat sb;
+    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    bool there = n > 0 && (size_t)n < sizeof path && stat(path, &sb) == 0 && S_ISREG(sb.st_mode);
+    return there ? add_path(out, folder, name, IG_ROLE_CONFIG, err) : IG_OK;
+}
+
 static bool item_before(const void *a, const void *b, const void *ctx)
 {
     (void)ctx;
@@ -115,6 +126,7 @@ static ig_status plan_directory(const char *path, ig_plan *out, ig_error *err)
     walker w = {.out = out, .folder = path, .err = err};
     IG_TRY(ig_folder_walk(AT_FDCWD, path, add_entry, &w, err));
     IG_TRY(w.st);
+    IG_TRY(add_pooling(path, out, err));
     size_t weights = 0, config = 0;
     for (size_t i = 0; i < out->n; i++) {
         weights += out->items[i].role == IG_ROLE_WEIGHTS;
@@ -181,6 +193,16 @@ static ig_status plan_of(ig_asker *a, const char *address, ig_plan *out, ig_erro
     else if (!strncmp(address, "file:", 5))
         address += 5;
     return plan_path(address, out, err);
+}
+
+ig_status ig_model_files(const char *path, ig_name *name, ig_model_file_fn each, void *ctx, ig_error *err)
+{
+    ig_plan plan = {.arena = {.max_bytes = 16 << 20}};
+    ig_status st = plan_path(path, &plan, err);
+    for (size_t i = 0; i < plan.n && st == IG_OK; i++) st = each(ctx, plan.items[i].local, plan.items[i].name, err);
+    if (st == IG_OK) *name = plan.m.name;
+    ig_arena_fini(&plan.arena);
+    return st;
 }
 
 const ig_source ig_source_file = {{"file", "PATH", "a GGUF file, or a directory with safetensors"}, fits, plan_of};

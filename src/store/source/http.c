@@ -2,7 +2,6 @@
  * for it or has it in its memory, and without it everything but downloads works. */
 #include <arpa/inet.h>
 #include <curl/curl.h>
-#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <time.h>
 
 #include "base/disk.h"
+#include "base/library.h"
 #include "base/os.h"
 #include "base/utf8.h"
 #include "source.h"
@@ -46,7 +46,6 @@ enum {
 #undef curl_easy_getinfo
 
 struct ig_http {
-    void *library;
     CURL *easy;
 #define X(f) __typeof__(&f) f;
     CURL_FUNCTIONS(X)
@@ -56,21 +55,15 @@ struct ig_http {
 ig_status ig_http_new(ig_http **out, ig_error *err)
 {
     static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
+#define X(f) #f,
+    static const char *const symbols[] = {CURL_FUNCTIONS(X)};
+#undef X
     ig_http *h = ig_calloc(1, sizeof *h);
     *out = NULL;
     if (!h) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a download");
-    for (size_t i = 0; i < sizeof names / sizeof *names && !h->library; i++)
-        h->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    bool whole = h->library != NULL;
-#define X(f)                                                                                                           \
-    if (whole) {                                                                                                       \
-        void *p = dlsym(h->library, #f);                                                                               \
-        memcpy(&h->f, &p, sizeof p);                                                                                   \
-        whole = p != NULL;                                                                                             \
-    }
-    CURL_FUNCTIONS(X)
-#undef X
-    if (whole && h->curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) h->easy = h->curl_easy_init();
+    void *library = ig_library_open(names, sizeof names / sizeof *names, symbols, sizeof symbols / sizeof *symbols,
+                                    &h->curl_global_init);
+    if (library && h->curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) h->easy = h->curl_easy_init();
     if (h->easy) {
         *out = h;
         return IG_OK;

@@ -505,8 +505,10 @@ void rc_key(ig_reply *r, char c)
 
 static void open_byte(ig_reply *r, char c)
 {
-    if (!r->live) (void)rr_add(r, &r->raw, &c, 1);
-    if (is_space(c)) return;
+    if (r->state == R_OPEN && is_space(c)) {
+        if (!r->live) (void)rr_add(r, &r->raw, &c, 1);
+        return;
+    }
     r->state = R_VALUE; /* the marker was forgotten */
     rr_step(r, c);
 }
