@@ -333,14 +333,10 @@ void fr_job_ready(fr_job *job)
 /* ------------------------------------------------------------------------------------------------ start */
 
 /* Whose cache this request may use (U04): the key's owner, else the user where the kernel knows them; those whom it
- * does not know share nothing, not even with each other. A key is named by the beginning of its hash, for its place in
- * the file may change. */
+ * does not know share nothing, not even with each other. */
 static void name_user(fr_job *job, const ig_incoming *in)
 {
-    int key = fr_key_of(job->front, in);
-    if (key >= 0)
-        snprintf(job->user, sizeof job->user, "key:%.16s", job->front->keys[key]);
-    else if (in->who->known)
+    if (in->who->known)
         snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
     else
         snprintf(job->user, sizeof job->user, "nobody:%s", in->who->peer);
