@@ -112,6 +112,7 @@ struct fr_worker {
     ig_timer silence, expiry;
     bool pinned;
     json_t *engine; /* owned: what runs this model is not ours; or NULL */
+    bool wanted;    /* of a probe: the model is loaded when it is known */
     bool probe;     /* reads what the file says about itself, and ends */
     int64_t keep_alive_ms;
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */

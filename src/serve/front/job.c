@@ -310,6 +310,19 @@ static void finish_without(fr_job *job)
     json_decref(empty);
 }
 
+/* What the model needs is known now. */
+static void load_known(fr_job *job)
+{
+    ig_problem p;
+    job->worker = fr_pool_want(job->front, job->entry, &p);
+    if (!job->worker)
+        fr_job_fail(job, &p);
+    else if (job->worker->state == FR_READY)
+        fr_job_ready(job);
+    else
+        fr_worker_wait(job->worker, job);
+}
+
 void fr_job_ready(fr_job *job)
 {
     fr_worker *w = job->worker;
@@ -317,6 +330,10 @@ void fr_job_ready(fr_job *job)
     job->waiting = false;
     if (job->req.op == IG_OP_SHOW) {
         show(job);
+        return;
+    }
+    if (!w) {
+        load_known(job);
         return;
     }
     job->context.n_ctx = w->n_ctx;
