@@ -27,9 +27,9 @@ typedef struct ig_front_config {
     const char *const *origins; /* pages that may ask */
     size_t n_origins;
     const char *tls_cert, *tls_key;
-    const char *api_keys; /* file with one key a line, mode 600; NULL: no keys */
-    const char *policy;   /* folder of the configuration; NULL: INGLE_CONFIG, else /etc/ingle */
-    const char *store;    /* folder of the store; NULL: none */
+    bool require_keys;  /* ask everybody who comes over TCP for a key of `ingle key add`, also on this computer */
+    const char *policy; /* folder of the configuration; NULL: INGLE_CONFIG, else /etc/ingle */
+    const char *store;  /* folder of the store; NULL: none */
     const ig_front_file *models;
     size_t n_models;
     const char *default_model; /* answers where a client names none or a name of its own; the only one there is */

@@ -21,11 +21,11 @@ static void put_capabilities(const wk *w, ig_buf *b)
     const struct {
         const char *name;
         bool has;
-    } list[] = {{"completion", w->engine != NULL},
-                {"embedding", w->engine == NULL},
-                {"tools", w->engine && wk_chat_knows(w->chat, "tools")},
-                {"thinking", w->engine && wk_chat_thinks(w->chat)},
-                {"insert", w->engine && wk_fills_gaps(w)}};
+    } list[] = {{"completion", w->generates},
+                {"embedding", !w->generates},
+                {"tools", w->generates && wk_chat_knows(w->chat, "tools")},
+                {"thinking", w->generates && wk_chat_thinks(w->chat)},
+                {"insert", w->generates && wk_fills_gaps(w)}};
     const char *comma = "";
     ig_buf_printf(b, "[");
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {

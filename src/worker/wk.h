@@ -127,8 +127,8 @@ typedef struct wk_choice {
     ingle_constraint *constraint; /* NULL: free */
     ig_spec *spec;                /* NULL: nothing is guessed */
     uint32_t n_drafted, n_accepted;
-    uint32_t n_back; /* tokens that wrong guesses made the session forget, which have been sampled already */
-    ig_buf piece, lp, ids;        /* bytes of a token; log probabilities and ids that wait for their text */
+    uint32_t n_back;       /* tokens that wrong guesses made the session forget, which have been sampled already */
+    ig_buf piece, lp, ids; /* bytes of a token; log probabilities and ids that wait for their text */
     uint64_t admitted_ns, prompt_ns, told_ns;
 } wk_choice;
 
@@ -164,7 +164,9 @@ typedef struct wk {
     int bell[2];
     ingle_model *model;
     ingle_model_info info;
-    ingle_engine *engine;            /* NULL: a model without logits */
+    ingle_engine *engine;            /* NULL: a model without logits, or it is only looked at */
+    bool generates;                  /* the model has logits */
+    ig_engine_use planned;           /* of an engine that was not made */
     uint32_t n_ctx, n_batch, n_rows; /* tokens of a session, of a step; rows of logits of a step */
     ig_str template_source;
     ig_buf bos_text, eos_text;

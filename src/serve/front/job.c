@@ -310,6 +310,19 @@ static void finish_without(fr_job *job)
     json_decref(empty);
 }
 
+/* What the model needs is known now. */
+static void load_known(fr_job *job)
+{
+    ig_problem p;
+    job->worker = fr_pool_want(job->front, job->entry, &p);
+    if (!job->worker)
+        fr_job_fail(job, &p);
+    else if (job->worker->state == FR_READY)
+        fr_job_ready(job);
+    else
+        fr_worker_wait(job->worker, job);
+}
+
 void fr_job_ready(fr_job *job)
 {
     fr_worker *w = job->worker;
@@ -317,6 +330,10 @@ void fr_job_ready(fr_job *job)
     job->waiting = false;
     if (job->req.op == IG_OP_SHOW) {
         show(job);
+        return;
+    }
+    if (!w) {
+        load_known(job);
         return;
     }
     job->context.n_ctx = w->n_ctx;
@@ -335,14 +352,10 @@ void fr_job_ready(fr_job *job)
 /* ------------------------------------------------------------------------------------------------ start */
 
 /* Whose cache this request may use (U04): the key's owner, else the user where the kernel knows them; those whom it
- * does not know share nothing, not even with each other. A key is named by the beginning of its hash, for its place in
- * the file may change. */
+ * does not know share nothing, not even with each other. */
 static void name_user(fr_job *job, const ig_incoming *in)
 {
-    int key = fr_key_of(job->front, in);
-    if (key >= 0)
-        snprintf(job->user, sizeof job->user, "key:%.16s", job->front->keys[key]);
-    else if (in->who->known)
+    if (in->who->known)
         snprintf(job->user, sizeof job->user, "uid:%u", in->who->uid);
     else
         snprintf(job->user, sizeof job->user, "nobody:%s", in->who->peer);

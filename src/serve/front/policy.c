@@ -124,15 +124,16 @@ static size_t peer_of(const ig_identity *who, unsigned char out[24])
     return sizeof who->remote.addr;
 }
 
-fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, unsigned *wait_s)
+fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, bool wanted, unsigned *wait_s)
 {
     ig_str text = {0};
     ig_error err;
     unsigned char peer[24];
     if (!f->policy) return FR_KEY_NONE;
     look_at_keys(f);
-    if (!ig_keys_n(f->policy->keys) || ig_access_key(in->head, &text, &err) != IG_OK || !is_ours(text))
-        return FR_KEY_NONE;
+    if (!wanted && !ig_keys_n(f->policy->keys)) return FR_KEY_NONE;
+    bool read = ig_access_key(in->head, &text, &err) == IG_OK;
+    if (wanted ? read && !text.len : !read || !is_ours(text)) return FR_KEY_NONE;
     size_t n = peer_of(in->who, peer);
     *wait_s = ig_key_guard_wait(&f->policy->guard, peer, n, ig_loop_now(f->loop));
     if (*wait_s) return FR_KEY_WAIT;
