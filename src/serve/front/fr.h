@@ -252,7 +252,8 @@ bool fr_is_public(const ig_match *match);
 int fr_key_of(const fr_front *f, const ig_incoming *in);
 /* Reads the file of keys, also again; on failure the old ones hold. */
 ig_status fr_keys_open(fr_front *f, ig_error *err);
-void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
+/* all: what the worker says of the file where everything is asked for, or NULL. */
+void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
 /* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
 void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
