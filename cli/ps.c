@@ -77,8 +77,58 @@ int cli_ps(const cli_call *call)
     return CLI_DONE;
 }
 
+/* "2026-11-21 10:00", or "-". */
+static void date(const json_t *object, const char *name, char out[32])
+{
+    time_t t = (time_t)number(object, name);
+    struct tm tm;
+    if (!t || !localtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M", &tm)) snprintf(out, 32, "-");
+}
+
+int cli_compliance_print(const json_t *report)
+{
+    const json_t *all, *x;
+    size_t i;
+    char when[32];
+    all = json_object_get(report, "catalogues");
+    json_array_foreach(all, i, x)
+    {
+        date(x, "since", when);
+        cli_outf("catalogue %s  %s since %s  %s\n", text(x, "name"), text(x, "state"), when, text(x, "source"));
+        if (*text(x, "why")) cli_outf("    %s\n", text(x, "why"));
+    }
+    all = json_object_get(report, "models");
+    json_array_foreach(all, i, x)
+    {
+        date(x, "since", when);
+        cli_outf("%-9s %-32s %-8s since %s  %.12s  %s\n", text(x, "wanted"), text(x, "name"), text(x, "state"), when,
+                 text(x, "digest"), text(x, "rule"));
+        if (*text(x, "why")) cli_outf("    %s\n", text(x, "why"));
+    }
+    bool good = json_is_true(json_object_get(report, "compliant"));
+    cli_outf("%s\n", good ? "everything that is required is here" : "not everything is as it should be");
+    return good ? CLI_DONE : CLI_NO;
+}
+
+static int compliance(const cli_call *call)
+{
+    json_t *report;
+    ig_error err;
+    if (daemon_call(cli_text(call, "host"), "GET", "/ingle/compliance", NULL, &report, &err) != IG_OK)
+        return cli_fail(err.text);
+    int code = CLI_DONE;
+    if (cli_set(call, "json")) {
+        cli_out_json(report);
+        code = json_is_true(json_object_get(report, "compliant")) ? CLI_DONE : CLI_NO;
+    } else
+        code = cli_compliance_print(report);
+    json_decref(report);
+    return code;
+}
+
 int cli_status(const cli_call *call)
 {
+    if (cli_set(call, "compliance")) return compliance(call);
     json_t *status, *address;
     size_t i;
     char reserved[16], budget[16];

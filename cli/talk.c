@@ -161,6 +161,42 @@ ingle_status talk_any_json(ingle_grammar **out, ingle_error *err)
     return ingle_grammar_open(INGLE_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, out, err);
 }
 
+static const char *const guess_names[] = {
+    [INGLE_SPECULATE_AUTO] = "auto", [INGLE_SPECULATE_OFF] = "off", [INGLE_SPECULATE_NGRAM] = "ngram"};
+
+ig_status talk_check_guess(const cli_call *call, ig_error *err)
+{
+    const char *how = cli_text(call, "speculate");
+    if (!cli_set(call, "draft") || !how || strcmp(how, "off") != 0) return IG_OK;
+    return ig_fail(err, IG_BAD_INPUT, 0, "--draft and --speculate off exclude each other. Type: ingle %s --help",
+                   call->verb->name);
+}
+
+ingle_status talk_guess_open(talk_guess *g, const cli_call *call, uint32_t n_ctx, ingle_error *err)
+{
+    const char *how = cli_text(call, "speculate"), *path = cli_text(call, "draft");
+    ingle_model_info info;
+    for (size_t i = 0; how && i < sizeof guess_names / sizeof *guess_names; i++)
+        if (!strcmp(guess_names[i], how)) g->how = (ingle_speculate)i;
+    if (!path) return INGLE_OK;
+    ingle_status st = input_model(path, false, &g->model, err);
+    if (st != INGLE_OK) return st;
+    ingle_model_describe(g->model, &info);
+    ingle_engine_options o = {.size = sizeof o,
+                              .n_threads = cli_count(call, "threads", 0),
+                              .n_ctx = n_ctx < info.n_ctx_train ? n_ctx : info.n_ctx_train,
+                              .kv = input_kv(call, INGLE_KV_F16)};
+    st = ingle_engine_new(g->model, &o, &g->engine, err);
+    return st == INGLE_OK ? ingle_session_new(g->engine, &g->session, err) : st;
+}
+
+void talk_guess_close(talk_guess *g)
+{
+    ingle_session_free(g->session);
+    ingle_engine_free(g->engine);
+    ingle_model_close(g->model);
+}
+
 ingle_status talk_grammar(const cli_call *call, ingle_grammar **out, ingle_error *err)
 {
     const char *schema = cli_text(call, "json-schema"), *from = schema ? schema : cli_text(call, "grammar");

@@ -263,11 +263,11 @@ typedef struct ingle_session ingle_session;
 
 typedef struct ingle_engine_options {
     size_t size;
-    uint32_t n_threads;    /* 0: one per usable core (affinity and cgroup quota are honoured) */
+    uint32_t n_threads;    /* 0: one per usable core, of fast and slow ones the fast (affinity, cgroup quota) */
     uint32_t n_ctx;        /* tokens a session may hold; 0: the trained context, at most 4,096 */
     uint32_t n_batch;      /* tokens one step takes at most (the prefill chunk); 0: 256 */
     uint32_t n_sessions;   /* sessions that may live at once; 0: 1 */
-    uint32_t n_logits;     /* logit rows one step may return; 0: n_sessions */
+    uint32_t n_logits;     /* logit rows one step may return; 0: n_sessions, and 15 for guesses (ingle_generate) */
     ingle_kv_type kv;      /* 0: F16 */
     uint64_t kv_bytes_max; /* 0: enough for n_sessions full sessions; pages are taken as sessions grow */
     bool embed;            /* for ingle_embed: rows are final hidden states [n_embd_out] instead of logits */
@@ -448,6 +448,14 @@ typedef enum ingle_finish {
     INGLE_FINISH_CALLER   /* the callback returned false */
 } ingle_finish;
 
+/* Guesses of the next tokens, of which one step checks several. They never change what comes out, bit for bit. */
+typedef enum ingle_speculate {
+    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, where that pays by the measured
+                               * cost of steps and by how many guesses came true */
+    INGLE_SPECULATE_OFF,
+    INGLE_SPECULATE_NGRAM /* wherever the text repeats, whether it pays or not (tests) */
+} ingle_speculate;
+
 typedef struct ingle_generate_options {
     size_t size;
     uint32_t n_max;           /* 0: until the model ends or the context is full */
@@ -466,6 +474,10 @@ typedef struct ingle_generate_options {
     const ingle_grammar *grammar;
     const char *think_start, *think_end;
     const struct ingle_reply *reply; /* control tokens that it reads as markers are given out as text; may be NULL */
+    ingle_speculate speculate;
+    /* A session of another engine with a smaller model of the same vocabulary, which is asked for guesses, too; what it
+     * holds is replaced as needed. NULL: none. */
+    ingle_session *drafter;
 } ingle_generate_options;
 
 typedef struct ingle_generate_result {
@@ -473,10 +485,12 @@ typedef struct ingle_generate_result {
     uint32_t n_generated;
     int32_t last_id; /* the token that was given out last and is not yet in the session, or -1: feed it to go on */
     bool incomplete; /* with a grammar: what was given out does not match, because something else ended it first */
+    uint32_t n_drafted, n_accepted; /* tokens that were guessed; of those, the ones that were generated */
 } ingle_generate_result;
 /* Samples from the session's logits and feeds what was sampled until something ends it. Something must have been fed
- * before. No memory is allocated per token, unless there is a grammar. Errors: as ingle_sample, ingle_session_feed and
- * ingle_constraint_mask. */
+ * before. No memory is allocated per token, unless there is a grammar. The callback leaves the engine alone. Guessing
+ * wants rows of logits and room in a step beyond one token; the standard engine has both. Errors: as ingle_sample,
+ * ingle_session_feed and ingle_constraint_mask; UNSUPPORTED (the drafter has another vocabulary). */
 INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler,
                                       const ingle_generate_options *options, ingle_generate_result *out,
                                       ingle_error *err);

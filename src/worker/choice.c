@@ -29,7 +29,7 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f)
     ig_buf_init(&c->piece, PIECE_BYTES_MAX);
     ig_buf_init(&c->lp, PENDING_BYTES_MAX);
     ig_buf_init(&c->ids, PENDING_BYTES_MAX);
-    c->tokens = ig_calloc((size_t)w->n_ctx + 1, sizeof *c->tokens);
+    c->tokens = ig_calloc((size_t)w->n_ctx + 2, sizeof *c->tokens);
     if (!c->tokens) return wk_refuse(f, "overloaded", NULL, "out of memory for an answer");
     memcpy(c->tokens, r->prompt, r->n_prompt * sizeof *c->tokens);
     c->n_tokens = r->n_prompt;
@@ -38,6 +38,8 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f)
     ig_status st = ig_stream_new(r->p.stops, r->p.n_stops, PIECE_BYTES_START, &c->stream, &e);
     if (st == IG_OK) st = wk_reply_new(w->template_source, text, r->body, &c->reply, &e);
     if (st == IG_OK && r->rule) st = wk_constraint_new(r->rule, &c->constraint, &e);
+    if (st == IG_OK && w->cfg.speculate != INGLE_SPECULATE_OFF)
+        st = ig_spec_new(w->n_ctx, w->cfg.speculate, &c->spec, &e);
     if (st != IG_OK) return wk_refuse_status(f, NULL, &e);
     c->began = true;
     return make_sampler(w, c, f);
@@ -50,6 +52,7 @@ void wk_choice_fini(wk_choice *c)
     ig_stream_free(c->stream);
     wk_reply_free(c->reply);
     ingle_constraint_free(c->constraint);
+    ig_spec_free(c->spec);
     ig_buf_fini(&c->piece);
     ig_buf_fini(&c->lp);
     ig_buf_fini(&c->ids);
@@ -311,7 +314,7 @@ const char *wk_choice_next(wk *w, wk_choice *c, const float *logits, wk_fault *f
     const char *end = give(w, c, id, f);
     if (end) return end;
     if (c->n_generated >= c->r->p.max_tokens) return "length";
-    if (c->n_tokens > w->n_ctx && !c->r->p.shift) return "length";
+    if (c->n_tokens > wk_context(w, &c->r->p) && !c->r->p.shift) return "length";
     return NULL;
 }
 

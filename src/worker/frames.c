@@ -131,6 +131,7 @@ void wk_send_done(wk *w, wk_choice *c, const char *finish, const char *stop, con
     }
     ig_buf_printf(b, ",\"usage\":{\"prompt\":%u,\"cached\":%u,\"completion\":%u,\"reasoning\":%u", r->n_prompt,
                   c->n_cached, c->n_generated, c->n_reasoning);
+    if (c->n_drafted) ig_buf_printf(b, ",\"drafted\":%u,\"accepted\":%u", c->n_drafted, c->n_accepted);
     if (r->n_dropped) ig_buf_printf(b, ",\"dropped\":%u", r->n_dropped);
     if (c->n_shifted) ig_buf_printf(b, ",\"shifted\":%u", c->n_shifted);
     ig_buf_add(b, "}", 1);

@@ -277,11 +277,32 @@ bool wk_render(const wk *w, wk_request *r, bool add_prompt)
 
 /* -------------------------------------------------------------------------------------------- too long */
 
+uint32_t wk_context(const wk *w, const wk_params *p)
+{
+    static const uint32_t least = 16; /* a context that is shifted must not be empty */
+    uint32_t n = p->n_ctx < least ? least : p->n_ctx;
+    return p->n_ctx && n < w->n_ctx ? n : w->n_ctx;
+}
+
 /* Tokens that prompt may have: one of the context is for the answer. */
-static uint32_t room_for(const wk *w, const wk_request *r) { return r->p.max_tokens ? w->n_ctx - 1 : w->n_ctx; }
+static uint32_t room_for(const wk *w, const wk_request *r)
+{
+    uint32_t n = wk_context(w, &r->p);
+    return r->p.max_tokens && n > 1 ? n - 1 : n;
+}
 
 static bool too_long(const wk *w, wk_request *r)
 {
+    uint32_t n_ctx = wk_context(w, &r->p);
+    if (n_ctx < w->n_ctx && r->p.n_ctx_rule) {
+        wk_refuse(&r->fault, "too_long", json_object_get(r->body, "messages") ? "messages" : "prompt",
+                  "the prompt has %u tokens, rule %.64s allows a context of %u with the answer; shorten it or ask for "
+                  "truncation",
+                  r->n_prompt, r->p.n_ctx_rule, n_ctx);
+        r->fault.n_prompt = r->n_prompt;
+        r->fault.n_ctx = n_ctx;
+        return false;
+    }
     wk_refuse(
         &r->fault, "too_long", r->op == WK_GENERATE && json_object_get(r->body, "messages") ? "messages" : "prompt",
         "the prompt has %u tokens, the context holds %u with the answer; shorten it, ask for truncation or give the "
@@ -325,7 +346,8 @@ static bool truncate_chat(const wk *w, wk_request *r)
 /* Keeps the first token where it is the vocabulary's, and the end, with room for an answer. */
 static void truncate_text(const wk *w, wk_request *r)
 {
-    uint32_t answer = r->p.max_tokens < w->n_ctx / 4 ? r->p.max_tokens : w->n_ctx / 4, keep = w->n_ctx - answer;
+    uint32_t n_ctx = wk_context(w, &r->p), answer = r->p.max_tokens < n_ctx / 4 ? r->p.max_tokens : n_ctx / 4,
+             keep = n_ctx - answer;
     uint32_t head = r->prompt[0] == w->info.bos;
     if (keep > room_for(w, r)) keep = room_for(w, r);
     if (keep <= head) head = 0;

@@ -1424,70 +1424,70 @@ static void test_assignments(void)
          "pc",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"default", "default", "w2", "default"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "builtin:assigned"}},
         {"nobody known",
          NULL,
          NULL,
          NULL,
          -1,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"default", "default", "w2", "default"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "builtin:assigned"}},
         {"a group",
          "bob",
          "ENG",
          "pc",
          5,
          {IG_ASSIGNED_REQUIRED, IG_ASSIGNED_REQUIRED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t1", "t1", "w2", "default"}},
+         {"t1", "t1", "w2", "builtin:assigned"}},
         {"a user",
          "ann",
          NULL,
          "pc",
          5,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t2", "t2", "w2", "default"}},
+         {"t2", "t2", "w2", "builtin:assigned"}},
         {"a number",
          "zoe",
          NULL,
          "pc",
          1001,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t2", "t2", "w2", "default"}},
+         {"t2", "t2", "w2", "builtin:assigned"}},
         {"a machine",
          "eve",
          NULL,
          "LAB-7",
          5,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t3", "t3", "w2", "default"}},
+         {"t3", "t3", "w2", "builtin:assigned"}},
         {"denied over required",
          "mallory",
          "eng",
          "lab-7",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t4", "t4", "w2", "default"}},
+         {"t4", "t4", "w2", "builtin:assigned"}},
         {"a licence for interns",
          "ann",
          "interns",
          "pc",
          5,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t2", "w1", "w2", "default"}},
+         {"t2", "w1", "w2", "builtin:assigned"}},
         {"models on machines",
          "eve",
          NULL,
          "desk-01",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_REQUIRED},
-         {"default", "default", "w2", "w3"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "w3"}},
         {"not quite the machine",
          "eve",
          NULL,
          "desk-1",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"default", "default", "w2", "default"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "builtin:assigned"}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *const groups[] = {"users", rows[i].group};
@@ -1500,10 +1500,16 @@ static void test_assignments(void)
                 out[k].state == rows[i].want[k] && !strcmp(out[k].rule, rows[i].rule[k]) && out[k].target == &models[k];
         tap_ok(ok, "assignments: %s", rows[i].what);
     }
-    c.deny_by_default = false;
+    static const ig_catalogue_target free_one = {.name = "e:1"};
     ig_who who = {.uid = -1};
-    ig_assignment a = ig_catalogue_decide(&c, &models[3], &who);
+    ig_assignment a = ig_catalogue_decide(&c, &free_one, &who);
+    tap_ok(a.state == IG_ASSIGNED_DENIED && !strcmp(a.rule, "default"), "assignments: denied by default");
+    c.deny_by_default = false;
+    a = ig_catalogue_decide(&c, &free_one, &who);
     tap_ok(a.state == IG_ASSIGNED_AVAILABLE && !strcmp(a.rule, "default"), "assignments: available by default");
+    a = ig_catalogue_decide(&c, &models[0], &who);
+    tap_ok(a.state == IG_ASSIGNED_DENIED && !strcmp(a.rule, "builtin:assigned"),
+           "assignments: what is assigned to somebody is for those alone");
 }
 
 /* What authors may not write, and clients do not take. */

@@ -221,7 +221,7 @@ static void test_assignments(void)
                              *const bob[] = {"bob"}, *const desk[] = {"desk-*"}, *const lab[] = {"lab-*"};
     ig_grant a[] = {
         {.rule = "a1", .models = {m1, 1}, .groups = {eng, 1}, .users = {bob, 1}, .limits = IG_LIMITS_NONE},
-        {.rule = "a2", .models = {m2, 1}, .machines = {desk, 1}, .limits = {1000, 4096, 20}},
+        {.rule = "a2", .models = {m2, 1}, .machines = {desk, 1}, .limits = {1000, 4096, 20, IG_NO_OUTPUT_LIMIT}},
         {.rule = "a3", .models = {m3, 1}, .machines = {lab, 1}, .limits = IG_LIMITS_NONE},
         {.rule = "a4", .models = {m2, 1}, .users = {bob, 1}, .state = IG_GRANT_DENIED, .limits = IG_LIMITS_NONE},
     };

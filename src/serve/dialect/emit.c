@@ -157,6 +157,8 @@ static void keep_done(ig_choice *c, const json_t *body)
     c->n_cached = count_of(usage, "cached");
     c->n_completion = count_of(usage, "completion");
     c->n_reasoning = count_of(usage, "reasoning");
+    c->n_drafted = count_of(usage, "drafted");
+    c->n_accepted = count_of(usage, "accepted");
     c->n_dropped = count_of(usage, "dropped");
     c->n_shifted = count_of(usage, "shifted");
     const json_t *seed = json_object_get(body, "seed");
@@ -459,6 +461,8 @@ ig_usage ig_emit_usage(const ig_emitter *e)
         if (first) u.prompt_ms += c->prompt_ms;
         u.completion += c->n_completion;
         u.reasoning += c->n_reasoning;
+        u.drafted += c->n_drafted;
+        u.accepted += c->n_accepted;
         u.generate_ms = fmax(u.generate_ms, c->generate_ms);
         u.queue_ms = fmax(u.queue_ms, c->queue_ms);
     }
@@ -522,12 +526,15 @@ static double per(double a, double b) { return b > 0 ? a / b : 0; }
 json_t *ig_out_timings(const ig_usage *u)
 {
     const uint64_t fresh = u->prompt > u->cached ? u->prompt - u->cached : 0;
-    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)u->cached, "prompt_n",
-                     (json_int_t)fresh, "prompt_ms", u->prompt_ms, "prompt_per_token_ms",
-                     per(u->prompt_ms, (double)fresh), "prompt_per_second", per(1000 * (double)fresh, u->prompt_ms),
-                     "predicted_n", (json_int_t)u->completion, "predicted_ms", u->generate_ms, "predicted_per_token_ms",
-                     per(u->generate_ms, (double)u->completion), "predicted_per_second",
-                     per(1000 * (double)u->completion, u->generate_ms));
+    json_t *o = json_pack(
+        "{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)u->cached, "prompt_n",
+        (json_int_t)fresh, "prompt_ms", u->prompt_ms, "prompt_per_token_ms", per(u->prompt_ms, (double)fresh),
+        "prompt_per_second", per(1000 * (double)fresh, u->prompt_ms), "predicted_n", (json_int_t)u->completion,
+        "predicted_ms", u->generate_ms, "predicted_per_token_ms", per(u->generate_ms, (double)u->completion),
+        "predicted_per_second", per(1000 * (double)u->completion, u->generate_ms));
+    if (u->drafted) ig_put(&o, "draft_n", json_integer((json_int_t)u->drafted));
+    if (u->drafted) ig_put(&o, "draft_n_accepted", json_integer((json_int_t)u->accepted));
+    return o;
 }
 
 json_t *ig_openai_usage(const ig_usage *u)

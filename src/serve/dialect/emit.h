@@ -31,14 +31,14 @@ typedef struct ig_choice {
     json_t *ids;        /* owned array or NULL */
     json_t *context;    /* owned array or NULL: ids of prompt and answer */
     uint64_t n_chars;   /* characters of text so far (text_offset) */
-    uint64_t n_prompt, n_cached, n_completion, n_reasoning, n_dropped, n_shifted;
+    uint64_t n_prompt, n_cached, n_completion, n_reasoning, n_dropped, n_shifted, n_drafted, n_accepted;
     json_int_t seed; /* of the first sample; set where has_seed */
     bool has_seed;
     double queue_ms, prompt_ms, generate_ms;
 } ig_choice;
 
 typedef struct ig_usage {
-    uint64_t prompt, cached, completion, reasoning, dropped, shifted;
+    uint64_t prompt, cached, completion, reasoning, dropped, shifted, drafted, accepted;
     double queue_ms, prompt_ms, generate_ms;
 } ig_usage;
 

@@ -516,6 +516,7 @@ static bool tell_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, cons
     snprintf(a->kind, sizeof a->kind, "admin");
     snprintf(a->op, sizeof a->op, "%s", verb);
     snprintf(a->model, sizeof a->model, "%s", req->model ? req->model : "");
+    ig_hide_secrets(a->model); /* a pull names an address */
     snprintf(a->decision, sizeof a->decision,
              may               ? "allow"
              : fr_policy_on(f) ? ""
@@ -564,6 +565,27 @@ bool fr_account_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, const
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (verbs[i].op == req->op) return tell_admin(f, ex, in, req, verbs[i].name);
     return true;
+}
+
+void fr_account_follow(fr_front *f, const char *op, const char *model, const char *digest, const char *rule,
+                       const char *result)
+{
+    fr_account *a = f->books ? ig_calloc(1, sizeof *a) : NULL;
+    if (!a) return;
+    a->refs = 1;
+    a->books = f->books;
+    a->came_ns = ig_loop_now(f->loop);
+    fr_new_id(a->id);
+    snprintf(a->user, sizeof a->user, "catalogue");
+    snprintf(a->kind, sizeof a->kind, "admin");
+    snprintf(a->op, sizeof a->op, "%s", op);
+    snprintf(a->model, sizeof a->model, "%s", model);
+    snprintf(a->digest, sizeof a->digest, "%s", digest);
+    snprintf(a->decision, sizeof a->decision, "allow");
+    snprintf(a->rule, sizeof a->rule, "%s", rule);
+    snprintf(a->result, sizeof a->result, "%s", result);
+    a->told = may_tell(a->books);
+    fr_account_unref(a);
 }
 
 /* ------------------------------------------------------------------------------------------------ usage */

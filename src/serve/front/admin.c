@@ -55,6 +55,8 @@ static const struct {
     {"GET", "/ingle/status", do_status},
     {"GET", "/ingle/events", do_events},
     {"POST", "/ingle/pin", fr_pins_request},
+    {"GET", "/ingle/compliance", fr_compliance},
+    {"POST", "/ingle/catalogue/sync", fr_follow_sync},
 };
 
 bool fr_admin_knows(ig_str path, char *methods, size_t n)

@@ -175,14 +175,16 @@ struct fr_job {
     fr_worker *worker;
     bool waiting, begun, sent, ended;
     bool everywhere; /* asks all workers, not its own alone */
-    size_t unread; /* bytes that came while the client's buffer was full */
-    size_t n_left; /* parts whose end is still to come */
+    size_t unread;   /* bytes that came while the client's buffer was full */
+    size_t n_left;   /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;
     ig_timer ping, deadline;
     char id[32];
     char user[FR_USER_BYTES], budget[FR_USER_BYTES];
-    fr_account *account;      /* or NULL */
-    struct fr_notice *notice; /* it waits until the audit log has it; or NULL */
+    uint32_t n_ctx_max, output_max; /* tokens that policy lets it have; UINT32_MAX: no limit */
+    char n_ctx_rule[64];            /* which says so */
+    fr_account *account;            /* or NULL */
+    struct fr_notice *notice;       /* it waits until the audit log has it; or NULL */
 };
 
 /* A request that needs a model. */
@@ -217,6 +219,9 @@ bool fr_account_announce(fr_job *job);
 void fr_account_unannounce(fr_job *job); /* it goes away */
 /* pull, push, create, copy, delete: recorded when asked for. False: it waits, and fr_request_announced is called. */
 bool fr_account_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, const ig_request *req);
+/* What the service did by itself for a catalogue: op "fetch" or "remove". */
+void fr_account_follow(fr_front *f, const char *op, const char *model, const char *digest, const char *rule,
+                       const char *result);
 /* rule: id of the rule that decided, or NULL. */
 void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
 void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
@@ -294,13 +299,22 @@ void fr_policy_close(fr_front *f);
 void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy in force (M23) */
 /* The rule that refused the request being handled; NULL: none has. */
 const char *fr_policy_rule(const fr_front *f);
+/* For those who follow catalogues. */
+struct ig_directory;
+struct ig_directory_call;
+struct ig_person;
+struct ig_keys;
+struct ig_config;
+struct ig_directory *fr_policy_directory(fr_front *f);
+const struct ig_keys *fr_policy_keys(const fr_front *f); /* NULL: none */
+const struct ig_config *fr_policy_config(const fr_front *f);
+const char *fr_policy_machine(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
 bool fr_policy_on(const fr_front *f);
 const struct ig_config *fr_config(const fr_front *f); /* in force; borrowed until the next reload */
-/* What catalogues assign; borrowed until the next call. With one there is a policy. deny: what nobody allows is
- * refused. */
-struct ig_grant;
-void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny);
+/* What catalogues assign, as ig_grants_of makes it; [n] sets, borrowed until the next call. With one there is a
+ * policy. */
+void fr_policy_assign(fr_front *f, const ig_grants *const *sets, size_t n);
 /* Between begin (or enter) and leave fr_may and fr_sees speak of the caller of this request. False: the caller's groups
  * are being looked up, and fr_request is called when they are there. */
 bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
@@ -315,8 +329,9 @@ typedef struct fr_request_facts {
     unsigned action;       /* ig_action */
     const fr_entry *entry; /* or NULL: then model, a name, or NULL too */
     const char *model;
-    const char *source; /* of a pull */
-    uint32_t n_ctx;
+    const char *source;          /* of a pull */
+    uint32_t n_ctx, output;      /* tokens asked for, 0: not said */
+    struct ig_decision *decided; /* NULL, or gets the decision; its rule is "" where nothing was to be decided */
 } fr_request_facts;
 /* The one decision; false fills the problem, which names the rule. Always true where no policy is configured. */
 bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p);
@@ -326,6 +341,18 @@ void fr_policy_user(const fr_front *f, char *out, size_t n);
 /* Whose tokens a request's are, "" where nobody counts; and an event DONE or RESULT of it. */
 void fr_policy_budget(const fr_front *f, char out[FR_USER_BYTES]);
 void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
+
+/* ---- follow_loop.c: catalogues that this machine follows (follow.h). ---- */
+
+ig_status fr_follow_open(fr_front *f, ig_error *err); /* the last good states are in force from then on */
+void fr_follow_start(fr_front *f);
+void fr_follow_reload(fr_front *f); /* SIGHUP: other settings, and a sync */
+void fr_follow_pause(fr_front *f);  /* the directory is about to go */
+void fr_follow_stop(fr_front *f);
+void fr_follow_saw(fr_front *f,
+                   const struct ig_person *p); /* has asked, and is therefore one of this machine's people */
+void fr_compliance(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+void fr_follow_sync(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 
 /* ---- front.c ---- */
 
@@ -372,6 +399,7 @@ struct fr_front {
     char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
     size_t n_keys;
     struct fr_policy *policy; /* owned */
+    struct fr_follow *follow; /* owned; NULL: no store that could be written */
     fr_guess *guesses;        /* owned [FR_GUESSERS] */
     struct fr_watcher *watchers;
     size_t n_watchers;

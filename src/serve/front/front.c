@@ -238,6 +238,7 @@ static void on_reload(void *ctx)
     if (c->tls_cert && ig_server_reload_tls(f->server, c->tls_cert, c->tls_key, &err) != IG_OK)
         fr_say(f, "the certificate stays as it was: %s", err.text);
     fr_policy_reload(f);
+    fr_follow_reload(f);
     fr_catalog_refresh(f, true);
     fr_engines_refresh(f);
     fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
@@ -368,6 +369,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_catalog_open(f, err));
     fr_engines_refresh(f);
     fr_pins_open(f);
+    IG_TRY(fr_follow_open(f, err));
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -376,6 +378,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
 static void tear_down(fr_front *f)
 {
     fr_gc_stop(f);
+    fr_follow_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);
@@ -403,6 +406,7 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
         announce(f);
         fr_gc_start(f);
         fr_pins_load(f);
+        fr_follow_start(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

@@ -282,6 +282,18 @@ static bool ask_all(fr_job *job, ig_problem *p)
     return true;
 }
 
+/* What the client did not say is as large as policy lets it be. */
+static void set_limits(const fr_job *job, json_t *part)
+{
+    if (frame_of(part) != IG_FRAME_REQUEST) return;
+    const json_t *said = json_object_get(part, "max_tokens");
+    if (job->output_max < UINT32_MAX && (!said || json_integer_value(said) > job->output_max))
+        json_object_set_new(part, "max_tokens", json_integer(job->output_max));
+    if (job->n_ctx_max == UINT32_MAX) return;
+    json_object_set_new(part, "n_ctx", json_integer(job->n_ctx_max));
+    json_object_set_new(part, "n_ctx_rule", json_string(job->n_ctx_rule));
+}
+
 static bool send_parts(fr_job *job, ig_problem *p)
 {
     size_t n = json_array_size(job->req.parts);
@@ -291,6 +303,7 @@ static bool send_parts(fr_job *job, ig_problem *p)
     for (size_t i = 0; i < n; i++) {
         json_t *part = json_array_get(job->req.parts, i);
         json_object_set_new(part, "user", json_string(job->user));
+        set_limits(job, part);
         if (!fr_worker_call(job->worker, frame_of(part), job, i, part, p)) return false;
     }
     return true;
@@ -438,11 +451,29 @@ static bool is_pinning(const ig_request *req)
     return req->op == IG_OP_UNLOAD || (req->has_keep_alive && req->keep_alive_ms < 0);
 }
 
+/* The longest answer that the client asks for by number. */
+static uint32_t output_of(const ig_request *req)
+{
+    static const json_int_t unlimited = 1 << 30; /* as the dialects read "no limit" */
+    json_int_t most = 0;
+    for (size_t i = 0; i < json_array_size(req->parts); i++) {
+        json_int_t n = json_integer_value(json_object_get(json_array_get(req->parts, i), "max_tokens"));
+        if (n > most && n < unlimited) most = n;
+    }
+    return (uint32_t)most;
+}
+
 static bool is_allowed(fr_job *job, ig_problem *p)
 {
-    fr_request_facts r = {.action = IG_MAY_USE, .entry = job->entry};
+    ig_decision d;
+    fr_request_facts r = {.action = IG_MAY_USE, .entry = job->entry, .output = output_of(&job->req), .decided = &d};
     r.n_ctx = job->req.n_ctx < UINT32_MAX ? (uint32_t)job->req.n_ctx : UINT32_MAX;
     if (!fr_may(job->front, &r, p)) return false;
+    if (*d.rule) fr_account_decided(job->account, d.rule, NULL);
+    job->n_ctx_max = d.limits.n_ctx;
+    job->output_max = d.limits.output;
+    snprintf(job->n_ctx_rule, sizeof job->n_ctx_rule, "%s", d.n_ctx_rule);
+    r.decided = NULL;
     r.action = IG_MAY_PIN;
     return !is_pinning(&job->req) || fr_may(job->front, &r, p);
 }

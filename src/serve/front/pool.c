@@ -518,9 +518,10 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     json_t *files = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
     if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
-    return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
-                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
-                     f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
+    return json_pack("{s:o, s:I, s:I, s:I, s:s, s:s, s:I, s:s?, s:s?}", "files", files, "threads",
+                     (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel,
+                     "kv", f->config->kv ? f->config->kv : "f16", "speculate",
+                     f->config->speculate ? f->config->speculate : "auto", "memory_max", (json_int_t)room, "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
