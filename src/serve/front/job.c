@@ -279,6 +279,10 @@ static bool ask_all(fr_job *job, ig_problem *p)
         if (!fr_worker_call(w, IG_FRAME_QUERY, job, n, json_array_get(job->req.parts, n), p)) return false;
         n++;
     }
+    if (n) return true;
+    json_t *none = json_pack("{s:[]}", "slots");
+    give(job, 0, IG_EV_RESULT, none); /* frees the job */
+    json_decref(none);
     return true;
 }
 
