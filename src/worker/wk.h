@@ -128,8 +128,8 @@ typedef struct wk_choice {
     ingle_constraint *constraint; /* NULL: free */
     ig_spec *spec;                /* NULL: nothing is guessed */
     uint32_t n_drafted, n_accepted;
-    uint32_t n_back; /* tokens that wrong guesses made the session forget, which have been sampled already */
-    ig_buf piece, lp, ids;        /* bytes of a token; log probabilities and ids that wait for their text */
+    uint32_t n_back;       /* tokens that wrong guesses made the session forget, which have been sampled already */
+    ig_buf piece, lp, ids; /* bytes of a token; log probabilities and ids that wait for their text */
     uint64_t admitted_ns, prompt_ns, told_ns;
 } wk_choice;
 
