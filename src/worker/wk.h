@@ -45,6 +45,7 @@ typedef enum wk_op {
     WK_TEMPLATE,
     WK_PROPS,
     WK_SLOTS,
+    WK_FACTS,
     WK_OPS
 } wk_op;
 
@@ -238,6 +239,8 @@ void wk_compute_embeddings(wk *w, wk_request *r);
 
 /* facts.c: members of READY that describe the model. */
 void wk_put_facts(const wk *w, ig_buf *out);
+/* {"meta": all of it with its arrays, "tensors": [{name, type, shape}]} */
+void wk_put_all_facts(const wk *w, ig_buf *out);
 
 /* frames.c: main thread. */
 void wk_send(wk *w, ig_frame_type type, uint64_t request, const ig_buf *body);

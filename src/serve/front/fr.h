@@ -255,7 +255,8 @@ fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
 bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
 /* Anybody may ask whether the service lives. */
 bool fr_is_public(const ig_match *match);
-void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
+/* all: what the worker says of the file where everything is asked for, or NULL. */
+void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
 /* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
 void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
