@@ -1,6 +1,7 @@
 /* Workers: started when a model is wanted, within the memory that all may use together, let go when unused or when
  * another needs the room, replaced when they die. Active work is never evicted. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
