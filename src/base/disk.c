@@ -271,14 +271,14 @@ int64_t ig_clock_s(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec;
+    return (int64_t)t.tv_sec + ig_fault_clock_off();
 }
 
 int64_t ig_clock_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return ((int64_t)t.tv_sec + ig_fault_clock_off()) * 1000 + t.tv_nsec / 1000000;
 }
 
 void ig_boot_id(char out[64])

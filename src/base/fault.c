@@ -10,6 +10,11 @@ static struct {
     _Atomic bool sticky;
 } faults[IG_FAULT_KINDS];
 
+static _Atomic int64_t clock_off;
+
+void ig_fault_clock(int64_t seconds) { clock_off = seconds; }
+int64_t ig_fault_clock_off(void) { return clock_off; }
+
 static struct {
     void (*fn)(void *ctx, int fd);
     void *ctx;

@@ -27,6 +27,10 @@ void ig_fault_set(ig_fault_kind kind, uint64_t nth, int err_no, bool sticky);
 void ig_fault_reset(void);
 /* Calls of `kind` since ig_fault_set: a loop ends when nth is above this. */
 uint64_t ig_fault_calls(ig_fault_kind kind);
+/* The wall clock (ig_clock_s, ig_clock_ms) is off by so many seconds, as after it was set; 0: right. Not reset by
+ * ig_fault_reset. */
+void ig_fault_clock(int64_t seconds);
+int64_t ig_fault_clock_off(void); /* used by base alone */
 /* Called after every sync of a file or a folder that succeeded, with its descriptor: a test keeps what would survive a
  * power cut. NULL: nobody. Set while no other thread syncs. */
 void ig_fault_on_sync(void (*fn)(void *ctx, int fd), void *ctx);

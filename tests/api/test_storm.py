@@ -29,7 +29,7 @@ if SANITIZED:
     KILLS = min(KILLS, 12)
 SEED = int(os.environ.get('INGLE_SEED', '20261121'))
 rng = random.Random(SEED)
-WORK = tempfile.mkdtemp(prefix='test_storm.', dir='/dev/shm' if os.access('/dev/shm', os.W_OK) else None)
+WORK = tempfile.mkdtemp(prefix='test_storm.', dir='/dev/shm' if os.access('/dev/shm', os.W_OK) else None) if __name__ == '__main__' else ''
 STORE = os.path.join(WORK, 'store')
 tap = Tap()
 ok = tap.ok

@@ -538,6 +538,35 @@ static void test_M02_killed_writers_leave_nothing(void **state)
     assert_int_equal(ig_writer_begin(&w, at(""), &err), IG_IO); /* a folder, seen before anything is computed */
 }
 
+static void test_secrets_in_addresses_are_hidden(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+    } rows[] = {
+        {"no address", "no address"},
+        {"https://host/path", "https://host/path"},
+        {"https://host:443/a and http://[::1]:80/b", "https://host:443/a and http://[::1]:80/b"},
+        {"\"https://me:secret@host/a\" is none", "\"https://...@host/a\" is none"},
+        {"https://me:se@cret@host/a", "https://...@host/a"},
+        {"https://a@host", "https://.@host"},
+        {"https://me:sec", "https://..."},
+        {"s3://b/k?X-Amz-Signature=abc gone", "s3://b/k?... gone"},
+        {"https://u:pw@h/p?q=1#sha256=00, https://h?token=x", "https://...@h/p?...#sha256=00, https://h?..."},
+        {"https://h/?", "https://h/?"},
+        {"://", "://"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[120];
+        ig_error e;
+        (void)snprintf(text, sizeof text, "%s", rows[i].text);
+        ig_hide_secrets(text);
+        assert_string_equal(text, rows[i].shown);
+        (void)ig_fail(&e, IG_IO, 0, "%s", rows[i].text);
+        assert_string_equal(e.text, rows[i].shown);
+    }
+}
+
 static void test_machine_facts_are_sane(void **state)
 {
     uint64_t a = 0, b = 0, t = ig_now_ns();
@@ -589,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_M05_full_disk_leaves_no_temporary_file),
         cmocka_unit_test(test_M08_a_failed_sync_is_not_tried_again),
         cmocka_unit_test(test_writer_in_pieces_and_abandoned),
+        cmocka_unit_test(test_secrets_in_addresses_are_hidden),
         cmocka_unit_test(test_M02_killed_writers_leave_nothing),
         cmocka_unit_test(test_machine_facts_are_sane),
     };

@@ -516,6 +516,7 @@ static bool tell_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, cons
     snprintf(a->kind, sizeof a->kind, "admin");
     snprintf(a->op, sizeof a->op, "%s", verb);
     snprintf(a->model, sizeof a->model, "%s", req->model ? req->model : "");
+    ig_hide_secrets(a->model); /* a pull names an address */
     snprintf(a->decision, sizeof a->decision,
              may               ? "allow"
              : fr_policy_on(f) ? ""
