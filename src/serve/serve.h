@@ -39,6 +39,7 @@ typedef struct ig_front_config {
     uint32_t n_parallel;       /* conversations at once of one model; 4 */
     uint32_t n_queue;          /* requests that may wait, all together; 512 */
     const char *kv;            /* f32, f16, q8_0; f16 */
+    uint64_t spill_max;        /* bytes on disk for idle conversations, of each worker; 0: none */
     const char *speculate;     /* off, ngram, auto; auto */
     bool keep_alive_set;
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
