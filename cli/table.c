@@ -7,7 +7,7 @@
 
 #define THREADS                                                                                                        \
     {                                                                                                                  \
-        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one per usable core)"          \
+        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one a usable core, the fast ones)"\
     }
 #define CONTEXT(text)                                                                                                  \
     {                                                                                                                  \

@@ -263,7 +263,7 @@ typedef struct ingle_session ingle_session;
 
 typedef struct ingle_engine_options {
     size_t size;
-    uint32_t n_threads;    /* 0: one per usable core (affinity and cgroup quota are honoured) */
+    uint32_t n_threads;    /* 0: one per usable core, of fast and slow ones the fast (affinity, cgroup quota) */
     uint32_t n_ctx;        /* tokens a session may hold; 0: the trained context, at most 4,096 */
     uint32_t n_batch;      /* tokens one step takes at most (the prefill chunk); 0: 256 */
     uint32_t n_sessions;   /* sessions that may live at once; 0: 1 */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/disk.h"
+#include "base/cores.h"
 #include "base/fault.h"
 
 static ig_status open_failed(const char *path, ig_error *err)
@@ -225,42 +226,6 @@ void ig_random(void *out, size_t n)
 }
 
 /* First line of a small text file, or "" */
-static void read_line(const char *path, char *out, size_t n)
-{
-    out[0] = 0;
-    FILE *f = fopen(path, "re");
-    if (!f) return;
-    if (!fgets(out, (int)n, f)) out[0] = 0;
-    fclose(f);
-}
-
-/* Value of a cgroup v2 file at the process's own level and every one above, smallest wins; fold(text) gives one value.
- */
-static uint64_t cgroup_min(const char *file, uint64_t (*fold)(const char *text))
-{
-    char line[512], path[1024], text[128];
-    uint64_t best = UINT64_MAX;
-    read_line("/proc/self/cgroup", line, sizeof line);
-    if (strncmp(line, "0::", 3)) return best;
-    line[strcspn(line, "\n")] = 0;
-    for (char *rel = line + 3;;) {
-        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", rel, file);
-        read_line(path, text, sizeof text);
-        uint64_t v = text[0] ? fold(text) : UINT64_MAX;
-        if (v < best) best = v;
-        char *slash = strrchr(rel, '/');
-        if (!slash) return best;
-        *slash = 0;
-    }
-}
-
-static uint64_t fold_cpu_max(const char *text)
-{
-    unsigned long long quota, period;
-    if (sscanf(text, "%llu %llu", &quota, &period) != 2 || period == 0) return UINT64_MAX;
-    return quota < period ? 1 : quota / period;
-}
-
 static uint64_t fold_bytes(const char *text)
 {
     unsigned long long v;
@@ -269,12 +234,9 @@ static uint64_t fold_bytes(const char *text)
 
 unsigned ig_cores(void)
 {
-    cpu_set_t set;
-    uint64_t n = 1;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) n = (uint64_t)CPU_COUNT(&set);
-    uint64_t quota = cgroup_min("cpu.max", fold_cpu_max);
-    if (quota < n) n = quota;
-    return n < 1 ? 1 : (unsigned)n;
+    uint64_t usable[IG_CPUS_MAX / 64] = {0};
+    if (sched_getaffinity(0, sizeof usable, (cpu_set_t *)(void *)usable) != 0) usable[0] = 1;
+    return ig_cores_in("", usable, IG_CPUS_MAX / 64);
 }
 
 uint64_t ig_memory_available(void)
@@ -285,6 +247,6 @@ uint64_t ig_memory_available(void)
     while (f && fgets(line, sizeof line, f))
         if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
     if (f) fclose(f);
-    uint64_t host = kib ? (uint64_t)kib * 1024 : UINT64_MAX, limit = cgroup_min("memory.max", fold_bytes);
+    uint64_t host = kib ? (uint64_t)kib * 1024 : UINT64_MAX, limit = ig_cgroup_min("", "memory.max", fold_bytes);
     return limit < host ? limit : host;
 }

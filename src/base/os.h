@@ -50,7 +50,8 @@ void ig_unreserve(void *p, uint64_t size);
 uint64_t ig_now_ns(void); /* CLOCK_MONOTONIC */
 void ig_random(void *out, size_t n);
 
-/* Cores this process may use: affinity mask and cgroup v2 cpu.max, at least 1. */
+/* Threads to compute with, at least 1: one a core of those that affinity and cpuset allow, the fast ones where cores
+ * differ, at most cgroup v2's cpu.max (cores.h). */
 unsigned ig_cores(void);
 /* Bytes that may still be allocated: MemAvailable, or what the cgroup's memory.max leaves, whichever is less. */
 uint64_t ig_memory_available(void);

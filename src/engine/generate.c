@@ -156,7 +156,8 @@ static ig_status feed_token(generation *g, int32_t id, ig_error *err)
 {
     ingle_session *s = g->s;
     s->tokens[g->length] = id;
-    if (g->length - s->seq.n_tokens >= IG_SPEC_ROWS) ig_session_catch_up(s, g->length); /* it could not go back so far */
+    if (g->length - s->seq.n_tokens >= IG_SPEC_ROWS)
+        ig_session_catch_up(s, g->length); /* it could not go back so far */
     uint32_t n_due = g->length + 1 - s->seq.n_tokens, n_guessed = guess(g, g->length + 1, n_due);
     uint64_t start = ig_now_ns();
     if (n_guessed && !ig_seq_mark(s->engine->run, &s->seq)) n_guessed = 0;

@@ -21,8 +21,9 @@ enum {
     COST_ROWS = IG_SPEC_ROWS * 2
 };
 
-static const double worth_it = 1.05;   /* tokens for the time, against none guessed */
-static const double slope_first = 0.2; /* of a step's cost for one more token, while nothing is known */
+static const double worth_it = 1.05;    /* tokens for the time, against none guessed */
+static const double slower_most = 1.25; /* what others in a step may wait longer for one's guesses */
+static const double slope_first = 0.2;  /* of a step's cost for one more token, while nothing is known */
 static const double fade_count = 0.97, fade_token = 0.998;
 static const double prior_weight = 3;
 static const double priors[IG_SPEC_CLASSES] = {0.3, 0.5, 0.7, 0.85, 0.7};
@@ -152,7 +153,8 @@ static double chance(const ig_spec *s, int class)
     return (s->right[class] + prior_weight * priors[class]) / (s->made[class] + prior_weight);
 }
 
-/* The number of guesses that brings most tokens for the time; *rate gets how many times those without a guess. */
+/* The number of guesses that brings most tokens for the time, those of others included; *rate gets how many times those
+ * without a guess. */
 static uint32_t choose(const ig_spec *s, const ig_costs *costs, const ig_spec_room *room, int class, double each_ms,
                        double *rate)
 {
@@ -165,7 +167,8 @@ static uint32_t choose(const ig_spec *s, const ig_costs *costs, const ig_spec_ro
         double cost = ig_costs_of(costs, fixed + k) + k * each_ms;
         if (room->recurrent) /* what was right comes once more in the next step */
             cost += (1 - power) * (sum - 1) * (ig_costs_of(costs, fixed + 1) - alone);
-        double now = sum * alone / cost;
+        if (room->n_others && cost > slower_most * alone) break;
+        double now = (room->n_others + sum) / (room->n_others + 1) * alone / cost;
         if (now <= *rate) continue;
         *rate = now;
         best = k;

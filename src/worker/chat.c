@@ -22,8 +22,7 @@ struct wk_chat {
 static void find_thoughts(wk_chat *c, ig_str source)
 {
     static const char *const names[] = {"enable_thinking", "thinking", "reasoning_content", "reasoning_effort"};
-    const char *start, *end;
-    c->thinks = ig_reply_thoughts(source, IG_STR(""), &start, &end);
+    c->thinks = ig_reply_thinks(source);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) c->thinks = c->thinks || wk_chat_knows(c, names[i]);
 }
 

@@ -2,6 +2,7 @@
  * sampler's numbers afterwards are those of plain decoding. Models with full, windowed, sparse and latent attention,
  * recurrent state and mixtures of them (tests/data/archs); greedy and sampled, penalties, grammars, stop strings, ends
  * by the caller, shifts; guesses by look-up and by a smaller model. */
+#include "engine/engine.h"
 #include "ingle.h"
 #include "tests/tap.h"
 
@@ -216,8 +217,48 @@ static void check_stories(void)
     ingle_model_close(m);
 }
 
+/* The decision alone, with made-up costs: step(n) = base + n * each. Returns the guesses for a text that repeats itself
+ * after `wrong` of them failed. */
+static uint32_t decide(double base, double each, uint32_t n_wrong, bool recurrent, uint32_t n_others)
+{
+    ig_spec *s;
+    ig_costs costs = {0};
+    int32_t tokens[64], out[IG_SPEC_ROWS];
+    uint32_t ask, n = 0;
+    ig_error err;
+    ig_spec_room room = {.n_due = 1, .most = IG_SPEC_ROWS - 1, .recurrent = recurrent, .n_others = n_others};
+    for (int i = 0; i < 64; i++) tokens[i] = i % 8;
+    for (uint32_t i = 1; i <= 2 * IG_SPEC_ROWS; i++) ig_costs_note(&costs, i, base + each * i);
+    if (ig_spec_new(64, INGLE_SPECULATE_AUTO, &s, &err) != IG_OK) return UINT32_MAX;
+    for (uint32_t i = 0; i < n_wrong; i++)
+        if ((n = ig_spec_guess(s, &costs, &room, tokens, 60, out, &ask)) > 0) ig_spec_judge(s, n, 0, true);
+    n = ig_spec_guess(s, &costs, &room, tokens, 60, out, &ask);
+    for (uint32_t i = 0; i < n; i++)
+        if (out[i] != (int32_t)((60 + i) % 8)) n = UINT32_MAX - 1;
+    ig_spec_free(s);
+    return n;
+}
+
+static void check_decision(void)
+{
+    uint32_t free_rows = decide(10, 0, 0, false, 0), cheap = decide(10, 1, 0, false, 0);
+    tap_ok(free_rows == IG_SPEC_ROWS - 1, "more tokens cost nothing: %u guesses", free_rows);
+    tap_ok(cheap > 1 && cheap < free_rows, "they cost a little: %u guesses", cheap);
+    tap_ok(decide(10, 1, 0, true, 0) <= cheap, "less or as many with recurrent state: %u", decide(10, 1, 0, true, 0));
+    tap_ok(decide(0, 10, 0, false, 0) == 0, "every token costs the same: none");
+    tap_ok(decide(10, 1, 40, false, 0) == 0, "guesses keep failing: none");
+    tap_ok(decide(10, 1, 0, false, 12) < cheap, "fewer beside 12 others: %u", decide(10, 1, 0, false, 12));
+    ig_costs unknown = {0};
+    tap_ok(ig_costs_of(&unknown, 3) == 0, "nothing is known of costs");
+    ig_costs_note(&unknown, 1, 10);
+    ig_costs_note(&unknown, 9, 18);
+    tap_ok(ig_costs_of(&unknown, 5) > 13.9 && ig_costs_of(&unknown, 5) < 14.1, "between what was measured: %g",
+           ig_costs_of(&unknown, 5));
+}
+
 int main(void)
 {
+    check_decision();
     check_stories();
     for (size_t i = 0; i < sizeof models / sizeof *models; i += tap_sanitized ? 3 : 1) {
         char name[64];

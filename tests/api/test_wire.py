@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import CHAT, STORY, Service, Tap, until  # noqa: E402
+from service import CHAT, INGLE, STORY, Service, Tap, until  # noqa: E402
 
 tap = Tap()
 ok = tap.ok
@@ -52,6 +52,16 @@ def test_cut(s):
     ok(status == 200 and body['truncated'] is True, 'editor: truncated', body.get('ingle'))
 
 
+def test_num_ctx(s):
+    for path, body in (('/api/chat', {'messages': HELLO, 'stream': False, 'options': {'num_ctx': 8192, 'num_predict': 1}}),
+                       ('/v1/chat/completions', {'messages': HELLO, 'num_ctx': 8192, 'max_tokens': 1})):
+        status, answer, _ = s.post(path, {'model': 'chat', **body})
+        told = answer.get('ingle', {})
+        ok(status == 200 and told['n_ctx'] == 4096 and told['ignored'] == ['num_ctx above 4096'], f'{path}: a context that is not there is told', answer)
+    status, answer, _ = s.post('/api/chat', {'model': 'chat', 'messages': HELLO, 'stream': False, 'options': {'num_ctx': 2048, 'num_predict': 1}})
+    ok(status == 200 and answer['ingle']['ignored'] == [], 'less than there is needs no word', answer)
+
+
 # ---------------------------------------------------------------------------------------------- refusals
 
 def test_ranges(s):
@@ -87,6 +97,9 @@ def test_names(s):
 
 
 def test_strict(s):
+    tools = [{'type': 'function', 'function': {'name': 'u'}}]
+    status, body, _ = chat(s, model='story', tools=tools)
+    ok(status == 400 and body['error']['param'] == 'tools' and body['error']['code'] == 'unsupported_parameter', 'a model without tools', body)
     for strict, choice, good in ((None, 'auto', True), (None, 'required', True), (False, 'auto', True), (True, 'auto', False),
                                  (True, 'required', False)):
         tool = {'type': 'function', 'function': {'name': 'u', 'parameters': UNKEPT}}
@@ -136,6 +149,27 @@ def test_anthropic_lists(s):
     ok(status == 404 and body['type'] == 'error' and body['error']['type'] == 'not_found_error', 'anthropic: no such model', body)
     status, body, _ = s.get('/v1/models/story')
     ok(body['ingle']['n_ctx_load'] == 512, 'what a model would be loaded with is never more than it was trained on', body)
+
+
+def test_bodies(s):
+    """What is refused before a body is read."""
+    own = f'http://127.0.0.1:{s.port}'
+    body = json.dumps({'model': 'chat', 'messages': HELLO, 'max_tokens': 1}).encode()
+    for fields, want, text in (({'Origin': own, 'Content-Type': 'text/plain'}, 415, 'application/json'),
+                               ({'Content-Encoding': 'zstd'}, 415, 'zstd'), ({'Content-Encoding': 'gzip'}, 415, 'gzip'),
+                               ({'Content-Encoding': 'identity'}, 200, ''), ({'Content-Type': 'application/x-www-form-urlencoded'}, 200, ''),
+                               ({'Origin': 'https://a.example'}, 403, '--origin https://a.example'),
+                               ({'Host': 'a.example:99'}, 403, '--host a.example')):
+        for path in ('/v1/chat/completions', '/api/chat', '/v1/messages'):
+            status, answer, _ = s.post(path, body, headers=fields)
+            ok(status == want and (status == 200 or text in message(answer)), f'{path}, {fields}: {want}', (status, answer))
+    usage = subprocess.run([INGLE, 'serve', '--help'], capture_output=True, text=True, check=True).stdout
+    ok('--origin URL' in usage and '--host NAME' in usage, 'and these flags are there')
+    c = s.connect()
+    c.sendall(b'POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000000\r\nExpect: 100-continue\r\n\r\n')
+    text = c.recv(4096).decode()
+    ok(' 413 ' in text and '40000000' in text and '33554432' in text and '"request_too_large"' in text, '413 with both numbers', text)
+    c.close()
 
 
 # ---------------------------------------------------------------------------------------------- names of models
@@ -280,6 +314,33 @@ def test_responses(s):
            'the stream and the finished object are the same', (last, text))
 
 
+def test_thoughts(s):
+    """A model whose template opens its thoughts: blocks in every dialect."""
+    template = ('{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}'
+                '{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}')
+    s.lines('/api/create', {'model': 'thinker', 'from': 'mine', 'template': template, 'parameters': {'temperature': 0}})
+    status, body, _ = s.post('/api/chat', {'model': 'thinker', 'messages': HELLO, 'think': True, 'stream': False, 'options': {'num_predict': 8}})
+    ok(status == 200 and body['message'].get('thinking') and body['message']['content'] == '', 'ollama: thinking', body)
+    status, body, _ = chat(s, model='thinker', max_tokens=8)
+    m = body['choices'][0]['message']
+    ok(m.get('reasoning') and m['reasoning'] == m['reasoning_content'] and body['usage']['completion_tokens_details']['reasoning_tokens'] > 0,
+       'openai: under both names, and counted', body)
+    status, events = s.sse('/v1/messages', {'model': 'thinker', 'messages': HELLO, 'max_tokens': 8, 'stream': True,
+                                            'thinking': {'type': 'enabled', 'budget_tokens': 1024}}, ANTHROPIC)
+    kinds = [d['delta']['type'] for _, d in events if d['type'] == 'content_block_delta']
+    start = [d['content_block'] for _, d in events if d['type'] == 'content_block_start']
+    ok(status == 200 and start == [{'type': 'thinking', 'thinking': '', 'signature': ''}] and kinds[-1] == 'signature_delta' and
+       set(kinds[:-1]) == {'thinking_delta'}, 'anthropic: a signed block', events)
+    for summary, kind in ((None, 'reasoning_text'), ('auto', 'reasoning_summary_text')):
+        _, events = s.sse('/v1/responses', {'model': 'thinker', 'input': 'a', 'max_output_tokens': 8, 'stream': True,
+                                            'reasoning': {'summary': summary}})
+        types = [d['type'] for _, d in events]
+        ok(f'response.{kind}.delta' in types and f'response.{kind}.done' in types and events[-1][1]['response']['output'][0]['type'] == 'reasoning',
+           f'responses: {kind}', types)
+    status, body, _ = s.post('/api/show', {'model': 'thinker'})
+    ok('thinking' in body['capabilities'], 'show: thinking', body['capabilities'])
+
+
 def test_calls(s):
     one = {'type': 'function', 'function': {'name': 'one', 'parameters': {
         'type': 'object', 'properties': {'a': {'enum': ['x', 'y']}}, 'required': ['a'], 'additionalProperties': False}}}
@@ -362,10 +423,12 @@ def main():
     s = Service('chat=' + CHAT, 'story=' + STORY)
     try:
         test_cut(s)
+        test_num_ctx(s)
         test_ranges(s)
         test_names(s)
         test_strict(s)
         test_methods(s)
+        test_bodies(s)
         test_anthropic_lists(s)
         test_context(s)
         test_final(s)
@@ -380,6 +443,7 @@ def main():
             s.add('mine', f.read())
         test_names_of_models(s)
         test_show(s)
+        test_thoughts(s)
     finally:
         code = s.stop()
         ok(code == 0, 'stops in order', (code, s.log[-5:]))

@@ -342,7 +342,8 @@ static void rename_field(ig_problem *p, const char *theirs)
 /* Editors know 501 as "this model cannot fill in the middle". */
 static void adapt(const ig_emitter *e, ig_problem *p)
 {
-    const bool schema = !strcmp(p->param, "json_schema") || !strcmp(p->param, "tools");
+    const bool tool = !strcmp(p->param, "tools") && !strncmp(p->message, "tool \"", 6);
+    const bool schema = tool || !strcmp(p->param, "json_schema");
     if (e->req->route->dialect == IG_D_EDITOR && p->kind == IG_P_UNSUPPORTED && !strcmp(p->param, "suffix"))
         p->kind = IG_P_NOT_HERE;
     if (schema && (p->kind == IG_P_UNSUPPORTED || p->kind == IG_P_BAD_REQUEST)) p->kind = IG_P_BAD_SCHEMA;

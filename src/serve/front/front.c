@@ -65,6 +65,16 @@ static bool match_of(const ig_incoming *in, ig_match *match, ig_problem *p)
     return ig_dialect_match(method, in->head->path, match, p);
 }
 
+/* A body that is packed would be read as broken JSON. */
+static bool is_packed(const ig_incoming *in, ig_problem *p)
+{
+    const ig_http_field *field = ig_http_find(in->head, "content-encoding");
+    if (!field || !in->has_body || ig_http_same(field->value, "identity")) return false;
+    ig_problem_set(p, IG_P_MEDIA, NULL, "Content-Encoding %.*s is not understood here; send the body as it is",
+                   field->value.len < 40 ? (int)field->value.len : 40, field->value.ptr);
+    return true;
+}
+
 static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_plan *plan)
 {
     fr_front *f = ctx;
@@ -84,7 +94,7 @@ static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_p
     if (!fr_admit(f, in, &match, &denied)) {
         fr_account_denied(f, in, &denied);
         fr_answer_problem(f, ex, match.route, &denied);
-    } else if (!found)
+    } else if (!found || is_packed(in, &p))
         fr_answer_problem(f, ex, match.route, &p);
     else if (f->stopping) {
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
@@ -166,8 +176,9 @@ static void on_gone(void *ctx, ig_exchange *ex)
 static const struct {
     unsigned status;
     ig_problem_kind kind;
-} server_problems[] = {{401, IG_P_NO_AUTH},   {403, IG_P_DENIED},     {404, IG_P_NO_ROUTE}, {405, IG_P_METHOD},
-                       {413, IG_P_TOO_LARGE}, {429, IG_P_OVERLOADED}, {500, IG_P_INTERNAL}, {503, IG_P_UNAVAILABLE}};
+} server_problems[] = {{401, IG_P_NO_AUTH},    {403, IG_P_DENIED},    {404, IG_P_NO_ROUTE},
+                       {405, IG_P_METHOD},     {413, IG_P_TOO_LARGE}, {415, IG_P_MEDIA},
+                       {429, IG_P_OVERLOADED}, {500, IG_P_INTERNAL},  {503, IG_P_UNAVAILABLE}};
 
 static void error_body(void *ctx, const ig_incoming *in, unsigned status, const char *text, ig_buf *body,
                        const char **type)

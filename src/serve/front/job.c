@@ -321,6 +321,8 @@ void fr_job_ready(fr_job *job)
         return;
     }
     job->context.n_ctx = w->n_ctx;
+    /* Other programs ask for what they would like; it is no reason to refuse, but told. */
+    if (job->req.n_ctx > w->n_ctx) json_array_append_new(job->req.ignored, json_sprintf("num_ctx above %u", w->n_ctx));
     job->context.load_ns = ig_loop_now(job->front->loop) - job->came_ns;
     if (job->req.op == IG_OP_LOAD || job->req.op == IG_OP_UNLOAD) {
         finish_without(job);
