@@ -2,11 +2,11 @@
  * The truth of a case is one run with 1 thread and the whole prompt in one step; every other way must give the same
  * bits. */
 #include "ingle.h"
+#include "tests/levels.h"
 #include "tests/tap.h"
 
 enum { N = 140, /* more than two KV pages */ OTHERS = 3 };
 
-static const char *const levels[] = {"ref", "avx2", "avx512"};
 static const uint32_t chunks[] = {1, 7, 16, 512};
 static const struct {
     const char *name;
@@ -108,6 +108,7 @@ static void check(const char *file, const char *level, const ingle_model *m, ing
 static void check_file(const char *path, const char *name, bool q8_0)
 {
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+        if (!level_wanted(levels[l])) continue;
         ingle_error err = {0};
         ingle_model *m;
         ingle_model_options o = {.size = sizeof o, .kernels = levels[l]};
