@@ -13,6 +13,9 @@ check:
 bench: all
 	bench/bench
 
+arm64:
+	.ci/arm64
+
 fuzz:
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
 	fuzz/soak --seconds 60
@@ -38,6 +41,6 @@ install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) build-clang build-asan build-tsan
+	rm -rf $(BUILD) build-clang build-asan build-tsan build-arm64
 
-.PHONY: all check bench fuzz soak docs format package install clean
+.PHONY: all check arm64 bench fuzz soak docs format package install clean

@@ -4,6 +4,7 @@
 
 #include <arm_neon.h>
 
+#include "kernel/grids.h"
 #include "kernel/kernel_list.h"
 
 #define INLINE static inline __attribute__((always_inline))

@@ -194,5 +194,15 @@ INLINE void nibbles(const uint8_t *p, uint8x16_t q[2])
     q[0] = and_bits(v, 15);
     q[1] = vshrq_n_u8(v, 4);
 }
+/* All ones where a bit of 32 is set. */
+INLINE void bits(uint32_t set, uint8x16_t q[2])
+{
+    static const uint8_t place[32] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
+                                      2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3};
+    uint8x16_t all = vreinterpretq_u8_u32(vdupq_n_u32(set));
+    uint8x16_t each = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    q[0] = vtstq_u8(vqtbl1q_u8(all, vld1q_u8(place)), each);
+    q[1] = vtstq_u8(vqtbl1q_u8(all, vld1q_u8(place + 16)), each);
+}
 
 #endif

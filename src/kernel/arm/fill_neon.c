@@ -11,4 +11,5 @@ void ig_kernels_fill_neon(ig_kernels *k, uint32_t cpu)
     ig_fill_other_neon(k);
     ig_fill_kv_neon(k);
     ig_fill_pack_neon(k);
+    ig_fill_grids();
 }
