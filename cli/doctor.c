@@ -120,6 +120,7 @@ static const char *processor_features(void)
     } rows[] = {
         {IG_CPU_AVX512VNNI, "AVX-512 VNNI"},
         {IG_CPU_AVX512, "AVX-512"},
+        {IG_CPU_AVXVNNI, "AVX2 with VNNI"},
         {IG_CPU_AVX2, "AVX2"},
         {IG_CPU_I8MM, "NEON with i8mm"},
         {IG_CPU_DOTPROD, "NEON with dotprod"},

@@ -71,8 +71,8 @@ typedef struct ingle_model ingle_model;
 
 typedef struct ingle_model_options {
     size_t size;
-    /* "ref", "avx2", "avx512" (arm64: "neon", "dotprod", "i8mm"); NULL: INGLE_KERNELS from the environment, else the
-     * best of the CPU */
+    /* "ref", "avx2", "avxvnni", "avx512" (arm64: "neon", "dotprod", "i8mm"); NULL: INGLE_KERNELS from the environment,
+     * else the best of the CPU */
     const char *kernels;
     bool vocab_only; /* do not require or bind tensors (tokenize, show) */
 } ingle_model_options;

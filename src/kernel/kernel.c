@@ -21,6 +21,7 @@ static const level levels[] = {
     {"ref", 0, "", ig_kernels_fill_ref},
 #if defined(IG_KERNELS_X86)
     {"avx2", IG_CPU_AVX2, "AVX2, FMA and F16C", ig_kernels_fill_avx2},
+    {"avxvnni", IG_CPU_AVX2 | IG_CPU_AVXVNNI, "AVX-VNNI", ig_kernels_fill_avxvnni},
     {"avx512", IG_CPU_AVX2 | IG_CPU_AVX512, "AVX-512 (F, BW, DQ, VL)", ig_kernels_fill_avx512},
 #endif
 #if defined(IG_KERNELS_ARM)
@@ -51,7 +52,7 @@ const char *const *ig_kernel_levels(void)
 #if defined(IG_KERNELS_ARM)
     static const char *const names[] = {"ref", "neon", "dotprod", "i8mm", NULL};
 #else
-    static const char *const names[] = {"ref", "avx2", "avx512", NULL};
+    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", NULL};
 #endif
     return names;
 }
@@ -75,13 +76,14 @@ const ig_kernels *ig_kernels_get(const char *name, ig_error *err)
     }
     for (int i = 0; i < N_LEVELS; i++)
         if (!strcmp(name, levels[i].name)) return at(i, err);
-    static const char *const known[] = {"avx2", "avx512", "neon", "dotprod", "i8mm"}; /* on any processor */
+    static const char *const known[] = {"avx2", "avxvnni", "avx512", "neon", "dotprod", "i8mm"}; /* on any processor */
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(name, known[i])) continue;
         ig_fail(err, IG_UNSUPPORTED, 0, "kernel level \"%s\" is not for this CPU: unset INGLE_KERNELS", name);
         return NULL;
     }
     ig_fail(err, IG_BAD_INPUT, 0,
-            "kernel level \"%.32s\" is not known, expected ref, avx2 or avx512 (arm64: neon, dotprod or i8mm)", name);
+            "kernel level \"%.32s\" is not known, expected ref, avx2, avxvnni or avx512 (arm64: neon, dotprod or i8mm)",
+            name);
     return NULL;
 }

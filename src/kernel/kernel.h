@@ -1,5 +1,5 @@
-/* Kernels: dtype x operation -> function, one table per level (ref; avx2, avx512; neon, dotprod, i8mm). Reference code
- * defines the result; every other level is tested against it by tests/kernel.
+/* Kernels: dtype x operation -> function, one table per level (ref; avx2, avxvnni, avx512; neon, dotprod, i8mm).
+ * Reference code defines the result; every other level is tested against it by tests/kernel.
  *
  * The contract that determinism (design, promise 3) rests on: within one level the value of every output element
  * depends only on its own row, its own column and their length n, never on how many rows or columns the call has, on

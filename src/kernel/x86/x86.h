@@ -9,7 +9,8 @@
 
 #define X(id, name, pack)                                                                                              \
     void ig_mul_##name##_avx2(const ig_mul_args *a);                                                                   \
-    void ig_mul_##name##_avx512(const ig_mul_args *a); /* quantised types: with VNNI */
+    void ig_mul_##name##_avxvnni(const ig_mul_args *a); /* quantised types only */                                     \
+    void ig_mul_##name##_avx512(const ig_mul_args *a);  /* quantised types: with VNNI */
 IG_KERNEL_TYPES(X)
 #undef X
 void ig_fill_pack_avx2(ig_kernels *k);
