@@ -10,8 +10,9 @@ $(BUILD)/build.ninja:
 check:
 	./check
 
+# ARGS=--quick: six minutes; bench/bench --help tells the rest.
 bench: all
-	bench/bench
+	INGLE_BUILD=$(abspath $(BUILD)) bench/bench $(ARGS)
 
 arm64:
 	.ci/arm64
@@ -24,6 +25,10 @@ soak: all
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
 	fuzz/soak
 	INGLE_SOURCE=$(CURDIR) INGLE_DATA=$(CURDIR)/tests/data INGLE_BUILD=$(abspath $(BUILD)) tests/api/test_hard.py --soak 600
+
+# An administrator, a directory, a web server and a laptop on loopback, step by step. Needs slapd, ldap-utils and nginx.
+workplace-demo: all
+	@INGLE_BUILD=$(abspath $(BUILD)) INGLE_DATA=$(CURDIR)/tests/data tests/api/test_workplace.py --demo
 
 docs: all
 	ninja -C $(BUILD) tests/test_models_doc
@@ -43,4 +48,4 @@ install: all
 clean:
 	rm -rf $(BUILD) build-clang build-asan build-tsan build-arm64
 
-.PHONY: all check arm64 bench fuzz soak docs format package install clean
+.PHONY: all check arm64 bench fuzz soak workplace-demo docs format package install clean

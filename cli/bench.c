@@ -1,4 +1,4 @@
-/* ingle bench: speed of prompt and generation, medians of three runs after one to warm up. */
+/* ingle bench: speed of prompt and generation, medians of some runs after a short one to warm up. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -9,7 +9,7 @@
 #include "out.h"
 #include "verbs.h"
 
-enum { N_RUNS = 3, BANDWIDTH_BYTES = 512 << 20, PIECE_BYTES = 1 << 20 };
+enum { RUNS_MAX = 100, BANDWIDTH_BYTES = 512 << 20, PIECE_BYTES = 1 << 20, WARM_PROMPT = 64, WARM_GENERATE = 8 };
 
 typedef struct bench_state {
     const cli_call *call;
@@ -20,8 +20,9 @@ typedef struct bench_state {
     ingle_step_item *items;   /* [n_streams] */
     int32_t *ids;             /* [n_ids] */
     int32_t *next;            /* [n_streams] */
-    uint32_t n_prompt, n_generate, n_depth, n_streams, n_batch;
-    double load_ms, prompt_tps, generate_tps;
+    uint32_t n_prompt, n_generate, n_depth, n_streams, n_batch, n_runs;
+    bool filled; /* the sessions hold the depth */
+    double load_ms, depth_tps, prompt_tps, generate_tps;
     uint64_t peak_rss_bytes;
     double bandwidth; /* bytes a second; 0: not measured */
 } bench_state;
@@ -72,9 +73,17 @@ static double measure_bandwidth(unsigned n_threads)
     return best;
 }
 
-/* Bytes of weights that one step of one token reads: not the rows of the input embedding, and of the experts those
- * used. */
-static double bytes_per_token(const bench_state *b)
+/* Share of the experts that a step touches, when every stream chooses on its own. */
+static double experts_share(const bench_state *b)
+{
+    double untouched = 1;
+    if (!b->info.n_experts) return 1;
+    for (uint32_t k = 0; k < b->n_streams; k++) untouched *= 1 - (double)b->info.n_experts_used / b->info.n_experts;
+    return 1 - untouched;
+}
+
+/* Bytes of weights that one step reads: not the rows of the input embedding, and of the experts those used. */
+static double weights_per_step(const bench_state *b)
 {
     ingle_tensor t;
     double all = 0, embedding = 0;
@@ -83,10 +92,19 @@ static double bytes_per_token(const bench_state *b)
         double n = (double)t.n_bytes;
         if (!strcmp(t.name, "output.weight")) has_output = true;
         if (!strcmp(t.name, "token_embd.weight")) embedding = n;
-        if (strstr(t.name, "_exps.") && b->info.n_experts) n = n * b->info.n_experts_used / b->info.n_experts;
-        all += n;
+        all += strstr(t.name, "_exps.") ? n * experts_share(b) : n;
     }
     return has_output ? all - embedding : all;
+}
+
+/* Bytes of keys and values that a token reads, in the middle of what is generated. */
+static double cache_per_token(const bench_state *b)
+{
+    ingle_memory need;
+    ingle_error err;
+    uint32_t n = b->n_depth + b->n_prompt + b->n_generate / 2;
+    if (ingle_model_memory(b->model, n, input_kv(b->call, INGLE_KV_F16), &need, &err) != INGLE_OK) return 0;
+    return (double)need.kv;
 }
 
 /* ------------------------------------------------------------------------------------------------ runs */
@@ -105,9 +123,9 @@ static ingle_status feed(bench_state *b, ingle_session *session, uint32_t n, boo
     return INGLE_OK;
 }
 
-static ingle_status generate(bench_state *b, ingle_error *err)
+static ingle_status generate(bench_state *b, uint32_t n, ingle_error *err)
 {
-    for (uint32_t i = 0; i < b->n_generate; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         for (uint32_t k = 0; k < b->n_streams; k++)
             b->items[k] = (ingle_step_item){
                 .session = b->sessions[k], .tokens = &b->next[k], .n_tokens = 1, .want = INGLE_WANT_LAST};
@@ -118,44 +136,56 @@ static ingle_status generate(bench_state *b, ingle_error *err)
     return INGLE_OK;
 }
 
-static ingle_status one_run(bench_state *b, double *prompt_tps, double *generate_tps, ingle_error *err)
+/* Every session holds the depth and nothing behind it; it is fed once. */
+static ingle_status to_depth(bench_state *b, ingle_error *err)
 {
     ingle_status st = INGLE_OK;
-    for (uint32_t k = 0; st == INGLE_OK && k < b->n_streams; k++) {
-        ingle_session_truncate(b->sessions[k], 0);
-        b->next[k] = (int32_t)((k * 31u + 5) % b->info.n_vocab);
-        st = feed(b, b->sessions[k], b->n_depth, false, err);
-    }
     uint64_t t = ig_now_ns();
-    for (uint32_t k = 0; st == INGLE_OK && k < b->n_streams; k++) st = feed(b, b->sessions[k], b->n_prompt, true, err);
-    *prompt_tps = (double)b->n_prompt * b->n_streams / seconds(t);
-    t = ig_now_ns();
-    if (st == INGLE_OK) st = generate(b, err);
-    *generate_tps = (double)b->n_generate * b->n_streams / seconds(t);
+    for (uint32_t k = 0; st == INGLE_OK && k < b->n_streams; k++) {
+        ingle_session_truncate(b->sessions[k], b->filled ? b->n_depth : 0);
+        if (!b->filled) st = feed(b, b->sessions[k], b->n_depth, false, err);
+        b->next[k] = (int32_t)((k * 31u + 5) % b->info.n_vocab);
+    }
+    if (!b->filled && b->n_depth) b->depth_tps = (double)b->n_depth * b->n_streams / seconds(t);
+    b->filled = true;
     return st;
 }
 
-static double median(double *x)
+static ingle_status one_run(bench_state *b, bool warm_up, double *prompt_tps, double *generate_tps, ingle_error *err)
 {
-    for (int i = 1; i < N_RUNS; i++)
-        for (int k = i; k > 0 && x[k] < x[k - 1]; k--) {
+    uint32_t n_prompt = warm_up && b->n_prompt > WARM_PROMPT ? WARM_PROMPT : b->n_prompt,
+             n_generate = warm_up && b->n_generate > WARM_GENERATE ? WARM_GENERATE : b->n_generate;
+    ingle_status st = to_depth(b, err);
+    uint64_t t = ig_now_ns();
+    for (uint32_t k = 0; st == INGLE_OK && k < b->n_streams; k++) st = feed(b, b->sessions[k], n_prompt, true, err);
+    *prompt_tps = (double)n_prompt * b->n_streams / seconds(t);
+    t = ig_now_ns();
+    if (st == INGLE_OK) st = generate(b, n_generate, err);
+    *generate_tps = (double)n_generate * b->n_streams / seconds(t);
+    return st;
+}
+
+static double median(double *x, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++)
+        for (uint32_t k = i; k > 0 && x[k] < x[k - 1]; k--) {
             double t = x[k];
             x[k] = x[k - 1];
             x[k - 1] = t;
         }
-    return x[N_RUNS / 2];
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
 static ingle_status measure(bench_state *b, ingle_error *err)
 {
-    double prompt[N_RUNS + 1], generated[N_RUNS + 1];
+    double prompt[RUNS_MAX + 1], generated[RUNS_MAX + 1];
     struct rusage usage;
-    for (int run = 0; run <= N_RUNS; run++) {
-        ingle_status st = one_run(b, &prompt[run], &generated[run], err);
+    for (uint32_t run = 0; run <= b->n_runs; run++) {
+        ingle_status st = one_run(b, run == 0, &prompt[run], &generated[run], err);
         if (st != INGLE_OK) return st;
     }
-    b->prompt_tps = median(prompt + 1);
-    b->generate_tps = median(generated + 1);
+    b->prompt_tps = median(prompt + 1, b->n_runs);
+    b->generate_tps = median(generated + 1, b->n_runs);
     getrusage(RUSAGE_SELF, &usage);
     b->peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
     b->bandwidth = measure_bandwidth(ingle_engine_n_threads(b->engine));
@@ -211,12 +241,13 @@ static ingle_status set_up(bench_state *b, ingle_error *err)
 static void print_result(const bench_state *b)
 {
     char rss[16];
-    double used = bytes_per_token(b) * b->generate_tps / b->n_streams,
-           share = b->bandwidth > 0 ? used / b->bandwidth : 0;
+    double bytes = weights_per_step(b) / b->n_streams + cache_per_token(b),
+           share = b->bandwidth > 0 ? bytes * b->generate_tps / b->bandwidth : 0;
     unsigned n_threads = ingle_engine_n_threads(b->engine);
     if (!cli_set(b->call, "json")) {
         cli_outf("kernels          %s, %u threads\n", b->info.kernels, n_threads);
         cli_outf("load             %.1f ms\n", b->load_ms);
+        if (b->n_depth) cli_outf("depth            %.1f tokens/s (%u tokens)\n", b->depth_tps, b->n_depth);
         cli_outf("prompt           %.1f tokens/s (%u tokens)\n", b->prompt_tps, b->n_prompt);
         cli_outf("generate         %.1f tokens/s (%u tokens, %u streams, depth %u)\n", b->generate_tps, b->n_generate,
                  b->n_streams, b->n_depth + b->n_prompt);
@@ -230,6 +261,9 @@ static void print_result(const bench_state *b)
                   "depth", (json_int_t)b->n_depth, "streams", (json_int_t)b->n_streams, "kv",
                   input_kv_name(input_kv(b->call, INGLE_KV_F16)), "prompt_tps", b->prompt_tps, "generate_tps",
                   b->generate_tps, "load_ms", b->load_ms, "peak_rss_bytes", (json_int_t)b->peak_rss_bytes);
+    json_object_set_new(j, "runs", json_integer((json_int_t)b->n_runs));
+    json_object_set_new(j, "depth_tps", b->n_depth ? json_real(b->depth_tps) : json_null());
+    json_object_set_new(j, "bytes_per_token", json_integer((json_int_t)bytes));
     json_object_set_new(j, "bandwidth_bytes_per_s", b->bandwidth > 0 ? json_real(b->bandwidth) : json_null());
     json_object_set_new(j, "bandwidth_share", b->bandwidth > 0 ? json_real(share) : json_null());
     cli_out_json(j);
@@ -241,7 +275,8 @@ int cli_bench(const cli_call *call)
     bench_state b = {.call = call,
                      .n_depth = cli_count(call, "depth", 0),
                      .n_streams = cli_count(call, "streams", 1),
-                     .n_batch = cli_count(call, "batch", 512)};
+                     .n_batch = cli_count(call, "batch", 512),
+                     .n_runs = cli_count(call, "runs", 3)};
     ingle_error err;
     ingle_status st = set_up(&b, &err);
     if (st == INGLE_OK) st = measure(&b, &err);

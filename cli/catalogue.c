@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "daemon.h"
 #include "out.h"
 #include "serve/serve.h"
 #include "shop.h"
@@ -246,8 +247,48 @@ static void print_assignments(const cli_call *call, const ig_catalogue *c, const
 
 /* ------------------------------------------------------------------------------------------------ actions */
 
+/* A running service that follows catalogues does it; *done false: there is none, or it was not meant. */
+static int sync_by_service(const cli_call *call, bool *done)
+{
+    bool named = false, wait = cli_set(call, "wait");
+    json_t *report = NULL;
+    ig_error err;
+    *done = call->n_args == 1 && !cli_text(call, "root") && !cli_text(call, "name") && !cli_text(call, "store") &&
+            daemon_wanted(cli_text(call, "host"), &named);
+    if (!*done) return CLI_DONE;
+    ig_status st = daemon_call(cli_text(call, "host"), "POST",
+                               wait ? "/ingle/catalogue/sync?wait=1" : "/ingle/catalogue/sync", NULL, &report, &err);
+    if (st == IG_NOT_FOUND && !named) *done = false; /* it follows none */
+    if (st != IG_OK) return *done ? catalogue_fail(&err) : CLI_DONE;
+    int code = json_is_true(json_object_get(report, "compliant")) ? CLI_DONE : CLI_NO;
+    if (cli_set(call, "json"))
+        cli_out_json(report);
+    else
+        code = cli_compliance_print(report);
+    json_decref(report);
+    return code;
+}
+
+static int sync_dry(const cli_call *call)
+{
+    ig_catalogue *c;
+    ig_error err;
+    if (call->n_args != 2)
+        return cli_usage("catalogue sync --dry-run wants an address. Type: ingle catalogue sync URL --root root.json "
+                         "--dry-run");
+    ig_catalogue_sync_options o = sync_options(call, call->args[1]);
+    if (ig_catalogue_verify(&o, &c, &err) != IG_OK) return catalogue_fail(&err);
+    print_assignments(call, c, NULL);
+    ig_catalogue_free(c);
+    return CLI_DONE;
+}
+
 static int catalogue_sync(const cli_call *call)
 {
+    bool done;
+    if (cli_set(call, "dry-run")) return sync_dry(call);
+    int code = sync_by_service(call, &done);
+    if (done) return code;
     ig_catalogue_sync_options o = sync_options(call, call->n_args > 1 ? call->args[1] : NULL);
     ig_catalogue_sync_result result = {0};
     ig_store *store = NULL;

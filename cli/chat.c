@@ -185,7 +185,9 @@ static ingle_status generate(chat_state *s, answer *a, const talk_prompt *p, ing
                                 .n_stops = s->n_stops,
                                 .on_text = on_text,
                                 .user = a,
-                                .grammar = s->grammar};
+                                .grammar = s->grammar,
+                                .speculate = s->guess.how,
+                                .drafter = s->guess.session};
     ingle_reply_options reply = {.size = sizeof reply,
                                  .model = s->chat.source ? NULL : s->model,
                                  .source = s->chat.source,
@@ -205,6 +207,7 @@ static ingle_status generate(chat_state *s, answer *a, const talk_prompt *p, ing
     ingle_sampler_free(sampler);
     s->answer_ms = (double)(ig_now_ns() - from) / 1e6;
     s->n_generated = r->n_generated;
+    s->n_drafted = r->n_drafted, s->n_accepted = r->n_accepted;
     return st;
 }
 
@@ -229,8 +232,10 @@ static void tell_end(const chat_state *s, const ingle_generate_result *r)
     if (r->finish != INGLE_FINISH_CONTEXT && s->n_fed > s->n_ctx / 10 * 9)
         cli_note("ingle: the context is nearly full: %zu of %u tokens\n", s->n_fed, s->n_ctx);
     if (s->verbose)
-        cli_note("prompt %u tokens, %u of them kept, %.1f ms; answer %u tokens, %.1f ms; context %zu of %u tokens\n",
-                 s->n_prompt, s->n_reused, s->prompt_ms, s->n_generated, s->answer_ms, s->n_fed, s->n_ctx);
+        cli_note("prompt %u tokens, %u of them kept, %.1f ms; answer %u tokens, %.1f ms, %u guessed, %u of them rightly; "
+                 "context %zu of %u tokens\n",
+                 s->n_prompt, s->n_reused, s->prompt_ms, s->n_generated, s->answer_ms, s->n_drafted, s->n_accepted,
+                 s->n_fed, s->n_ctx);
 }
 
 static bool answer_prompt(chat_state *s, const talk_prompt *p)
@@ -393,7 +398,8 @@ static ingle_status prepare(chat_state *s, ingle_error *err)
     for (size_t i = 0; ok && i < s->own.n_stops; i++) ok = chat_set_text(&s->stops[s->n_stops++], s->own.stops[i]);
     if (!ok) return failure(IG_NO_MEMORY, "out of memory for a conversation", err);
     if (own && cli_set(c, "load")) st = chat_load(s, cli_text(c, "load"), err);
-    return st == INGLE_OK ? chat_engine(s, err) : st;
+    if (st == INGLE_OK) st = chat_engine(s, err);
+    return st == INGLE_OK ? talk_guess_open(&s->guess, c, s->n_ctx, err) : st;
 }
 
 static void fini(chat_state *s)
@@ -407,6 +413,7 @@ static void fini(chat_state *s)
     talk_chat_close(&s->chat);
     talk_model_fini(&s->own);
     talk_sampling_fini(&s->sampling);
+    talk_guess_close(&s->guess);
     ingle_session_free(s->session);
     ingle_engine_free(s->engine);
     ingle_model_close(s->model);
@@ -418,7 +425,8 @@ int cli_chat(const cli_call *call)
     ingle_error err;
     ig_error usage;
     int code;
-    if (talk_check_format(call, &usage) != IG_OK || talk_sampling_init(&s.sampling, call, &usage) != IG_OK)
+    if (talk_check_format(call, &usage) != IG_OK || talk_check_guess(call, &usage) != IG_OK ||
+        talk_sampling_init(&s.sampling, call, &usage) != IG_OK)
         code = cli_usage(usage.text);
     else if (prepare(&s, &err) != INGLE_OK)
         code = cli_fail(err.text);

@@ -15,6 +15,7 @@ typedef struct chat_state {
     talk_chat chat;
     talk_sampling sampling;
     talk_model own; /* what the store says about the model */
+    talk_guess guess;
     ingle_grammar *grammar;
     json_t *messages;  /* without the system's */
     char *system;      /* owned, NULL: none */
@@ -28,7 +29,7 @@ typedef struct chat_state {
     size_t n_fed;
     cli_line *line;
     /* of the last answer */
-    uint32_t n_prompt, n_reused, n_generated;
+    uint32_t n_prompt, n_reused, n_generated, n_drafted, n_accepted;
     double prompt_ms, answer_ms;
 } chat_state;
 

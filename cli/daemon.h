@@ -25,6 +25,9 @@ typedef bool (*daemon_line_fn)(void *ctx, const json_t *line);
 ig_status daemon_stream(const char *host, const char *path, const json_t *body, daemon_line_fn fn, void *ctx,
                         ig_error *err);
 
+/* Prints what GET /ingle/compliance answers (ps.c); the exit code. */
+int cli_compliance_print(const json_t *report);
+
 /* Sends a file as the blob `digest` ("sha256:..."), unless the service has it. progress may be NULL; false cancels. */
 typedef bool (*daemon_sent_fn)(void *ctx, uint64_t sent, uint64_t total);
 ig_status daemon_upload(const char *host, const char *file, const char *digest, daemon_sent_fn progress, void *ctx,

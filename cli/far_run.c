@@ -29,7 +29,8 @@ typedef struct far {
 const char *far_run_obstacle(const cli_call *call)
 {
     static const char *const local[] = {"grammar", "logprobs", "sampler-order", "logit-bias",    "ctx",
-                                        "threads", "kv",       "batch",         "context-shift", "chat"};
+                                        "threads", "kv",       "batch",         "context-shift", "chat",
+                                        "draft",   "speculate"};
     for (size_t i = 0; i < sizeof local / sizeof *local; i++)
         if (cli_set(call, local[i])) return local[i];
     return NULL;

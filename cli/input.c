@@ -62,12 +62,19 @@ ingle_status input_text(const char *text, const char *file, ig_buf *out, ingle_e
 ingle_status input_tokenize(const ingle_model *model, const char *text, size_t n, unsigned flags, cli_ids *out,
                             ingle_error *err)
 {
+    return input_tokenize_veiled(model, text, n, flags, NULL, 0, out, err);
+}
+
+ingle_status input_tokenize_veiled(const ingle_model *model, const char *text, size_t n, unsigned flags,
+                                   const size_t *veils, size_t n_veils, cli_ids *out, ingle_error *err)
+{
     size_t capacity = n + 16; /* seldom is a text more tokens than bytes; where it is, the call says how many */
     *out = (cli_ids){0};
     for (;;) {
         out->ids = ig_alloc(capacity * sizeof *out->ids);
         if (!out->ids) return no_memory(err);
-        ingle_status st = ingle_tokenize(model, text, n, flags, out->ids, capacity, &out->n, err);
+        ingle_status st =
+            ingle_tokenize_veiled(model, text, n, flags, veils, n_veils, out->ids, capacity, &out->n, err);
         if (st == INGLE_OK) return st;
         input_ids_fini(&(cli_ids){.ids = out->ids});
         size_t needed = out->n;

@@ -25,6 +25,9 @@ const char *input_kv_name(ingle_kv_type kv);
 ingle_status input_text(const char *text, const char *file, ig_buf *out, ingle_error *err);
 ingle_status input_tokenize(const ingle_model *model, const char *text, size_t n, unsigned flags, cli_ids *out,
                             ingle_error *err);
+/* The same with the veils of a template's text. */
+ingle_status input_tokenize_veiled(const ingle_model *model, const char *text, size_t n, unsigned flags,
+                                   const size_t *veils, size_t n_veils, cli_ids *out, ingle_error *err);
 /* A question and a document, see ingle_tokenize_pair. */
 ingle_status input_pair(const ingle_model *model, const char *query, const char *text, size_t n, cli_ids *out,
                         ingle_error *err);

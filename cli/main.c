@@ -41,7 +41,8 @@ int main(int argc, char **argv)
         help_overview(stderr);
         return CLI_USAGE;
     }
-    if (!strcmp(word, "worker")) return cli_out_end(cli_worker(NULL)); /* words behind it are for the list of processes */
+    if (!strcmp(word, "worker"))
+        return cli_out_end(argc > 2 && !strcmp(argv[2], "engine") ? cli_bridge() : cli_worker(NULL));
     if (!strcmp(word, "-h") || !strcmp(word, "--help")) word = "help";
     if (!strcmp(word, "-V") || !strcmp(word, "--version")) word = "version";
     const cli_verb *verb = cli_verb_find(word);

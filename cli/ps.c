@@ -27,12 +27,14 @@ static const char *text(const json_t *object, const char *name)
 }
 
 /* "4 minutes", "forever". */
-static void until(json_int_t expires_ns, bool active, char out[32])
+static void until(json_int_t expires_ns, bool active, bool pinned, char out[32])
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     json_int_t s = expires_ns / 1000000000 - now.tv_sec;
-    if (active)
+    if (pinned)
+        snprintf(out, 32, active ? "pinned, in use" : "pinned");
+    else if (active)
         snprintf(out, 32, "in use");
     else if (!expires_ns)
         snprintf(out, 32, "forever");
@@ -46,7 +48,7 @@ static void print_model(const json_t *m)
 {
     char bytes[16], stay[32];
     bool active = number(m, "running") + number(m, "waiting") > 0;
-    until(number(m, "expires_ns"), active, stay);
+    until(number(m, "expires_ns"), active, json_is_true(json_object_get(m, "pinned")), stay);
     cli_outf("%-32s %-9s %10s %8" JSON_INTEGER_FORMAT " %8" JSON_INTEGER_FORMAT " %8" JSON_INTEGER_FORMAT "  %s\n",
              text(m, "model"), text(m, "state"), cli_bytes((uint64_t)number(m, "memory_bytes"), bytes),
              number(m, "n_ctx"), number(m, "running"), number(m, "waiting"), stay);
@@ -75,8 +77,58 @@ int cli_ps(const cli_call *call)
     return CLI_DONE;
 }
 
+/* "2026-11-21 10:00", or "-". */
+static void date(const json_t *object, const char *name, char out[32])
+{
+    time_t t = (time_t)number(object, name);
+    struct tm tm;
+    if (!t || !localtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M", &tm)) snprintf(out, 32, "-");
+}
+
+int cli_compliance_print(const json_t *report)
+{
+    const json_t *all, *x;
+    size_t i;
+    char when[32];
+    all = json_object_get(report, "catalogues");
+    json_array_foreach(all, i, x)
+    {
+        date(x, "since", when);
+        cli_outf("catalogue %s  %s since %s  %s\n", text(x, "name"), text(x, "state"), when, text(x, "source"));
+        if (*text(x, "why")) cli_outf("    %s\n", text(x, "why"));
+    }
+    all = json_object_get(report, "models");
+    json_array_foreach(all, i, x)
+    {
+        date(x, "since", when);
+        cli_outf("%-9s %-32s %-8s since %s  %.12s  %s\n", text(x, "wanted"), text(x, "name"), text(x, "state"), when,
+                 text(x, "digest"), text(x, "rule"));
+        if (*text(x, "why")) cli_outf("    %s\n", text(x, "why"));
+    }
+    bool good = json_is_true(json_object_get(report, "compliant"));
+    cli_outf("%s\n", good ? "everything that is required is here" : "not everything is as it should be");
+    return good ? CLI_DONE : CLI_NO;
+}
+
+static int compliance(const cli_call *call)
+{
+    json_t *report;
+    ig_error err;
+    if (daemon_call(cli_text(call, "host"), "GET", "/ingle/compliance", NULL, &report, &err) != IG_OK)
+        return cli_fail(err.text);
+    int code = CLI_DONE;
+    if (cli_set(call, "json")) {
+        cli_out_json(report);
+        code = json_is_true(json_object_get(report, "compliant")) ? CLI_DONE : CLI_NO;
+    } else
+        code = cli_compliance_print(report);
+    json_decref(report);
+    return code;
+}
+
 int cli_status(const cli_call *call)
 {
+    if (cli_set(call, "compliance")) return compliance(call);
     json_t *status, *address;
     size_t i;
     char reserved[16], budget[16];
@@ -109,4 +161,34 @@ int cli_stop(const cli_call *call)
                             : ig_fail(&err, IG_NO_MEMORY, 0, "out of memory");
     json_decref(body);
     return status == IG_OK ? CLI_DONE : cli_fail(err.text);
+}
+
+static ig_status set_pin(const cli_call *call, bool pinned, ig_error *err)
+{
+    json_t *answer = NULL, *body = json_pack("{s:s, s:b}", "model", call->args[0], "pinned", (int)pinned);
+    ig_status st = body ? daemon_call(cli_text(call, "host"), "POST", "/ingle/pin", body, &answer, err)
+                        : ig_fail(err, IG_NO_MEMORY, 0, "out of memory");
+    if (st == IG_OK && pinned && !json_is_true(json_object_get(answer, "kept")))
+        cli_note("ingle: the service has no store, so it forgets this when it ends\n");
+    json_decref(answer);
+    json_decref(body);
+    return st;
+}
+
+/* First loaded, so that what cannot be loaded is not pinned. */
+int cli_pin(const cli_call *call)
+{
+    ig_error err;
+    json_t *body = json_pack("{s:s, s:b}", "model", call->args[0], "stream", 0);
+    ig_status st = body ? daemon_call(cli_text(call, "host"), "POST", "/api/generate", body, NULL, &err)
+                        : ig_fail(&err, IG_NO_MEMORY, 0, "out of memory");
+    json_decref(body);
+    if (st == IG_OK) st = set_pin(call, true, &err);
+    return st == IG_OK ? CLI_DONE : cli_fail(err.text);
+}
+
+int cli_unpin(const cli_call *call)
+{
+    ig_error err;
+    return set_pin(call, false, &err) == IG_OK ? CLI_DONE : cli_fail(err.text);
 }

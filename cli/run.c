@@ -32,6 +32,7 @@ typedef struct run_state {
     ingle_grammar *grammar; /* NULL: free */
     talk_sampling sampling;
     talk_model own; /* what the store says about the model */
+    talk_guess guess;
     talk_chat chat; /* chat.t NULL: the prompt is fed as it is */
     talk_prompt prompt;
     json_t *tools;    /* NULL: none */
@@ -217,6 +218,8 @@ static ingle_status generate(run_state *run, ingle_error *err)
         .on_text = on_text,
         .user = run,
         .grammar = run->grammar,
+        .speculate = run->guess.how,
+        .drafter = run->guess.session,
     };
     ingle_reply_options reply = reply_options(run);
     ingle_status st = talk_answer_open(&run->said, run->chat.t ? &reply : NULL, write_text, run, err);
@@ -292,6 +295,8 @@ static void print_stats(const run_state *run)
     cli_note("prompt       %10zu tokens %10.1f tokens/s\n", run->prompt.ids.n, rate(run->prompt.ids.n, feed));
     cli_note("generated    %10u tokens %10.1f tokens/s\n", run->result.n_generated,
              rate(run->result.n_generated, answer));
+    if (run->result.n_drafted)
+        cli_note("guessed      %10u tokens %10u came true\n", run->result.n_drafted, run->result.n_accepted);
     cli_note("first token  %10.1f ms after the start\n", ms(run->call->start_ns, run->first_ns));
     cli_note("peak memory  %10s\n", cli_bytes((uint64_t)usage.ru_maxrss * 1024, peak));
     cli_note("seed         %llu\n", (unsigned long long)ingle_sampler_seed(run->sampler));
@@ -313,6 +318,7 @@ static ingle_status prepare(run_state *run, ingle_error *err)
     if (st == INGLE_OK) st = ingle_sampler_new(run->model, &run->sampling.o, &run->sampler, err);
     if (st == INGLE_OK) st = ingle_engine_new(run->model, &o, &run->engine, err);
     if (st == INGLE_OK) st = ingle_session_new(run->engine, &run->session, err);
+    if (st == INGLE_OK) st = talk_guess_open(&run->guess, c, ingle_engine_n_ctx(run->engine), err);
     if (st == INGLE_OK) st = read_tools(run, err);
     if (st == INGLE_OK) st = read_prompt(run, err);
     if (st == INGLE_OK && run->tools) st = tools_grammar(run, err);
@@ -414,13 +420,15 @@ int cli_run(const cli_call *call)
     if (cli_set(call, "tools") &&
         (cli_set(call, "raw") || cli_set(call, "json") || cli_set(call, "json-schema") || cli_set(call, "grammar")))
         return cli_usage("--tools excludes --raw, --json, --json-schema and --grammar. Type: ingle run --help");
-    if (talk_check_format(call, &usage) != IG_OK || talk_sampling_init(&run.sampling, call, &usage) != IG_OK)
+    if (talk_check_format(call, &usage) != IG_OK || talk_check_guess(call, &usage) != IG_OK ||
+        talk_sampling_init(&run.sampling, call, &usage) != IG_OK)
         code = cli_usage(usage.text);
     else if (prepare(&run, &err) != INGLE_OK)
         code = cli_fail(err.text);
     else
         code = answer(&run);
     ingle_sampler_free(run.sampler);
+    talk_guess_close(&run.guess);
     ingle_session_free(run.session);
     ingle_engine_free(run.engine);
     ingle_model_close(run.model);

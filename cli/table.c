@@ -7,7 +7,7 @@
 
 #define THREADS                                                                                                        \
     {                                                                                                                  \
-        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one per usable core)"          \
+        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one a usable core, the fast ones)"\
     }
 #define CONTEXT(text)                                                                                                  \
     {                                                                                                                  \
@@ -39,6 +39,17 @@
 #define NO_CHECK                                                                                                       \
     {                                                                                                                  \
         "no-check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add the model also where this version cannot load it"            \
+    }
+#define SPECULATE                                                                                                      \
+    {                                                                                                                  \
+        "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|auto",                                                     \
+            "guess tokens where the text repeats itself, which never changes the answer: off, ngram (always), auto "   \
+            "(where it pays; the default)"                                                                             \
+    }
+#define DRAFT                                                                                                          \
+    {                                                                                                                  \
+        "draft", 0, CLI_FILE, "MODEL", 0, 0, NULL,                                                                     \
+            "guess tokens with this smaller model of the same vocabulary, too; the answer stays the same"              \
     }
 #define LEN(a) (sizeof(a) / sizeof *(a))
 
@@ -130,6 +141,8 @@ static const cli_flag run_flags[] = {
     THREADS,
     KV("f16"),
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    SPECULATE,
+    DRAFT,
     {"context-shift", 0, CLI_SWITCH, NULL, 0, 0, NULL,
      "when the context is full drop its older half and go on, instead of ending"},
     {"logprobs", 0, CLI_COUNT, "N", 0, 1000, NULL,
@@ -149,6 +162,8 @@ static const cli_flag chat_flags[] = {
     THREADS,
     KV("f16"),
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
+    SPECULATE,
+    DRAFT,
     {"stats", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print times and speeds after every answer on stderr"},
 };
 
@@ -237,6 +252,7 @@ static const cli_flag bench_flags[] = {
     {"depth", 0, CLI_COUNT, "N", 0, 16777216, NULL, "tokens already in the context (default: 0)"},
     {"streams", 0, CLI_COUNT, "N", 1, 1024, NULL, "sequences generated together (default: 1)"},
     {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 512)"},
+    {"runs", 0, CLI_COUNT, "N", 1, 100, NULL, "runs that the medians are of (default: 3)"},
     THREADS,
     KV("f16"),
     JSON,
@@ -282,6 +298,7 @@ static const cli_flag serve_flags[] = {
     {"queue", 0, CLI_COUNT, "N", 1, 1000000, NULL, "requests that may wait, all together (default: 512)"},
     THREADS,
     KV("f16"),
+    SPECULATE,
     {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
     {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
@@ -293,6 +310,13 @@ static const cli_flag serve_flags[] = {
 
 static const cli_flag ps_flags[] = {
     HOST,
+    JSON,
+};
+
+static const cli_flag status_flags[] = {
+    HOST,
+    {"compliance", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "what catalogues want here, and what is; exit code 3 when it is not"},
     JSON,
 };
 
@@ -405,7 +429,8 @@ static const cli_flag key_flags[] = {
     {"action", 0, CLI_LIST, "WORD", 0, 0, NULL, "add: use (default), pull, create, pin or manage; may be given again"},
     {"model", 0, CLI_LIST, "PATTERN", 0, 0, NULL, "add: only for such models; may be given again"},
     {"expires", 0, CLI_TEXT, "TIME", 0, 0, NULL, "add: good for so long, such as 90d, 12h or 1y (default: for ever)"},
-    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL, "file of the keys (default: keys_file of the configuration, else the standard place)"},
+    {"file", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "file of the keys (default: keys_file of the configuration, else the standard place)"},
     JSON,
 };
 
@@ -423,6 +448,9 @@ static const cli_flag df_flags[] = {
 
 static const cli_flag catalogue_flags[] = {
     STORE,
+    {"host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,
+     "sync: the service that follows the catalogue (default: the one here)"},
+    {"wait", 0, CLI_SWITCH, NULL, 0, 0, NULL, "sync through the service: wait for the downloads, too"},
     {"root", 0, CLI_FILE, "FILE", 0, 0, NULL, "the root that is trusted (sync, verify)"},
     {"name", 0, CLI_TEXT, "NAME", 0, 0, NULL, "which catalogue of this machine (default: default)"},
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow addresses without https on other machines"},
@@ -572,11 +600,12 @@ const cli_verb cli_verbs[] = {
      "ingle embed reranker.gguf --query \"what do cats eat\" --file pages.txt --lines",
      embed_flags, LEN(embed_flags), 1, CLI_ARGS_MAX, "@file", cli_embed},
     {"bench", "MODEL", "measure speed",
-     "Measures prompt and generation speed: one run to warm up, then three, and the median of each number. The share "
-     "of "
-     "bandwidth is what generation reads of the weights per second, compared with the speed at which all threads "
-     "together "
-     "read a buffer of 512 MiB.",
+     "Measures prompt and generation speed: a short run to warm up, then three, and the median of each number. With "
+     "--depth so many tokens stand before the prompt; they are fed once. The share of bandwidth is what generation "
+     "reads of weights, keys and values per second, compared with the speed at which all threads together read a "
+     "buffer of 512 MiB.\n\n"
+     "With --json: prompt_tps, generate_tps and depth_tps in tokens a second, load_ms, peak_rss_bytes, "
+     "bandwidth_share, bytes_per_token, and what was measured.",
      "ingle bench model.gguf\n"
      "ingle bench model.gguf --threads 4 --streams 8 --json",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
@@ -626,13 +655,24 @@ const cli_verb cli_verbs[] = {
      "how many requests wait, and until when it stays.",
      "ingle ps", ps_flags, LEN(ps_flags), 0, 0, "", cli_ps},
     {"status", "", "show what the service does",
-     "Asks the running service for its addresses, memory, requests and models.", "ingle status --json", ps_flags,
-     LEN(ps_flags), 0, 0, "", cli_status},
+     "Asks the running service for its addresses, memory, requests and models.\n\n"
+     "With --compliance: what should be on this machine by the catalogues that the service follows, what is, since "
+     "when, and why not; exit code 3 when something that is required is not there, or a catalogue has expired or was "
+     "never reached. Needs the right to manage.",
+     "ingle status --json\ningle status --compliance --json", status_flags, LEN(status_flags), 0, 0, "", cli_status},
     {"doctor", "", "find what is wrong and say what to type",
      "Looks at the service, the store, disk, memory, processor, sandbox and limits, a line each. Exit code 3 when "
      "something "
      "keeps ingle from working.",
      "ingle doctor", ps_flags, LEN(ps_flags), 0, 0, "", cli_doctor},
+    {"pin", "MODEL", "keep a model loaded",
+     "Loads MODEL and keeps it: it is never let go for another, also when it is not used, and is loaded again when the "
+     "service starts. Models that find no room beside pinned ones are refused, with the numbers. Needs the right to "
+     "pin.",
+     "ingle pin tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_pin},
+    {"unpin", "MODEL", "let a pinned model go when it is not used",
+     "MODEL stays loaded until it has not been used for a while, or another needs its room.", "ingle unpin tiny",
+     stop_flags, LEN(stop_flags), 1, 1, "", cli_unpin},
     {"stop", "MODEL", "unload a model", "Lets the service unload MODEL as soon as its present answers are done.",
      "ingle stop tiny", stop_flags, LEN(stop_flags), 1, 1, "", cli_stop},
     {"pull", "SOURCE [NAME]", "add a model to the store",
@@ -707,7 +747,8 @@ const cli_verb cli_verbs[] = {
      "ingle policy test /etc/ingle/expected.txt",
      policy_flags, LEN(policy_flags), 1, 3, "check|explain|test|who", cli_policy},
     {"key", "add|list|show|revoke ...", "make and revoke API keys",
-     "key add NAME prints a new key, once: programs send it as `Authorization: Bearer KEY`. The file keeps its hash, its "
+     "key add NAME prints a new key, once: programs send it as `Authorization: Bearer KEY`. The file keeps its hash, "
+     "its "
      "user, groups, actions, models and end.\n\n"
      "key list prints all keys with their last use, key show NAME one of them as JSON, key revoke NAME ends one.",
      "ingle key add ci --user build --model 'qwen3*' --expires 90d\n"
@@ -735,7 +776,9 @@ const cli_verb cli_verbs[] = {
      "verify URL reads a published catalogue as a client would; exit code 3 when it must not be trusted.\n\n"
      "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"
      "show [DIR|URL] prints a catalogue (default: the one of this machine).\n\n"
-     "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks.\n\n"
+     "sync [URL] brings the catalogue of this machine up to date and lists what is assigned to who asks. Without URL a "
+     "running service that follows catalogues does it, and fetches what is missing; exit code 3 when something that is "
+     "required is not there. With --dry-run the catalogue at URL is verified and listed, and nothing is kept.\n\n"
      "pull [NAME...] pulls models of the catalogue (default: those that are required of who asks).\n\n"
      "bundle NAME FILE.sig --key PUBLIC.pem verifies the OpenSSF Model Signing bundle of a model of the store.",
      "ingle catalogue init models && ingle catalogue add models qwen3:8b --license Apache-2.0\n"

@@ -161,6 +161,42 @@ ingle_status talk_any_json(ingle_grammar **out, ingle_error *err)
     return ingle_grammar_open(INGLE_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, out, err);
 }
 
+static const char *const guess_names[] = {
+    [INGLE_SPECULATE_AUTO] = "auto", [INGLE_SPECULATE_OFF] = "off", [INGLE_SPECULATE_NGRAM] = "ngram"};
+
+ig_status talk_check_guess(const cli_call *call, ig_error *err)
+{
+    const char *how = cli_text(call, "speculate");
+    if (!cli_set(call, "draft") || !how || strcmp(how, "off") != 0) return IG_OK;
+    return ig_fail(err, IG_BAD_INPUT, 0, "--draft and --speculate off exclude each other. Type: ingle %s --help",
+                   call->verb->name);
+}
+
+ingle_status talk_guess_open(talk_guess *g, const cli_call *call, uint32_t n_ctx, ingle_error *err)
+{
+    const char *how = cli_text(call, "speculate"), *path = cli_text(call, "draft");
+    ingle_model_info info;
+    for (size_t i = 0; how && i < sizeof guess_names / sizeof *guess_names; i++)
+        if (!strcmp(guess_names[i], how)) g->how = (ingle_speculate)i;
+    if (!path) return INGLE_OK;
+    ingle_status st = input_model(path, false, &g->model, err);
+    if (st != INGLE_OK) return st;
+    ingle_model_describe(g->model, &info);
+    ingle_engine_options o = {.size = sizeof o,
+                              .n_threads = cli_count(call, "threads", 0),
+                              .n_ctx = n_ctx < info.n_ctx_train ? n_ctx : info.n_ctx_train,
+                              .kv = input_kv(call, INGLE_KV_F16)};
+    st = ingle_engine_new(g->model, &o, &g->engine, err);
+    return st == INGLE_OK ? ingle_session_new(g->engine, &g->session, err) : st;
+}
+
+void talk_guess_close(talk_guess *g)
+{
+    ingle_session_free(g->session);
+    ingle_engine_free(g->engine);
+    ingle_model_close(g->model);
+}
+
 ingle_status talk_grammar(const cli_call *call, ingle_grammar **out, ingle_error *err)
 {
     const char *schema = cli_text(call, "json-schema"), *from = schema ? schema : cli_text(call, "grammar");
@@ -230,12 +266,13 @@ static const char *local_time(char out[32])
 }
 
 /* A vocabulary that wants a beginning token gets one where the template wrote none. */
-static ingle_status tokenize(const talk_chat *c, const char *text, size_t n, cli_ids *out, ingle_error *err)
+static ingle_status tokenize(const talk_chat *c, const ingle_template_text *text, cli_ids *out, ingle_error *err)
 {
     int32_t added[8];
     size_t n_added = 0;
     ingle_model_info info;
-    ingle_status st = input_tokenize(c->model, text, n, INGLE_PARSE_SPECIAL, out, err);
+    ingle_status st =
+        input_tokenize_veiled(c->model, text->text, text->n, INGLE_PARSE_SPECIAL, text->veils, text->n_veils, out, err);
     if (st == INGLE_OK) st = ingle_tokenize(c->model, "", 0, INGLE_ADD_SPECIAL, added, 8, &n_added, err);
     ingle_model_describe(c->model, &info);
     if (st != INGLE_OK || n_added == 0 || added[0] != info.bos || (out->n && out->ids[0] == info.bos)) return st;
@@ -255,7 +292,7 @@ ingle_status talk_render(const talk_chat *c, json_t *messages, json_t *tools, co
                          ingle_error *err)
 {
     char now[32];
-    ingle_template_options o = {.size = sizeof o, .now = local_time(now)};
+    ingle_template_options o = {.size = sizeof o, .now = local_time(now), .guard = c->model};
     json_t *vars = variables(c, messages, tools, think);
     char *json = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
     *out = (talk_prompt){.think_off = think && !strcmp(think, "off")};
@@ -266,8 +303,7 @@ ingle_status talk_render(const talk_chat *c, json_t *messages, json_t *tools, co
         return input_error(&e, err);
     }
     ingle_status st = ingle_template_render(c->t, json, strlen(json), &o, &out->text, err);
-    const ingle_template_text text = out->text;
-    if (st == INGLE_OK) st = tokenize(c, text.text, text.n, &out->ids, err);
+    if (st == INGLE_OK) st = tokenize(c, &out->text, &out->ids, err);
     free(json);
     return st;
 }
@@ -294,6 +330,24 @@ static bool is_control(const ingle_model *model, int32_t id)
     return ingle_detokenize(model, &id, 1, 0, NULL, 0, &n, NULL) == INGLE_OK && n == 0;
 }
 
+/* The text from byte n on. */
+static ingle_status tokenize_rest(const talk_chat *c, const ingle_template_text *text, size_t n, cli_ids *out,
+                                  ingle_error *err)
+{
+    size_t first = 0, *veils = ig_calloc(text->n_veils + 1, sizeof *veils);
+    ig_error e;
+    if (!veils) {
+        ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the conversation");
+        return input_error(&e, err);
+    }
+    while (first < text->n_veils && text->veils[first] <= n) first++;
+    for (size_t i = first; i < text->n_veils; i++) veils[i - first] = text->veils[i] - n;
+    ingle_status st = input_tokenize_veiled(c->model, text->text + n, text->n - n, INGLE_PARSE_SPECIAL, veils,
+                                            text->n_veils - first, out, err);
+    ig_free(veils);
+    return st;
+}
+
 ingle_status talk_keep(const talk_chat *c, const int32_t *held, size_t n_held, talk_prompt *p, ingle_error *err)
 {
     size_t n = 0;
@@ -302,7 +356,7 @@ ingle_status talk_keep(const talk_chat *c, const int32_t *held, size_t n_held, t
     char *text = n_held ? text_of(c->model, held, n_held, &n) : NULL;
     bool same = text && n < p->text.n && memcmp(text, p->text.text, n) == 0;
     ig_free(text);
-    if (same) st = input_tokenize(c->model, p->text.text + n, p->text.n - n, INGLE_PARSE_SPECIAL, &rest, err);
+    if (same) st = tokenize_rest(c, &p->text, n, &rest, err);
     if (st == INGLE_OK && same && rest.n && is_control(c->model, rest.ids[0])) {
         int32_t *all = ig_alloc((n_held + rest.n) * sizeof *all);
         if (all) {

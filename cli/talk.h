@@ -42,6 +42,19 @@ ingle_status talk_grammar(const cli_call *call, ingle_grammar **out, ingle_error
 /* Any JSON object. */
 ingle_status talk_any_json(ingle_grammar **out, ingle_error *err);
 
+/* --speculate and --draft. */
+typedef struct talk_guess {
+    ingle_speculate how;
+    ingle_model *model; /* owned, as the rest; NULL without --draft */
+    ingle_engine *engine;
+    ingle_session *session;
+} talk_guess;
+/* BAD_INPUT with a sentence for CLI_USAGE. */
+ig_status talk_check_guess(const cli_call *call, ig_error *err);
+/* For conversations of up to n_ctx tokens. Errors: those of opening a model. */
+ingle_status talk_guess_open(talk_guess *g, const cli_call *call, uint32_t n_ctx, ingle_error *err);
+void talk_guess_close(talk_guess *g);
+
 /* ------------------------------------------------------------------------------------------------ conversations */
 
 typedef struct talk_chat {

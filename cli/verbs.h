@@ -40,5 +40,8 @@ int cli_completion(const cli_call *call);
 int cli_help(const cli_call *call);
 int cli_version(const cli_call *call);
 int cli_worker(const cli_call *call);
+int cli_bridge(void);
+int cli_pin(const cli_call *call);
+int cli_unpin(const cli_call *call);
 
 #endif

@@ -175,6 +175,11 @@ enum {
  * Errors: UNSUPPORTED (file without vocabulary), NO_MEMORY. Linear in the input. */
 INGLE_API ingle_status ingle_tokenize(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
                                       int32_t *out, size_t capacity, size_t *n_out, ingle_error *err);
+/* The same for a text that ingle_template_render wrote with `guard`: over its veils no control token is found, all else
+ * is tokenized as if there were none. veils [n_veils]: rising offsets in the text. */
+INGLE_API ingle_status ingle_tokenize_veiled(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
+                                             const size_t *veils, size_t n_veils, int32_t *out, size_t capacity,
+                                             size_t *n_out, ingle_error *err);
 /* For reranking models: a question and a document put together as the model was trained, by the prompt in its file
  * (tokenizer.chat_template.rerank) or as an encoder's pair of texts. Control tokens in either stay text. Same
  * convention; UNSUPPORTED also where the file does not say how. */
@@ -229,12 +234,16 @@ typedef struct ingle_template_options {
     uint64_t steps_max;    /* 0: 20 million */
     uint64_t memory_max;   /* bytes of values, 0: 256 MiB */
     uint64_t output_max;   /* bytes, 0: 32 MiB */
+    const ingle_model *guard; /* texts of the conversation that spell control tokens of this model stay texts: where
+                               * they stand the result has veils. NULL: none */
 } ingle_template_options;
 
 typedef struct ingle_template_text {
     char *text; /* n bytes of UTF-8, NUL-terminated; freed by ingle_template_text_free */
     size_t n;
-    bool raised; /* the call failed because the template refused: text is the template's message, whole */
+    bool raised;   /* the call failed because the template refused: text is the template's message, whole */
+    size_t *veils; /* [n_veils] for ingle_tokenize_veiled; freed with the text */
+    size_t n_veils;
 } ingle_template_text;
 
 /* Renders a conversation: JSON, an object whose entries are the template's variables (messages, tools, documents,
@@ -255,11 +264,11 @@ typedef struct ingle_session ingle_session;
 
 typedef struct ingle_engine_options {
     size_t size;
-    uint32_t n_threads;    /* 0: one per usable core (affinity and cgroup quota are honoured) */
+    uint32_t n_threads;    /* 0: one per usable core, of fast and slow ones the fast (affinity, cgroup quota) */
     uint32_t n_ctx;        /* tokens a session may hold; 0: the trained context, at most 4,096 */
     uint32_t n_batch;      /* tokens one step takes at most (the prefill chunk); 0: 256 */
     uint32_t n_sessions;   /* sessions that may live at once; 0: 1 */
-    uint32_t n_logits;     /* logit rows one step may return; 0: n_sessions */
+    uint32_t n_logits;     /* logit rows one step may return; 0: n_sessions, and 15 for guesses (ingle_generate) */
     ingle_kv_type kv;      /* 0: F16 */
     uint64_t kv_bytes_max; /* 0: enough for n_sessions full sessions; pages are taken as sessions grow */
     bool embed;            /* for ingle_embed: rows are final hidden states [n_embd_out] instead of logits */
@@ -440,6 +449,14 @@ typedef enum ingle_finish {
     INGLE_FINISH_CALLER   /* the callback returned false */
 } ingle_finish;
 
+/* Guesses of the next tokens, of which one step checks several. They never change what comes out, bit for bit. */
+typedef enum ingle_speculate {
+    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, where that pays by the measured
+                               * cost of steps and by how many guesses came true */
+    INGLE_SPECULATE_OFF,
+    INGLE_SPECULATE_NGRAM /* wherever the text repeats, whether it pays or not (tests) */
+} ingle_speculate;
+
 typedef struct ingle_generate_options {
     size_t size;
     uint32_t n_max;           /* 0: until the model ends or the context is full */
@@ -458,6 +475,10 @@ typedef struct ingle_generate_options {
     const ingle_grammar *grammar;
     const char *think_start, *think_end;
     const struct ingle_reply *reply; /* control tokens that it reads as markers are given out as text; may be NULL */
+    ingle_speculate speculate;
+    /* A session of another engine with a smaller model of the same vocabulary, which is asked for guesses, too; what it
+     * holds is replaced as needed. NULL: none. */
+    ingle_session *drafter;
 } ingle_generate_options;
 
 typedef struct ingle_generate_result {
@@ -465,10 +486,12 @@ typedef struct ingle_generate_result {
     uint32_t n_generated;
     int32_t last_id; /* the token that was given out last and is not yet in the session, or -1: feed it to go on */
     bool incomplete; /* with a grammar: what was given out does not match, because something else ended it first */
+    uint32_t n_drafted, n_accepted; /* tokens that were guessed; of those, the ones that were generated */
 } ingle_generate_result;
 /* Samples from the session's logits and feeds what was sampled until something ends it. Something must have been fed
- * before. No memory is allocated per token, unless there is a grammar. Errors: as ingle_sample, ingle_session_feed and
- * ingle_constraint_mask. */
+ * before. No memory is allocated per token, unless there is a grammar. The callback leaves the engine alone. Guessing
+ * wants rows of logits and room in a step beyond one token; the standard engine has both. Errors: as ingle_sample,
+ * ingle_session_feed and ingle_constraint_mask; UNSUPPORTED (the drafter has another vocabulary). */
 INGLE_API ingle_status ingle_generate(ingle_session *session, ingle_sampler *sampler,
                                       const ingle_generate_options *options, ingle_generate_result *out,
                                       ingle_error *err);
@@ -546,8 +569,8 @@ typedef enum ingle_tool_choice { INGLE_TOOLS_AUTO = 0, INGLE_TOOLS_REQUIRED, ING
 /* The grammar of replies whose calls are valid against the schemas of their tools, written as the model writes them;
  * reasoning before them stays free, and with INGLE_TOOLS_AUTO text until a call is opened. It does not depend on
  * descriptions. name: of INGLE_TOOLS_NAMED, else NULL. parallel: one reply may hold several calls. A constraint with
- * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool with "strict": false whose
- * schema cannot be enforced is held to names and types of its arguments (ingle_grammar_relaxed). Errors: NOT_FOUND (no
+ * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool whose schema
+ * cannot be enforced is held to names and types of its arguments (ingle_grammar_relaxed), unless it says "strict": true. Errors: NOT_FOUND (no
  * such tool), UNSUPPORTED (a schema cannot be enforced; names tool and JSON pointer or keyword), BAD_INPUT, TOO_LARGE,
  * NO_MEMORY. */
 INGLE_API ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_tool_choice choice,

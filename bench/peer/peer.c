@@ -2,15 +2,19 @@
  * file, on the same machine, in the same minute. `setup` beside this file installs them and compiles it; no part of the
  * product.
  *
- *   peer bench MODEL THREADS PROMPT GENERATE [DEPTH]   three runs after a warm-up: "run 1: prompt X t/s, generate Y
- * t/s" peer batch MODEL THREADS STREAMS GENERATE          tokens/s of STREAMS sequences decoded together peer greedy
- * MODEL IDS N                            N greedy ids after IDS (separated by commas) peer ppl MODEL FILE THREADS
- * WINDOW                 as `ingle eval --text --window`
- *   peer texts VOCABULARY.gguf FILE SPECIAL             ids of texts that each have a NUL behind them, a line for each;
- *                                                       SPECIAL 1: special tokens are added and found
+ *   peer bench MODEL THREADS PROMPT GENERATE [DEPTH [STREAMS [RUNS]]]
+ *       as `ingle bench`: a short run to warm up, then RUNS (3), each a line "run 1: prompt X t/s, generate Y t/s";
+ *       "depth X t/s", the speed at which the depth was fed; "peak N bytes", the most that was resident
+ *   peer first MODEL THREADS CTX TEXT               id of the first token after TEXT, printed as soon as it is known
+ *   peer greedy MODEL IDS N                         N greedy ids after IDS (separated by commas)
+ *   peer ppl MODEL FILE THREADS WINDOW              as `ingle eval --text --window`
+ *   peer texts VOCABULARY.gguf FILE SPECIAL         ids of texts that each have a NUL behind them, a line for each;
+ *                                                   SPECIAL 1: special tokens are added and found
  *   peer grammar VOCABULARY.gguf SAMPLES FILE.gbnf...     time of the mask of the next token, over random texts
  *
- * The library's parameter structs are opaque blobs here; the offsets were read off its own defaults. */
+ * PEER_LIB in the environment: folder whose CPU libraries (libggml-cpu-*.so) may be chosen from; the best for the
+ * machine is, so a folder with one of them fixes the level. The library's parameter structs are opaque blobs here; the
+ * offsets were read off its own defaults. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdbool.h>
@@ -18,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 typedef struct {
@@ -51,6 +56,7 @@ float *llama_get_logits_ith(ptr context, int32_t i);
 int32_t llama_tokenize(ptr vocab, const char *text, int32_t n, int32_t *out, int32_t n_max, bool add, bool parse);
 ptr llama_get_memory(ptr context);
 void llama_memory_clear(ptr memory, bool data);
+bool llama_memory_seq_rm(ptr memory, int32_t seq, int32_t from, int32_t to);
 void llama_synchronize(ptr context);
 typedef struct {
     int32_t id;
@@ -80,7 +86,8 @@ enum {
     C_THREADS_BATCH = 32,
     C_FLASH = 52,
     C_TYPE_K = 104,
-    C_TYPE_V = 108
+    C_TYPE_V = 108,
+    C_SWA_FULL = 132
 };
 enum { CHUNK = 512 };
 
@@ -125,13 +132,14 @@ static ptr context(ptr model, int n_ctx, int n_batch, int n_threads, int n_seq, 
     put32(p.b, C_SEQ_MAX, n_seq);
     put32(p.b, C_THREADS, n_threads);
     put32(p.b, C_THREADS_BATCH, n_threads);
+    p.b[C_SWA_FULL] = 0; /* windowed layers keep their window, as its own programs have it */
     if (exact) put32(p.b, C_FLASH, 0), put32(p.b, C_TYPE_K, 0), put32(p.b, C_TYPE_V, 0); /* float32 cache */
     ptr c = llama_init_from_model(model, p);
     if (!c) die("the library cannot make a context");
     return c;
 }
 
-static void decode(ptr c, const int32_t *ids, int n, int pos, bool all)
+static void decode_seq(ptr c, int seq, const int32_t *ids, int n, int pos, bool all)
 {
     llama_batch b = llama_batch_init(n, 0, 1);
     b.n_tokens = n;
@@ -139,12 +147,14 @@ static void decode(ptr c, const int32_t *ids, int n, int pos, bool all)
         b.token[i] = ids[i];
         b.pos[i] = pos + i;
         b.n_seq_id[i] = 1;
-        b.seq_id[i][0] = 0;
+        b.seq_id[i][0] = seq;
         b.logits[i] = all || i == n - 1;
     }
     if (llama_decode(c, b)) die("decode failed");
     llama_batch_free(b);
 }
+
+static void decode(ptr c, const int32_t *ids, int n, int pos, bool all) { decode_seq(c, 0, ids, n, pos, all); }
 
 static int argmax(const float *x, int n)
 {
@@ -167,64 +177,110 @@ static int32_t *parse_ids(const char *s, int *n)
     return ids;
 }
 
+static void feed_seq(ptr c, int seq, const int32_t *ids, int n, int pos)
+{
+    for (int at = 0; at < n; at += CHUNK)
+        decode_seq(c, seq, ids + at, n - at < CHUNK ? n - at : CHUNK, pos + at, false);
+    llama_synchronize(c);
+}
+
 static int feed(ptr c, const int32_t *ids, int n, int pos)
 {
-    for (int at = 0; at < n; at += CHUNK) decode(c, ids + at, n - at < CHUNK ? n - at : CHUNK, pos + at, false);
-    llama_synchronize(c);
+    feed_seq(c, 0, ids, n, pos);
     return pos + n;
+}
+
+typedef struct bench {
+    ptr context;
+    const int32_t *ids;
+    int V, n_prompt, n_generate, depth, n_streams;
+    bool filled;      /* the depth is in the context */
+    double depth_tps; /* 0: not fed yet */
+} bench;
+
+/* Every stream holds the depth and nothing behind it. Memories that cannot go back are filled again. */
+static void to_depth(bench *b)
+{
+    ptr memory = llama_get_memory(b->context);
+    bool kept = b->filled && b->depth;
+    for (int s = 0; s < b->n_streams && kept; s++) kept = llama_memory_seq_rm(memory, s, b->depth, -1);
+    if (kept) return;
+    llama_memory_clear(memory, true);
+    double from = now();
+    for (int s = 0; s < b->n_streams; s++) feed_seq(b->context, s, b->ids, b->depth, 0);
+    if (b->depth && !b->filled) b->depth_tps = b->n_streams * b->depth / (now() - from);
+    b->filled = true;
+}
+
+static void together(const bench *b, int n_generate, int pos)
+{
+    llama_batch batch = llama_batch_init(b->n_streams, 0, 1);
+    batch.n_tokens = b->n_streams;
+    for (int i = 0; i < n_generate; i++) {
+        for (int s = 0; s < b->n_streams; s++) {
+            batch.token[s] = i ? argmax(llama_get_logits_ith(b->context, s), b->V) : (s * 31 + 5) % b->V;
+            batch.pos[s] = pos + i;
+            batch.n_seq_id[s] = 1;
+            batch.seq_id[s][0] = s;
+            batch.logits[s] = 1;
+        }
+        if (llama_decode(b->context, batch)) die("decode failed");
+    }
+    for (int s = 0; s < b->n_streams; s++) argmax(llama_get_logits_ith(b->context, s), b->V);
+    llama_batch_free(batch);
+}
+
+static void one_run(bench *b, int run)
+{
+    int n_prompt = run || b->n_prompt < 64 ? b->n_prompt : 64,
+        n_generate = run || b->n_generate < 8 ? b->n_generate : 8;
+    to_depth(b);
+    double t0 = now();
+    for (int s = 0; s < b->n_streams; s++) feed_seq(b->context, s, b->ids, n_prompt, b->depth);
+    double t1 = now();
+    together(b, n_generate, b->depth + n_prompt);
+    double t2 = now();
+    if (run)
+        printf("run %d: prompt %.3f t/s, generate %.3f t/s\n", run, b->n_streams * n_prompt / (t1 - t0),
+               b->n_streams * n_generate / (t2 - t1));
 }
 
 static int cmd_bench(char **a, int n_args)
 {
-    int V, n_threads = atoi(a[1]), n_prompt = atoi(a[2]), n_generate = atoi(a[3]), depth = n_args > 4 ? atoi(a[4]) : 0;
-    ptr model = load(a[0], false, &V),
-        c = context(model, depth + n_prompt + n_generate + 64, CHUNK, n_threads, 1, false);
-    int most = n_prompt > depth ? n_prompt : depth;
+    int n_threads = atoi(a[1]), n_runs = n_args > 6 ? atoi(a[6]) : 3;
+    bench b = {.n_prompt = atoi(a[2]),
+               .n_generate = atoi(a[3]),
+               .depth = n_args > 4 ? atoi(a[4]) : 0,
+               .n_streams = n_args > 5 ? atoi(a[5]) : 1};
+    ptr model = load(a[0], false, &b.V);
+    int each = (b.depth + b.n_prompt + b.n_generate + 255) / 256 * 256;
+    b.context = context(model, b.n_streams * each, CHUNK, n_threads, b.n_streams, false);
+    int most = b.n_prompt > b.depth ? b.n_prompt : b.depth;
     int32_t *ids = malloc((size_t)(most + 1) * sizeof *ids);
     if (!ids) die("out of memory");
-    for (int i = 0; i <= most; i++) ids[i] = (int32_t)(((unsigned)i * 7919u + 13) % (unsigned)V);
-    for (int run = 0; run < 4; run++) { /* the first warms up */
-        llama_memory_clear(llama_get_memory(c), true);
-        int pos = feed(c, ids, depth, 0);
-        double t0 = now();
-        pos = feed(c, ids, n_prompt, pos);
-        double t1 = now();
-        int32_t id = ids[0];
-        for (int i = 0; i < n_generate; i++) {
-            decode(c, &id, 1, pos++, true);
-            id = argmax(llama_get_logits_ith(c, 0), V);
-        }
-        double t2 = now();
-        if (run)
-            printf("run %d: prompt %.3f t/s, generate %.3f t/s\n", run, n_prompt / (t1 - t0), n_generate / (t2 - t1));
-    }
+    for (int i = 0; i <= most; i++) ids[i] = (int32_t)(((unsigned)i * 7919u + 13) % (unsigned)b.V);
+    b.ids = ids;
+    for (int run = 0; run <= n_runs; run++) one_run(&b, run); /* the first warms up */
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("depth %.3f t/s\npeak %lld bytes\n", b.depth_tps, 1024ll * usage.ru_maxrss);
     free(ids);
     return 0;
 }
 
-static int cmd_batch(char **a, int n_args)
+static int cmd_first(char **a, int n_args)
 {
-    int V, n_threads = atoi(a[1]), n_streams = atoi(a[2]), n_generate = atoi(a[3]);
-    ptr model = load(a[0], false, &V),
-        c = context(model, n_streams * (n_generate + 64), CHUNK, n_threads, n_streams, false);
-    llama_batch b = llama_batch_init(n_streams, 0, 1);
+    int V, n_max = (int)strlen(a[3]) + 16, n_ctx = atoi(a[2]);
+    ptr model = load(a[0], false, &V), c = context(model, n_ctx, CHUNK, atoi(a[1]), 1, false);
+    int32_t *ids = malloc((size_t)n_max * sizeof *ids);
     (void)n_args;
-    for (int run = 0; run < 4; run++) {
-        llama_memory_clear(llama_get_memory(c), true);
-        b.n_tokens = n_streams;
-        double t0 = now();
-        for (int i = 0; i < n_generate; i++) {
-            for (int s = 0; s < n_streams; s++) {
-                b.token[s] = i ? argmax(llama_get_logits_ith(c, s), V) : (s * 31 + 5) % V;
-                b.pos[s] = i;
-                b.n_seq_id[s] = 1;
-                b.seq_id[s][0] = s;
-                b.logits[s] = 1;
-            }
-            if (llama_decode(c, b)) die("decode failed");
-        }
-        if (run) printf("run %d: prompt 0 t/s, generate %.3f t/s\n", run, n_streams * n_generate / (now() - t0));
-    }
+    if (!ids) die("out of memory");
+    int n = llama_tokenize(llama_model_get_vocab(model), a[3], (int32_t)strlen(a[3]), ids, n_max, true, false);
+    if (n < 1) die("cannot tokenize");
+    feed(c, ids, n, 0);
+    printf("%d\n", argmax(llama_get_logits_ith(c, -1), V));
+    fflush(stdout);
+    free(ids);
     return 0;
 }
 
@@ -407,10 +463,11 @@ int main(int argc, char **argv)
         const char *name;
         int n_args_min;
         int (*run)(char **args, int n_args);
-    } commands[] = {{"bench", 4, cmd_bench}, {"batch", 4, cmd_batch}, {"greedy", 3, cmd_greedy},
+    } commands[] = {{"bench", 4, cmd_bench}, {"first", 4, cmd_first}, {"greedy", 3, cmd_greedy},
                     {"ppl", 4, cmd_ppl},     {"texts", 3, cmd_texts}, {"grammar", 3, cmd_grammar}};
     llama_log_set(quiet, NULL);
-    ggml_backend_load_all_from_path(PEER_LIB);
+    const char *libraries = getenv("PEER_LIB");
+    ggml_backend_load_all_from_path(libraries && *libraries ? libraries : PEER_LIB);
     llama_backend_init();
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name) && argc - 2 >= commands[i].n_args_min)

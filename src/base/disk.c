@@ -1,5 +1,6 @@
 #include "base/disk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -88,7 +89,12 @@ bool ig_disk_write(int fd, const void *p, size_t n)
     return true;
 }
 
-bool ig_disk_sync(int fd) { return !ig_fault_hit(IG_FAULT_SYNC) && fsync(fd) == 0; }
+bool ig_disk_sync(int fd)
+{
+    if (ig_fault_hit(IG_FAULT_SYNC) || fsync(fd) < 0) return false;
+    ig_fault_synced(fd);
+    return true;
+}
 
 void ig_disk_begin_sync(int fd, uint64_t offset, uint64_t n_bytes)
 {
@@ -100,25 +106,138 @@ bool ig_disk_rename(int from_dir, const char *from, int to_dir, const char *to)
     return !ig_fault_hit(IG_FAULT_RENAME) && renameat(from_dir, from, to_dir, to) == 0;
 }
 
-bool ig_disk_write_whole(int dir, const char *name, const void *p, size_t n, mode_t mode)
+/* ------------------------------------------------------------------------------------------------ drafts */
+
+enum { NAME_TRIES = 4 };
+
+static bool draft_name(const char *name, char out[256])
 {
-    char tmp[300];
     uint64_t unique;
     ig_random(&unique, sizeof unique);
-    if (snprintf(tmp, sizeof tmp, "%s.%016llx.tmp", name, (unsigned long long)unique) > 255) {
-        errno = ENAMETOOLONG;
+    if (snprintf(out, 256, "%s.%016llx.tmp", name, (unsigned long long)unique) < 256) return true;
+    errno = ENAMETOOLONG;
+    return false;
+}
+
+/* A file without a name, which can be given one; -1 where this system cannot. */
+static int open_nameless(int dir, mode_t mode)
+{
+    char path[64];
+    if (ig_fault_hit(IG_FAULT_TMPFILE)) return -1;
+    int fd = openat(dir, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, mode);
+    if (fd < 0) return -1;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (access(path, F_OK) == 0 && ig_disk_lock(fd, true, false)) return fd;
+    close(fd);
+    return -1;
+}
+
+bool ig_draft_begin(int dir, const char *name, mode_t mode, ig_draft *out)
+{
+    struct stat sb;
+    *out = (ig_draft){.fd = -1};
+    if (!*name) {
+        errno = EISDIR;
         return false;
     }
-    int fd = ig_disk_open(dir, tmp, O_WRONLY | O_CREAT | O_EXCL, mode);
-    if (fd < 0) return false;
-    bool ok = ig_disk_write(fd, p, n) && ig_disk_sync(fd);
-    int e = errno;
-    if (close(fd) < 0 && ok) ok = false, e = errno;
-    if (ok && !ig_disk_rename(dir, tmp, dir, name)) ok = false, e = errno;
-    if (!ok) (void)unlinkat(dir, tmp, 0);
-    errno = e;
-    return ok && ig_disk_sync(dir);
+    if (!draft_name(name, out->tmp)) return false; /* a name that is too long is seen at the beginning */
+    if (ig_fault_hit(IG_FAULT_OPEN)) return false;
+    out->tmp[0] = 0;
+    out->fd = open_nameless(dir, mode);
+    for (int i = 0; out->fd < 0 && i < NAME_TRIES; i++) {
+        if (!draft_name(name, out->tmp)) return false;
+        do out->fd = openat(dir, out->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+        while (out->fd < 0 && errno == EINTR);
+        if (out->fd < 0) return false;
+        (void)ig_disk_lock(out->fd, true, false);
+        if (fstat(out->fd, &sb) == 0 && sb.st_nlink > 0) break;
+        close(out->fd); /* somebody took it for a leftover before it was locked */
+        out->fd = -1;
+    }
+    return out->fd >= 0;
 }
+
+/* Gives a nameless draft the name: at once where nothing has it, else a temporary one, to be renamed. *done: at once.
+ */
+static bool draft_link(int dir, const char *name, ig_draft *d, bool *done)
+{
+    char path[64];
+    *done = false;
+    if (d->tmp[0]) return true;
+    if (ig_fault_hit(IG_FAULT_RENAME)) return false;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", d->fd);
+    *done = linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) == 0;
+    if (*done || errno != EEXIST) return *done;
+    if (!draft_name(name, d->tmp)) return false;
+    if (linkat(AT_FDCWD, path, dir, d->tmp, AT_SYMLINK_FOLLOW) == 0) return true;
+    d->tmp[0] = 0;
+    return false;
+}
+
+void ig_draft_drop(int dir, ig_draft *d)
+{
+    int e = errno;
+    if (d->tmp[0] && d->fd >= 0) (void)unlinkat(dir, d->tmp, 0);
+    if (d->fd >= 0) close(d->fd);
+    *d = (ig_draft){.fd = -1};
+    errno = e;
+}
+
+const char *ig_draft_commit(int dir, const char *name, ig_draft *d)
+{
+    bool done;
+    const char *failed = NULL;
+    if (!ig_disk_sync(d->fd))
+        failed = "sync";
+    else if (!draft_link(dir, name, d, &done) || (!done && !ig_disk_rename(dir, d->tmp, dir, name)))
+        failed = "rename to";
+    if (failed) {
+        ig_draft_drop(dir, d);
+        return failed;
+    }
+    int rc = close(d->fd);
+    *d = (ig_draft){.fd = -1};
+    if (rc < 0) return "close";
+    return ig_disk_sync(dir) ? NULL : "sync the folder of";
+}
+
+/* NAME.<16 hexadecimal digits>.tmp; name NULL: any. */
+static bool is_draft_of(const char *entry, const char *name)
+{
+    size_t all = strlen(entry), n = name ? strlen(name) : all > 21 ? all - 21 : 0;
+    return n && all == n + 21 && (!name || !strncmp(entry, name, n)) && entry[n] == '.' &&
+           strspn(entry + n + 1, "0123456789abcdef") == 16 && !strcmp(entry + n + 17, ".tmp");
+}
+
+void ig_draft_clean(int dir, const char *name)
+{
+    int own = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = own < 0 ? NULL : fdopendir(own);
+    if (!d) {
+        if (own >= 0) close(own);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));) {
+        struct stat sb;
+        if (!is_draft_of(e->d_name, name)) continue;
+        int fd = ig_disk_open_regular(dir, e->d_name, O_RDONLY, &sb);
+        if (fd < 0) continue;
+        if (sb.st_uid == geteuid() && ig_disk_lock(fd, true, false)) (void)unlinkat(dir, e->d_name, 0);
+        close(fd);
+    }
+    closedir(d);
+}
+
+bool ig_disk_write_whole(int dir, const char *name, const void *p, size_t n, mode_t mode)
+{
+    ig_draft d;
+    if (!ig_draft_begin(dir, name, mode, &d)) return false;
+    if (ig_disk_write(d.fd, p, n)) return !ig_draft_commit(dir, name, &d);
+    ig_draft_drop(dir, &d);
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------ locks, space */
 
 bool ig_disk_lock(int fd, bool exclusive, bool wait)
 {
@@ -152,14 +271,14 @@ int64_t ig_clock_s(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec;
+    return (int64_t)t.tv_sec + ig_fault_clock_off();
 }
 
 int64_t ig_clock_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return ((int64_t)t.tv_sec + ig_fault_clock_off()) * 1000 + t.tv_nsec / 1000000;
 }
 
 void ig_boot_id(char out[64])

@@ -26,6 +26,22 @@ bool ig_disk_sync(int fd);
 /* Begins to write these bytes to the disk and does not wait, so that a later sync has less to do. */
 void ig_disk_begin_sync(int fd, uint64_t offset, uint64_t n_bytes);
 bool ig_disk_rename(int from_dir, const char *from, int to_dir, const char *to);
+/* A file in the making: it has no name (O_TMPFILE) where the file system can do that, so that nothing is left of it
+ * when its process is killed; else it is called NAME.<16 digits>.tmp. It is locked until it is closed, so that a
+ * leftover is told from a file that is being written. */
+typedef struct ig_draft {
+    int fd;        /* open for writing; -1 when closed */
+    char tmp[256]; /* its name, "" as long as it has none */
+} ig_draft;
+/* False with errno on failure; nothing is left then. */
+bool ig_draft_begin(int dir, const char *name, mode_t mode, ig_draft *out);
+/* Syncs, gives the name, syncs the folder, closes. NULL on success; else errno tells why and the text is what could not
+ * be done: "sync", "close", "rename to", "sync the folder of"; after all but the last nothing has changed. */
+const char *ig_draft_commit(int dir, const char *name, ig_draft *d);
+void ig_draft_drop(int dir, ig_draft *d); /* closes and removes it; a closed one is fine */
+/* Removes what killed processes left of drafts of this name; NULL: of any in the folder. */
+void ig_draft_clean(int dir, const char *name);
+
 /* Writes `name` in the folder so that it is either the old or the new content whole: temporary file, sync, rename,
  * sync of the folder (M01). On failure the temporary file is gone and errno tells why. */
 bool ig_disk_write_whole(int dir, const char *name, const void *p, size_t n, mode_t mode);

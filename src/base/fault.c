@@ -10,6 +10,29 @@ static struct {
     _Atomic bool sticky;
 } faults[IG_FAULT_KINDS];
 
+static _Atomic int64_t clock_off;
+
+void ig_fault_clock(int64_t seconds) { clock_off = seconds; }
+int64_t ig_fault_clock_off(void) { return clock_off; }
+
+static struct {
+    void (*fn)(void *ctx, int fd);
+    void *ctx;
+} on_sync;
+
+void ig_fault_on_sync(void (*fn)(void *ctx, int fd), void *ctx)
+{
+    on_sync.ctx = ctx;
+    on_sync.fn = fn;
+}
+
+void ig_fault_synced(int fd)
+{
+    int e = errno;
+    if (on_sync.fn) on_sync.fn(on_sync.ctx, fd);
+    errno = e;
+}
+
 void ig_fault_set(ig_fault_kind kind, uint64_t nth, int err_no, bool sticky)
 {
     faults[kind].calls = 0;

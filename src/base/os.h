@@ -33,9 +33,11 @@ ig_status ig_file_write_atomic(const char *path, const void *data, size_t n, ig_
 
 /* The same for content that comes in pieces: begin, write as often as needed, then commit or abandon. */
 typedef struct ig_file_writer {
-    int fd;           /* -1 when closed */
-    char *path, *tmp; /* owned */
+    int fd;         /* -1 when closed */
+    char *path;     /* owned */
+    void *internal; /* owned */
 } ig_file_writer;
+/* What killed processes left of the same path is removed first. */
 ig_status ig_writer_begin(ig_file_writer *w, const char *path, ig_error *err);
 ig_status ig_writer_write(ig_file_writer *w, const void *data, size_t n, ig_error *err);
 ig_status ig_writer_commit(ig_file_writer *w, ig_error *err);
@@ -48,7 +50,8 @@ void ig_unreserve(void *p, uint64_t size);
 uint64_t ig_now_ns(void); /* CLOCK_MONOTONIC */
 void ig_random(void *out, size_t n);
 
-/* Cores this process may use: affinity mask and cgroup v2 cpu.max, at least 1. */
+/* Threads to compute with, at least 1: one a core of those that affinity and cpuset allow, the fast ones where cores
+ * differ, at most cgroup v2's cpu.max (cores.h). */
 unsigned ig_cores(void);
 /* Bytes that may still be allocated: MemAvailable, or what the cgroup's memory.max leaves, whichever is less. */
 uint64_t ig_memory_available(void);

@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 
-enum { SPIN_NS = 30000, PIECES_MAX = INT_MAX };
+enum { SPIN_NS = 30000 };
 
 struct worker {
     ig_pool *pool;
@@ -22,16 +22,28 @@ struct worker {
     unsigned idx;
 };
 
+/* Pieces first..end-1 of a job: neighbours in memory go to one thread, so that what it prefetches is what it reads
+ * next. Whoever has finished its own share goes on with the others'. */
+struct share {
+    _Alignas(64) _Atomic size_t next; /* may pass end */
+    size_t end;
+};
+
+/* The gate: OPEN while a job has pieces to take, and how many workers are at it. A worker that comes late finds the
+ * gate closed: the caller waits for those who have begun, never for one that the system has not woken yet. */
+enum { OPEN = 1, ONE_INSIDE = 2 };
+
 struct ig_pool {
-    /* A job is published by raising `epoch`; workers read fn, ctx, n_pieces after seeing the new value (acquire). */
-    _Alignas(64) _Atomic uint32_t epoch;
-    _Alignas(64) _Atomic size_t next_piece;
-    _Alignas(64) _Atomic uint32_t n_busy; /* workers that have not finished the current epoch */
-    ig_piece_fn fn;
+    _Alignas(64) _Atomic uint32_t epoch; /* raised with every job: what idle workers wait for */
+    _Atomic uint32_t n_parked;           /* workers that may sleep on epoch */
+    _Alignas(64) _Atomic uint32_t gate;
+    _Atomic uint32_t caller_parked;
+    /* The job: written while the gate is closed and nobody is inside. */
+    _Alignas(64) ig_piece_fn fn;
     void *ctx;
-    size_t n_pieces;
     _Atomic bool stop;
     unsigned n_threads, n_started;
+    struct share *shares;   /* [n_threads] */
     struct worker *workers; /* [n_threads - 1] */
 };
 
@@ -54,12 +66,13 @@ static inline void relax(void)
 #endif
 }
 
-/* Waits until *word differs from seen: spins SPIN_NS, then parks. */
-static uint32_t wait_change(_Atomic uint32_t *word, uint32_t seen)
+/* Waits until *word differs from seen: spins SPIN_NS, then parks, which n_parked tells. */
+static uint32_t wait_change(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *n_parked)
 {
     uint64_t start = 0;
+    uint32_t now;
     for (unsigned i = 0;; i++) {
-        uint32_t now = atomic_load_explicit(word, memory_order_acquire);
+        now = atomic_load_explicit(word, memory_order_acquire);
         if (now != seen) return now;
         if ((i & 63) != 63) {
             relax();
@@ -69,20 +82,34 @@ static uint32_t wait_change(_Atomic uint32_t *word, uint32_t seen)
         if (start == 0) start = t;
         if (t - start > SPIN_NS) break;
     }
-    for (;;) {
-        futex_wait(word, seen);
-        uint32_t now = atomic_load_explicit(word, memory_order_acquire);
-        if (now != seen) return now;
+    /* Either the other side sees n_parked, or the wait sees its change: both are sequentially consistent. */
+    atomic_fetch_add(n_parked, 1);
+    while ((now = atomic_load(word)) == seen) futex_wait(word, seen);
+    atomic_fetch_sub(n_parked, 1);
+    return now;
+}
+
+static void take_share(ig_pool *pool, struct share *s, unsigned idx)
+{
+    while (atomic_load_explicit(&s->next, memory_order_relaxed) < s->end) {
+        size_t piece = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+        if (piece < s->end) pool->fn(pool->ctx, piece, idx);
     }
 }
 
 static void take_pieces(ig_pool *pool, unsigned idx)
 {
-    for (;;) {
-        size_t piece = atomic_fetch_add_explicit(&pool->next_piece, 1, memory_order_relaxed);
-        if (piece >= pool->n_pieces) return;
-        pool->fn(pool->ctx, piece, idx);
-    }
+    for (unsigned i = 0; i < pool->n_threads; i++) take_share(pool, &pool->shares[(idx + i) % pool->n_threads], idx);
+}
+
+static bool enter(ig_pool *pool)
+{
+    uint32_t gate = atomic_load_explicit(&pool->gate, memory_order_relaxed);
+    while (gate & OPEN)
+        if (atomic_compare_exchange_weak_explicit(&pool->gate, &gate, gate + ONE_INSIDE, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
 }
 
 static void *worker_main(void *arg)
@@ -90,10 +117,12 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     ig_pool *pool = w->pool;
     for (uint32_t seen = 0;;) {
-        seen = wait_change(&pool->epoch, seen);
+        seen = wait_change(&pool->epoch, seen, &pool->n_parked);
         if (atomic_load(&pool->stop)) return NULL;
+        if (!enter(pool)) continue;
         take_pieces(pool, w->idx);
-        if (atomic_fetch_sub_explicit(&pool->n_busy, 1, memory_order_acq_rel) == 1) futex_wake(&pool->n_busy, 1);
+        if (atomic_fetch_sub(&pool->gate, ONE_INSIDE) == ONE_INSIDE && atomic_load(&pool->caller_parked))
+            futex_wake(&pool->gate, 1);
     }
 }
 
@@ -104,7 +133,10 @@ ig_status ig_pool_new(unsigned n_threads, ig_pool **out, ig_error *err)
     if (!pool) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a pool of %u threads", n_threads);
     pool->n_threads = n_threads;
     pool->workers = ig_calloc(n_threads, sizeof *pool->workers);
-    if (!pool->workers) {
+    pool->shares = ig_alloc_aligned(64, n_threads * sizeof *pool->shares);
+    if (!pool->workers || !pool->shares) {
+        ig_free(pool->workers);
+        ig_free(pool->shares);
         ig_free(pool);
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a pool of %u threads", n_threads);
     }
@@ -130,6 +162,7 @@ void ig_pool_free(ig_pool *pool)
     futex_wake(&pool->epoch, INT_MAX);
     for (unsigned i = 0; i < pool->n_started; i++) pthread_join(pool->workers[i].thread, NULL);
     ig_free(pool->workers);
+    ig_free(pool->shares);
     ig_free(pool);
 }
 
@@ -143,12 +176,16 @@ void ig_pool_run(ig_pool *pool, ig_piece_fn fn, void *ctx, size_t n_pieces)
     }
     pool->fn = fn;
     pool->ctx = ctx;
-    pool->n_pieces = n_pieces;
-    atomic_store_explicit(&pool->next_piece, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->n_busy, pool->n_started, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pool->epoch, 1, memory_order_release);
-    futex_wake(&pool->epoch, INT_MAX);
+    size_t each = n_pieces / pool->n_threads, more = n_pieces % pool->n_threads, at = 0;
+    for (unsigned i = 0; i < pool->n_threads; i++) {
+        atomic_store_explicit(&pool->shares[i].next, at, memory_order_relaxed);
+        at += each + (i < more);
+        pool->shares[i].end = at;
+    }
+    atomic_store_explicit(&pool->gate, OPEN, memory_order_release);
+    atomic_fetch_add(&pool->epoch, 1);
+    if (atomic_load(&pool->n_parked)) futex_wake(&pool->epoch, INT_MAX);
     take_pieces(pool, 0);
-    for (uint32_t busy; (busy = atomic_load_explicit(&pool->n_busy, memory_order_acquire)) != 0;)
-        wait_change(&pool->n_busy, busy);
+    uint32_t gate = atomic_fetch_and(&pool->gate, ~(uint32_t)OPEN) & ~(uint32_t)OPEN;
+    while (gate) gate = wait_change(&pool->gate, gate, &pool->caller_parked);
 }

@@ -1,5 +1,6 @@
 /* Thread pool: one persistent pool an engine. Work is a number of pieces that does not depend on the number of threads,
- * so results do not either. Idle threads park on a futex after a short spin. */
+ * so results do not either. A thread takes pieces that follow each other, then helps the others. Idle threads park on a
+ * futex after a short spin; a job ends without those that did not wake in time. */
 #ifndef IG_BASE_POOL_H
 #define IG_BASE_POOL_H
 

@@ -28,6 +28,40 @@ static void clean(char *text)
     }
 }
 
+/* [from, to) becomes dots; where they are more than three, the rest moves up. The end of the whole moves by what this
+ * returns. */
+static size_t dots(char *from, char *to)
+{
+    size_t n = (size_t)(to - from), shown = n < 3 ? n : 3;
+    memset(from, '.', shown);
+    memmove(from + shown, to, strlen(to) + 1);
+    return n - shown;
+}
+
+/* Where "user:password@" of "user:password@host" ends. An address that was cut short has no '@' any more: then a port
+ * that is no number is a password. */
+static size_t user_bytes(const char *host, size_t n)
+{
+    const char *at = memrchr(host, '@', n), *colon = memchr(host, ':', n);
+    if (at) return (size_t)(at - host);
+    if (!colon || *host == '[') return 0;
+    size_t port = n - (size_t)(colon + 1 - host);
+    return strspn(colon + 1, "0123456789") < port ? n : 0;
+}
+
+void ig_hide_secrets(char *text)
+{
+    for (char *p = text; (p = strstr(p, "://"));) {
+        p += 3;
+        char *end = p + strcspn(p, " \t\n\"'<>,;");
+        size_t user = user_bytes(p, strcspn(p, "/?# \t\n\"'<>,;"));
+        if (user) end -= dots(p, p + user);
+        char *query = memchr(p, '?', (size_t)(end - p));
+        char *hash = query ? memchr(query, '#', (size_t)(end - query)) : NULL;
+        if (query && query + 1 < end) (void)dots(query + 1, hash ? hash : end);
+    }
+}
+
 static ig_status fill(ig_error *err, ig_status status, int err_no, uint64_t offset, const char *format, va_list args)
 {
     if (!err) return status;
@@ -43,6 +77,7 @@ static ig_status fill(ig_error *err, ig_status status, int err_no, uint64_t offs
         (void)snprintf(err->text + used, sizeof err->text - used, ": %s", why);
     }
     clean(err->text);
+    ig_hide_secrets(err->text);
     return status;
 }
 

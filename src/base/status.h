@@ -42,6 +42,9 @@ ig_status ig_fail(ig_error *err, ig_status status, uint64_t offset, const char *
 ig_status ig_fail_errno(ig_error *err, ig_status status, int err_no, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 const char *ig_status_name(ig_status status);
+/* Takes what may be secret out of every address in the text: "user:password@" and what stands behind a question mark (a
+ * signature, a token) become "...". Done to every error; texts that go elsewhere need it, too. Never grows the text. */
+void ig_hide_secrets(char *text);
 
 /* Passes a failure up: IG_TRY(f(..., err)); */
 #define IG_TRY(call)                                                                                                   \

@@ -31,6 +31,9 @@ struct ingle_engine {
     ig_step_item *items; /* [n_sessions_max] */
     ig_kv kv;
     bool embed;
+    ig_costs costs;                   /* of steps */
+    double drafter_ms;                /* of a token of the drafter, 0: not known */
+    const ingle_model *drafts_with;   /* the drafter's model that was found to fit, NULL: none yet */
 };
 
 struct ingle_session {

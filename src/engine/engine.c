@@ -43,7 +43,7 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
     e->embed = o.embed;
     e->kv = kv_kinds[o.kv];
     e->n_sessions_max = o.n_sessions ? o.n_sessions : 1;
-    e->n_logits = o.n_logits ? o.n_logits : o.embed ? e->n_batch : e->n_sessions_max;
+    e->n_logits = o.n_logits ? o.n_logits : o.embed ? e->n_batch : e->n_sessions_max + IG_SPEC_ROWS - 1;
     e->n_threads = o.n_threads ? o.n_threads : ig_cores();
     if (e->n_threads > 1024)
         return ig_fail(err, IG_TOO_LARGE, 0, "%u threads were asked for, at most 1024 can be used", e->n_threads);
@@ -140,8 +140,13 @@ uint32_t ingle_session_length(const ingle_session *session) { return session->se
  * so that this does not fail. Should it, the session is shorter. */
 static void rewind_to(ingle_session *s, uint32_t n)
 {
-    uint32_t at = ig_seq_truncate(s->engine->run, &s->seq, n);
-    while (at < n) {
+    (void)ig_seq_truncate(s->engine->run, &s->seq, n);
+    ig_session_catch_up(s, n);
+}
+
+void ig_session_catch_up(ingle_session *s, uint32_t n)
+{
+    for (uint32_t at = s->seq.n_tokens; at < n;) {
         uint32_t chunk = n - at < s->engine->n_batch ? n - at : s->engine->n_batch;
         ig_step_item it = {.seq = &s->seq, .tokens = s->tokens + at, .n = chunk, .want = IG_WANT_NONE};
         if (ig_step(s->engine->run, &it, 1, NULL) != IG_OK) return;
@@ -177,6 +182,10 @@ uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t 
     memcpy(to->tokens, from->tokens, left * sizeof *to->tokens);
     return left;
 }
+
+bool ig_session_mark(ingle_session *s) { return ig_seq_mark(s->engine->run, &s->seq); }
+bool ig_session_is_recurrent(const ingle_session *s) { return s->seq.state != NULL; }
+ig_costs *ig_engine_costs(ingle_engine *engine) { return &engine->costs; }
 
 void ig_engine_measure(const ingle_engine *engine, ig_engine_use *out)
 {

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "engine/spec.h"
 #include "engine/stream.h"
 #include "ingle.h"
 #include "text/template/template.h"
@@ -51,5 +52,15 @@ uint32_t ig_session_keep(ingle_session *s, uint32_t n);
 /* Makes `to`, another session of the engine, a copy of the first n tokens of `from` or of what is within reach; returns
  * how many it holds then: 0 also where there are not enough pages. What `to` held is forgotten. */
 uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t n);
+
+/* For going back to where the session is now although it has recurrent state (ig_session_keep); its memory is taken at
+ * the first call, false: there is none. Nothing for others. */
+bool ig_session_mark(ingle_session *s);
+/* After ig_session_keep has gone back to less than n tokens that the session held: evaluates them again up to n, without
+ * logits. On failure it is shorter. */
+void ig_session_catch_up(ingle_session *s, uint32_t n);
+bool ig_session_is_recurrent(const ingle_session *s);
+/* What the engine's steps have cost (spec.h). */
+ig_costs *ig_engine_costs(ingle_engine *engine);
 
 #endif

@@ -140,3 +140,10 @@ ingle_status ig_model_tokenize(const ingle_model *m, const char *text, size_t n_
     ig_free(ids.ptr);
     return ig_pass(st, &e, err);
 }
+
+ingle_status ingle_tokenize_veiled(const ingle_model *model, const char *text, size_t n_text, unsigned flags,
+                                   const size_t *veils, size_t n_veils, int32_t *out, size_t capacity, size_t *n_out,
+                                   ingle_error *err)
+{
+    return ig_model_tokenize(model, text, n_text, flags, veils, n_veils, out, capacity, n_out, err);
+}

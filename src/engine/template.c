@@ -1,9 +1,11 @@
 /* The public face of chat templates: JSON in, text out. */
 #include "text/template/template.h"
 #include "engine/api.h"
+#include "engine/engine.h"
 
 struct ingle_template {
     ig_template *t;
+    ig_buf source;
     ig_buf bos, eos; /* texts of the model's tokens, with NUL; empty where it has none */
 };
 
@@ -20,6 +22,9 @@ ingle_status ingle_template_compile(const char *source, size_t n, ingle_template
     ingle_template *t = ig_calloc(1, sizeof *t);
     if (!t) return no_memory(err);
     ig_status st = ig_template_compile(source, n, &t->t, &e);
+    ig_buf_init(&t->source, n + 1);
+    if (st == IG_OK && !ig_buf_add(&t->source, source, n) && n)
+        st = ig_fail(&e, IG_NO_MEMORY, 0, "out of memory for the template");
     if (st == IG_OK)
         *out = t;
     else
@@ -57,6 +62,7 @@ void ingle_template_free(ingle_template *t)
 {
     if (!t) return;
     ig_template_free(t->t);
+    ig_buf_fini(&t->source);
     ig_buf_fini(&t->bos);
     ig_buf_fini(&t->eos);
     ig_free(t);
@@ -73,7 +79,7 @@ static bool set_token(ig_arena *arena, ig_tval vars, const char *name, const cha
 }
 
 static ig_status render(const ingle_template *t, ig_arena *arena, ig_str json, const ingle_template_options *o,
-                        ig_template_result *result, ig_error *err)
+                        ig_template_result *result, char mark[4], ig_error *err)
 {
     ig_tval file, vars;
     ig_template_options options = {
@@ -82,6 +88,7 @@ static ig_status render(const ingle_template *t, ig_arena *arena, ig_str json, c
     IG_TRY(ig_tv_from_json(arena, json.ptr, json.len, &file, err));
     IG_TRY(ig_template_variables(arena, file, &vars, &options.now, err));
     if (o->now) options.now = o->now;
+    if (o->guard) IG_TRY(ig_guard_variables(o->guard, (ig_str){t->source.ptr, t->source.len}, arena, &vars, mark, err));
     if (!set_token(arena, vars, "bos_token", o->bos, &t->bos) || !set_token(arena, vars, "eos_token", o->eos, &t->eos))
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the conversation");
     return ig_template_render(t->t, vars, &options, result, err);
@@ -105,13 +112,20 @@ ingle_status ingle_template_render(const ingle_template *t, const char *json, si
     ig_template_result result = {0};
     ig_arena arena = {0};
     ig_error e;
+    char mark[4] = "";
+    size_t *veils = NULL, n_veils = 0;
     IG_OPTIONS(&o, options);
     *out = (ingle_template_text){0};
-    ig_status st = render(t, &arena, (ig_str){json, n_json}, &o, &result, &e);
+    ig_status st = render(t, &arena, (ig_str){json, n_json}, &o, &result, mark, &e);
     if (st == IG_OK || result.raised) {
-        ig_status given = give(&result, out, &e);
+        ig_status given = ig_guard_lift(&result.text, mark, &veils, &n_veils, &e);
+        if (given == IG_OK) given = give(&result, out, &e);
         if (given != IG_OK) st = given;
     }
+    if (out->text)
+        out->veils = veils, out->n_veils = n_veils;
+    else
+        ig_free(veils);
     ig_template_result_fini(&result);
     ig_arena_fini(&arena);
     return ig_pass(st, &e, err);
@@ -120,5 +134,6 @@ ingle_status ingle_template_render(const ingle_template *t, const char *json, si
 void ingle_template_text_free(ingle_template_text *text)
 {
     ig_free(text->text);
+    ig_free(text->veils);
     *text = (ingle_template_text){0};
 }

@@ -108,6 +108,8 @@ typedef struct ig_seq {
     uint32_t n_tokens;             /* positions 0..n_tokens-1 are stored */
     uint8_t *state;                /* owned region: current state, then snapshots; NULL without recurrent layers */
     uint32_t snapshot_at[IG_SNAPSHOTS]; /* tokens that the snapshot has seen, 0: none */
+    uint8_t *mark;                 /* owned region: the state that ig_seq_mark kept, NULL: never */
+    uint32_t mark_at;              /* tokens that it has seen, 0: it counts no more */
     struct ig_seq *source;         /* cross attention: the encoder's sequence, or NULL */
 } ig_seq;
 /* seq->source and the like are zero. Errors: NO_MEMORY. */
@@ -115,6 +117,9 @@ ig_status ig_seq_init(const ig_run *run, ig_seq *seq, uint32_t n_ctx, ig_error *
 /* Forgets all but the first n_tokens. Returns how many are left: fewer than asked where recurrent state or a window's
  * pages reach no further back than a page end; the caller feeds the rest again. */
 uint32_t ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens);
+/* Keeps the recurrent state as it is now, in place of the one kept before, so that ig_seq_truncate reaches back to here.
+ * Nothing to do for models without; its memory is taken with the first call. False: there is none. */
+bool ig_seq_mark(const ig_run *run, ig_seq *seq);
 /* What ig_seq_truncate would leave. */
 uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens);
 /* Makes the empty sequence `to` a copy of the first n_tokens of `from`, or fewer, as ig_seq_truncate; returns how many,

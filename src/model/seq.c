@@ -46,6 +46,10 @@ static uint32_t find_snapshot(const ig_seq *seq, uint32_t n, uint32_t *left)
             *left = seq->snapshot_at[i];
             best = 1 + i;
         }
+    if (seq->mark_at <= n && seq->mark_at > *left) {
+        *left = seq->mark_at;
+        best = 1 + IG_SNAPSHOTS;
+    }
     return best;
 }
 
@@ -55,12 +59,23 @@ static uint32_t restore(const ig_run *run, ig_seq *seq, uint32_t n)
     size_t bytes = run->m->state_floats * sizeof(float);
     uint32_t left, version = find_snapshot(seq, n, &left);
     if (version)
-        memcpy(seq->state, seq->state + version * bytes, bytes);
+        memcpy(seq->state, version > IG_SNAPSHOTS ? seq->mark : seq->state + version * bytes, bytes);
     else
         memset(seq->state, 0, bytes);
     for (uint32_t i = 0; i < IG_SNAPSHOTS; i++)
         if (seq->snapshot_at[i] > left) seq->snapshot_at[i] = 0;
+    if (seq->mark_at > left) seq->mark_at = 0;
     return left;
+}
+
+bool ig_seq_mark(const ig_run *run, ig_seq *seq)
+{
+    size_t bytes = run->m->state_floats * sizeof(float);
+    if (!seq->state) return true;
+    if (!seq->mark && !(seq->mark = ig_reserve(bytes))) return false;
+    memcpy(seq->mark, seq->state, bytes);
+    seq->mark_at = seq->n_tokens;
+    return true;
 }
 
 uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens)
@@ -107,7 +122,9 @@ uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tok
     if (!to->state) return left;
     memcpy(to->state, from->state, ig_model_state_bytes(run->m));
     memcpy(to->snapshot_at, from->snapshot_at, sizeof to->snapshot_at);
-    if (left < from->n_tokens) (void)restore(run, to, left);
+    if (left == from->n_tokens) return left;
+    (void)restore(run, to, left);
+    if (left == from->mark_at) memcpy(to->state, from->mark, run->m->state_floats * sizeof(float));
     return left;
 }
 
@@ -118,5 +135,6 @@ void ig_seq_fini(ig_run *run, ig_seq *seq)
         ig_free(seq->pages[g]);
     }
     ig_unreserve(seq->state, ig_model_state_bytes(run->m));
+    ig_unreserve(seq->mark, run->m->state_floats * sizeof(float));
     *seq = (ig_seq){0};
 }

@@ -23,6 +23,7 @@
 
 struct ig_audit {
     ig_audit_options o;
+    char folder[200]; /* for messages */
     int dir, lock_fd;
     EVP_PKEY *key;
     char key_id[33], boot[64];
@@ -215,9 +216,9 @@ static uint64_t seq_of(const char *line)
     return strncmp(line, start.ptr, start.len) ? 0 : strtoull(line + start.len, NULL, 10);
 }
 
-static ig_status disk_failed(int e, const char *what, ig_error *err)
+static ig_status disk_failed(const ig_audit *a, int e, const char *what, ig_error *err)
 {
-    return ig_fail_errno(err, IG_IO, e, "the audit log cannot be written (%s)", what);
+    return ig_fail_errno(err, IG_IO, e, "the audit log %s cannot be written (%s)", a->folder, what);
 }
 
 /* A file for the records from seq on. One of that name can only be the leftover of a commit that failed. */
@@ -225,14 +226,14 @@ static ig_status new_file(ig_audit *a, uint64_t seq, ig_error *err)
 {
     char name[IG_AUDIT_NAME_BYTES];
     ig_audit_file_name(seq, name);
-    if (unlinkat(a->dir, name, 0) && errno != ENOENT) return disk_failed(errno, "removing a leftover", err);
+    if (unlinkat(a->dir, name, 0) && errno != ENOENT) return disk_failed(a, errno, "removing a leftover", err);
     int fd = ig_disk_open(a->dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (fd < 0) return disk_failed(errno, "new file", err);
+    if (fd < 0) return disk_failed(a, errno, "new file", err);
     if (!a->o.no_sync && !ig_disk_sync(a->dir)) {
         int e = errno;
         close(fd);
         (void)unlinkat(a->dir, name, 0);
-        return disk_failed(e, "folder", err);
+        return disk_failed(a, e, "folder", err);
     }
     a->fd = fd;
     a->file_seq = seq;
@@ -262,12 +263,12 @@ static ig_status write_part(ig_audit *a, size_t n, ig_error *err)
     if (!ig_disk_write_at(a->fd, b->ptr, n, a->durable_bytes)) {
         int e = errno;
         (void)!ftruncate(a->fd, (off_t)a->durable_bytes); /* else the next write covers it, or opening cuts it */
-        return disk_failed(e, "write", err);
+        return disk_failed(a, e, "write", err);
     }
     if (!a->o.no_sync && !ig_disk_sync(a->fd)) {
         int e = errno;
         give_up_file(a);
-        return disk_failed(e, "sync", err);
+        return disk_failed(a, e, "sync", err);
     }
     a->durable_bytes += n;
     memmove(b->ptr, b->ptr + n, b->len - n);
@@ -413,7 +414,7 @@ static ig_status cut(ig_audit *a, const ending *e, const char *name, ig_audit_re
 {
     if (e->size == e->good_bytes) return IG_OK;
     if (ftruncate(a->fd, (off_t)e->good_bytes) || (!a->o.no_sync && !ig_disk_sync(a->fd)))
-        return ig_fail_errno(err, IG_IO, errno, "cannot cut the torn end of %s of the audit log", name);
+        return ig_fail_errno(err, IG_IO, errno, "cannot cut the torn end of %s of the audit log %s", name, a->folder);
     r->cut_bytes += e->size - e->good_bytes;
     r->cut_offset = e->good_bytes;
     snprintf(r->text, sizeof r->text, "%s ended within a record: %llu bytes after offset %llu were cut off", name,
@@ -429,7 +430,7 @@ static ig_status try_file(ig_audit *a, uint64_t seq, ig_audit_report *r, bool *f
     ig_audit_file_name(seq, name);
     *found = false;
     a->fd = ig_disk_open_regular(a->dir, name, O_RDWR, NULL);
-    if (a->fd < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open %s of the audit log", name);
+    if (a->fd < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open %s of the audit log %s", name, a->folder);
     ig_status st = find_end(a->fd, name, &e, err);
     if (st == IG_OK) st = cut(a, &e, name, r, err);
     if (st == IG_OK && e.n_good) {
@@ -445,7 +446,7 @@ static ig_status try_file(ig_audit *a, uint64_t seq, ig_audit_report *r, bool *f
     }
     close(a->fd);
     a->fd = -1;
-    if (st == IG_OK && unlinkat(a->dir, name, 0)) st = disk_failed(errno, "removing an empty file", err);
+    if (st == IG_OK && unlinkat(a->dir, name, 0)) st = disk_failed(a, errno, "removing an empty file", err);
     return st;
 }
 
@@ -470,7 +471,7 @@ static ig_status make_key(ig_audit *a, unsigned char seed[32], ig_error *err)
     bool ok = ig_disk_write_whole(a->dir, "audit.key", hex, 65, 0600);
     int e = errno;
     OPENSSL_cleanse(hex, sizeof hex);
-    return ok ? IG_OK : ig_fail_errno(err, IG_IO, e, "cannot write the key of the audit log");
+    return ok ? IG_OK : ig_fail_errno(err, IG_IO, e, "cannot write the key of the audit log %s", a->folder);
 }
 
 static ig_status write_pub(ig_audit *a, ig_error *err)
@@ -486,7 +487,7 @@ static ig_status write_pub(ig_audit *a, ig_error *err)
     ig_audit_hex(pub, 32, hex);
     memcpy(hex + 64, "\n", 2);
     if (!ig_disk_write_whole(a->dir, "audit.pub", hex, 65, 0644))
-        return ig_fail_errno(err, IG_IO, errno, "cannot write the public key of the audit log");
+        return ig_fail_errno(err, IG_IO, errno, "cannot write the public key of the audit log %s", a->folder);
     return IG_OK;
 }
 
@@ -537,11 +538,13 @@ static ig_status open_lock(ig_audit *a, const char *folder, ig_error *err)
 static ig_status open_in(ig_audit *a, const char *folder, ig_audit_report *r, ig_error *err)
 {
     char note[300];
+    snprintf(a->folder, sizeof a->folder, "%s", folder);
     if (mkdir(folder, 0700) && errno != EEXIST)
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.200s for the audit log", folder);
     a->dir = ig_disk_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0);
     if (a->dir < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.200s of the audit log", folder);
     IG_TRY(open_lock(a, folder, err));
+    ig_draft_clean(a->dir, NULL);
     IG_TRY(open_key(a, err));
     IG_TRY(find_place(a, r, err));
     compare_head(a, r);

@@ -28,6 +28,11 @@ typedef struct rule_node {
     struct rule_node *next;
 } rule_node;
 
+typedef struct engine_node {
+    ig_engine_config engine;
+    struct engine_node *next;
+} engine_node;
+
 typedef struct reader {
     ig_config *config;
     ig_error *err;
@@ -37,7 +42,9 @@ typedef struct reader {
     size_t at;
     unsigned line;
     rule_node *first, *last;
+    engine_node *engines, *last_engine;
     size_t n_rules;
+    ig_follow follows[IG_FOLLOWS_MAX];
     uint64_t seen; /* bits of the keys that this run of a section has had */
     char section[SECTION_BYTES + 8];
     const char *notes[NOTES_MAX];
@@ -197,6 +204,12 @@ static bool set_n_ctx(reader *r, void *to, const char *value)
     return *(uint32_t *)to || BAD(r, "a context of 0 tokens; to forbid a model write effect = refuse");
 }
 
+static bool set_output(reader *r, void *to, const char *value)
+{
+    return set_u32(r, to, value) &&
+           (*(uint32_t *)to || BAD(r, "an answer of 0 tokens; to forbid a model write effect = refuse"));
+}
+
 static bool set_priority(reader *r, void *to, const char *value)
 {
     uint64_t n;
@@ -273,6 +286,32 @@ static bool choice(reader *r, const char *value, const char *words, int *out)
     return BAD(r, "'%.40s': expected one of %s", value, words);
 }
 
+/* "200G", "10M", "500k", "4096": bytes, in powers of 1024. */
+static bool set_bytes(reader *r, void *to, const char *value)
+{
+    static const char units[] = "kMGT";
+    char digits[24];
+    size_t len = strlen(value);
+    uint64_t n, times = 1;
+    const char *unit = len ? strchr(units, value[len - 1] == 'K' ? 'k' : value[len - 1]) : NULL;
+    if (unit && *unit) {
+        for (const char *u = units; u <= unit; u++) times *= 1024;
+        len--;
+    }
+    if (!len || len >= sizeof digits) return BAD(r, "'%.40s' is no number of bytes", value);
+    memcpy(digits, value, len);
+    digits[len] = 0;
+    if (!whole_number(digits, UINT64_MAX - 1, &n) || !n || !ig_mul_u64(n, times, (uint64_t *)to))
+        return BAD(r, "'%.40s' is no number of bytes; expected one such as 200G, 10M or 500k", value);
+    return true;
+}
+
+static bool set_grace(reader *r, void *to, const char *value)
+{
+    ((ig_follow *)to)->grace_set = true;
+    return set_seconds(r, &((ig_follow *)to)->grace_s, value);
+}
+
 #define CHOICE(function, type, words)                                                                                  \
     static bool function(reader *r, void *to, const char *value)                                                       \
     {                                                                                                                  \
@@ -285,6 +324,7 @@ CHOICE(set_mode, bool, "open|deny")
 CHOICE(set_effect, ig_effect, "allow|limit|refuse")
 CHOICE(set_schema, ig_ldap_schema, "auto|rfc2307|rfc2307bis|ad")
 CHOICE(set_bind, ig_ldap_bind, "anonymous|simple|external|gssapi")
+CHOICE(set_fetch, bool, "people|machine")
 CHOICE(set_nested, ig_ldap_nested, "auto|walk|rule|no")
 
 static bool set_actions(reader *r, void *to, const char *value)
@@ -409,6 +449,13 @@ static bool set_attribute(reader *r, void *to, const char *value)
     return set_text(r, to, value);
 }
 
+static bool set_path(reader *r, void *to, const char *value)
+{
+    size_t n = strlen(value);
+    if (*value != '/' || n > 200 || strpbrk(value, " \t#?")) return BAD(r, "'%.60s' is no path of a request", value);
+    return set_text(r, to, value);
+}
+
 static bool set_page(reader *r, void *to, const char *value)
 {
     if (!set_u32(r, to, value)) return false;
@@ -445,8 +492,17 @@ static const key_row rule_keys[] = {
     {"hours", set_hours, 0, true},
     {"context", set_n_ctx, RULE(limits.n_ctx), false},
     {"tokens_per_day", set_tokens, RULE(limits.tokens_per_day), false},
+    {"output", set_output, RULE(limits.output), false},
     {"priority", set_priority, RULE(limits.priority), false},
     {"reason", set_text, RULE(reason), false},
+};
+#define FOLLOW(field) offsetof(ig_follow, field)
+static const key_row follow_keys[] = {
+    {"source", set_text, FOLLOW(source), false},      {"root", set_text, FOLLOW(root), false},
+    {"interval", set_age, FOLLOW(interval_s), false}, {"grace", set_grace, 0, false},
+    {"disk", set_bytes, FOLLOW(disk_bytes), false},   {"rate", set_bytes, FOLLOW(rate_bytes), false},
+    {"battery", set_yes, FOLLOW(battery), false},     {"metered", set_yes, FOLLOW(metered), false},
+    {"insecure", set_yes, FOLLOW(insecure), false},   {"fetch", set_fetch, FOLLOW(machine), false},
 };
 #define DIRECTORY(field) offsetof(ig_config, directory.field)
 static const key_row directory_keys[] = {
@@ -480,6 +536,21 @@ static const key_row ldap_keys[] = {
     {"page_size", set_page, DIRECTORY(ldap.page_size), false},
     {"min_uid", set_u32, DIRECTORY(ldap.min_uid), false},
 };
+#define ENGINE(field) offsetof(ig_engine_config, field)
+static const key_row engine_keys[] = {
+    {"command", set_words, ENGINE(command), true},
+    {"models", set_words, ENGINE(models), true},
+    {"model", set_text, ENGINE(model), false},
+    {"health", set_path, ENGINE(health), false},
+    {"memory", set_bytes, ENGINE(memory), false},
+    {"context", set_n_ctx, ENGINE(context), false},
+    {"start", set_ms, ENGINE(start_ms), false},
+    {"timeout", set_ms, ENGINE(timeout_ms), false},
+    {"environment", set_words, ENGINE(environment), true},
+    {"passes", set_words, ENGINE(passes), true},
+    {"embeddings", set_yes, ENGINE(embeddings), false},
+    {"device", set_text, ENGINE(device), false},
+};
 #define ROWS(a) (sizeof(a) / sizeof *(a))
 static const struct {
     const char *name;
@@ -492,7 +563,7 @@ static const struct {
 };
 /* First words of sections that other parts of ingle read from the same files. */
 static const char *const foreign[] = {
-    "audit", "catalogue", "ledger", "prices", "route", "service", "store",
+    "audit", "ledger", "prices", "route", "service", "store",
 };
 
 static bool is_foreign(const char *section)
@@ -539,6 +610,48 @@ static bool rule_of(reader *r, const char *id, ig_rule **out)
     return true;
 }
 
+static bool engine_of(reader *r, const char *name, ig_engine_config **out)
+{
+    for (engine_node *n = r->engines; n; n = n->next)
+        if (!strcmp(n->engine.name, name)) {
+            *out = &n->engine;
+            return n == r->last_engine ||
+                   BAD(r, "engine %s is already at %s; names are given once", name, n->engine.origin);
+        }
+    if (!id_fits(name)) return BAD(r, "'%.60s' is no name of an engine; expected 1 to 39 of a-z A-Z 0-9 - _ .", name);
+    if (r->config->n_engines == IG_ENGINES_MAX) return BAD(r, "more than %d engines", IG_ENGINES_MAX);
+    engine_node *n = ig_arena_alloc(&r->config->arena, 1, sizeof *n);
+    char origin[512];
+    int len = snprintf(origin, sizeof origin, "%.480s:%u", r->name, r->line);
+    if (!n) return BAD(r, "the configuration is too large");
+    n->engine.name = keep(r, name, strlen(name));
+    n->engine.origin = keep(r, origin, (size_t)len);
+    if (!n->engine.name || !n->engine.origin) return false;
+    *(r->last_engine ? &r->last_engine->next : &r->engines) = n;
+    r->last_engine = n;
+    r->config->n_engines++;
+    *out = &n->engine;
+    return true;
+}
+
+/* The catalogue of this name; the names of folders on this machine are like those of roles. */
+static bool follow_of(reader *r, const char *name, ig_follow **out)
+{
+    size_t n = strlen(name), i = 0;
+    bool fits = n && n <= IG_FOLLOW_NAME_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") == n;
+    if (!fits || *name == '-' || *name == '_')
+        return BAD(r, "'%.60s' is no name of a catalogue; expected 1 to %d of a-z 0-9 - _", name, IG_FOLLOW_NAME_MAX);
+    while (i < r->config->n_follows && strcmp(r->follows[i].name, name)) i++;
+    if (i == IG_FOLLOWS_MAX) return BAD(r, "more than %d catalogues", IG_FOLLOWS_MAX);
+    if (i == r->config->n_follows) {
+        r->follows[i] = (ig_follow){.name = keep(r, name, n), .interval_s = 3600};
+        if (!r->follows[i].name) return false;
+        r->config->n_follows++;
+    }
+    *out = &r->follows[i];
+    return true;
+}
+
 static bool set_row(reader *r, const key_row *rows, size_t n, void *base, const char *name, const char *value)
 {
     for (size_t i = 0; i < n; i++) {
@@ -572,12 +685,24 @@ static int on_pair(void *user, const char *section, const char *name, const char
         if (!strcmp(name, "effect")) r->last->has_effect = true;
         return set_row(r, rule_keys, ROWS(rule_keys), rule, name, value);
     }
+    if (!strncmp(section, "engine ", 7)) {
+        ig_engine_config *engine;
+        return engine_of(r, section + 7, &engine) && set_row(r, engine_keys, ROWS(engine_keys), engine, name, value);
+    }
+    if (!strncmp(section, "catalogue ", 10)) {
+        ig_follow *follow = NULL;
+        return follow_of(r, section + 10, &follow) && set_row(r, follow_keys, ROWS(follow_keys), follow, name, value);
+    }
     for (size_t i = 0; i < ROWS(sections); i++)
         if (!strcmp(section, sections[i].name)) {
             if (!i) r->config->policy.configured = true;
             return set_row(r, sections[i].rows, sections[i].n, r->config, name, value);
         }
-    return BAD(r, "there is no section [%.40s]; expected [policy], [rule ID], [directory] or [ldap]", section);
+    return BAD(
+        r,
+        "there is no section [%.40s]; expected [policy], [rule ID], [engine NAME], [catalogue NAME], [directory] or "
+        "[ldap]",
+        section);
 }
 
 /* ------------------------------------------------------------------------------------------------ files */
@@ -725,10 +850,15 @@ static bool read_dropins(reader *r, const char *const *folders, unsigned n_folde
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 
+static bool limits_something(const ig_limits *l)
+{
+    return l->n_ctx != IG_NO_CONTEXT_LIMIT || l->tokens_per_day != IG_NO_TOKEN_LIMIT ||
+           l->output != IG_NO_OUTPUT_LIMIT || l->priority >= 0;
+}
+
 static void look_at(reader *r, const ig_rule *rule)
 {
-    bool limited = rule->limits.n_ctx != IG_NO_CONTEXT_LIMIT || rule->limits.tokens_per_day != IG_NO_TOKEN_LIMIT ||
-                   rule->limits.priority >= 0;
+    bool limited = limits_something(&rule->limits);
     if (rule->effect == IG_REFUSE && limited) note(r, "refuses, its limits mean nothing", rule->id);
     if (rule->effect == IG_ALLOW && limited && !r->config->policy.deny && rule->actions & 1u << IG_MAY_USE)
         note(r, "allows with limits, but with mode = open everybody may without; write effect = limit", rule->id);
@@ -746,15 +876,73 @@ static bool finish_rules(reader *r)
         r->line = 0;
         r->name = rule->origin;
         if (!n->has_effect) return BAD(r, "rule %s has no effect; write effect = allow, limit or refuse", rule->id);
-        bool limited = rule->limits.n_ctx != IG_NO_CONTEXT_LIMIT || rule->limits.tokens_per_day != IG_NO_TOKEN_LIMIT ||
-                       rule->limits.priority >= 0;
-        if (rule->effect == IG_LIMIT && !limited)
-            return BAD(r, "rule %s limits nothing; write context, tokens_per_day or priority", rule->id);
+        if (rule->effect == IG_LIMIT && !limits_something(&rule->limits))
+            return BAD(r, "rule %s limits nothing; write context, output, tokens_per_day or priority", rule->id);
         look_at(r, rule);
         rules[i] = *rule;
     }
     c->policy.rules = rules;
     c->policy.n_rules = r->n_rules;
+    return true;
+}
+
+static bool has_word(const ig_terms *w, const char *what)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (strstr(w->item[i], what)) return true;
+    return false;
+}
+
+bool ig_engine_takes_files(const ig_engine_config *e) { return has_word(&e->command, "{model}"); }
+
+static bool judge_engine(reader *r, const ig_engine_config *e)
+{
+    bool files = ig_engine_takes_files(e);
+    r->line = 0;
+    r->name = e->origin;
+    if (!e->command.n || e->command.item[0][0] != '/')
+        return BAD(r, "engine %s needs a command that begins with an absolute path", e->name);
+    if (has_word(&e->command, "{socket}") == has_word(&e->command, "{port}"))
+        return BAD(r, "the command of engine %s has to say where it listens: {socket} or {port}", e->name);
+    if (files && !e->models.n) return BAD(r, "engine %s takes {model}; say which: models = PATTERN", e->name);
+    for (size_t i = 0; i < e->models.n && !files; i++)
+        if (strpbrk(e->models.item[i], "*?"))
+            return BAD(r, "'%.60s' is a pattern, but engine %s takes no {model}; write names", e->models.item[i],
+                       e->name);
+    for (size_t i = 0; i < e->environment.n; i++)
+        if (!strchr(e->environment.item[i], '=') || e->environment.item[i][0] == '=')
+            return BAD(r, "'%.60s' in the environment of engine %s is not NAME=VALUE", e->environment.item[i], e->name);
+    return true;
+}
+
+static bool finish_engines(reader *r)
+{
+    ig_config *c = r->config;
+    ig_engine_config *all = ig_arena_alloc(&c->arena, c->n_engines + 1, sizeof *all);
+    size_t i = 0;
+    if (!all) return BAD(r, "the configuration is too large");
+    for (engine_node *n = r->engines; n; n = n->next) {
+        if (!judge_engine(r, &n->engine)) return false;
+        all[i++] = n->engine;
+    }
+    c->engines = all;
+    return true;
+}
+
+static bool finish_follows(reader *r)
+{
+    ig_config *c = r->config;
+    ig_follow *kept = ig_arena_alloc(&c->arena, c->n_follows + 1, sizeof *kept);
+    r->line = 0;
+    if (!kept) return BAD(r, "the configuration is too large");
+    for (size_t i = 0; i < c->n_follows; i++) {
+        kept[i] = r->follows[i];
+        r->name = "[catalogue]";
+        if (!kept[i].source || !kept[i].root)
+            return BAD(r, "%s: source (an address or a folder) and root (a file) are needed", kept[i].name);
+        if (*kept[i].root != '/') return BAD(r, "%s: root is no absolute path", kept[i].name);
+    }
+    c->follows = kept;
     return true;
 }
 
@@ -785,7 +973,7 @@ static bool finish_directory(reader *r)
 static ig_status finish(reader *r, bool fine, ig_config **out)
 {
     ig_config *c = r->config;
-    if (fine && finish_rules(r) && finish_directory(r) && c->n_notes) {
+    if (fine && finish_rules(r) && finish_engines(r) && finish_follows(r) && finish_directory(r) && c->n_notes) {
         const char **notes = ig_arena_alloc(&c->arena, c->n_notes, sizeof *notes);
         if (notes) memcpy(notes, r->notes, c->n_notes * sizeof *notes);
         c->notes = notes;

@@ -233,9 +233,12 @@ static ig_verdict judge_assignment(const ig_grant *a, const ig_caller *who, cons
     if (!words_fit(&a->licences, ask->model.licence)) return IG_V_LICENCE;
     if (!words_fit(&a->publishers, ask->model.publisher)) return IG_V_PUBLISHER;
     if (!words_fit(&a->machines, ask->machine)) return IG_V_MACHINE;
-    tri is = assigned_to(a, who);
+    if (a->state == IG_GRANT_LABELS)
+        return ask->listing || !ask->label || words_fit(&a->labels, ask->label) ? IG_V_LABEL : IG_V_REFUSES;
+    tri is = a->state == IG_GRANT_CLOSED ? NO : assigned_to(a, who);
     if (is == NO) return IG_V_WHO;
     if (is == UNSURE) return IG_V_UNSURE;
+    if (a->state == IG_GRANT_LIMITS) return IG_V_LIMITS;
     return a->state == IG_GRANT_DENIED ? IG_V_REFUSES : IG_V_ALLOWS;
 }
 
@@ -245,10 +248,10 @@ typedef struct tally {
     const ig_caller *who;
     const ig_ask *ask;
     ig_decision *out;
-    const char *refused, *refused_why, *granted, *unsure; /* ids */
+    const char *refused, *refused_why, *granted, *unsure, *closed; /* ids */
     bool assigned;
     ig_limits grant, cap;
-    const char *grant_ctx, *grant_tokens, *cap_ctx, *cap_tokens;
+    const char *grant_ctx, *grant_tokens, *grant_output, *cap_ctx, *cap_tokens, *cap_output;
 } tally;
 
 /* One more that allows: the most generous counts. */
@@ -259,6 +262,7 @@ static void add_grant(tally *t, const char *id, const ig_limits *l)
     if (first || l->n_ctx > t->grant.n_ctx) t->grant.n_ctx = l->n_ctx, t->grant_ctx = id;
     if (first || l->tokens_per_day > t->grant.tokens_per_day)
         t->grant.tokens_per_day = l->tokens_per_day, t->grant_tokens = id;
+    if (first || l->output > t->grant.output) t->grant.output = l->output, t->grant_output = id;
     if (first || l->priority > t->grant.priority) t->grant.priority = l->priority;
 }
 
@@ -266,6 +270,7 @@ static void add_cap(tally *t, const char *id, const ig_limits *l)
 {
     if (l->n_ctx < t->cap.n_ctx) t->cap.n_ctx = l->n_ctx, t->cap_ctx = id;
     if (l->tokens_per_day < t->cap.tokens_per_day) t->cap.tokens_per_day = l->tokens_per_day, t->cap_tokens = id;
+    if (l->output < t->cap.output) t->cap.output = l->output, t->cap_output = id;
     if (l->priority >= 0 && (t->cap.priority < 0 || l->priority < t->cap.priority)) t->cap.priority = l->priority;
 }
 
@@ -276,6 +281,11 @@ static void count(tally *t, ig_verdict v, ig_effect effect, const char *id, cons
     if (v == IG_V_LIMITS || (v == IG_V_UNSURE && effect == IG_LIMIT)) add_cap(t, id, limits);
     if (v == IG_V_UNSURE && effect == IG_REFUSE && !t->unsure) t->unsure = id;
 }
+
+static const ig_effect grant_effects[] = {
+    [IG_GRANT_REQUIRED] = IG_ALLOW, [IG_GRANT_AVAILABLE] = IG_ALLOW, [IG_GRANT_DENIED] = IG_REFUSE,
+    [IG_GRANT_CLOSED] = IG_ALLOW,   [IG_GRANT_LIMITS] = IG_LIMIT,    [IG_GRANT_LABELS] = IG_REFUSE,
+};
 
 static void count_all(tally *t, const ig_policy *p, ig_verdict *verdicts, const char **maybe)
 {
@@ -288,12 +298,13 @@ static void count_all(tally *t, const ig_policy *p, ig_verdict *verdicts, const 
     }
     for (size_t i = 0; i < p->n_assignments; i++) {
         const ig_grant *a = &p->assignments[i];
-        bool denied = a->state == IG_GRANT_DENIED;
+        ig_effect effect = grant_effects[a->state];
         ig_verdict v = judge_assignment(a, t->who, t->ask);
-        count(t, v, denied ? IG_REFUSE : IG_ALLOW, a->rule, a->reason, &a->limits);
-        if (v == IG_V_UNSURE && !denied && !*maybe) *maybe = a->rule;
+        count(t, v, effect, a->rule, a->reason, &a->limits);
+        if (v == IG_V_UNSURE && effect == IG_ALLOW && !*maybe) *maybe = a->rule;
         bool other = v == IG_V_MODEL || v == IG_V_ACTION || v == IG_V_LICENCE || v == IG_V_PUBLISHER;
-        if (!denied && !other) t->assigned = true;
+        if (effect == IG_ALLOW && !other && a->state == IG_GRANT_CLOSED) t->closed = a->rule;
+        if (effect == IG_ALLOW && !other && a->state != IG_GRANT_CLOSED) t->assigned = true;
         if (verdicts) verdicts[p->n_rules + i] = v;
     }
 }
@@ -407,6 +418,10 @@ static void without_grant(const tally *t, const ig_policy *p, const char *maybe)
     else if (t->assigned)
         refuse(t->out, IG_REFUSED_RULE, "builtin:assigned", "model %.120s is assigned to others than %s",
                t->ask->model.name ? t->ask->model.name : "", caller(t->who, a));
+    else if (t->closed)
+        refuse(t->out, IG_REFUSED_RULE, t->closed,
+               "no rule of the catalogue gives model %.120s to %s, and what none gives is refused",
+               t->ask->model.name ? t->ask->model.name : "", caller(t->who, a));
     else if (t->ask->action == IG_MAY_USE)
         refuse(t->out, IG_REFUSED_RULE, "builtin:deny", "no rule lets %s %s, and what no rule allows is refused",
                caller(t->who, a), thing(t->ask, b));
@@ -420,6 +435,9 @@ static void set_limits(tally *t)
     ig_decision *d = t->out;
     bool ctx_cap = t->cap.n_ctx < t->grant.n_ctx, tokens_cap = t->cap.tokens_per_day < t->grant.tokens_per_day;
     d->limits.n_ctx = ctx_cap ? t->cap.n_ctx : t->grant.n_ctx;
+    bool output_cap = t->cap.output < t->grant.output;
+    d->limits.output = output_cap ? t->cap.output : t->grant.output;
+    if (d->limits.output != IG_NO_OUTPUT_LIMIT) put_id(d->output_rule, output_cap ? t->cap_output : t->grant_output);
     d->limits.tokens_per_day = tokens_cap ? t->cap.tokens_per_day : t->grant.tokens_per_day;
     int32_t priority = t->grant.priority < 0 ? IG_PRIORITY_STANDARD : t->grant.priority;
     d->limits.priority = t->cap.priority >= 0 && t->cap.priority < priority ? t->cap.priority : priority;
@@ -436,6 +454,10 @@ static void hold_limits(const tally *t)
         refuse(d, IG_REFUSED_CONTEXT, d->n_ctx_rule,
                "a context of %" PRIu32 " tokens was asked for, rule %s allows %" PRIu32, t->ask->n_ctx, d->n_ctx_rule,
                d->limits.n_ctx);
+    else if (t->ask->output > d->limits.output)
+        refuse(d, IG_REFUSED_OUTPUT, d->output_rule,
+               "an answer of %" PRIu32 " tokens was asked for, rule %s allows %" PRIu32, t->ask->output, d->output_rule,
+               d->limits.output);
     else if (t->ask->tokens_today >= d->limits.tokens_per_day)
         refuse(d, IG_REFUSED_BUDGET, d->tokens_rule,
                "%" PRIu64 " tokens were used today, rule %s allows %" PRIu64
@@ -459,7 +481,7 @@ void ig_policy_decide(const ig_policy *p, const ig_caller *who, const ig_ask *as
         refuse_unknown(&t, t.unsure);
         return;
     }
-    bool open = ask->action == IG_MAY_USE && !p->deny && !t.assigned;
+    bool open = ask->action == IG_MAY_USE && !p->deny && !t.assigned && !t.closed;
     if (!t.granted && !open) {
         without_grant(&t, p, maybe);
         return;

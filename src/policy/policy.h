@@ -7,9 +7,10 @@
  *   - rules that limit cap what was allowed: the smallest number counts;
  *   - of several rules that allow, the most generous number counts;
  *   - what nobody allowed is refused (mode = deny), or may be used but not managed (mode = open, the standard);
- *   - a model that a catalogue assigns to somebody is, in either mode, for those alone.
- * Where the caller's groups are not known (the directory is away for longer than the grace period), a rule that might
- * refuse does, and one that might allow does not. */
+ *   - a model that a catalogue assigns to somebody is, in either mode, for those alone; that what no rule of a
+ * catalogue names is for nobody is a mode of the catalogue, and comes as a grant (CLOSED) for each such model. Where
+ * the caller's groups are not known (the directory is away for longer than the grace period), a rule that might refuse
+ * does, and one that might allow does not. */
 #ifndef IG_POLICY_H
 #define IG_POLICY_H
 
@@ -40,12 +41,14 @@ const char *ig_policy_action_name(ig_action action);
 
 #define IG_NO_TOKEN_LIMIT   UINT64_MAX
 #define IG_NO_CONTEXT_LIMIT UINT32_MAX
+#define IG_NO_OUTPUT_LIMIT  UINT32_MAX
 typedef struct ig_limits {
     uint64_t tokens_per_day; /* prompt and answer; IG_NO_TOKEN_LIMIT */
     uint32_t n_ctx;          /* tokens of a conversation; IG_NO_CONTEXT_LIMIT */
     int32_t priority;        /* 0..100; < 0: not said */
+    uint32_t output;         /* tokens of one answer; IG_NO_OUTPUT_LIMIT */
 } ig_limits;
-#define IG_LIMITS_NONE ((ig_limits){IG_NO_TOKEN_LIMIT, IG_NO_CONTEXT_LIMIT, -1})
+#define IG_LIMITS_NONE ((ig_limits){IG_NO_TOKEN_LIMIT, IG_NO_CONTEXT_LIMIT, -1, IG_NO_OUTPUT_LIMIT})
 
 typedef struct ig_terms {
     const char *const *item; /* [n] */
@@ -74,7 +77,14 @@ typedef struct ig_rule {
     ig_limits limits;
 } ig_rule;
 
-typedef enum ig_grant_state { IG_GRANT_REQUIRED, IG_GRANT_AVAILABLE, IG_GRANT_DENIED } ig_grant_state;
+typedef enum ig_grant_state {
+    IG_GRANT_REQUIRED,
+    IG_GRANT_AVAILABLE,
+    IG_GRANT_DENIED,
+    IG_GRANT_CLOSED, /* the model is for those alone to whom another one gives it */
+    IG_GRANT_LIMITS, /* limits hold for whoever may use it */
+    IG_GRANT_LABELS  /* requests with another privacy label are refused */
+} ig_grant_state;
 
 /* What a signed catalogue says about models, as plain data; the caller fills it, all borrowed. users ("ada", "#1000")
  * or groups ("eng", "gid:5", "dn:…"): one of them suffices, both empty means everybody; machines: and only there. */
@@ -85,6 +95,7 @@ typedef struct ig_grant {
     ig_terms models;       /* as in ig_rule; best one "sha256:HEX" */
     ig_terms licences, publishers;
     ig_terms groups, users, machines;
+    ig_terms labels; /* of LABELS */
     ig_grant_state state;
     ig_limits limits;
 } ig_grant;
@@ -135,6 +146,7 @@ typedef struct ig_ask {
     const char *label;    /* of privacy; or NULL */
     const char *machine;  /* host name; or NULL */
     uint32_t n_ctx;       /* context asked for, 0: not said */
+    uint32_t output;      /* tokens of an answer asked for, 0: not said */
     uint64_t tokens_today;
     ig_moment when;
     bool listing; /* only: is it shown? Time, context and budget do not matter then */
@@ -167,6 +179,7 @@ typedef enum ig_refusal {
     IG_REFUSED_RULE,
     IG_REFUSED_DIRECTORY,
     IG_REFUSED_CONTEXT,
+    IG_REFUSED_OUTPUT,
     IG_REFUSED_BUDGET
 } ig_refusal;
 
@@ -176,7 +189,7 @@ typedef struct ig_decision {
     char rule[IG_RULE_ID_MAX]; /* id of the rule that decided; "builtin:…" where none of the admin's did */
     char reason[400];          /* one sentence without paths or other users' names */
     ig_limits limits;          /* what holds for this caller; priority always filled */
-    char n_ctx_rule[IG_RULE_ID_MAX], tokens_rule[IG_RULE_ID_MAX]; /* who set them, "" */
+    char n_ctx_rule[IG_RULE_ID_MAX], tokens_rule[IG_RULE_ID_MAX], output_rule[IG_RULE_ID_MAX]; /* who set them, "" */
 } ig_decision;
 
 /* verdicts: NULL, or room for n_rules + n_assignments: what each rule said, the rules first. */
@@ -193,12 +206,48 @@ bool ig_pattern_fits(const char *pattern, const char *text);
 
 /* ------------------------------------------------------------------------------------------------ configuration */
 
+enum { IG_ENGINES_MAX = 64 };
+
+/* An engine that is not ours, as [engine NAME] has it (docs/service.md). What is 0 or NULL was not said. */
+typedef struct ig_engine_config {
+    const char *name, *origin; /* origin: "file:line" */
+    ig_terms command;          /* words; the first one an absolute path */
+    ig_terms models;           /* names that it answers to; patterns of names where the command has {model} */
+    ig_terms environment;      /* NAME=VALUE */
+    ig_terms passes;           /* parameters beyond OpenAI's that it understands */
+    const char *model;         /* what it calls its model */
+    const char *health;        /* path */
+    const char *device;        /* for the answers */
+    uint64_t memory;           /* bytes */
+    uint32_t context, start_ms, timeout_ms;
+    bool embeddings;
+} ig_engine_config;
+/* Its command gets the file of a model: it runs models of the store. */
+bool ig_engine_takes_files(const ig_engine_config *e);
+
+/* A catalogue that this machine follows: [catalogue NAME]. */
+typedef struct ig_follow {
+    const char *name, *source, *root; /* source: address or folder; root: file of the root that is trusted */
+    uint32_t interval_s;              /* 3600; less up to a tenth, so that not all machines ask at once */
+    bool grace_set;
+    uint32_t grace_s;                /* after its end; not set: the last good state stays in force for ever */
+    uint64_t disk_bytes, rate_bytes; /* of its models, and a second; 0: no limit */
+    bool battery, metered;           /* fetch also then */
+    bool insecure;                   /* plain http to other machines */
+    bool machine;                    /* fetch what anybody could require here, not only people who are known */
+} ig_follow;
+enum { IG_FOLLOWS_MAX = 16, IG_FOLLOW_NAME_MAX = 32 };
+
 /* Everything that the files say; unchangeable once read, so that a new one replaces the old one whole (M23). */
 typedef struct ig_config {
     ig_arena arena;
     ig_policy policy;
     ig_directory_config directory;
+    const ig_engine_config *engines; /* [n_engines] */
+    size_t n_engines;
     const char *keys_file; /* NULL: the standard place */
+    const ig_follow *follows;
+    size_t n_follows;
     const char *folder;
     size_t n_files;
     const char *const *notes; /* what an admin should look at again */

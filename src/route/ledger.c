@@ -36,12 +36,20 @@ static const char *const steps[IG_LEDGER_VERSION] = {
     "CREATE INDEX record_day ON record(day);",
 };
 
+static const char *path_of(const ig_ledger *l)
+{
+    const char *path = l->db ? sqlite3_db_filename(l->db, "main") : NULL;
+    return path ? path : "";
+}
+
 ig_status ig_ledger_failed(ig_ledger *l, const char *doing, ig_error *err)
 {
     int code = sqlite3_extended_errcode(l->db);
     ig_status st = (code & 255) == SQLITE_NOMEM ? IG_NO_MEMORY : IG_IO;
-    if (code == SQLITE_FULL) return ig_fail(err, st, 0, "the ledger cannot be %s: the disk is full", doing);
-    return ig_fail(err, st, 0, "the ledger cannot be %s: %.200s (%d)", doing, sqlite3_errmsg(l->db), code);
+    if (code == SQLITE_FULL)
+        return ig_fail(err, st, 0, "the ledger %.200s cannot be %s: the disk is full", path_of(l), doing);
+    return ig_fail(err, st, 0, "the ledger %.200s cannot be %s: %.200s (%d)", path_of(l), doing, sqlite3_errmsg(l->db),
+                   code);
 }
 
 ig_status ig_ledger_exec(ig_ledger *l, const char *sql, ig_error *err)

@@ -5,6 +5,8 @@
 #include "serve/conn.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -200,8 +202,12 @@ static bool plan_body(ig_conn *c)
     c->state = CONN_RUN;
     if (ex->begun || ex->ended) return true;
     if (!ex->req.has_body) return run_request(c);
-    if (ex->head.content_length > ex->plan.max_bytes || ex->plan.max_bytes == 0)
-        return refuse(c, 413, "the request's body is larger than this address accepts");
+    if (ex->head.content_length > ex->plan.max_bytes || ex->plan.max_bytes == 0) {
+        char text[128];
+        (void)snprintf(text, sizeof text, "the request's body has %" PRIu64 " bytes, this address accepts %" PRIu64,
+                       (uint64_t)ex->head.content_length, (uint64_t)ex->plan.max_bytes);
+        return refuse(c, 413, text);
+    }
     if (!ex->plan.sink && ex->head.content_length > server->limits.bodies_bytes_max - server->counts.bodies_bytes)
         return refuse(c, 503, "the server holds too many request bodies; try again soon");
     if (ex->head.expect_continue && c->in_pos == c->in_len &&

@@ -203,7 +203,7 @@ static bool host_fits(const char *rule, ig_str name, unsigned port, unsigned own
 
 static ig_status check_host(const ig_access_rules *rules, unsigned port, const ig_http_head *head, ig_error *err)
 {
-    ig_str name;
+    ig_str name = head->host;
     unsigned named_port;
     if (head->host.len == 0)
         return ig_fail(err, IG_DENIED, 0, "the request has no Host header; address the service as localhost:%u", port);
@@ -215,8 +215,8 @@ static ig_status check_host(const ig_access_rules *rules, unsigned port, const i
     }
     return ig_fail(err, IG_DENIED, 0,
                    "the Host header says \"%.*s\", expected localhost:%u; use that address, or allow the name with: "
-                   "ingle serve --allow-host %.*s",
-                   IG_STR_ARG(head->host), port, IG_STR_ARG(head->host));
+                   "ingle serve --host %.*s",
+                   IG_STR_ARG(head->host), port, IG_STR_ARG(name));
 }
 
 /* The page came from this very listener. */
@@ -264,7 +264,7 @@ static ig_status check_origin(const ig_access_rules *rules, const ig_identity *w
     if (origin && !own) granted = granted_origin(rules, origin->value);
     if (origin && !own && !granted)
         return ig_fail(err, IG_DENIED, 0,
-                       "the page at \"%.*s\" may not use this service; allow it with: ingle serve --allow-origin %.*s",
+                       "the page at \"%.*s\" may not use this service; allow it with: ingle serve --origin %.*s",
                        IG_STR_ARG(origin->value), IG_STR_ARG(origin->value));
     if (site && !origin && !is_link(head) && !ig_http_same(site->value, "same-origin") &&
         !ig_http_same(site->value, "none"))

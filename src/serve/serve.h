@@ -39,15 +39,16 @@ typedef struct ig_front_config {
     uint32_t n_parallel;       /* conversations at once of one model; 4 */
     uint32_t n_queue;          /* requests that may wait, all together; 512 */
     const char *kv;            /* f32, f16, q8_0; f16 */
+    const char *speculate;     /* off, ngram, auto; auto */
     bool keep_alive_set;
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
     uint32_t stop_ms;      /* running answers may finish within; 20000 */
-    const char *pressure; /* a file like /proc/pressure/memory, which is the standard; for tests */
-    const char *ledger; /* file; "none"; NULL: state/ledger.db in the store, and a warning where that cannot be */
-    const char *audit;  /* folder; "none"; NULL: state/audit in the store, likewise */
-    bool audit_required; /* what cannot be audited is refused with 503 */
-    bool audit_journal;  /* records also go to syslog */
-    const char *meters;   /* a folder like /sys, for tests */
+    const char *pressure;  /* a file like /proc/pressure/memory, which is the standard; for tests */
+    const char *ledger;    /* file; "none"; NULL: state/ledger.db in the store, and a warning where that cannot be */
+    const char *audit;     /* folder; "none"; NULL: state/audit in the store, likewise */
+    bool audit_required;   /* what cannot be audited is refused with 503 */
+    bool audit_journal;    /* records also go to syslog */
+    const char *meters;    /* a folder like /sys, for tests */
     bool quiet;
     void (*say)(void *ctx, const char *line); /* what an operator should read; NULL: standard error */
     void *say_ctx;
@@ -61,5 +62,20 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err);
  * the service would (plan built, shapes checked, tokenizer and template read) and ends. Appends what it found out to
  * about. Blocks; any thread. Errors: the worker's own sentence; IO where it died. */
 ig_status ig_model_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err);
+
+/* A catalogue as policy reads it: the grants of a target lie side by side, models.item[0] is its name and item[1] its
+ * digest; rules are called NAME:ID. expired: its models are for nobody any more. The grants borrow from the catalogue.
+ * Pure. Errors: TOO_LARGE. */
+struct ig_catalogue;
+struct ig_grant;
+typedef struct ig_grants {
+    ig_arena arena;
+    const struct ig_grant *list; /* [n] */
+    size_t n;
+} ig_grants;
+ig_status ig_grants_of(const struct ig_catalogue *c, const char *name, bool expired, ig_grants *out, ig_error *err);
+void ig_grants_free(ig_grants *g);
+/* Whether such a grant is about the model of this name or digest (64 digits); either may be NULL. */
+bool ig_grant_is_about(const struct ig_grant *g, const char *name, const char *digest);
 
 #endif

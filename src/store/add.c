@@ -46,6 +46,7 @@ static ig_status add_open(ig_store *s, ig_manifest *m, const int *fds, const ig_
     int lock;
     ig_buf_init(&about, 1 << 20);
     ig_status st = run_check(m, fds, check, &about, err);
+    if (st == IG_OK) st = ig_blobs_settle(s, m->files, m->n_files, err);
     if (st == IG_OK) st = ig_store_lock(s, true, &lock, err);
     if (st == IG_OK) {
         st = ig_manifest_save(s, m, lock, out, err);

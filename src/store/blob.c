@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include "base/os.h"
 #include "inner.h"
 
-enum { BLOCK = 1 << 18, LEASE_TRIES = 200, LEASE_WAIT_MS = 10 };
+enum { BLOCK = 1 << 18, LEASE_TRIES = 200, LEASE_WAIT_MS = 10, PART_TRIES = 4 };
 
 void ig_blob_place(const ig_digest *d, char out[3 + IG_HEX_LEN + 1])
 {
@@ -35,6 +36,26 @@ static bool sync_folder(ig_store *s, const ig_digest *d)
     close(fd);
     errno = e;
     return ok;
+}
+
+ig_status ig_blobs_settle(ig_store *s, const ig_store_file *files, size_t n, ig_error *err)
+{
+    bool seen[256] = {false}, outside = false, any = false;
+    for (size_t i = 0; i < n; i++) {
+        char place[3 + IG_HEX_LEN + 1];
+        const ig_digest *d = &files[i].digest;
+        ig_blob_place(d, place);
+        if (faccessat(s->blobs_fd, place, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+            outside = true;
+            continue;
+        }
+        bool *here = &seen[strtoul((char[]){d->hex[0], d->hex[1], 0}, NULL, 16) & 255];
+        if (!*here && !sync_folder(s, d)) return ig_disk_failed(s, errno, "sync the folder of the blob", d->hex, err);
+        *here = any = true;
+    }
+    if ((any && !ig_disk_sync(s->blobs_fd)) || (outside && !ig_disk_sync(s->refs_fd)))
+        return ig_disk_failed(s, errno, "sync the folder", any ? "blobs" : "refs", err);
+    return IG_OK;
 }
 
 bool ig_store_blob_has(ig_store *s, const ig_digest *d, uint64_t *size)
@@ -222,15 +243,28 @@ ig_status ig_part_room(ig_store *s, int fd, uint64_t size, ig_error *err)
     return IG_OK;
 }
 
+/* A new file that is locked before garbage collection can take it for a leftover; -1 with errno. */
+static int locked_part(ig_store *s, char file[32])
+{
+    struct stat sb;
+    for (int i = 0; i < PART_TRIES; i++) {
+        uint64_t unique;
+        ig_random(&unique, sizeof unique);
+        (void)snprintf(file, 32, "new-%016llx.part", (unsigned long long)unique);
+        int fd = ig_disk_open(s->parts_fd, file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+        if (fd < 0) return -1;
+        if (ig_disk_lock(fd, false, true) && fstat(fd, &sb) == 0 && sb.st_nlink > 0) return fd;
+        close(fd);
+    }
+    errno = EBUSY;
+    return -1;
+}
+
 ig_status ig_part_new(ig_store *s, uint64_t size, char file[32], int *fd, ig_error *err)
 {
-    uint64_t unique;
-    ig_random(&unique, sizeof unique);
-    (void)snprintf(file, 32, "new-%016llx.part", (unsigned long long)unique);
-    *fd = ig_disk_open(s->parts_fd, file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    *fd = locked_part(s, file);
     if (*fd < 0) return ig_disk_failed(s, errno, "make the file", "for a blob", err);
-    ig_status st = ig_disk_lock(*fd, false, false) ? ig_part_room(s, *fd, size, err)
-                                                   : ig_disk_failed(s, errno, "lock the file", "of a blob", err);
+    ig_status st = ig_part_room(s, *fd, size, err);
     if (st == IG_OK) return st;
     (void)unlinkat(s->parts_fd, file, 0);
     close(*fd);

@@ -12,7 +12,7 @@
 #include "base/hash.h"
 #include "inner.h"
 
-enum { HOUR_S = 3600, TEMPORARY_AGE_S = 600, WEEK_S = 7 * 24 * HOUR_S };
+enum { HOUR_S = 3600, TEMPORARY_AGE_S = 600, WEEK_S = 7 * 24 * HOUR_S, CLOCKS_DIFFER_S = 60 };
 
 /* ------------------------------------------------------------------------------------------------ what is named */
 
@@ -66,6 +66,13 @@ typedef struct collector {
 
 typedef enum fate { FATE_KEEP, FATE_IN_USE, FATE_TAKE } fate;
 
+/* A file from the future was made while the clock was wrong, and nobody knows how old it is: its time begins now. */
+static void date_anew(const collector *c, int fd)
+{
+    struct timespec now[2] = {{.tv_sec = (time_t)c->now_s}, {.tv_sec = (time_t)c->now_s}};
+    if (!c->o.dry_run) (void)futimens(fd, now);
+}
+
 /* Locks the file alone, so that nobody uses it, and takes it away. *bytes: what it took on the disk. */
 static fate take_away(collector *c, int dir, const char *entry, int64_t min_age_s, uint64_t *bytes)
 {
@@ -73,7 +80,8 @@ static fate take_away(collector *c, int dir, const char *entry, int64_t min_age_
     int fd = ig_disk_open_regular(dir, entry, O_RDONLY, &sb);
     if (fd < 0) return FATE_KEEP;
     fate f = FATE_TAKE;
-    if (c->now_s - (int64_t)sb.st_mtim.tv_sec < min_age_s && min_age_s > 0)
+    if (min_age_s > 0 && (int64_t)sb.st_mtim.tv_sec > c->now_s + CLOCKS_DIFFER_S) date_anew(c, fd);
+    if (min_age_s > 0 && c->now_s - (int64_t)sb.st_mtim.tv_sec < min_age_s)
         f = FATE_KEEP;
     else if (!ig_disk_lock(fd, true, false))
         f = FATE_IN_USE;
@@ -130,6 +138,12 @@ static bool collect_reference(void *ctx, int dir, const char *entry)
     return c->st == IG_OK;
 }
 
+/* Whoever still writes such a file has it locked; the age is for files of an older ingle. */
+static int64_t temporary_age(const collector *c)
+{
+    return c->o.min_age_s < TEMPORARY_AGE_S ? c->o.min_age_s : TEMPORARY_AGE_S;
+}
+
 static bool ends(const char *text, const char *tail)
 {
     size_t n = strlen(text), m = strlen(tail);
@@ -154,7 +168,7 @@ static bool collect_part(void *ctx, int dir, const char *entry)
     bool state = ends(entry, ".json");
     if (!part && !temporary && !state) return true;
     if (state && sibling(entry, ".part", other) && faccessat(dir, other, F_OK, AT_SYMLINK_NOFOLLOW) == 0) return true;
-    fate f = take_away(c, dir, entry, temporary ? TEMPORARY_AGE_S : c->o.partial_min_age_s, &bytes);
+    fate f = take_away(c, dir, entry, temporary ? temporary_age(c) : c->o.partial_min_age_s, &bytes);
     if (f == FATE_TAKE && part && !c->o.dry_run && sibling(entry, ".json", other)) (void)unlinkat(dir, other, 0);
     count(c, f, part || state ? IG_WASTE_PARTIAL : IG_WASTE_TEMPORARY, entry, bytes);
     return c->st == IG_OK;
@@ -165,7 +179,7 @@ static bool collect_temporary(void *ctx, int dir, const char *entry)
     collector *c = ctx;
     uint64_t bytes = 0;
     if (!ends(entry, ".tmp")) return true;
-    fate f = take_away(c, dir, entry, TEMPORARY_AGE_S, &bytes);
+    fate f = take_away(c, dir, entry, temporary_age(c), &bytes);
     count(c, f, IG_WASTE_TEMPORARY, entry, bytes);
     return c->st == IG_OK;
 }

@@ -93,11 +93,15 @@ typedef struct ig_who {
 typedef struct ig_assignment {
     const ig_catalogue_target *target; /* of the catalogue */
     ig_assigned state;
-    const char *rule; /* id of the deciding rule, or "default"; the catalogue's */
+    const char *rule; /* id of the deciding rule, "default" or "builtin:assigned"; the catalogue's */
 } ig_assignment;
 
-/* The decision on one target. Pure. */
+/* The decision on one target: of the rules that fit the strongest; where none does, a model that a rule requires or
+ * offers is for others ("builtin:assigned"), and what no rule gives to anybody is as the catalogue's mode has it
+ * ("default"). Pure. */
 ig_assignment ig_catalogue_decide(const ig_catalogue *c, const ig_catalogue_target *t, const ig_who *who);
+/* Is the rule about this target: its models, licences and publishers fit? */
+bool ig_catalogue_rule_covers(const ig_catalogue_rule *r, const ig_catalogue_target *t);
 /* The decisions on all targets, in their order: out[c->n_targets], the caller's. Pure. */
 void ig_catalogue_assignments(const ig_catalogue *c, const ig_who *who, ig_assignment *out);
 

@@ -43,6 +43,9 @@ bool ig_blob_folder(ig_store *s, const ig_digest *d);
 /* Moves the file `from` of parts/ (open as fd, whole, its digest known) to its place: sync, rename, sync. An existing
  * blob wins. */
 ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest *d, ig_error *err);
+/* Makes sure that the entries of these blobs are on the disk: who finds a blob does not know whether the one who put it
+ * there lived long enough to sync its folder. Before a manifest names them. */
+ig_status ig_blobs_settle(ig_store *s, const ig_store_file *files, size_t n, ig_error *err);
 /* A new file in parts/, locked, with room for size bytes (0: unknown). */
 ig_status ig_part_new(ig_store *s, uint64_t size, char file[32], int *fd, ig_error *err);
 /* Sets room aside for an open file of parts/; IO with ENOSPC where there is not enough (M06). */

@@ -250,7 +250,7 @@ static void load_state(fetch *f)
     ig_boot_id(f->boot);
     f->have = f->synced = 0;
     if (j && etag && boot && strlen(etag) < sizeof f->etag && ig_json_size(j, "synced", &synced) &&
-        ig_json_size(j, "size", &size) && !json_object_get(j, "digest") && fstat(f->fd, &sb) == 0) {
+        ig_json_size(j, "size", &size) && fstat(f->fd, &sb) == 0) {
         uint64_t there = (uint64_t)sb.st_size;
         bool same_boot = f->boot[0] && !strcmp(boot, f->boot);
         f->have = same_boot ? there : synced < there ? synced : there;
@@ -688,11 +688,10 @@ static ig_status load_whole(fetch *f, ig_digest *d, ig_error *err)
 
 static ig_status publish(fetch *f, const ig_digest *d, ig_taken *out, ig_error *err)
 {
+    /* Before the part loses its name: who waits for it finds a new one at once, and must then see that it is done. */
+    if (!f->item->has_digest) (void)save_state(f, d->hex);
     IG_TRY(ig_blob_publish(f->s, f->fd, f->part, d, err));
-    if (f->item->has_digest)
-        (void)unlinkat(f->s->parts_fd, f->state, 0);
-    else
-        (void)save_state(f, d->hex);
+    if (f->item->has_digest) (void)unlinkat(f->s->parts_fd, f->state, 0);
     (void)ig_disk_lock(f->fd, false, false); /* others may read it from now on */
     out->digest = *d;
     out->how = IG_TOOK_COPY;

@@ -36,6 +36,21 @@ ig_status ig_store_place(char *out, size_t n, ig_error *err)
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
+/* Syncs the folder that holds `path`, so that its entry is on the disk; where that may not be read nothing can be done.
+ */
+static bool sync_parent(const char *path)
+{
+    char up[PATH_BYTES_MAX];
+    if (snprintf(up, sizeof up, "%s/..", path) >= (int)sizeof up) return true;
+    int fd = ig_disk_open(AT_FDCWD, up, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0) return errno == EACCES;
+    bool ok = ig_disk_sync(fd) || errno == EINVAL || errno == EROFS;
+    int e = errno;
+    close(fd);
+    errno = e;
+    return ok;
+}
+
 /* All folders of the path, the last with mode 0700. */
 static bool make_path(const char *path)
 {
@@ -49,7 +64,10 @@ static bool make_path(const char *path)
         if (path[i] && path[i] != '/') continue;
         memcpy(part, path, i);
         part[i] = 0;
-        if (mkdir(part, path[i] ? 0755 : 0700) < 0 && errno != EEXIST && (!path[i] || errno != EROFS)) return false;
+        if (mkdir(part, path[i] ? 0755 : 0700) == 0) {
+            if (!sync_parent(part)) return false;
+        } else if (errno != EEXIST && (!path[i] || errno != EROFS))
+            return false;
     }
     return true;
 }
@@ -57,7 +75,9 @@ static bool make_path(const char *path)
 /* Opens a folder of the store; made where it may be. -1 when it is not there. */
 static int open_folder(ig_store *s, const char *name)
 {
-    if (!s->read_only && mkdirat(s->root_fd, name, 0700) < 0 && errno != EEXIST) {
+    if (!s->read_only && mkdirat(s->root_fd, name, 0700) == 0) {
+        if (!ig_disk_sync(s->root_fd)) return -1;
+    } else if (!s->read_only && errno != EEXIST) {
         if (errno != EROFS && errno != EACCES) return -1;
         (void)snprintf(s->why_read_only, sizeof s->why_read_only, "%s", strerror(errno));
         s->read_only = true;
@@ -111,7 +131,7 @@ static ig_status read_mark(ig_store *s, uint64_t *version, ig_error *err)
 
 static bool is_leftover(const char *name)
 {
-    static const char *const own[] = {"lock", "blobs", "refs", "names", "parts"};
+    static const char *const own[] = {"lock", "blobs", "refs", "names", "parts", "catalogues", "state", "damaged"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!strcmp(name, own[i])) return true;
     return !strncmp(name, MARK, strlen(MARK));
@@ -123,7 +143,17 @@ static bool only_leftovers(void *ctx, int dir, const char *entry)
     return is_leftover(entry) || ((*(bool *)ctx = false));
 }
 
-/* The mark comes last: a folder without one that holds something else is not ours. */
+static const struct {
+    const char *name;
+    size_t at;
+} folders[] = {{"blobs", offsetof(ig_store, blobs_fd)},
+               {"refs", offsetof(ig_store, refs_fd)},
+               {"names", offsetof(ig_store, names_fd)},
+               {"parts", offsetof(ig_store, parts_fd)}};
+enum { FOLDERS = sizeof folders / sizeof *folders };
+
+/* The mark comes last: a folder without one that holds something else is not ours, and where there is one the folders,
+ * and the store itself, are on the disk. */
 static ig_status make_store(ig_store *s, ig_error *err)
 {
     bool ours = true;
@@ -132,6 +162,11 @@ static ig_status make_store(ig_store *s, ig_error *err)
         return ig_fail(err, IG_BAD_INPUT, 0, "%.300s holds other things than a store, expected an empty folder",
                        s->root);
     if (s->read_only) return ig_fail(err, IG_NOT_FOUND, 0, "there is no store in %.300s", s->root);
+    for (size_t i = 0; i < FOLDERS; i++)
+        if (mkdirat(s->root_fd, folders[i].name, 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
+            return ig_disk_failed(s, errno, "make the folder", folders[i].name, err);
+    if (!ig_disk_sync(s->root_fd)) return ig_disk_failed(s, errno, "sync the folder", s->root, err);
+    if (!sync_parent(s->root)) return ig_disk_failed(s, errno, "sync the folder that holds", s->root, err);
     if (!ig_disk_write_whole(s->root_fd, MARK, "1\n", 2, 0644)) {
         if (errno == EROFS || errno == EACCES)
             return ig_fail_errno(err, IG_DENIED, errno, "cannot make a store in %.300s", s->root);
@@ -142,14 +177,7 @@ static ig_status make_store(ig_store *s, ig_error *err)
 
 static ig_status open_folders(ig_store *s, ig_error *err)
 {
-    static const struct {
-        const char *name;
-        size_t at;
-    } folders[] = {{"blobs", offsetof(ig_store, blobs_fd)},
-                   {"refs", offsetof(ig_store, refs_fd)},
-                   {"names", offsetof(ig_store, names_fd)},
-                   {"parts", offsetof(ig_store, parts_fd)}};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+    for (size_t i = 0; i < FOLDERS; i++) {
         int fd = open_folder(s, folders[i].name);
         if (fd < 0) return ig_disk_failed(s, errno, "open the store's folder", folders[i].name, err);
         *(int *)(void *)((char *)s + folders[i].at) = fd;
@@ -448,9 +476,12 @@ static ig_status remove_locked(ig_store *s, const char *text, uint64_t *freed, i
 {
     ig_manifest *m;
     char file[IG_NAME_MAX + 8];
-    IG_TRY(ig_store_find(s, text, &m, err));
+    ig_status st = ig_store_find(s, text, &m, err);
+    /* Perhaps an earlier try took it away and could not sync: who hears that it is gone may rely on that. */
+    if (st == IG_NOT_FOUND && !ig_disk_sync(s->names_fd))
+        return ig_disk_failed(s, errno, "sync the folder of names without", text, err);
+    if (st != IG_OK) return st;
     ig_name_file(&m->name, file);
-    ig_status st = IG_OK;
     if (unlinkat(s->names_fd, file, 0) < 0 || !ig_disk_sync(s->names_fd))
         st = ig_disk_failed(s, errno, "remove the manifest of", m->name.text, err);
     if (st == IG_OK) st = ig_collect_files(s, m->files, m->n_files, freed, err);

@@ -22,8 +22,7 @@ struct wk_chat {
 static void find_thoughts(wk_chat *c, ig_str source)
 {
     static const char *const names[] = {"enable_thinking", "thinking", "reasoning_content", "reasoning_effort"};
-    const char *start, *end;
-    c->thinks = ig_reply_thoughts(source, IG_STR(""), &start, &end);
+    c->thinks = ig_reply_thinks(source);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) c->thinks = c->thinks || wk_chat_knows(c, names[i]);
 }
 
@@ -170,7 +169,7 @@ static ig_status set_args(const wk_chat *c, const json_t *body, json_t *vars, co
     *param = "reasoning";
     if (json_is_true(reasoning) && !c->thinks)
         return ig_fail(err, IG_UNSUPPORTED, 0,
-                       "\"reasoning\" (or \"think\") is asked for, but the model's chat template knows no reasoning; "
+                       "\"reasoning\" is asked for, but the model's chat template knows no reasoning; "
                        "leave it out or use a "
                        "model made for it");
     if (json_is_boolean(reasoning)) {

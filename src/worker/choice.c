@@ -29,7 +29,7 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f)
     ig_buf_init(&c->piece, PIECE_BYTES_MAX);
     ig_buf_init(&c->lp, PENDING_BYTES_MAX);
     ig_buf_init(&c->ids, PENDING_BYTES_MAX);
-    c->tokens = ig_calloc((size_t)w->n_ctx + 1, sizeof *c->tokens);
+    c->tokens = ig_calloc((size_t)w->n_ctx + 2, sizeof *c->tokens);
     if (!c->tokens) return wk_refuse(f, "overloaded", NULL, "out of memory for an answer");
     memcpy(c->tokens, r->prompt, r->n_prompt * sizeof *c->tokens);
     c->n_tokens = r->n_prompt;
@@ -38,6 +38,8 @@ bool wk_choice_begin(wk *w, wk_choice *c, wk_fault *f)
     ig_status st = ig_stream_new(r->p.stops, r->p.n_stops, PIECE_BYTES_START, &c->stream, &e);
     if (st == IG_OK) st = wk_reply_new(w->template_source, text, r->body, &c->reply, &e);
     if (st == IG_OK && r->rule) st = wk_constraint_new(r->rule, &c->constraint, &e);
+    if (st == IG_OK && w->cfg.speculate != INGLE_SPECULATE_OFF)
+        st = ig_spec_new(w->n_ctx, w->cfg.speculate, &c->spec, &e);
     if (st != IG_OK) return wk_refuse_status(f, NULL, &e);
     c->began = true;
     return make_sampler(w, c, f);
@@ -50,6 +52,7 @@ void wk_choice_fini(wk_choice *c)
     ig_stream_free(c->stream);
     wk_reply_free(c->reply);
     ingle_constraint_free(c->constraint);
+    ig_spec_free(c->spec);
     ig_buf_fini(&c->piece);
     ig_buf_fini(&c->lp);
     ig_buf_fini(&c->ids);
@@ -118,11 +121,9 @@ static bool on_piece(void *ctx, const wk_piece *p)
 
 /* -------------------------------------------------------------------------------------------- log probabilities */
 
-static void put_token(const wk *w, ig_buf *piece, ig_buf *b, int32_t id, float logprob)
+/* text: how the token stands in the answer. */
+static void put_token_text(ig_str text, ig_buf *b, int32_t id, float logprob)
 {
-    piece->len = 0;
-    (void)ig_model_piece(w->model, id, true, piece);
-    ig_str text = {piece->ptr, piece->len};
     ig_buf_printf(b, "{\"id\":%d,\"token\":", id);
     wk_put_broken(b, text);
     ig_buf_printf(b, ",\"bytes\":");
@@ -131,8 +132,29 @@ static void put_token(const wk *w, ig_buf *piece, ig_buf *b, int32_t id, float l
     wk_put_float(b, logprob);
 }
 
-/* logits NULL: of the first token, which nothing precedes. */
-static bool put_logprob(wk *w, wk_choice *c, const float *logits, int32_t id, wk_fault *f)
+static void put_token(const wk *w, ig_buf *piece, ig_buf *b, int32_t id, float logprob)
+{
+    piece->len = 0;
+    (void)ig_model_piece(w->model, id, true, piece);
+    put_token_text((ig_str){piece->ptr, piece->len}, b, id, logprob);
+}
+
+/* Text of token i of the prompt, as the client wrote it: without the token in front, and without the space that the
+ * vocabulary puts before the first word. */
+static ig_str prompt_piece(const wk *w, const wk_choice *c, uint32_t i, ig_buf *piece)
+{
+    const wk_request *r = c->r;
+    const uint32_t first = r->prompt[0] == w->info.bos;
+    piece->len = 0;
+    if (i < first) return (ig_str){"", 0};
+    (void)ig_model_piece(w->model, r->prompt[i], true, piece);
+    const bool added = i == first && !r->n_dropped && r->text.len && r->text.ptr[0] != ' ' && piece->len > 1 &&
+                       piece->ptr[0] == ' ' && piece->ptr[1] == r->text.ptr[0];
+    return (ig_str){piece->ptr + added, piece->len - added};
+}
+
+/* text: of the token. logits NULL: of the first token, which nothing precedes. */
+static bool put_logprob(wk *w, wk_choice *c, const float *logits, int32_t id, ig_str text, wk_fault *f)
 {
     ingle_logprob chosen = {id, NAN};
     ingle_error e;
@@ -144,7 +166,7 @@ static bool put_logprob(wk *w, wk_choice *c, const float *logits, int32_t id, wk
         return false;
     }
     if (c->lp.len) ig_buf_add(&c->lp, ",", 1);
-    put_token(w, &c->piece, &c->lp, id, chosen.logprob);
+    put_token_text(text, &c->lp, id, chosen.logprob);
     ig_buf_printf(&c->lp, ",\"top\":[");
     for (uint32_t i = 0; i < n_top; i++) {
         if (i) ig_buf_add(&c->lp, ",", 1);
@@ -163,14 +185,17 @@ static void echo_tokens(wk *w, wk_choice *c, uint32_t from, uint32_t to)
     ig_buf text, *b = &w->out;
     ig_buf_init(&text, PENDING_BYTES_MAX);
     for (uint32_t i = from; i < to; i++) {
-        bool hidden = i == 0 && c->r->prompt[0] == w->info.bos && !c->scoring;
-        if (!hidden) (void)ig_model_piece(w->model, c->r->prompt[i], true, &text);
+        ig_str one = prompt_piece(w, c, i, &c->piece);
+        (void)ig_buf_add(&text, one.ptr, one.len);
         if (c->r->p.return_ids) ig_buf_printf(&c->ids, "%s%d", c->ids.len ? "," : "", c->r->prompt[i]);
     }
     b->len = 0;
     b->failed = c->ids.failed || c->lp.failed || text.failed;
+    /* Between the marks of a gap stands what the client wrote. */
+    const bool infill = c->r->infill && !c->scoring;
+    ig_str shown = infill ? (ig_str){c->r->text.ptr, c->r->text.len} : (ig_str){text.ptr, text.len};
     ig_buf_printf(b, "{\"c\":%u,\"k\":\"text\",\"t\":", c->idx);
-    wk_put_broken(b, (ig_str){text.ptr, text.len});
+    wk_put_broken(b, shown);
     put_pending(c, b);
     ig_buf_add(b, "}", 1);
     wk_send(w, IG_FRAME_DELTA, c->r->id, b);
@@ -188,7 +213,8 @@ bool wk_choice_score(wk *w, wk_choice *c, const float *rows, uint32_t n, wk_faul
     uint32_t first = from ? from + 1 : 0; /* token `from` was given out with the rows before */
     for (uint32_t i = first; i < to; i++) {
         const float *logits = i == 0 ? NULL : rows + (size_t)(i - 1 - from) * w->info.n_vocab;
-        if (!put_logprob(w, c, logits, c->r->prompt[i], f)) return false;
+        ig_str text = prompt_piece(w, c, i, &c->piece);
+        if (!put_logprob(w, c, logits, c->r->prompt[i], text, f)) return false;
     }
     c->n_scored = from + n;
     if (first < to) echo_tokens(w, c, first, to);
@@ -279,12 +305,16 @@ const char *wk_choice_next(wk *w, wk_choice *c, const float *logits, wk_fault *f
     if (ingle_token_is_end(w->model, id)) return "stop";
     c->tokens[c->n_tokens++] = id;
     c->n_generated++;
-    if (c->r->p.logprobs && !put_logprob(w, c, logits, id, f)) return "error";
+    if (c->r->p.logprobs) {
+        c->piece.len = 0;
+        (void)ig_model_piece(w->model, id, true, &c->piece);
+        if (!put_logprob(w, c, logits, id, (ig_str){c->piece.ptr, c->piece.len}, f)) return "error";
+    }
     if (c->r->p.return_ids) ig_buf_printf(&c->ids, "%s%d", c->ids.len ? "," : "", id);
     const char *end = give(w, c, id, f);
     if (end) return end;
     if (c->n_generated >= c->r->p.max_tokens) return "length";
-    if (c->n_tokens > w->n_ctx && !c->r->p.shift) return "length";
+    if (c->n_tokens > wk_context(w, &c->r->p) && !c->r->p.shift) return "length";
     return NULL;
 }
 

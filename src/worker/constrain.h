@@ -24,7 +24,7 @@ typedef struct wk_rule wk_rule;
 ig_status wk_rule_new(wk_constrainer *c, const json_t *body, ig_str prompt, wk_rule **out, const char **param,
                       ig_error *err);
 void wk_rule_free(wk_rule *r);
-/* Name of the i-th tool with "strict": false whose schema is not enforced whole; NULL past the last. */
+/* Name of the i-th tool whose schema is not enforced whole; NULL past the last. */
 const char *wk_rule_relaxed(const wk_rule *r, size_t i);
 
 /* One answer on its way through the rule, for the thread that samples. */

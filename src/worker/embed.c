@@ -31,13 +31,17 @@ static bool read_pooling(wk_request *r)
 static bool fit(const wk *w, wk_request *r, size_t i, int32_t *ids, size_t *n)
 {
     uint32_t most = longest(w);
+    bool capped = r->p.n_ctx && r->p.n_ctx < most; /* by policy */
+    if (capped) most = r->p.n_ctx;
     if (*n == 0)
         return wk_refuse(&r->fault, "bad_request", r->op == WK_EMBED ? "inputs" : "documents",
                          "text %zu has no tokens, expected at least one", i);
     if (*n <= most) return true;
     if (!r->p.truncate) {
         wk_refuse(&r->fault, "too_long", r->op == WK_EMBED ? "inputs" : "documents",
-                  "text %zu has %zu tokens, the context holds %u; shorten it or ask for truncation", i, *n, most);
+                  "text %zu has %zu tokens, %s%.64s%s %u; shorten it or ask for truncation", i, *n,
+                  capped ? "rule " : "the context holds", capped && r->p.n_ctx_rule ? r->p.n_ctx_rule : "",
+                  capped ? " allows" : "", most);
         r->fault.n_prompt = *n;
         r->fault.n_ctx = most;
         return false;
@@ -137,6 +141,8 @@ bool wk_read_texts(wk *w, wk_request *r)
     if (!json_is_array(list) || n == 0 || n > TEXTS_MAX)
         return wk_refuse(&r->fault, "bad_request", name, "\"%s\" is no list of 1 to %d texts", name, TEXTS_MAX);
     if (rank && !json_is_string(query)) return wk_refuse(&r->fault, "bad_request", "query", "\"query\" is no text");
+    if (!wk_read_count(r->body, "n_ctx", UINT32_MAX, &r->p.n_ctx, &r->fault)) return false;
+    r->p.n_ctx_rule = json_string_value(json_object_get(r->body, "n_ctx_rule"));
     r->texts.normalize = false;
     if (!read_pooling(r) || !wk_read_bool(r->body, "normalize", &r->texts.normalize, &r->fault) ||
         !wk_read_bool(r->body, "truncate", &r->p.truncate, &r->fault))

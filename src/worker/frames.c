@@ -96,7 +96,7 @@ void wk_send_load(wk *w, double share)
 void wk_send_position(wk *w, wk_request *r, uint32_t position)
 {
     ig_buf *b = begin(w);
-    ig_buf_printf(b, "{\"phase\":\"queue\",\"position\":%u}", position);
+    ig_buf_printf(b, "{\"phase\":\"queue\",\"position\":%u,\"depth\":%u}", position, w->n_waiting);
     wk_send(w, IG_FRAME_PROGRESS, r->id, b);
     r->told_position = position;
 }
@@ -131,8 +131,15 @@ void wk_send_done(wk *w, wk_choice *c, const char *finish, const char *stop, con
     }
     ig_buf_printf(b, ",\"usage\":{\"prompt\":%u,\"cached\":%u,\"completion\":%u,\"reasoning\":%u", r->n_prompt,
                   c->n_cached, c->n_generated, c->n_reasoning);
-    if (r->n_dropped + c->n_shifted) ig_buf_printf(b, ",\"dropped\":%u", r->n_dropped + c->n_shifted);
+    if (c->n_drafted) ig_buf_printf(b, ",\"drafted\":%u,\"accepted\":%u", c->n_drafted, c->n_accepted);
+    if (r->n_dropped) ig_buf_printf(b, ",\"dropped\":%u", r->n_dropped);
+    if (c->n_shifted) ig_buf_printf(b, ",\"shifted\":%u", c->n_shifted);
     ig_buf_add(b, "}", 1);
+    if (r->p.return_context) {
+        ig_buf_printf(b, ",\"context\":[");
+        for (uint32_t i = 0; i < c->n_tokens; i++) ig_buf_printf(b, "%s%d", i ? "," : "", c->tokens[i]);
+        ig_buf_add(b, "]", 1);
+    }
     ig_buf_printf(b, ",\"timings\":{\"queue_ms\":%.3f,\"prompt_ms\":%.3f,\"generate_ms\":%.3f}",
                   ms_between(r->came_ns, c->admitted_ns ? c->admitted_ns : now),
                   ms_between(c->admitted_ns, c->prompt_ns ? c->prompt_ns : now), ms_between(c->prompt_ns, now));

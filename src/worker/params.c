@@ -162,8 +162,11 @@ bool wk_read_params(const wk *w, const json_t *body, wk_params *p, wk_fault *f)
     const struct {
         const char *name;
         uint32_t *out;
-    } counts[] = {
-        {"max_tokens", &p->max_tokens}, {"min_tokens", &p->min_tokens}, {"top_k", &p->sampler.top_k}, {"n", &p->n}};
+    } counts[] = {{"max_tokens", &p->max_tokens},
+                  {"min_tokens", &p->min_tokens},
+                  {"top_k", &p->sampler.top_k},
+                  {"n", &p->n},
+                  {"n_ctx", &p->n_ctx}};
     const struct {
         const char *name;
         bool *out;
@@ -171,9 +174,11 @@ bool wk_read_params(const wk *w, const json_t *body, wk_params *p, wk_fault *f)
                  {"truncate", &p->truncate},
                  {"shift", &p->shift},
                  {"echo", &p->echo},
-                 {"return_ids", &p->return_ids}};
+                 {"return_ids", &p->return_ids},
+                 {"return_context", &p->return_context}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (!wk_read_count(body, counts[i].name, UINT32_MAX, counts[i].out, f)) return false;
+    p->n_ctx_rule = json_string_value(json_object_get(body, "n_ctx_rule"));
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (!wk_read_bool(body, flags[i].name, flags[i].out, f)) return false;
     if (p->n < 1 || p->n > WK_CHOICES_MAX)

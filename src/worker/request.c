@@ -104,7 +104,7 @@ static bool add_text(const wk *w, wk_request *r, ig_str text, unsigned flags)
     return ok;
 }
 
-static bool read_ids(const wk *w, wk_request *r, const json_t *list)
+static bool read_ids(const wk *w, wk_request *r, const char *name, const json_t *list)
 {
     size_t n = json_array_size(list);
     int32_t *ids = ig_calloc(n + 1, sizeof *ids);
@@ -114,7 +114,7 @@ static bool read_ids(const wk *w, wk_request *r, const json_t *list)
         const json_t *v = json_array_get(list, i);
         json_int_t id = json_integer_value(v);
         if (!json_is_integer(v) || id < 0 || id >= w->info.n_vocab)
-            ok = wk_refuse(&r->fault, "bad_request", "prompt", "entry %zu of \"prompt\" is no token id below %u", i,
+            ok = wk_refuse(&r->fault, "bad_request", name, "entry %zu of \"%s\" is no token id below %u", i, name,
                            w->info.n_vocab);
         ids[i] = (int32_t)id;
     }
@@ -211,6 +211,27 @@ static bool read_infill(const wk *w, wk_request *r, ig_str prefix, ig_str suffix
 
 static ig_str text_of(const json_t *v) { return (ig_str){json_string_value(v), json_string_length(v)}; }
 
+/* A list of ids, with texts among them perhaps. */
+static bool read_list(const wk *w, wk_request *r, const json_t *list, unsigned flags)
+{
+    const json_t *v;
+    size_t i;
+    bool texts = false;
+    json_array_foreach(list, i, v) texts = texts || json_is_string(v);
+    if (!texts) return read_ids(w, r, "prompt", list);
+    json_array_foreach(list, i, v)
+    {
+        json_int_t id = json_integer_value(v);
+        int32_t one = json_is_integer(v) && id >= 0 && id < w->info.n_vocab ? (int32_t)id : -1;
+        if (!json_is_string(v) && one < 0)
+            return wk_refuse(&r->fault, "bad_request", "prompt",
+                             "entry %zu of \"prompt\" is neither a text nor a token id below %u", i, w->info.n_vocab);
+        unsigned own = i ? flags & ~(unsigned)INGLE_ADD_SPECIAL : flags;
+        if (json_is_string(v) ? !add_text(w, r, text_of(v), own) : !add_ids(r, &one, 1)) return false;
+    }
+    return true;
+}
+
 static bool read_text(const wk *w, wk_request *r)
 {
     const json_t *prompt = json_object_get(r->body, "prompt"), *suffix = json_object_get(r->body, "suffix");
@@ -226,9 +247,10 @@ static bool read_text(const wk *w, wk_request *r)
         if (!json_is_string(suffix) || !json_is_string(prompt))
             return wk_refuse(&r->fault, "bad_request", "suffix",
                              "\"suffix\" wants to be a text, with a text before it");
+        (void)ig_buf_add(&r->text, json_string_value(prompt), json_string_length(prompt)); /* for echo */
         return read_infill(w, r, text_of(prompt), text_of(suffix), flags);
     }
-    if (json_is_array(prompt)) return read_ids(w, r, prompt);
+    if (json_is_array(prompt)) return read_list(w, r, prompt, flags);
     ig_str text = text_of(prompt);
     return ig_buf_add(&r->text, text.ptr, text.len)
                ? add_text(w, r, text, flags)
@@ -247,16 +269,40 @@ bool wk_render(const wk *w, wk_request *r, bool add_prompt)
     /* Most templates write the first token themselves. */
     ig_str text = {r->text.ptr, r->text.len}, bos = {w->bos_text.ptr, w->bos_text.len};
     unsigned flags = INGLE_PARSE_SPECIAL | (bos.len && ig_str_starts(text, bos) ? 0u : INGLE_ADD_SPECIAL);
+    const json_t *context = json_object_get(r->body, "context"); /* a conversation in front */
+    if (json_array_size(context)) flags &= ~(unsigned)INGLE_ADD_SPECIAL;
+    if (json_array_size(context) && !read_ids(w, r, "context", context)) return false;
     return add_text(w, r, text, flags);
 }
 
 /* -------------------------------------------------------------------------------------------- too long */
 
+uint32_t wk_context(const wk *w, const wk_params *p)
+{
+    static const uint32_t least = 16; /* a context that is shifted must not be empty */
+    uint32_t n = p->n_ctx < least ? least : p->n_ctx;
+    return p->n_ctx && n < w->n_ctx ? n : w->n_ctx;
+}
+
 /* Tokens that prompt may have: one of the context is for the answer. */
-static uint32_t room_for(const wk *w, const wk_request *r) { return r->p.max_tokens ? w->n_ctx - 1 : w->n_ctx; }
+static uint32_t room_for(const wk *w, const wk_request *r)
+{
+    uint32_t n = wk_context(w, &r->p);
+    return r->p.max_tokens && n > 1 ? n - 1 : n;
+}
 
 static bool too_long(const wk *w, wk_request *r)
 {
+    uint32_t n_ctx = wk_context(w, &r->p);
+    if (n_ctx < w->n_ctx && r->p.n_ctx_rule) {
+        wk_refuse(&r->fault, "too_long", json_object_get(r->body, "messages") ? "messages" : "prompt",
+                  "the prompt has %u tokens, rule %.64s allows a context of %u with the answer; shorten it or ask for "
+                  "truncation",
+                  r->n_prompt, r->p.n_ctx_rule, n_ctx);
+        r->fault.n_prompt = r->n_prompt;
+        r->fault.n_ctx = n_ctx;
+        return false;
+    }
     wk_refuse(
         &r->fault, "too_long", r->op == WK_GENERATE && json_object_get(r->body, "messages") ? "messages" : "prompt",
         "the prompt has %u tokens, the context holds %u with the answer; shorten it, ask for truncation or give the "
@@ -300,7 +346,8 @@ static bool truncate_chat(const wk *w, wk_request *r)
 /* Keeps the first token where it is the vocabulary's, and the end, with room for an answer. */
 static void truncate_text(const wk *w, wk_request *r)
 {
-    uint32_t answer = r->p.max_tokens < w->n_ctx / 4 ? r->p.max_tokens : w->n_ctx / 4, keep = w->n_ctx - answer;
+    uint32_t n_ctx = wk_context(w, &r->p), answer = r->p.max_tokens < n_ctx / 4 ? r->p.max_tokens : n_ctx / 4,
+             keep = n_ctx - answer;
     uint32_t head = r->prompt[0] == w->info.bos;
     if (keep > room_for(w, r)) keep = room_for(w, r);
     if (keep <= head) head = 0;

@@ -6,6 +6,9 @@
  * sent back to wait at any time: its tokens are kept, so that it goes on as if nothing had happened (the logits of a
  * session do not depend on how it was fed).
  *
+ * Guesses: while few answers run and no prompt waits, tokens that may come next go along in a step. They stand in
+ * c->tokens behind the choice's own, and become its own when they are sampled; the session forgets the others.
+ *
  * Who is sent back: batch work when somebody interactive waits; when a user has nothing running, one of several choices
  * of another, or one of a user who is far ahead; the youngest when KV pages run out. */
 #include <string.h>
@@ -20,7 +23,8 @@ enum {
     STEP_MS_MAX = 500,   /* what a step of prompts alone may take: how soon a cancellation is seen */
     DECODE_FACTOR = 2,   /* a chunk beside others' tokens may take so many times what they take alone */
     SLICE_TOKENS = 1024, /* what a user may be ahead of one who has nothing running */
-    PROGRESS_MS = 500
+    PROGRESS_MS = 500,
+    GUESS_RUNNING_MAX = 4 /* answers that run at once while tokens are still guessed */
 };
 
 /* -------------------------------------------------------------------------------------------- users */
@@ -368,6 +372,9 @@ void wk_admit(wk *w)
 
 static uint32_t behind(const wk_choice *c) { return c->n_tokens - ingle_session_length(c->slot->session); }
 
+/* Tokens that were sampled before wrong guesses made the session forget them, and one more. */
+static bool is_back(const wk_choice *c) { return c->n_back && behind(c) == 1 + c->n_back; }
+
 /* One token, and no log probabilities of the prompt. */
 static bool is_single(const wk_choice *c)
 {
@@ -377,11 +384,12 @@ static bool is_single(const wk_choice *c)
 /* The context is full and the request wants to go on: the older half goes, the rest is read again. */
 static void shift(wk *w, wk_choice *c)
 {
-    uint32_t keep = c->tokens[0] == w->info.bos, drop = (w->n_ctx - keep) / 2;
+    uint32_t keep = c->tokens[0] == w->info.bos, drop = (wk_context(w, &c->r->p) - keep) / 2;
     memmove(c->tokens + keep, c->tokens + keep + drop, (c->n_tokens - keep - drop) * sizeof *c->tokens);
     c->n_tokens -= drop;
     c->n_shifted += drop;
     (void)ig_session_keep(c->slot->session, keep);
+    if (c->spec) ig_spec_forget(c->spec);
 }
 
 static size_t add_item(wk *w, size_t n, wk_choice *c, uint32_t n_tokens)
@@ -395,6 +403,7 @@ static size_t add_item(wk *w, size_t n, wk_choice *c, uint32_t n_tokens)
                                     .want = scores  ? INGLE_WANT_ALL
                                             : whole ? INGLE_WANT_LAST
                                                     : INGLE_WANT_NONE};
+    w->guessed[n] = 0;
     return n + 1;
 }
 
@@ -433,14 +442,84 @@ static uint32_t cut(const wk_choice *c, uint32_t n, uint32_t *rows)
     return n;
 }
 
+/* Answers run alone, few of them, and there is room for all that they may guess. */
+static bool may_guess(const wk *w)
+{
+    uint32_t n = 0;
+    if (w->n_running > GUESS_RUNNING_MAX || w->cfg.speculate == INGLE_SPECULATE_OFF) return false;
+    for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
+        const wk_choice *c = w->slots[i].choice;
+        if (!c) continue;
+        if (!is_single(c) && !is_back(c)) return false;
+        n += 1 + c->n_back;
+    }
+    return n <= w->n_batch;
+}
+
+/* Guesses for the items, each of which is an answer's due tokens, what follows them. */
+static void add_guesses(wk *w, size_t n)
+{
+    uint32_t n_tokens = 0, n_rows = w->n_rows - (uint32_t)n;
+    for (size_t i = 0; i < n; i++) n_tokens += w->items[i].n_tokens;
+    for (size_t i = 0; i < n; i++) {
+        wk_choice *c = w->stepping[i];
+        uint32_t due = w->items[i].n_tokens, most = IG_SPEC_ROWS, n_ctx = wk_context(w, &c->r->p), ask;
+        if (!c->spec || n_tokens >= w->n_batch || n_rows < due) continue;
+        uint32_t left[] = {w->n_batch - n_tokens, n_rows - (due - 1), n_ctx - c->n_tokens,
+                           c->r->p.max_tokens - c->n_generated, IG_SPEC_ROWS - due};
+        if (c->n_tokens >= n_ctx || c->n_generated >= c->r->p.max_tokens || due >= IG_SPEC_ROWS) continue;
+        left[3]--; /* the last one is not fed */
+        for (size_t k = 0; k < sizeof left / sizeof *left; k++)
+            if (left[k] < most) most = left[k];
+        ig_spec_room room = {.n_others = n_tokens - due,
+                             .n_due = due,
+                             .most = most,
+                             .recurrent = ig_session_is_recurrent(c->slot->session)};
+        uint32_t k = ig_spec_guess(c->spec, ig_engine_costs(w->engine), &room, c->tokens, c->n_tokens,
+                                   c->tokens + c->n_tokens, &ask);
+        if (k == 0 || !ig_session_mark(c->slot->session)) continue;
+        w->guessed[i] = k;
+        w->items[i].n_tokens += k;
+        w->items[i].want = INGLE_WANT_ALL;
+        n_tokens += k;
+        n_rows -= due + k - 1;
+    }
+}
+
+static size_t collect_guessing(wk *w)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < w->cfg.n_sessions; i++)
+        if (w->slots[i].choice) n = add_item(w, n, w->slots[i].choice, behind(w->slots[i].choice));
+    add_guesses(w, n);
+    return n;
+}
+
+/* Without the guesses. */
+static bool drop_guesses(wk *w, size_t n)
+{
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        if (!w->guessed[i]) continue;
+        w->items[i].n_tokens -= w->guessed[i];
+        w->items[i].want = INGLE_WANT_LAST;
+        w->guessed[i] = 0;
+        any = true;
+    }
+    return any;
+}
+
 static size_t collect(wk *w, size_t *n_single)
 {
     size_t n = 0;
     for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
         wk_choice *c = w->slots[i].choice;
-        if (!c) continue;
-        if (c->n_tokens > w->n_ctx) shift(w, c);
-        if (is_single(c)) n = add_item(w, n, c, 1);
+        if (c && c->n_tokens > wk_context(w, &c->r->p)) shift(w, c);
+    }
+    if (may_guess(w)) return *n_single = collect_guessing(w);
+    for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
+        wk_choice *c = w->slots[i].choice;
+        if (c && is_single(c)) n = add_item(w, n, c, 1);
     }
     *n_single = n;
     uint32_t left = chunk(w, (uint32_t)n), rows = w->n_rows - (uint32_t)n;
@@ -497,8 +576,9 @@ static void fail_step(wk *w, size_t n, const ingle_error *e)
     }
 }
 
-/* The session has all tokens of the choice: the next one is chosen. */
-static void advance(wk *w, wk_choice *c, const float *logits, uint64_t now)
+/* The session has all tokens of the choice: the next one is chosen. False: that was the end, and the choice may be
+ * gone. */
+static bool advance(wk *w, wk_choice *c, const float *logits, uint64_t now)
 {
     wk_fault f = {.type = "internal"};
     if (!c->prompt_done) {
@@ -510,11 +590,36 @@ static void advance(wk *w, wk_choice *c, const float *logits, uint64_t now)
     uint32_t before_n = c->n_generated;
     const char *end = wk_choice_next(w, c, logits, &f);
     w->tokens_generated += c->n_generated - before_n;
-    if (!end) return;
+    if (!end) return true;
     if (!strcmp(end, "error"))
         request_fail(w, c->r, &f);
     else
         choice_over(w, c, end);
+    return false;
+}
+
+/* Goes through the rows behind the choice's last token and its guesses as long as those come true. */
+static void advance_guessed(wk *w, wk_choice *c, const float *rows, uint32_t n_guessed, uint64_t now)
+{
+    wk_slot *slot = c->slot;
+    uint32_t right = 0, held = c->n_tokens; /* what the session holds rightly */
+    bool alive;
+    c->n_drafted += n_guessed;
+    for (;;) {
+        int32_t guess = c->tokens[c->n_tokens];
+        if (right) c->n_accepted++;
+        alive = advance(w, c, rows + (size_t)right * w->info.n_vocab, now);
+        if (!alive || right == n_guessed || c->tokens[c->n_tokens - 1] != guess) break;
+        right++;
+        held++;
+    }
+    uint32_t left = ig_session_keep(slot->session, held);
+    if (!alive) {
+        slot->held = left < held ? held : 0;
+        return;
+    }
+    c->n_back = held - left;
+    ig_spec_judge(c->spec, n_guessed, right, true);
 }
 
 /* What item i of the step has brought. */
@@ -525,16 +630,30 @@ static void take_result(wk *w, size_t i, uint64_t now)
     wk_fault f = {.type = "internal"};
     c->r->user->served += it->n_tokens;
     if (!c->prompt_done) w->tokens_prompt += it->n_tokens;
-    if (it->want == INGLE_WANT_ALL && !wk_choice_score(w, c, it->logits, it->n_tokens, &f)) {
+    if (it->want == INGLE_WANT_ALL && !w->guessed[i] && !wk_choice_score(w, c, it->logits, it->n_tokens, &f)) {
         request_fail(w, c->r, &f);
         return;
     }
-    if (behind(c) == 0) {
+    c->n_back = 0;
+    if (w->guessed[i]) {
+        uint32_t due = it->n_tokens - w->guessed[i];
+        advance_guessed(w, c, it->logits + (size_t)(due - 1) * w->info.n_vocab, w->guessed[i], now);
+    } else if (behind(c) == 0) {
         size_t last = it->want == INGLE_WANT_ALL ? it->n_tokens - 1 : 0;
         advance(w, c, it->logits + last * w->info.n_vocab, now);
     } else if (c->idx == 0 && now - c->told_ns > (uint64_t)PROGRESS_MS * 1000000) {
         c->told_ns = now;
         wk_send_prompt(w, c);
+    }
+}
+
+/* What wrong guesses made sessions forget of answers that have ended is there for the next turn. */
+static void keep_answers(wk *w)
+{
+    for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
+        wk_slot *s = &w->slots[i];
+        if (s->held && s->user && !s->choice) ig_session_catch_up(s->session, s->held);
+        s->held = 0;
     }
 }
 
@@ -546,16 +665,22 @@ bool wk_step(wk *w)
     if (n == 0) return false;
     w->n_stepping = n;
     uint64_t from = ig_now_ns();
-    if (ingle_engine_step(w->engine, w->items, n, &e) != INGLE_OK) {
+    ingle_status st = ingle_engine_step(w->engine, w->items, n, &e);
+    if (st == INGLE_NO_MEMORY && drop_guesses(w, n)) st = ingle_engine_step(w->engine, w->items, n, &e);
+    if (st != INGLE_OK) {
         if (e.status != INGLE_NO_MEMORY || !free_pages(w)) fail_step(w, n, &e);
         w->n_stepping = 0;
         return true;
     }
     uint64_t now = ig_now_ns();
     for (size_t i = n_single; i < n; i++) n_prompt += w->items[i].n_tokens;
-    learn(w, (double)(now - from) / 1e6, n_single, n_prompt);
+    uint32_t n_tokens = n_prompt;
+    for (size_t i = 0; i < n_single; i++) n_tokens += w->items[i].n_tokens;
+    if (n_prompt == 0) ig_costs_note(ig_engine_costs(w->engine), n_tokens, (double)(now - from) / 1e6);
+    if (n_prompt || n_tokens == n) learn(w, (double)(now - from) / 1e6, n_single, n_prompt);
     for (size_t i = 0; i < n; i++)
         if (w->stepping[i]) take_result(w, i, now);
     w->n_stepping = 0;
+    keep_answers(w);
     return true;
 }

@@ -54,7 +54,9 @@ typedef struct wk_params {
     const char **stops;     /* owned array, texts of the body */
     size_t n_stops;
     uint32_t max_tokens, min_tokens, n, n_top;
-    bool logprobs, ignore_eos, truncate, shift, echo, return_ids;
+    uint32_t n_ctx;         /* tokens that prompt and answer may have, where policy says so; else 0 */
+    const char *n_ctx_rule; /* whose limit that is; of the body, or NULL */
+    bool logprobs, ignore_eos, truncate, shift, echo, return_ids, return_context;
 } wk_params;
 
 typedef struct wk_user { /* a partition of the prefix cache; lives while a request or slot refers to it */
@@ -106,6 +108,7 @@ typedef struct wk_slot {
     ingle_session *session;
     wk_user *user;            /* whose tokens these are, NULL: nobody's */
     struct wk_choice *choice; /* that runs in it */
+    uint32_t held;            /* tokens that an answer which has ended left behind, 0: those that the session holds */
     uint64_t used;            /* when it was used last, counted in admissions */
 } wk_slot;
 
@@ -116,12 +119,15 @@ typedef struct wk_choice {
     bool done, prompt_done, began, scoring; /* scoring: log probabilities of the prompt are wanted */
     uint32_t n_scored, n_shifted;           /* tokens of the prompt that are given out; that a shift dropped */
     uint64_t arrival;
-    int32_t *tokens; /* owned [n_ctx + 1]: prompt and answer; the session catches up with them */
+    int32_t *tokens; /* owned [n_ctx + 2]: prompt and answer; the session catches up with them */
     uint32_t n_tokens, n_generated, n_reasoning, n_cached;
     ingle_sampler *sampler;
     ig_stream *stream;
     wk_reply *reply;
     ingle_constraint *constraint; /* NULL: free */
+    ig_spec *spec;                /* NULL: nothing is guessed */
+    uint32_t n_drafted, n_accepted;
+    uint32_t n_back; /* tokens that wrong guesses made the session forget, which have been sampled already */
     ig_buf piece, lp, ids;        /* bytes of a token; log probabilities and ids that wait for their text */
     uint64_t admitted_ns, prompt_ns, told_ns;
 } wk_choice;
@@ -143,6 +149,7 @@ typedef struct wk_lane {
 typedef struct wk_config {
     uint32_t n_threads, n_ctx, n_sessions, n_batch, n_queue;
     ingle_kv_type kv;
+    ingle_speculate speculate;
     uint64_t memory_max;
     int landlock_abi_max;
     json_t *body; /* owned: INIT */
@@ -180,6 +187,7 @@ typedef struct wk {
     uint64_t positions_ns;
     uint64_t arrivals, admissions;
     ingle_step_item *items; /* [cfg.n_sessions] */
+    uint32_t *guessed;      /* [cfg.n_sessions] tokens at the end of an item that are guesses */
     wk_choice **stepping;   /* [cfg.n_sessions] whose items they are; NULL: its request is gone */
     size_t n_stepping;
     double decode_ms, token_ms; /* of a step without a prompt; of a token of a prompt; 0: not yet known */
@@ -206,7 +214,8 @@ bool wk_lane_cancel(wk_lane *lane, uint64_t id);
 /* request.c: the text lane. */
 void wk_prepare_request(wk *w, wk_request *r);
 void wk_request_free(wk_request *r);
-bool wk_fills_gaps(const wk *w); /* the vocabulary has tokens for prefix, suffix and middle */
+bool wk_fills_gaps(const wk *w);                      /* the vocabulary has tokens for prefix, suffix and middle */
+uint32_t wk_context(const wk *w, const wk_params *p); /* tokens that a conversation of this request may have */
 bool wk_render(const wk *w, wk_request *r, bool add_prompt); /* messages to text, and to tokens */
 bool wk_tokenize(const wk *w, ig_str text, unsigned flags, const wk_veils *veils, int32_t **ids, size_t *n,
                  wk_fault *f); /* veils may be NULL */

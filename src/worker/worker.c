@@ -26,6 +26,17 @@ static const uint64_t memory_spare = (uint64_t)96 << 20; /* of the limit, for ev
 
 /* -------------------------------------------------------------------------------------------- INIT */
 
+static bool read_speculate(wk_config *c, wk_fault *f)
+{
+    static const char *const names[] = {
+        [INGLE_SPECULATE_AUTO] = "auto", [INGLE_SPECULATE_OFF] = "off", [INGLE_SPECULATE_NGRAM] = "ngram"};
+    const json_t *how = json_object_get(c->body, "speculate");
+    if (!how || json_is_null(how)) return true;
+    for (size_t i = 0; json_is_string(how) && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i], json_string_value(how))) return c->speculate = (ingle_speculate)i, true;
+    return wk_refuse(f, "bad_request", "speculate", "\"speculate\" is not auto, off or ngram");
+}
+
 static bool read_config(wk *w, wk_fault *f)
 {
     static const char *const kinds[] = {[INGLE_KV_F16] = "f16", [INGLE_KV_F32] = "f32", [INGLE_KV_Q8_0] = "q8_0"};
@@ -47,6 +58,7 @@ static bool read_config(wk *w, wk_fault *f)
     if (memory && (!json_is_integer(memory) || json_integer_value(memory) < 0))
         return wk_refuse(f, "bad_request", "memory_max", "\"memory_max\" is no number of bytes");
     c->memory_max = (uint64_t)json_integer_value(memory);
+    if (!read_speculate(c, f)) return false;
     if (!kv || json_is_null(kv)) return true;
     for (size_t i = 0; json_is_string(kv) && i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(kinds[i], json_string_value(kv))) return c->kv = (ingle_kv_type)i, true;
@@ -131,10 +143,11 @@ static bool make_slots(wk *w, wk_fault *f)
     w->slots = ig_calloc(n, sizeof *w->slots);
     w->items = ig_calloc(n, sizeof *w->items);
     w->stepping = ig_calloc(n, sizeof(wk_choice *));
+    w->guessed = ig_calloc(n, sizeof *w->guessed);
     w->logits = ig_calloc(w->info.n_vocab, sizeof *w->logits);
     w->top = ig_calloc(WK_TOP_MAX, sizeof *w->top);
     w->ends = ig_calloc(w->info.n_vocab, sizeof *w->ends);
-    if (!w->slots || !w->items || !w->stepping || !w->logits || !w->top || !w->ends)
+    if (!w->slots || !w->items || !w->stepping || !w->guessed || !w->logits || !w->top || !w->ends)
         return wk_refuse(f, "overloaded", NULL, "out of memory for %u sessions", n);
     for (uint32_t i = 0; i < w->info.n_vocab; i++)
         if (ingle_token_is_end(w->model, (int32_t)i)) w->ends[w->n_ends++] = (int32_t)i;
@@ -360,6 +373,7 @@ static void fini(wk *w)
     ig_free(w->slots);
     ig_free(w->items);
     ig_free(w->stepping);
+    ig_free(w->guessed);
     ig_free(w->logits);
     ig_free(w->top);
     ig_free(w->ends);

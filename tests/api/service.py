@@ -1,4 +1,5 @@
 """Starts and asks a service: shared by the tests from outside."""
+import hashlib
 import http.client
 import json
 import os
@@ -41,12 +42,12 @@ class Tap:
 class Service:
     """A service on a free port and a unix socket, with the models given as NAME=PATH."""
 
-    def __init__(self, *models, args=(), env=None, tls=None):
-        """tls: (certificate, key): TCP speaks TLS, and the test asks over the unix socket."""
+    def __init__(self, *models, args=(), env=None, tls=None, store=None):
+        """tls: (certificate, key): TCP speaks TLS, and the test asks over the unix socket. store: a folder that outlives it."""
         self.folder = tempfile.TemporaryDirectory()
         self.socket = os.path.join(self.folder.name, 's')
         command = [INGLE, 'serve', '--listen', 'tcp:127.0.0.1:0', '--listen', 'unix:' + self.socket, '--store',
-                   os.path.join(self.folder.name, 'store')]
+                   store or os.path.join(self.folder.name, 'store')]
         for m in models:
             command += ['--model', m]
         if tls:
@@ -104,6 +105,18 @@ class Service:
         c.sendall(b'POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n'
                   % (path.encode(), len(data)) + data)
         return c
+
+    def open_only(self, path, body):
+        """send, with time to spare for the answer."""
+        c = self.send(path, body)
+        c.settimeout(60)
+        return c
+
+    def add(self, name, data):
+        """A model of the store, made of the bytes of its file."""
+        digest = 'sha256:' + hashlib.sha256(data).hexdigest()
+        self.post('/api/blobs/' + digest, data)
+        return self.lines('/api/create', {'model': name, 'files': {'m.gguf': digest}})
 
     def as_user(self, uid, method, path, body=None, headers=None):
         """The same as ask, by a process of another user (the test is root)."""

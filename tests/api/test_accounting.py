@@ -9,7 +9,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import CHAT, INGLE, Service, Tap  # noqa: E402
+from service import CHAT, INGLE, Service, Tap, until  # noqa: E402
 
 tap = Tap()
 ok = tap.ok
@@ -38,6 +38,15 @@ def until_booked(s, n):
             return True
         time.sleep(0.1)
     return False
+
+
+def records_of(folder):
+    """The log as it lies on the disk; what has no end is no record."""
+    out = []
+    for name in sorted(n for n in os.listdir(folder) if n.endswith('.jsonl')):
+        with open(os.path.join(folder, name), 'rb') as f:
+            out += [json.loads(line) for line in f.read().split(b'\n')[:-1]]
+    return out
 
 
 def ask(s, **k):
@@ -186,15 +195,22 @@ def test_full(tmpfs):
                     pass
             except OSError:
                 pass
-        status = []
+        status, ids = [], []
         for _ in range(60):
-            status.append(ask(s)[0])
-            if status[-1] == 503:
+            code, _, fields = ask(s)
+            status.append(code)
+            if code == 503:
                 break
-            time.sleep(0.05)
-        said = ''.join(s.log)
+            ids.append(fields['X-Request-Id'])
+            if not required:
+                time.sleep(0.05)
         if required:
-            ok(status[-1] == 503 and 'cannot be written' in said, 'a full disk: 503, and the reason is said', (status[-1], said))
+            there = {r['request'] for r in records_of(folder) if r['kind'] == 'begin'}
+            ok(status[-1] == 503 and set(ids) <= there, 'a full disk: 503, and what was answered before it is in the log', (status, ids))
+            status, text, _ = s.post('/api/copy', {'source': 'chat', 'destination': 'other'})
+            ok(status == 503 and 'audit log' in str(text), 'so is what an administrator asks for', (status, text))
+            said = until(lambda: [x for x in s.log if 'cannot be written' in x], 5)
+            ok(said and folder in said[0] and 'No space' in said[0], 'the reason is said, with the folder', s.log)
         else:
             ok(set(status) == {200}, 'a full disk: answers go on', status[-1])
         os.remove(os.path.join(tmpfs, 'fill'))

@@ -2,47 +2,12 @@
 # The command line from outside: right and wrong input, exit codes, messages, no partial output. Prints TAP.
 # shellcheck disable=SC2317 # functions are called by name
 set -u
-ingle=$INGLE_BUILD/ingle
-model=$INGLE_DATA/stories260K.gguf
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-n=0 failures=0
+# shellcheck source=tests/api/tap.sh
+. "$(dirname "$0")/tap.sh"
 
-# try CODE COMMAND...: runs, keeps out and err; the test that follows looks at them.
-try() {
-    want=$1
-    shift
-    "$@" >out 2>err </dev/null
-    got=$?
-    said="$(head -c 300 err | tr '\n' ' ')"
-}
-
-# ok NAME CONDITION...: one line of TAP; the exit code of the last try must have been right, too.
-ok() {
-    name=$1
-    shift
-    n=$((n + 1))
-    if [ "$got" -ne "$want" ]; then
-        echo "not ok $n - $name # exit $got, expected $want: $said"
-        failures=$((failures + 1))
-    elif "$@"; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name # $*; stdout: $(head -c 200 out | tr '\n' ' ') stderr: $said"
-        failures=$((failures + 1))
-    fi
-}
-
-silent() { [ ! -s out ]; }                                      # nothing on stdout
-line() { [ "$(wc -l <err)" -eq 1 ]; }                           # one line on stderr
-says() { silent && line && grep -qF -e "$1" err; }              # and that line names it
 says2() { says "$1" && grep -qF -e "$2" err; }
 prints() { [ "$(cat out)" = "$1" ]; }
-same() { cmp -s "$1" "$2"; }
 quiet() { [ ! -s err ]; }
-has() { grep -qF -e "$1" out; }
-tells() { grep -qF -e "$1" err; }
 
 # ---- usage: exit 2, one sentence that names the word and what to type
 try 2 "$ingle";                                    ok 'no verb' silent
@@ -279,7 +244,7 @@ try 0 "$ingle" run "$chat" hi --json-schema '{"const": [1, "x"]}' --temp 0; ok '
 try 0 "$ingle" run "$chat" hi --grammar rule.gbnf --logit-bias 97=-1;    ok 'run --grammar' \
     sh -c '"$0" grammar check --grammar rule.gbnf --file out' "$ingle"
 try 0 "$ingle" run "$chat" hi --grammar 'root ::= "yes" | "no"';         ok 'a grammar in place of a file' grep -qEx 'yes|no' out
-try 1 "$ingle" run "$chat" hi --json -n 3 --think off;                   ok 'an answer that is cut off is an error' \
+try 1 "$ingle" run "$chat" hi --json -n 3 --think off --temp 0;              ok 'an answer that is cut off is an error' \
     tells 'not complete after 3 tokens'
 ok 'and begins as JSON' sh -c 'head -c 1 out | grep -qF "{"'
 try 1 "$ingle" run "$chat" hi --grammar 'root ::= "abc"' --stop b;       ok 'also by --stop' tells '--stop'
@@ -319,5 +284,4 @@ sleep 1
 kill -INT $pid
 wait $pid
 got=$? want=130;                                   ok 'Ctrl-C' [ -s out ]
-echo "1..$n"
-[ "$failures" -eq 0 ]
+tap_end

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the service stands: workers that die, crowds, slow and idle connections, hours of work. Middle tier. Prints TAP.
 
-    tests/api/test_hard.py                 all of it, the soak for 20 s
+    tests/api/test_hard.py                 all of it, the soak for 30 s
     tests/api/test_hard.py --soak SECONDS  the soak alone (make soak: 600)"""
 import concurrent.futures
 import json
@@ -339,7 +339,7 @@ def main():
         code = s.stop()
         ok(code == 0, 'stops in order', (code, s.log[-5:]))
     test_streams_small()
-    test_soak(20)
+    test_soak(30)
     return tap.end()
 
 

@@ -3,44 +3,11 @@
 # made of it computes the same, wrong input is told in one sentence. Prints TAP.
 # shellcheck disable=SC2317 # functions are called by name
 set -u
-ingle=$INGLE_BUILD/ingle
+# shellcheck source=tests/api/tap.sh
+. "$(dirname "$0")/tap.sh"
 golden=${INGLE_GOLDEN:-/nonexistent}/hf
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-n=0 failures=0
 
-# try CODE COMMAND...: runs, keeps out and err; the test that follows looks at them.
-try() {
-    want=$1
-    shift
-    "$@" >out 2>err </dev/null
-    got=$?
-    said="$(head -c 300 err | tr '\n' ' ')"
-}
-
-# ok NAME CONDITION...: one line of TAP; the exit code of the last try must have been right, too.
-ok() {
-    name=$1
-    shift
-    n=$((n + 1))
-    if [ "$got" -ne "$want" ]; then
-        echo "not ok $n - $name # exit $got, expected $want: $said"
-        failures=$((failures + 1))
-    elif "$@"; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name # $*; stdout: $(head -c 200 out | tr '\n' ' ') stderr: $said"
-        failures=$((failures + 1))
-    fi
-}
-
-silent() { [ ! -s out ]; }                                      # nothing on stdout
-says() { silent && [ "$(wc -l <err)" -eq 1 ] && grep -qF -e "$1" err; }
-same() { cmp -s "$1" "$2"; }
 differ() { ! cmp -s "$1" "$2"; }
-has() { grep -qF -e "$1" out; }
-tells() { grep -qF -e "$1" err; }
 silent_about() { ! grep -qF -e "$1" err; }
 words() { [ "$(wc -w <out)" -eq "$1" ]; }
 some() { [ -s out ]; }
@@ -161,5 +128,4 @@ if "$INGLE_BUILD/tests/test_archs" --write "$work" >/dev/null; then
     try 2 "$ingle" embed olmo.gguf --tokens 2 --pooling max; ok 'another pooling' says 'mean|cls|last|none|rank'
 fi
 
-echo "1..$n"
-[ "$failures" -eq 0 ]
+tap_end

@@ -4,6 +4,7 @@ offline, losing a group, budgets, reload. Prints TAP."""
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,16 @@ def test_decisions(p):
         ok(seen == want and tags == want, f'{user} sees {want}', (seen, tags))
     ps = s.get('/api/ps', headers=p.keys['dora'])[1]['models']
     ok(ps == [], 'loaded models of others are not shown', ps)
+    for user, want in (('ada', ['chat']), ('dora', [])):
+        seen = [m['model'] for m in s.get('/ingle/status', headers=p.keys[user])[1]['models']]
+        ok(seen == want, f'nor in the status, for {user}', seen)
+        seen = set(re.findall(r'model="(\w+)"', s.get('/metrics', headers=p.keys[user])[1]))
+        ok(seen == set(want), f'nor in the metrics, for {user}', seen)
+        c, r = s.open('GET', '/ingle/events', headers=p.keys[user])
+        line = [r.readline().decode() for _ in range(2)][1]
+        ok([m['model'] for m in json.loads(line[6:])['models']] == want, f'nor in the events, for {user}', line)
+        c.sock.close()
+        r.close()
     status, body, _ = s.get('/v1/models/story', headers=p.keys['ada'])
     ok(status == 403, 'nor one by name', (status, body))
     status, body, _ = s.post('/api/chat', {'model': 'chat', 'messages': HELLO, 'stream': False, 'options': {'num_ctx': 513}},

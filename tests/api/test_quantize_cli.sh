@@ -2,42 +2,10 @@
 # ingle quantize from outside: usage, refusals that leave no file behind, results that other verbs read. Prints TAP.
 # shellcheck disable=SC2317 # functions are called by name
 set -u
-ingle=$INGLE_BUILD/ingle
-model=$INGLE_DATA/stories260K.gguf
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-n=0 failures=0
+# shellcheck source=tests/api/tap.sh
+. "$(dirname "$0")/tap.sh"
 
-try() {
-    want=$1
-    shift
-    "$@" >out 2>err </dev/null
-    got=$?
-    said="$(head -c 300 err | tr '\n' ' ')"
-}
-
-ok() {
-    name=$1
-    shift
-    n=$((n + 1))
-    if [ "$got" -ne "$want" ]; then
-        echo "not ok $n - $name # exit $got, expected $want: $said"
-        failures=$((failures + 1))
-    elif "$@"; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name # $*; stdout: $(head -c 200 out | tr '\n' ' ') stderr: $said"
-        failures=$((failures + 1))
-    fi
-}
-
-silent() { [ ! -s out ]; }
-line() { [ "$(wc -l <err)" -eq 1 ]; }
 says() { silent && line && grep -qF -e "$1" err && no_file; }
-tells() { grep -qF -e "$1" err; }
-has() { grep -qF -e "$1" out; }
-same() { cmp -s "$1" "$2"; }
 no_file() { [ ! -e new.gguf ] && [ -z "$(find . -name '*.tmp')" ]; }
 quantize() { "$ingle" quantize "$@"; }
 
@@ -117,5 +85,4 @@ for signal in INT TERM; do
     ok "interrupted by $signal: whole or not there" test -z "$(find . -name '*.tmp')"
 done
 
-echo "1..$n"
-[ "$failures" -eq 0 ]
+tap_end

@@ -49,7 +49,9 @@ await test('any tool, streamed', async () => {
   const uses = m.content.filter((b) => b.type === 'tool_use')
   assert.ok(uses.length >= 1)
   assert.equal(new Set(uses.map((u) => u.id)).size, uses.length)
-  for (const u of uses) checkArguments(u.input)
+  const whole = m.stop_reason === 'max_tokens' ? uses.slice(0, -1) : uses // the last one may be cut off
+  assert.ok(whole.length >= 1)
+  for (const u of whole) checkArguments(u.input)
 })
 
 await test('the result of a tool goes back, with thoughts and a system turn inside', async () => {

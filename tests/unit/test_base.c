@@ -2,6 +2,7 @@
  * Tests are named after the rule of the reliability list that they answer (Mxx). */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -499,6 +501,72 @@ static void test_writer_in_pieces_and_abandoned(void **state)
     assert_int_equal(files_in_scratch(), 0);
 }
 
+/* A writer is killed before its commit: without a name nothing of it is left; where files must have one, the next
+ * writer of the same path takes the leftover away, and leaves alone what another is writing. */
+static void test_M02_killed_writers_leave_nothing(void **state)
+{
+    ig_file_writer w, other;
+    ig_error err = {0};
+    (void)state;
+    for (int named = 0; named < 2; named++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0) {
+            if (named) ig_fault_set(IG_FAULT_TMPFILE, 1, EOPNOTSUPP, true);
+            if (ig_writer_begin(&w, at("made"), &err) == IG_OK && ig_writer_write(&w, "half", 4, &err) == IG_OK)
+                (void)raise(SIGKILL);
+            _exit(1);
+        }
+        (void)waitpid(child, &status, 0);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(files_in_scratch(), named);
+    }
+    ig_fault_set(IG_FAULT_TMPFILE, 1, EOPNOTSUPP, true);
+    put_file(at("made.0123456789abcde.tmp"), "too short a number: somebody else's");
+    put_file(at("other.0123456789abcdef.tmp"), "of another file");
+    assert_int_equal(ig_writer_begin(&other, at("made"), &err), IG_OK);
+    assert_int_equal(files_in_scratch(), 3); /* these two and its own */
+    assert_int_equal(ig_writer_begin(&w, at("made"), &err), IG_OK);
+    assert_int_equal(files_in_scratch(), 4); /* the first still writes */
+    assert_int_equal(ig_writer_commit(&other, &err), IG_OK);
+    assert_int_equal(ig_writer_commit(&w, &err), IG_OK);
+    ig_fault_reset();
+    assert_int_equal(unlink(at("made.0123456789abcde.tmp")), 0);
+    assert_int_equal(unlink(at("other.0123456789abcdef.tmp")), 0);
+    assert_int_equal(unlink(at("made")), 0);
+    assert_int_equal(files_in_scratch(), 0);
+    assert_int_equal(ig_writer_begin(&w, at(""), &err), IG_IO); /* a folder, seen before anything is computed */
+}
+
+static void test_secrets_in_addresses_are_hidden(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+    } rows[] = {
+        {"no address", "no address"},
+        {"https://host/path", "https://host/path"},
+        {"https://host:443/a and http://[::1]:80/b", "https://host:443/a and http://[::1]:80/b"},
+        {"\"https://me:secret@host/a\" is none", "\"https://...@host/a\" is none"},
+        {"https://me:se@cret@host/a", "https://...@host/a"},
+        {"https://a@host", "https://.@host"},
+        {"https://me:sec", "https://..."},
+        {"s3://b/k?X-Amz-Signature=abc gone", "s3://b/k?... gone"},
+        {"https://u:pw@h/p?q=1#sha256=00, https://h?token=x", "https://...@h/p?...#sha256=00, https://h?..."},
+        {"https://h/?", "https://h/?"},
+        {"://", "://"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[120];
+        ig_error e;
+        (void)snprintf(text, sizeof text, "%s", rows[i].text);
+        ig_hide_secrets(text);
+        assert_string_equal(text, rows[i].shown);
+        (void)ig_fail(&e, IG_IO, 0, "%s", rows[i].text);
+        assert_string_equal(e.text, rows[i].shown);
+    }
+}
+
 static void test_machine_facts_are_sane(void **state)
 {
     uint64_t a = 0, b = 0, t = ig_now_ns();
@@ -550,6 +618,8 @@ int main(void)
         cmocka_unit_test(test_M05_full_disk_leaves_no_temporary_file),
         cmocka_unit_test(test_M08_a_failed_sync_is_not_tried_again),
         cmocka_unit_test(test_writer_in_pieces_and_abandoned),
+        cmocka_unit_test(test_secrets_in_addresses_are_hidden),
+        cmocka_unit_test(test_M02_killed_writers_leave_nothing),
         cmocka_unit_test(test_machine_facts_are_sane),
     };
     return cmocka_run_group_tests_name("base", tests, make_scratch, remove_scratch);

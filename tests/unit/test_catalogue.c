@@ -16,6 +16,7 @@
 #include "base/os.h"
 #include "store/author.h"
 #include "store/catalogue/tuf.h"
+#include "tests/power.h"
 #include "tests/tap.h"
 
 enum { DAY = 86400, N_KEYS = 8 };
@@ -1256,6 +1257,69 @@ static void walk(int what, const char *name)
     }
 }
 
+/* Power cuts after each sync, and after each update that was acknowledged, also when its first try failed. */
+static size_t n_power, n_power_bad;
+static uint64_t power_promised;
+
+static void power_look(void)
+{
+    ig_store *s = NULL;
+    ig_error e = {0};
+    ig_store_options o = {.reserve_bytes = 1};
+    ig_catalogue *c = NULL;
+    power_cut(at("cut"));
+    ig_status st = ig_store_open(at("cut"), &o, &s, &e);
+    if (st == IG_OK) st = ig_catalogue_open(s, NULL, &c, &e);
+    uint64_t v = st == IG_OK ? c->version : 0;
+    ig_catalogue_free(c);
+    ig_store_close(s);
+    n_power++;
+    bool ok = st == IG_OK ? v >= power_promised : st == IG_NOT_FOUND && power_promised == 0;
+    if (!ok && n_power_bad++ < 3)
+        printf("# cut %zu: version %llu, promised %llu: %s\n", n_power, (unsigned long long)v,
+               (unsigned long long)power_promised, e.text);
+}
+
+static bool power_sync(uint64_t nth, bool first)
+{
+    ig_status st = IG_BUG;
+    ig_error e = {0};
+    if (nth) ig_fault_set(IG_FAULT_SYNC, nth, EIO, false);
+    for (int i = 0; i < 3 && st != IG_OK; i++) {
+        ig_store *s = client();
+        st = s ? sync_at(s, NOW, first, NULL, &e) : IG_IO;
+        if (st == IG_OK) power_promised = in_force(s);
+        ig_store_close(s);
+    }
+    ig_fault_reset();
+    power.busy = true;
+    power_look();
+    power.busy = false;
+    if (st != IG_OK) printf("# sync %llu: %s\n", (unsigned long long)nth, e.text);
+    return st == IG_OK;
+}
+
+static void test_power_cuts(void)
+{
+    if (strncmp(at("x"), "/dev/shm", 8)) {
+        tap_skip("power cuts", "/dev/shm is not there");
+        return;
+    }
+    bool ok = true;
+    for (uint64_t nth = 0; nth < 30 && ok; nth++) {
+        wipe(at("store"));
+        mkdir(at("store"), 0700);
+        power_promised = 0;
+        power_watch(at("store"), at("kept"));
+        power.each = nth ? NULL : power_look;
+        ok = power_sync(nth, true) && power_sync(nth, false);
+        power_end();
+    }
+    tap_ok(ok && n_power_bad == 0, "M01, M08: %zu power cuts during updates and after them: %zu unsound", n_power,
+           n_power_bad);
+    wipe(at("cut"));
+}
+
 static void test_faults(void)
 {
     char dir[200], out[200];
@@ -1278,6 +1342,7 @@ static void test_faults(void)
     walk(EIO, "EIO");
     walk(ENOSPC, "ENOSPC");
     walk(ENOMEM, "no memory");
+    test_power_cuts();
     wipe(at("store")), wipe(at("store.1"));
 }
 
@@ -1359,70 +1424,70 @@ static void test_assignments(void)
          "pc",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"default", "default", "w2", "default"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "builtin:assigned"}},
         {"nobody known",
          NULL,
          NULL,
          NULL,
          -1,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"default", "default", "w2", "default"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "builtin:assigned"}},
         {"a group",
          "bob",
          "ENG",
          "pc",
          5,
          {IG_ASSIGNED_REQUIRED, IG_ASSIGNED_REQUIRED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t1", "t1", "w2", "default"}},
+         {"t1", "t1", "w2", "builtin:assigned"}},
         {"a user",
          "ann",
          NULL,
          "pc",
          5,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t2", "t2", "w2", "default"}},
+         {"t2", "t2", "w2", "builtin:assigned"}},
         {"a number",
          "zoe",
          NULL,
          "pc",
          1001,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t2", "t2", "w2", "default"}},
+         {"t2", "t2", "w2", "builtin:assigned"}},
         {"a machine",
          "eve",
          NULL,
          "LAB-7",
          5,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t3", "t3", "w2", "default"}},
+         {"t3", "t3", "w2", "builtin:assigned"}},
         {"denied over required",
          "mallory",
          "eng",
          "lab-7",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t4", "t4", "w2", "default"}},
+         {"t4", "t4", "w2", "builtin:assigned"}},
         {"a licence for interns",
          "ann",
          "interns",
          "pc",
          5,
          {IG_ASSIGNED_AVAILABLE, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"t2", "w1", "w2", "default"}},
+         {"t2", "w1", "w2", "builtin:assigned"}},
         {"models on machines",
          "eve",
          NULL,
          "desk-01",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_REQUIRED},
-         {"default", "default", "w2", "w3"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "w3"}},
         {"not quite the machine",
          "eve",
          NULL,
          "desk-1",
          5,
          {IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED, IG_ASSIGNED_DENIED},
-         {"default", "default", "w2", "default"}},
+         {"builtin:assigned", "builtin:assigned", "w2", "builtin:assigned"}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *const groups[] = {"users", rows[i].group};
@@ -1435,10 +1500,16 @@ static void test_assignments(void)
                 out[k].state == rows[i].want[k] && !strcmp(out[k].rule, rows[i].rule[k]) && out[k].target == &models[k];
         tap_ok(ok, "assignments: %s", rows[i].what);
     }
-    c.deny_by_default = false;
+    static const ig_catalogue_target free_one = {.name = "e:1"};
     ig_who who = {.uid = -1};
-    ig_assignment a = ig_catalogue_decide(&c, &models[3], &who);
+    ig_assignment a = ig_catalogue_decide(&c, &free_one, &who);
+    tap_ok(a.state == IG_ASSIGNED_DENIED && !strcmp(a.rule, "default"), "assignments: denied by default");
+    c.deny_by_default = false;
+    a = ig_catalogue_decide(&c, &free_one, &who);
     tap_ok(a.state == IG_ASSIGNED_AVAILABLE && !strcmp(a.rule, "default"), "assignments: available by default");
+    a = ig_catalogue_decide(&c, &models[0], &who);
+    tap_ok(a.state == IG_ASSIGNED_DENIED && !strcmp(a.rule, "builtin:assigned"),
+           "assignments: what is assigned to somebody is for those alone");
 }
 
 /* What authors may not write, and clients do not take. */

@@ -678,7 +678,8 @@ static void test_ollama_lists(void)
     expect("/api/show", &b,
            "{\"license\":\"Apache License\",\"modelfile\":\"\",\"parameters\":\"num_ctx 8192\",\"template\":\"{{ "
            ".Prompt }}\"," DETAILS ",\"model_info\":{\"general.architecture\":\"qwen3\",\"qwen3.context_length\":40960,"
-           "\"tokenizer.ggml.tokens\":null},\"capabilities\":[\"completion\",\"tools\"],"
+           "\"tokenizer.ggml.tokens\":null,\"general.parameter_count\":8190735360,"
+           "\"general.basename\":\"qwen3:8b\"},\"capabilities\":[\"completion\",\"tools\"],"
            "\"modified_at\":\"2023-11-14T22:13:20.123456789Z\"}");
     ig_list_show(&row, true, &b);
     tap_ok(b.len && memmem(b.ptr, b.len, "[\"a\",\"b\"]", 9), "/api/show verbose has arrays");

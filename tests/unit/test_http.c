@@ -522,7 +522,7 @@ static void test_H23_H24_H25_access(void)
     ig_error err;
     (void)parse("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n");
     (void)ig_access_check(&open, &who, 11434, &parsed, &cors, &err);
-    tap_ok(strstr(err.text, "--allow-host evil.example") != NULL, "H23: the refusal names what to type");
+    tap_ok(strstr(err.text, "--host evil.example") != NULL, "H23: the refusal names what to type");
 }
 
 static bool key_is(const char *fields, const char *expected)

@@ -221,7 +221,7 @@ static void test_assignments(void)
                              *const bob[] = {"bob"}, *const desk[] = {"desk-*"}, *const lab[] = {"lab-*"};
     ig_grant a[] = {
         {.rule = "a1", .models = {m1, 1}, .groups = {eng, 1}, .users = {bob, 1}, .limits = IG_LIMITS_NONE},
-        {.rule = "a2", .models = {m2, 1}, .machines = {desk, 1}, .limits = {1000, 4096, 20}},
+        {.rule = "a2", .models = {m2, 1}, .machines = {desk, 1}, .limits = {1000, 4096, 20, IG_NO_OUTPUT_LIMIT}},
         {.rule = "a3", .models = {m3, 1}, .machines = {lab, 1}, .limits = IG_LIMITS_NONE},
         {.rule = "a4", .models = {m2, 1}, .users = {bob, 1}, .state = IG_GRANT_DENIED, .limits = IG_LIMITS_NONE},
     };
@@ -367,6 +367,18 @@ static void test_config_refused(void)
         {"[ldap]\nuri = ldap://x\nbase = dc=x\nbind = simple\nbind_dn = cn=a\npassword_file = /x\n", "in the clear"},
         {"[ldap]\nuser_attribute = uid)(x\n", ":2:"},
         {"[ldap]\npage_size = 0\n", ":2:"},
+        {"[engine a]\nmodels = x\n", "engine a needs a command"},
+        {"[engine a]\ncommand = server --port {port}\n", "begins with an absolute path"},
+        {"[engine a]\ncommand = /bin/server\n", "{socket} or {port}"},
+        {"[engine a]\ncommand = /bin/server {port} {socket}\n", "{socket} or {port}"},
+        {"[engine a]\ncommand = /bin/server {port} {model}\n", "models = PATTERN"},
+        {"[engine a]\ncommand = /bin/server {port}\nmodels = x*\n", "is a pattern"},
+        {"[engine a]\ncommand = /bin/server {port}\nmemory = 8x\n", ":3: '8x' is no number of bytes"},
+        {"[engine a]\ncommand = /bin/server {port}\nmemory = 99999999999T\n", ":3:"},
+        {"[engine a]\ncommand = /bin/server {port}\nhealth = x\n", ":3:"},
+        {"[engine a]\ncommand = /bin/server {port}\nenvironment = =x\n", "NAME=VALUE"},
+        {"[engine a/b]\ncommand = /bin/server {port}\n", "is no name of an engine"},
+        {"[engine a]\nmodels = x\n[engine b]\nmodels = x\n[engine a]\nmodel = x\n", "engine a is already at"},
         {"[policy]\n  mode = deny\n", ":2: the line begins with a blank"},
         {"[rule aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\neffect = allow\n", "too long"},
     };
@@ -387,12 +399,13 @@ static void test_config_refused(void)
 
 static void test_config_accepted(void)
 {
-    ig_config *c = config_of("# a comment\n; another\n[service]\nanything = goes\n[catalogue main]\nurl = x\n"
-                             "[directory]\nproviders = system ldap\ncache = 5m\ngrace = 0s\n"
-                             "[ldap]\nuri = ldaps://a.example ldaps://b.example\nuri = ldapi://%2frun%2fldapi\n"
-                             "base = dc=example,dc=org\nschema = ad\nnested = rule\ntimeout = 1500ms\n"
-                             "[rule a]\neffect = allow\nwho = \"group:Domain Users\" user:x\nwho = user:y\n"
-                             "context = 100\nreason = a; b\n");
+    ig_config *c = config_of(
+        "# a comment\n; another\n[service]\nanything = goes\n[catalogue main]\nsource = /srv/c\nroot = /etc/root.json\n"
+        "[directory]\nproviders = system ldap\ncache = 5m\ngrace = 0s\n"
+        "[ldap]\nuri = ldaps://a.example ldaps://b.example\nuri = ldapi://%2frun%2fldapi\n"
+        "base = dc=example,dc=org\nschema = ad\nnested = rule\ntimeout = 1500ms\n"
+        "[rule a]\neffect = allow\nwho = \"group:Domain Users\" user:x\nwho = user:y\n"
+        "context = 100\nreason = a; b\n");
     if (!tap_ok(c != NULL, "a configuration with sections of others")) return;
     const ig_rule *r = &c->policy.rules[0];
     const ig_directory_config *d = &c->directory;

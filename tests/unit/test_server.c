@@ -407,11 +407,11 @@ static const talk_row talks[] = {
     {"H13", "a body not read is never a request", POST("/deny", 36, "", GET("/b")), NULL, "HTTP/1.1 401", 1, true},
     {"H14", "h2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", NULL, "HTTP/1.1 400", 1, true},
     {"H14", "TLS on the plain port", "\x16\x03\x01\x02", NULL, "HTTP/1.1 400", 1, true},
-    {"H23", "another Host", "GET /a HTTP/1.1\r\nHost: evil.example\r\n\r\n", "--allow-host", "HTTP/1.1 403", 1, false},
+    {"H23", "another Host", "GET /a HTTP/1.1\r\nHost: evil.example\r\n\r\n", "--host", "HTTP/1.1 403", 1, false},
     {"H23", "an allowed Host", "GET /a HTTP/1.1\r\nHost: far.example:7\r\n\r\n", "[GET /a] .", NULL, 1, false},
-    {"H24", "another Origin", "GET /a HTTP/1.1\r\n" H "Origin: http://evil.example\r\n\r\n", "--allow-origin",
-     "HTTP/1.1 403", 1, false},
-    {"H24", "null Origin", "GET /a HTTP/1.1\r\n" H "Origin: null\r\n\r\n", "--allow-origin", "HTTP/1.1 403", 1, false},
+    {"H24", "another Origin", "GET /a HTTP/1.1\r\n" H "Origin: http://evil.example\r\n\r\n", "--origin", "HTTP/1.1 403",
+     1, false},
+    {"H24", "null Origin", "GET /a HTTP/1.1\r\n" H "Origin: null\r\n\r\n", "--origin", "HTTP/1.1 403", 1, false},
     {"H25", "a form from a page",
      "POST /a HTTP/1.1\r\n" H "Sec-Fetch-Site: none\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", NULL,
      "HTTP/1.1 415", 1, true},
@@ -1412,8 +1412,8 @@ static uint64_t cpu_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* p99 in milliseconds of work of n requests on one connection (client and server are this thread); between them the slow
- * ones send a byte each in turn. */
+/* p99 in milliseconds of work of n requests on one connection (client and server are this thread); between them the
+ * slow ones send a byte each in turn. */
 static double p99(fix *f, int fd, unsigned n, const int *slow, unsigned n_slow)
 {
     static const char get[] = GET("/a");

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -326,6 +327,52 @@ static void test_gc(void)
     ig_store_close(s);
 }
 
+/* M14: the clock is set by years while blobs, leases and leftovers lie about. */
+static void test_clock_jumps(void)
+{
+    enum { HOUR = 3600, YEARS = 10 * 366 * 24 * HOUR };
+    ig_gc_options usual = {.min_age_s = -1, .partial_min_age_s = -1};
+    ig_store *s = open_store();
+    ig_error e = {0};
+    ig_manifest *m = NULL;
+    ig_gc_result r;
+    ig_digest used, loose;
+    int lease = -1, fd = -1;
+    bool ok = add_model(s, "kept", "GGUF kept", NULL, NULL, &e) == IG_OK;
+    ig_fault_clock(-24 * HOUR);
+    ok = ok && add_blob(s, "used", 4, NULL, &used, &lease, &e) == IG_OK && ig_store_gc(s, &usual, &r, &e) == IG_OK;
+    tap_ok(ok && r.n == 0, "M14: a day back: what was made a moment ago stays: %s", e.text);
+    ig_fault_clock(YEARS);
+    ok = ig_store_gc(s, &usual, &r, &e) == IG_OK && ig_store_find(s, "kept", &m, &e) == IG_OK &&
+         ig_store_files_open(s, m, &fd, &e) == IG_OK && r.n_in_use == 1;
+    tap_ok(ok, "M14: ten years ahead: what is named or in use stays: %s", e.text);
+    if (fd >= 0) close(fd);
+    ig_manifest_free(m);
+    ok = add_model(s, "later", "GGUF later", NULL, &m, &e) == IG_OK && m->added_s > 1700000000 + YEARS;
+    ig_manifest_free(m);
+    ok = ok && add_blob(s, "loose", 5, NULL, &loose, NULL, &e) == IG_OK;
+    char path[300];
+    struct stat sb;
+    (void)snprintf(path, sizeof path, "%s/blobs/%.2s/%s", root, loose.hex, loose.hex);
+    struct timespec future[2] = {{.tv_sec = time(NULL) + YEARS}, {.tv_sec = time(NULL) + YEARS}};
+    ok = ok && utimensat(AT_FDCWD, path, future, 0) == 0; /* the kernel's own clock cannot be set here */
+    ig_fault_clock(0);
+    close(lease);
+    ok = ok && ig_store_gc(s, &usual, &r, &e) == IG_OK && stat(path, &sb) == 0 && sb.st_mtime <= time(NULL) + 60;
+    tap_ok(ok, "M14: the clock is right again: a file from the future is dated anew");
+    ig_fault_clock(2 * HOUR);
+    ok = ig_store_gc(s, &usual, &r, &e) == IG_OK && !ig_store_blob_has(s, &loose, NULL) &&
+         !ig_store_blob_has(s, &used, NULL);
+    ig_fault_clock(0);
+    tap_ok(ok, "M14: and goes two hours later, not in ten years");
+    ig_store_list list;
+    tap_ok(ig_store_models(s, &list, &e) == IG_OK && list.n == 2 && list.n_damaged == 0, "M14: both models are there");
+    ig_store_list_free(&list);
+    (void)ig_store_remove(s, "kept", NULL, &e);
+    (void)ig_store_remove(s, "later", NULL, &e);
+    ig_store_close(s);
+}
+
 /* ------------------------------------------------------------------------------------------------ faults */
 
 static bool sound(const char *what)
@@ -633,6 +680,8 @@ int main(void)
     test_add_fds();
     wipe(root);
     test_gc();
+    wipe(root);
+    test_clock_jumps();
     wipe(root);
     test_faults();
     test_kills();

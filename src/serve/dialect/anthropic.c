@@ -46,6 +46,7 @@ static const ig_param own_params[] = {
     {"tools", IG_K_LATER, NULL, 0, 0, NULL},
     {"tool_choice", IG_K_LATER, NULL, 0, 0, NULL},
     {"stream", IG_K_READ, NULL, 0, 0, ig_read_stream},
+    {"temperature", IG_K_NUMBER, NULL, 0, 1, NULL},
     {"stop_sequences", IG_K_READ, NULL, 0, 0, ig_read_stop},
     {"thinking", IG_K_READ, NULL, 0, 0, read_thinking},
     {"output_config", IG_K_READ, NULL, 0, 0, read_output_config},

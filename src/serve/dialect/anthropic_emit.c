@@ -189,7 +189,8 @@ static void count_whole(ig_emitter *e, ig_buf *out)
 {
     if (!ig_emit_counted(e, out)) return;
     ig_usage u = ig_emit_usage(e);
-    ig_out_json(e, json_pack("{s:I}", "input_tokens", (json_int_t)u.prompt), out);
+    ig_out_json(
+        e, json_pack("{s:I, s:o}", "input_tokens", (json_int_t)u.prompt, "ingle", ig_out_ingle(e, NULL)), out);
 }
 
 const ig_emit_ops ig_anthropic_count_ops = {.whole = count_whole};

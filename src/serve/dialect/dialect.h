@@ -72,6 +72,7 @@ typedef enum ig_op {
     X(METHOD, 405, "invalid_request_error", NULL, "invalid_request_error")                                             \
     X(CONFLICT, 409, "invalid_request_error", NULL, "conflict_error")                                                  \
     X(TOO_LARGE, 413, "invalid_request_error", NULL, "request_too_large")                                              \
+    X(MEDIA, 415, "invalid_request_error", "unsupported_media_type", "invalid_request_error")                          \
     X(OVERLOADED, 429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error")                                  \
     X(INTERNAL, 500, "server_error", NULL, "api_error")                                                                \
     X(NOT_HERE, 501, "not_supported_error", NULL, "invalid_request_error")                                             \
@@ -124,6 +125,8 @@ typedef struct ig_match {
 /* path: without query. False fills problem (NO_ROUTE, or METHOD where another method would do) and sets route to a row
  * of the dialect in whose form the problem is best told. */
 bool ig_dialect_match(const char *method, ig_str path, ig_match *out, ig_problem *problem);
+/* The methods that a path takes, as the field Allow has them: "GET, HEAD, OPTIONS". */
+void ig_dialect_methods(ig_str path, char *out, size_t n);
 /* The table, for tests, documents and fuzzing. */
 const ig_route *ig_dialect_routes(size_t *n);
 
@@ -172,7 +175,8 @@ typedef struct ig_emit_context {
     const char *model;   /* name that answers */
     const char *digest;  /* "sha256:…" or NULL */
     const char *ran_on;  /* "local" */
-    const char *device;  /* "cpu" */
+    const char *device;  /* "cpu"; NULL: not known */
+    const char *engine;  /* name of an engine that is not ours; or NULL */
     const char *version; /* of the program */
     uint64_t n_ctx;      /* context in use */
     uint64_t created_ns; /* wall clock, since 1970 */
@@ -201,6 +205,8 @@ typedef struct ig_emit_head {
 } ig_emit_head;
 ig_emit_head ig_emit_head_get(const ig_emitter *e);
 /* Nothing more will be written; all events of the request may be forgotten. */
+/* For what the answer waits: "queue", "load", "prompt"; "" where it goes on or nobody has said. */
+const char *ig_emit_phase(const ig_emitter *e);
 bool ig_emit_ended(const ig_emitter *e);
 /* Memory ran out or the answer outgrew its limit: close the connection without a proper end. */
 bool ig_emit_failed(const ig_emitter *e);
@@ -227,6 +233,7 @@ typedef struct ig_model_row {
 } ig_model_row;
 
 void ig_list_openai(const ig_model_row *rows, size_t n, ig_buf *out);
+void ig_list_anthropic_one(const ig_model_row *row, ig_buf *out);
 void ig_list_openai_one(const ig_model_row *row, ig_buf *out);
 void ig_list_anthropic(const ig_model_row *rows, size_t n, ig_buf *out);
 void ig_list_tags(const ig_model_row *rows, size_t n, ig_buf *out);

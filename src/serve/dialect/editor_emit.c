@@ -11,12 +11,31 @@ static const json_t *part_of(const ig_emitter *e, size_t choice)
     return json_array_get(e->req->parts, choice / e->req->n);
 }
 
-/* What runs, without the texts. */
+/* What runs where a request says nothing. */
+static json_t *standard_settings(void)
+{
+    return json_pack("{s:i, s:f, s:i, s:f, s:f, s:i, s:f, s:f, s:f, s:i, s:[], s:b, s:b, s:b, s:i}", "n_predict", -1,
+                     "temperature", 0.8, "top_k", 40, "top_p", 0.95, "min_p", 0.05, "repeat_last_n", 64,
+                     "repeat_penalty", 1.0, "presence_penalty", 0.0, "frequency_penalty", 0.0, "seed", -1, "stop",
+                     "ignore_eos", 0, "stream", 0, "return_tokens", 0, "n_probs", 0);
+}
+
+/* What runs, without the texts, under the names of the request. */
 static json_t *settings(const ig_emitter *e, size_t choice)
 {
-    static const char *const texts[] = {"op", "prompt", "suffix", "messages", "kind"};
-    json_t *o = json_copy((json_t *)part_of(e, choice));
-    for (size_t i = 0; o && i < sizeof texts / sizeof *texts; i++) (void)json_object_del(o, texts[i]);
+    static const char *const texts[] = {"op", "prompt", "suffix", "messages", "kind", "user", "parse_special"};
+    static const char *const names[][2] = {
+        {"max_tokens", "n_predict"}, {"logprobs", "n_probs"}, {"return_ids", "return_tokens"}, {"n", "n_cmpl"}};
+    json_t *o = standard_settings(), *own = json_copy((json_t *)part_of(e, choice));
+    for (size_t i = 0; own && i < sizeof texts / sizeof *texts; i++) (void)json_object_del(own, texts[i]);
+    for (size_t i = 0; own && i < sizeof names / sizeof *names; i++) {
+        json_t *v = json_object_get(own, names[i][0]);
+        if (v) ig_put(&own, names[i][1], json_incref(v));
+        if (own) (void)json_object_del(own, names[i][0]);
+    }
+    ig_merge(&o, own);
+    if (o) ig_put(&o, "stream", json_boolean(e->req->stream));
+    if (o && e->choices[choice].has_seed) ig_put(&o, "seed", json_integer(e->choices[choice].seed));
     if (o) ig_put(&o, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx));
     return o;
 }
@@ -35,6 +54,7 @@ static ig_usage usage_of(const ig_choice *c)
                       .completion = c->n_completion,
                       .reasoning = c->n_reasoning,
                       .dropped = c->n_dropped,
+                      .shifted = c->n_shifted,
                       .queue_ms = c->queue_ms,
                       .prompt_ms = c->prompt_ms,
                       .generate_ms = c->generate_ms};
@@ -84,7 +104,8 @@ static json_t *full(ig_emitter *e, size_t choice, bool stream)
                           e->ctx->model, "tokens_predicted", (json_int_t)u.completion, "tokens_evaluated",
                           (json_int_t)u.prompt, "generation_settings", settings(e, choice), "prompt",
                           json_is_string(prompt) ? json_incref(prompt) : json_string(""), "has_new_line",
-                          c->text.len && memchr(text, '\n', c->text.len) ? 1 : 0, "truncated", u.dropped ? 1 : 0,
+                          c->text.len && memchr(text, '\n', c->text.len) ? 1 : 0, "truncated",
+                          u.dropped || u.shifted ? 1 : 0,
                           "stop_type", stop_type(c), "stopping_word", c->stop ? json_incref(c->stop) : json_string(""),
                           "tokens_cached", (json_int_t)(u.prompt + u.completion), "timings", ig_out_timings(&u));
     if (o && c->logprobs && !stream) ig_put(&o, "completion_probabilities", ig_out_logprobs(c->logprobs, true));
@@ -152,27 +173,17 @@ const ig_emit_ops ig_completion_ops = {.stream_type = "text/event-stream",
 
 /* ------------------------------------------------------------------------------------------------ queries */
 
-/* {ids, pieces} to [{id, piece}]; a piece is a text, or bytes where it is none. */
-static json_t *with_pieces(const json_t *ids, const json_t *pieces)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < json_array_size(ids); i++) {
-        json_t *id = json_array_get(ids, i), *piece = json_array_get(pieces, i);
-        ig_append(&list, json_pack("{s:O, s:O?}", "id", id, "piece", piece));
-    }
-    return list;
-}
-
-/* What the worker found, under the name that clients read. */
+/* What the worker found, under the name that clients read; "tokens" are {id, piece}, where pieces were asked for. */
 static void result_whole(ig_emitter *e, ig_buf *out)
 {
-    static const char *const names[][2] = {{"prompt", "prompt"}, {"text", "content"}, {"ids", "tokens"}};
-    const json_t *pieces = json_object_get(e->result, "pieces");
+    static const char *const names[][2] = {
+        {"prompt", "prompt"}, {"text", "content"}, {"ids", "tokens"}, {"tokens", "tokens"}};
     json_t *o = json_object();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         json_t *v = json_object_get(e->result, names[i][0]);
-        if (v) ig_put(&o, names[i][1], i == 2 && pieces ? with_pieces(v, pieces) : json_incref(v));
+        if (v) ig_put(&o, names[i][1], json_incref(v));
     }
+    ig_put(&o, "ingle", ig_out_ingle(e, NULL));
     ig_out_json(e, o, out);
 }
 
@@ -190,10 +201,11 @@ static void props_whole(ig_emitter *e, ig_buf *out)
 {
     static const char *const more[] = {"bos_token", "eos_token"};
     const int tools = json_is_true(json_object_get(e->result, "has_tools"));
-    json_t *o = json_pack("{s:{s:o, s:{}}, s:o, s:s, s:o, s:{s:b, s:b}, s:{s:b, s:b}, s:s?, s:b}",
+    json_t *o = json_pack("{s:{s:o, s:o}, s:o, s:s, s:o, s:{s:b, s:b}, s:{s:b, s:b}, s:s?, s:b}",
                           "default_generation_settings", "n_ctx",
-                          result_or(e, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx)), "params", "total_slots",
-                          result_or(e, "n_sessions", json_integer(1)), "model_path", e->ctx->model, "chat_template",
+                          result_or(e, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx)), "params", standard_settings(),
+                          "total_slots",
+                          result_or(e, "total_slots", json_integer(1)), "model_path", e->ctx->model, "chat_template",
                           result_or(e, "chat_template", json_string("")), "chat_template_caps", "supports_tools", tools,
                           "supports_tool_calls", tools, "modalities", "vision", 0, "audio", 0, "build_info",
                           e->ctx->version, "is_sleeping", 0);
@@ -217,11 +229,12 @@ static bool may_see(const ig_emitter *e, const json_t *slot)
 }
 
 /* The worker's {id, state, n_ctx, request, n_prompt, cached, generated, user} in llama-server's form. */
-static json_t *slot_json(const ig_emitter *e, const json_t *slot, bool busy)
+static json_t *slot_json(const ig_emitter *e, const json_t *slot, size_t id, bool busy)
 {
-    json_t *id = json_object_get(slot, "id"), *n_ctx = json_object_get(slot, "n_ctx");
+    json_t *model = json_object_get(slot, "model"), *n_ctx = json_object_get(slot, "n_ctx");
     json_t *request = json_object_get(slot, "request"), *decoded = json_object_get(slot, "generated");
-    json_t *o = json_pack("{s:O?, s:O?, s:b}", "id", id, "n_ctx", n_ctx, "is_processing", busy);
+    json_t *o = json_pack("{s:I, s:O*, s:O?, s:b}", "id", (json_int_t)id, "model", model, "n_ctx", n_ctx, "is_processing",
+                          busy);
     if (!busy || !may_see(e, slot)) return o;
     static const char *const more[] = {"state", "user", "n_prompt", "cached"};
     ig_put(&o, "id_task", request ? json_incref(request) : json_integer(-1));
@@ -246,7 +259,7 @@ static void slots_whole(ig_emitter *e, ig_buf *out)
         const char *state = json_string_value(json_object_get(slot, "state"));
         const bool idle = !state || !strcmp(state, "idle");
         any_idle = any_idle || idle;
-        ig_append(&list, slot_json(e, slot, !idle));
+        ig_append(&list, slot_json(e, slot, i, !idle));
     }
     if (!any_idle && json_object_get(e->req->echo, "fail_on_no_slot")) {
         json_decref(list);

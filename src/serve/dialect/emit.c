@@ -50,6 +50,7 @@ static void choice_free(ig_choice *c)
     json_decref(c->flag);
     json_decref(c->relaxed);
     json_decref(c->ids);
+    json_decref(c->context);
 }
 
 void ig_emit_free(ig_emitter *e)
@@ -151,12 +152,15 @@ static void keep_done(ig_choice *c, const json_t *body)
     c->stop = json_is_string(stop) ? json_incref(stop) : NULL;
     c->flag = json_is_string(flag) ? json_incref(flag) : NULL;
     c->relaxed = json_incref(json_object_get(body, "relaxed"));
+    c->context = json_incref(json_object_get(body, "context"));
     c->n_prompt = count_of(usage, "prompt");
     c->n_cached = count_of(usage, "cached");
     c->n_completion = count_of(usage, "completion");
     c->n_reasoning = count_of(usage, "reasoning");
-    c->n_dropped = count_of(body, "truncated");
-    c->n_shifted = count_of(body, "shifted");
+    c->n_drafted = count_of(usage, "drafted");
+    c->n_accepted = count_of(usage, "accepted");
+    c->n_dropped = count_of(usage, "dropped");
+    c->n_shifted = count_of(usage, "shifted");
     const json_t *seed = json_object_get(body, "seed");
     c->has_seed = json_is_integer(seed);
     c->seed = json_integer_value(seed);
@@ -173,7 +177,10 @@ static void keep_progress(ig_emitter *e, const json_t *body)
     e->progress_done = count_of(body, "done");
     e->progress_total = count_of(body, "total");
     e->progress_cached = count_of(body, "cached");
-    if (!strcmp(e->phase, "queue")) e->progress_done = count_of(body, "position");
+    if (!strcmp(e->phase, "queue")) {
+        e->progress_done = count_of(body, "position");
+        e->progress_total = count_of(body, "depth");
+    }
     if (!strcmp(e->phase, "load")) {
         double share = json_number_value(json_object_get(body, "share"));
         e->progress_done = share > 0 && share <= 1 ? (uint64_t)(share * 100) : 0;
@@ -213,6 +220,7 @@ static void on_delta(ig_emitter *e, size_t part, const json_t *body, ig_buf *out
     size_t index;
     ig_choice *c = find_choice(e, part, body, &index);
     if (!c) return;
+    e->answers = true;
     keep_delta(e, c, body);
     if (!streams(e) && !e->ops->always) return;
     begin(e, out);
@@ -256,25 +264,91 @@ void ig_emit_problem(ig_emitter *e, const ig_problem *p, uint64_t now_ns, ig_buf
     e->ended = true;
 }
 
-static void on_result(ig_emitter *e, const json_t *body, ig_buf *out)
+/* Slots of several workers: one list in the end. True where more is to come. */
+static bool gather(ig_emitter *e, const json_t *body)
+{
+    json_t *have = json_object_get(e->result, "slots"), *more = json_object_get(body, "slots");
+    if (have && (!more || json_array_extend(have, more) != 0)) e->failed = more != NULL;
+    if (!e->result) e->result = body ? json_deep_copy(body) : json_object();
+    return ++e->n_results < json_array_size(e->req->parts);
+}
+
+static void on_result(ig_emitter *e, size_t part, json_t *body, ig_buf *out)
 {
     ig_problem p;
+    size_t i;
+    json_t *slot, *model = json_object_get(json_array_get(e->req->parts, part), "model");
     if (e->n_choices) {
         ig_problem_set(&p, IG_P_INTERNAL, NULL, "the worker answered out of turn; send the request again");
         ig_emit_problem(e, &p, e->now_ns, out);
         return;
     }
-    json_decref(e->result);
-    e->result = body ? json_incref((json_t *)body) : json_object();
+    if (e->ops == &ig_editor_slots_ops) {
+        json_array_foreach(json_object_get(body, "slots"), i, slot) if (model) json_object_set(slot, "model", model);
+        if (gather(e, body)) return;
+    } else {
+        json_decref(e->result);
+        e->result = body ? json_incref(body) : json_object();
+    }
     if (e->ops->whole) e->ops->whole(e, out);
     e->ended = true;
+}
+
+/* What the worker calls a field, and what the client does; "": on every other route. */
+static const struct {
+    const char *path, *ours, *theirs;
+} field_names[] = {
+    {"/api/embeddings", "inputs", "prompt"},
+    {"", "inputs", "input"},
+    {"", "ids", "tokens"},
+    {"/tokenize", "text", "content"},
+    {"", "op", "model"},
+    {"/v1/messages", "json_schema", "output_config.format"},
+    {"/v1/messages", "reasoning", "thinking"},
+    {"/v1/messages", "stop", "stop_sequences"},
+    {"/v1/responses", "json_schema", "text.format"},
+    {"/responses", "json_schema", "text.format"},
+    {"/v1/responses", "reasoning", "reasoning"},
+    {"/responses", "reasoning", "reasoning"},
+    {"/v1/chat/completions", "json_schema", "response_format"},
+    {"/chat/completions", "json_schema", "response_format"},
+    {"/api/chat", "json_schema", "format"},
+    {"/api/generate", "json_schema", "format"},
+    {"/api/chat", "reasoning", "think"},
+    {"/api/generate", "reasoning", "think"},
+    {"", "reasoning", "reasoning_effort"},
+};
+
+static const char *their_name(const char *path, const char *ours)
+{
+    for (size_t i = 0; i < sizeof field_names / sizeof *field_names; i++)
+        if (!strcmp(field_names[i].ours, ours) && (!*field_names[i].path || !strcmp(field_names[i].path, path)))
+            return field_names[i].theirs;
+    return ours;
+}
+
+/* Puts the client's name of the field into the sentence, where ours stands in quotes. */
+static void rename_field(ig_problem *p, const char *theirs)
+{
+    char quoted[sizeof p->param + 3], text[sizeof p->message];
+    (void)snprintf(quoted, sizeof quoted, "\"%s\"", p->param);
+    char *at = strstr(p->message, quoted);
+    (void)snprintf(p->param, sizeof p->param, "%s", theirs);
+    if (!at) return;
+    (void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - p->message), p->message, theirs, at + strlen(quoted));
+    memcpy(p->message, text, sizeof text);
 }
 
 /* Editors know 501 as "this model cannot fill in the middle". */
 static void adapt(const ig_emitter *e, ig_problem *p)
 {
+    const bool tool = !strcmp(p->param, "tools") && !strncmp(p->message, "tool \"", 6);
+    const bool schema = tool || !strcmp(p->param, "json_schema");
     if (e->req->route->dialect == IG_D_EDITOR && p->kind == IG_P_UNSUPPORTED && !strcmp(p->param, "suffix"))
         p->kind = IG_P_NOT_HERE;
+    if (schema && (p->kind == IG_P_UNSUPPORTED || p->kind == IG_P_BAD_REQUEST)) p->kind = IG_P_BAD_SCHEMA;
+    const char *theirs = their_name(e->req->route->path, p->param);
+    if (p->param[0] && strcmp(theirs, p->param) != 0) rename_field(p, theirs);
 }
 
 void ig_emit_event(ig_emitter *e, size_t part, ig_event type, const json_t *body, uint64_t now_ns, ig_buf *out)
@@ -295,7 +369,7 @@ void ig_emit_event(ig_emitter *e, size_t part, ig_event type, const json_t *body
         break;
     case IG_EV_DELTA: on_delta(e, part, body, out); break;
     case IG_EV_DONE: on_done(e, part, body, out); break;
-    case IG_EV_RESULT: on_result(e, body, out); break;
+    case IG_EV_RESULT: on_result(e, part, (json_t *)body, out); break;
     case IG_EV_ERROR:
         ig_problem_from_event(&problem, body);
         adapt(e, &problem);
@@ -322,6 +396,8 @@ ig_emit_head ig_emit_head_get(const ig_emitter *e)
     const char *whole = e->ops && e->ops->whole_type ? e->ops->whole_type : "application/json";
     return (ig_emit_head){e->status, e->problem_type ? e->problem_type : stream ? e->ops->stream_type : whole, stream};
 }
+
+const char *ig_emit_phase(const ig_emitter *e) { return e->answers ? "" : e->phase; }
 
 bool ig_emit_ended(const ig_emitter *e) { return e->ended; }
 bool ig_emit_failed(const ig_emitter *e) { return e->failed; }
@@ -385,11 +461,14 @@ ig_usage ig_emit_usage(const ig_emitter *e)
         if (first) u.prompt_ms += c->prompt_ms;
         u.completion += c->n_completion;
         u.reasoning += c->n_reasoning;
+        u.drafted += c->n_drafted;
+        u.accepted += c->n_accepted;
         u.generate_ms = fmax(u.generate_ms, c->generate_ms);
         u.queue_ms = fmax(u.queue_ms, c->queue_ms);
     }
-    if (e->result) u.prompt = count_of(json_object_get(e->result, "usage"), "prompt");
-    if (e->result) u.dropped = count_of(e->result, "truncated");
+    const json_t *usage = json_object_get(e->result, "usage");
+    if (usage) u.prompt = count_of(usage, "prompt");
+    if (usage) u.dropped = count_of(usage, "dropped");
     return u;
 }
 
@@ -429,6 +508,7 @@ json_t *ig_out_ingle(const ig_emitter *e, const ig_usage *u)
     json_t *o = json_pack("{s:s?, s:s?, s:s?, s:I}", "digest", e->ctx->digest, "ran_on", e->ctx->ran_on, "device",
                           e->ctx->device, "n_ctx", (json_int_t)e->ctx->n_ctx);
     if (!o) return NULL;
+    if (e->ctx->engine) ig_put(&o, "engine", json_string(e->ctx->engine));
     if (u) ig_put(&o, "n_prompt", json_integer((json_int_t)u->prompt));
     if (u) ig_put(&o, "cached", json_integer((json_int_t)u->cached));
     if (u && u->dropped) ig_put(&o, "truncated", json_true());
@@ -446,12 +526,15 @@ static double per(double a, double b) { return b > 0 ? a / b : 0; }
 json_t *ig_out_timings(const ig_usage *u)
 {
     const uint64_t fresh = u->prompt > u->cached ? u->prompt - u->cached : 0;
-    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)u->cached, "prompt_n",
-                     (json_int_t)fresh, "prompt_ms", u->prompt_ms, "prompt_per_token_ms",
-                     per(u->prompt_ms, (double)fresh), "prompt_per_second", per(1000 * (double)fresh, u->prompt_ms),
-                     "predicted_n", (json_int_t)u->completion, "predicted_ms", u->generate_ms, "predicted_per_token_ms",
-                     per(u->generate_ms, (double)u->completion), "predicted_per_second",
-                     per(1000 * (double)u->completion, u->generate_ms));
+    json_t *o = json_pack(
+        "{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)u->cached, "prompt_n",
+        (json_int_t)fresh, "prompt_ms", u->prompt_ms, "prompt_per_token_ms", per(u->prompt_ms, (double)fresh),
+        "prompt_per_second", per(1000 * (double)fresh, u->prompt_ms), "predicted_n", (json_int_t)u->completion,
+        "predicted_ms", u->generate_ms, "predicted_per_token_ms", per(u->generate_ms, (double)u->completion),
+        "predicted_per_second", per(1000 * (double)u->completion, u->generate_ms));
+    if (u->drafted) ig_put(&o, "draft_n", json_integer((json_int_t)u->drafted));
+    if (u->drafted) ig_put(&o, "draft_n_accepted", json_integer((json_int_t)u->accepted));
+    return o;
 }
 
 json_t *ig_openai_usage(const ig_usage *u)
@@ -491,10 +574,11 @@ json_t *ig_out_logprobs(const json_t *lp, bool with_id)
 
 void ig_sse_comment(ig_emitter *e, ig_buf *out)
 {
-    if (!e->phase[0])
+    if (e->answers || !e->phase[0])
         (void)ig_buf_printf(out, ": ping\n\n");
     else if (!strcmp(e->phase, "queue"))
-        (void)ig_buf_printf(out, ": queue position %" PRIu64 "\n\n", e->progress_done);
+        (void)ig_buf_printf(out, ": queue position %" PRIu64 " of %" PRIu64 "\n\n", e->progress_done,
+                            e->progress_total > e->progress_done ? e->progress_total : e->progress_done);
     else if (!strcmp(e->phase, "load"))
         (void)ig_buf_printf(out, ": loading the model, %" PRIu64 " %%\n\n", e->progress_done);
     else
@@ -524,6 +608,18 @@ json_t *ig_call_object(ig_emitter *e, const ig_call *call)
     json_t *o = ig_read_json((ig_str){call->args.ptr, call->args.len}, &why);
     if (!o && why.kind == IG_P_UNAVAILABLE) e->failed = true;
     return o;
+}
+
+bool ig_emit_fits(ig_emitter *e, ig_buf *out)
+{
+    ig_problem p;
+    const size_t n = json_array_size(json_array_get(json_object_get(e->result, "embeddings"), 0));
+    if (n == 0 || e->req->n_dimensions <= n) return true;
+    ig_problem_set(&p, IG_P_BAD_REQUEST, "dimensions",
+                   "dimensions is %u, the embeddings of this model have %zu values; ask for fewer",
+                   e->req->n_dimensions, n);
+    ig_emit_problem(e, &p, e->now_ns, out);
+    return false;
 }
 
 json_t *ig_out_embedding(const json_t *row, unsigned n_dimensions)

@@ -29,15 +29,16 @@ typedef struct ig_choice {
     json_t *flag;       /* owned string or NULL */
     json_t *relaxed;    /* owned list of names or NULL: tools whose schema is not enforced whole */
     json_t *ids;        /* owned array or NULL */
+    json_t *context;    /* owned array or NULL: ids of prompt and answer */
     uint64_t n_chars;   /* characters of text so far (text_offset) */
-    uint64_t n_prompt, n_cached, n_completion, n_reasoning, n_dropped, n_shifted;
+    uint64_t n_prompt, n_cached, n_completion, n_reasoning, n_dropped, n_shifted, n_drafted, n_accepted;
     json_int_t seed; /* of the first sample; set where has_seed */
     bool has_seed;
     double queue_ms, prompt_ms, generate_ms;
 } ig_choice;
 
 typedef struct ig_usage {
-    uint64_t prompt, cached, completion, reasoning, dropped, shifted;
+    uint64_t prompt, cached, completion, reasoning, dropped, shifted, drafted, accepted;
     double queue_ms, prompt_ms, generate_ms;
 } ig_usage;
 
@@ -48,6 +49,7 @@ struct ig_emitter {
     ig_choice *choices; /* [n_choices]; part × n + c */
     size_t n_choices, n_open;
     json_t *result;    /* owned; body of RESULT */
+    size_t n_results;  /* of slots */
     json_t *items;     /* Responses: output, Anthropic: content; owned array */
     ig_buf piece;      /* text of the open item or block */
     unsigned open;     /* kind of the open item, 0: none */
@@ -58,6 +60,7 @@ struct ig_emitter {
     uint64_t now_ns;
     unsigned status;
     bool head_out, begun, ended, failed;
+    bool answers; /* a first piece is there */
     const char *problem_type; /* content type of an error body, NULL without */
 };
 
@@ -119,6 +122,8 @@ const char *ig_time_text(uint64_t ns, char out[40]);
 size_t ig_call_index(const ig_choice *c, const json_t *body);
 /* Arguments of a finished call as an object; NULL where they are no JSON object. */
 json_t *ig_call_object(ig_emitter *e, const ig_call *call);
+/* Do the embeddings have as many values as the request wants? If not, the answer ends with a problem. */
+bool ig_emit_fits(ig_emitter *e, ig_buf *out);
 /* Copies rows of embeddings cut to n_dimensions (0: whole) and normalised again where cut. */
 json_t *ig_out_embedding(const json_t *row, unsigned n_dimensions);
 

@@ -90,6 +90,8 @@ static json_t *anthropic_row(const ig_model_row *r)
                      "created_at", ig_time_text(r->modified_ns, time));
 }
 
+void ig_list_anthropic_one(const ig_model_row *row, ig_buf *out) { write_tree(anthropic_row(row), out); }
+
 void ig_list_anthropic(const ig_model_row *rows, size_t n, ig_buf *out)
 {
     json_t *first = text_or_null(n ? rows[0].name : NULL), *last = text_or_null(n ? rows[n - 1].name : NULL);
@@ -139,12 +141,19 @@ void ig_list_ps(const ig_model_row *rows, size_t n, ig_buf *out)
 }
 
 /* Arrays are vocabularies as a rule: null unless asked for. */
-static json_t *model_info(const json_t *info, bool verbose)
+static json_t *model_info(const ig_model_row *r, bool verbose)
 {
-    json_t *o = info ? json_copy((json_t *)info) : json_object(), *v;
+    json_t *o = r->model_info ? json_copy((json_t *)r->model_info) : json_object(), *v;
     const char *key;
     if (o && !verbose)
         json_object_foreach(o, key, v) if (json_is_array(v))(void) json_object_set_new(o, key, json_null());
+    /* Clients read these two, which files may lack. */
+    if (o && r->n_params && !json_object_get(o, "general.parameter_count"))
+        ig_put(&o, "general.parameter_count", json_integer((json_int_t)r->n_params));
+    if (o && !json_object_get(o, "general.basename")) {
+        json_t *name = json_object_get(o, "general.name");
+        ig_put(&o, "general.basename", json_is_string(name) ? json_incref(name) : text(r->name));
+    }
     return o;
 }
 
@@ -154,7 +163,7 @@ void ig_list_show(const ig_model_row *r, bool verbose, ig_buf *out)
     write_tree(json_pack("{s:o*, s:o, s:o, s:o, s:o*, s:o, s:o, s:o, s:s}", "license", text_or_nothing(r->license),
                          "modelfile", text(r->modelfile), "parameters", text(r->parameters_text), "template",
                          text(r->template_text), "system", text_or_nothing(r->system), "details", details(r),
-                         "model_info", model_info(r->model_info, verbose), "capabilities", texts(r->capabilities),
+                         "model_info", model_info(r, verbose), "capabilities", texts(r->capabilities),
                          "modified_at", ig_time_text(r->modified_ns, time)),
                out);
 }

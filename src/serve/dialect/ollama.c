@@ -126,11 +126,16 @@ static bool read_template(ig_parse *p, const char *name, json_t *v)
                      name);
 }
 
+/* Token ids of the conversation so far, as the last answer gave them. */
 static bool read_context(ig_parse *p, const char *name, json_t *v)
 {
-    if (json_is_array(v) && json_array_size(v) == 0) return true;
-    return ig_refuse(p, IG_P_UNSUPPORTED, name, "%s is no longer kept; send the conversation as messages to /api/chat",
-                     name);
+    json_t *one;
+    size_t i;
+    int64_t id;
+    bool good = json_is_array(v);
+    json_array_foreach(v, i, one) good = good && ig_whole(one, &id) && id >= 0 && id <= INT32_MAX;
+    if (!good) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a list of token ids, as an answer has it", name);
+    return json_array_size(v) == 0 || ig_set(p, name, json_incref(v));
 }
 
 static const ig_param generate_params[] = {
@@ -240,7 +245,7 @@ bool ig_parse_ollama_generate(ig_parse *p)
         !ig_get_string(p, "system", &system) || !ig_get_bool(p, "raw", &raw))
         return false;
     const bool has_prompt = prompt && *prompt, has_suffix = suffix && *suffix;
-    if (raw && system && *system)
+    if (raw && ((system && *system) || json_object_get(p->to, "context")))
         return ig_refuse(p, IG_P_BAD_REQUEST, "raw", "raw: true excludes system, template and context; leave them out");
     if (!has_prompt && !has_suffix && (!system || !*system)) return load_only(p);
     if (raw || has_suffix) return generate_raw(p, prompt, suffix);
@@ -251,7 +256,7 @@ bool ig_parse_ollama_generate(ig_parse *p)
         return false;
     if (has_prompt && !ig_add_message(p, messages, "user", json_incref(ig_get(p, "prompt")), NULL, NULL, NULL, NULL))
         return false;
-    return ig_add_generate(p, "chat");
+    return ig_set(p, "return_context", json_true()) && ig_add_generate(p, "chat");
 }
 
 /* ------------------------------------------------------------------------------------------------ embeddings */

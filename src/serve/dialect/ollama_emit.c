@@ -85,7 +85,8 @@ static void set_end(ig_emitter *e, json_t **o, const char *reason, bool metrics)
     ig_usage u = ig_emit_usage(e);
     json_t *end = json_pack("{s:b, s:s}", "done", 1, "done_reason", reason);
     if (metrics) {
-        if (!is_chat(e)) ig_put(&end, "context", json_array());
+        json_t *context = e->n_choices ? e->choices[0].context : NULL;
+        if (!is_chat(e)) ig_put(&end, "context", context ? json_incref(context) : json_array());
         json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "total_duration", total_ns(e), "load_duration",
                                  (json_int_t)e->ctx->load_ns, "prompt_eval_count", (json_int_t)u.prompt,
                                  "prompt_eval_duration", ns_of_ms(u.prompt_ms), "eval_count", (json_int_t)u.completion,
@@ -170,6 +171,7 @@ static void embed_whole(ig_emitter *e, ig_buf *out)
 {
     ig_usage u = ig_emit_usage(e);
     const json_t *rows = json_object_get(e->result, "embeddings");
+    if (!ig_emit_fits(e, out)) return;
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(rows); i++)
         ig_append(&list, ig_out_embedding(json_array_get(rows, i), e->req->n_dimensions));

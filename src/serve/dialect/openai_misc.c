@@ -81,6 +81,7 @@ static void embed_whole(ig_emitter *e, ig_buf *out)
 {
     ig_usage u = ig_emit_usage(e);
     const json_t *rows = json_object_get(e->result, "embeddings");
+    if (!ig_emit_fits(e, out)) return;
     json_t *data = json_array();
     for (size_t i = 0; i < json_array_size(rows); i++) {
         json_t *row = ig_out_embedding(json_array_get(rows, i), e->req->n_dimensions), *value = row;

@@ -371,7 +371,7 @@ static bool add_bias(ig_parse *p, const char *name, const char *id_text, json_t 
     if (token < 0 || token > INT32_MAX)
         return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s takes token ids, not texts: ask /tokenize for the ids", name);
     const bool ban = json_is_false(bias) || (json_is_number(bias) && json_number_value(bias) <= -100);
-    if (!ban && (!json_is_number(bias) || json_number_value(bias) > 1e6))
+    if (!ban && (!json_is_number(bias) || json_number_value(bias) > 100))
         return ig_refuse(p, IG_P_BAD_REQUEST, name, "a bias in %s must be a number from -100 to 100", name);
     json_t *value = ban ? json_string("-inf") : json_real(json_number_value(bias));
     json_t *pair = json_pack("[I,o]", (json_int_t)token, value);

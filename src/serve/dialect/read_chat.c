@@ -296,10 +296,26 @@ static bool is_ids(const json_t *v)
     return json_array_size(v) > 0;
 }
 
+/* Ids and texts in one list are one prompt, as llama-server has it. */
+static bool is_mixed(const ig_parse *p, const json_t *v)
+{
+    if (p->req->route->dialect != IG_D_EDITOR) return false;
+    size_t n_ids = 0, n_texts = 0;
+    int64_t id;
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *one = json_array_get(v, i);
+        const bool is_id = ig_whole(one, &id) && id >= 0 && id <= INT32_MAX;
+        if (!is_id && !json_is_string(one)) return false;
+        n_ids += is_id;
+        n_texts += !is_id;
+    }
+    return n_ids && n_texts;
+}
+
 bool ig_read_prompt(ig_parse *p, const char *at, json_t *v, json_t **out)
 {
     *out = NULL;
-    if (json_is_string(v) || is_ids(v)) {
+    if (json_is_string(v) || is_ids(v) || is_mixed(p, v)) {
         *out = json_incref(v);
         return true;
     }
@@ -312,16 +328,16 @@ bool ig_read_prompt(ig_parse *p, const char *at, json_t *v, json_t **out)
 }
 
 /* A list of ids, or a list whose members are prompts? */
-static bool is_list_of_prompts(const json_t *v)
+static bool is_list_of_prompts(const ig_parse *p, const json_t *v)
 {
     const json_t *first = json_array_get(v, 0);
-    return json_is_array(v) && first && !json_is_number(first);
+    return json_is_array(v) && first && !json_is_number(first) && !is_mixed(p, v);
 }
 
 bool ig_add_prompts(ig_parse *p, json_t *prompt)
 {
     char at[32] = "prompt";
-    const bool list = is_list_of_prompts(prompt);
+    const bool list = is_list_of_prompts(p, prompt);
     const size_t n = list ? json_array_size(prompt) : 1;
     if (n * p->req->n > IG_CHOICES_MAX)
         return ig_refuse(p, IG_P_BAD_REQUEST, "prompt",
@@ -339,7 +355,7 @@ bool ig_add_prompts(ig_parse *p, json_t *prompt)
 bool ig_read_inputs(ig_parse *p, const char *name, json_t *v)
 {
     char at[64];
-    const bool list = is_list_of_prompts(v) || (json_is_array(v) && json_array_size(v) == 0);
+    const bool list = is_list_of_prompts(p, v) || (json_is_array(v) && json_array_size(v) == 0);
     json_t *inputs = json_array(), *one;
     bool good = inputs != NULL;
     (void)snprintf(at, sizeof at, "%.40s", name);

@@ -93,6 +93,7 @@ static const ig_param own_params[] = {
     {"top_logprobs", IG_K_LATER, NULL, 0, 0, NULL},
     {"max_output_tokens", IG_K_READ, NULL, 0, 0, ig_read_max_tokens},
     {"parallel_tool_calls", IG_K_BOOL, NULL, 0, 0, NULL},
+    {"temperature", IG_K_NUMBER, NULL, 0, 2, NULL},
     {"stream", IG_K_READ, NULL, 0, 0, ig_read_stream},
     {"reasoning", IG_K_READ, NULL, 0, 0, read_reasoning},
     {"text", IG_K_READ, NULL, 0, 0, read_text},

@@ -355,7 +355,9 @@ static void count_whole(ig_emitter *e, ig_buf *out)
 {
     if (!ig_emit_counted(e, out)) return;
     ig_usage u = ig_emit_usage(e);
-    ig_out_json(e, json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens", (json_int_t)u.prompt),
+    ig_out_json(e,
+                json_pack("{s:s, s:I, s:o}", "object", "response.input_tokens", "input_tokens", (json_int_t)u.prompt,
+                          "ingle", ig_out_ingle(e, NULL)),
                 out);
 }
 

@@ -83,6 +83,21 @@ static bool method_fits(const ig_route *row, const char *method, bool head_as_ge
     return !strcmp(row->method, head_as_get && !strcmp(method, "HEAD") ? "GET" : method);
 }
 
+void ig_dialect_methods(ig_str path, char *out, size_t n)
+{
+    static const char *const order[] = {"GET", "POST", "DELETE", "HEAD"};
+    size_t at = 0;
+    ig_str rest;
+    *out = 0;
+    for (size_t k = 0; k < sizeof order / sizeof *order; k++) {
+        bool takes = false;
+        for (size_t i = 0; i < N_ROUTES; i++)
+            takes = takes || (path_fits(routes[i].path, path, &rest) && method_fits(&routes[i], order[k], true));
+        if (takes && at < n) at += (size_t)snprintf(out + at, n - at, "%s, ", order[k]);
+    }
+    if (at < n) (void)snprintf(out + at, n - at, "OPTIONS");
+}
+
 /* A row whose dialect tells best that there is nothing at path. */
 static const ig_route *stranger(ig_str path)
 {

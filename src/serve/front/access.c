@@ -160,8 +160,12 @@ static bool admit_key(fr_front *f, const ig_incoming *in, ig_problem *p)
 bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p)
 {
     ig_error err;
-    if (ig_access_check(&f->access, in->who, in->port, in->head, NULL, &err) != IG_OK)
-        return ig_problem_set(p, err.status == IG_DENIED ? IG_P_DENIED : IG_P_BAD_REQUEST, NULL, "%.480s", err.text);
+    if (ig_access_check(&f->access, in->who, in->port, in->head, NULL, &err) != IG_OK) {
+        const ig_problem_kind kind = err.status == IG_DENIED        ? IG_P_DENIED
+                                     : err.status == IG_UNSUPPORTED ? IG_P_MEDIA
+                                                                    : IG_P_BAD_REQUEST;
+        return ig_problem_set(p, kind, NULL, "%.480s", err.text);
+    }
     unsigned wait_s = 0;
     fr_key_state key = fr_policy_key(f, in, &wait_s);
     if (key == FR_KEY_WAIT)

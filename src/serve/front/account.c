@@ -28,6 +28,16 @@ struct fr_account {
     uint64_t energy_uj;
 };
 
+/* What waits until the audit log has it: a job, or an administrator's exchange. */
+typedef struct fr_notice {
+    fr_party party; /* of the exchange */
+    fr_books *books;
+    fr_job *job;
+    ig_exchange *ex;
+    uint64_t seq;
+    struct fr_notice *next;
+} fr_notice;
+
 struct fr_books {
     fr_front *front;
     ig_ledger *ledger; /* or NULL */
@@ -35,6 +45,7 @@ struct fr_books {
     bool required;
     ig_meter meter;
     fr_account *running;
+    fr_notice *notices;
     uint64_t refusals_s, n_refusals; /* of this second */
     pthread_t thread;
     bool has_thread, unsealed; /* unsealed and n_lost: the thread's own */
@@ -47,7 +58,8 @@ struct fr_books {
     bool stop;
     bool failed; /* the thread's own */
     uint64_t n_dropped;
-    char news[400]; /* for the operator, said by the loop */
+    uint64_t announced, tried, durable; /* last record that somebody waits for; that a commit tried; that is there */
+    char news[400];                     /* for the operator, said by the loop */
 };
 
 /* ------------------------------------------------------------------------------------------------ writer's thread */
@@ -109,18 +121,35 @@ static void write_audit(fr_books *b, const fr_account *a)
     if (ig_audit_add(b->audit, &r, NULL, &err) != IG_OK) b->n_lost++;
 }
 
+/* Those who wait for the audit log hear what became of it. */
+static void answer_waiting(fr_books *b, uint64_t tried)
+{
+    uint64_t durable = ig_audit_durable(b->audit);
+    pthread_mutex_lock(&b->lock);
+    bool news = tried > b->tried;
+    b->tried = tried;
+    b->durable = durable;
+    pthread_mutex_unlock(&b->lock);
+    if (news) ig_waker_wake(&b->waker);
+}
+
 static void commit_all(fr_books *b)
 {
     ig_error err = {0};
     char text[400];
     bool ok = true;
-    if (b->ledger) ok = ig_ledger_commit(b->ledger, &err) == IG_OK;
-    if (ok || !b->ledger) snprintf(text, sizeof text, "the books are written again");
-    if (!ok) snprintf(text, sizeof text, "%.300s", err.text);
-    if (b->audit && ig_audit_commit(b->audit, &err) != IG_OK) {
-        ok = false;
+    pthread_mutex_lock(&b->lock);
+    uint64_t tried = b->announced;
+    pthread_mutex_unlock(&b->lock);
+    bool audited = !b->audit || ig_audit_commit(b->audit, &err) == IG_OK;
+    if (audited)
+        snprintf(text, sizeof text, "the books are written again");
+    else
         snprintf(text, sizeof text, "%.300s%s", err.text, b->required ? "; requests are refused until it can" : "");
-    }
+    if (b->audit) answer_waiting(b, tried);
+    if (b->ledger) ok = ig_ledger_commit(b->ledger, &err) == IG_OK;
+    if (!ok && audited) snprintf(text, sizeof text, "%.300s", err.text);
+    ok = ok && audited;
     if (ok != b->failed) return; /* nothing new */
     b->failed = !ok;
     tell(b, text);
@@ -134,18 +163,20 @@ static struct timespec soon(int seconds)
     return t;
 }
 
-/* Waits until something is due: a hundred accounts, or a second after the first; a minute after the last the log is
- * sealed, and then nothing wakes the thread. Takes the queue. False: stop, when all is written. */
+/* Waits until something is due: somebody who waits for the audit log, a hundred accounts, or a second after the first;
+ * a minute after the last the log is sealed, and then nothing wakes the thread. Takes the queue. False: stop, when all
+ * is written. */
 static bool take_queue(fr_books *b, fr_account **list)
 {
     pthread_mutex_lock(&b->lock);
     int rc = 0;
     struct timespec seal = soon(SEAL_S);
-    while (!b->first && !b->failed && !b->stop && rc != ETIMEDOUT)
+    while (!b->first && !b->failed && !b->stop && b->announced <= b->tried && rc != ETIMEDOUT)
         rc = b->unsealed ? pthread_cond_timedwait(&b->some, &b->lock, &seal) : pthread_cond_wait(&b->some, &b->lock);
     struct timespec until = soon(1);
     b->unsealed = rc != ETIMEDOUT;
-    while (rc != ETIMEDOUT && b->n_waiting < GROUP && !b->stop) rc = pthread_cond_timedwait(&b->some, &b->lock, &until);
+    while (rc != ETIMEDOUT && b->n_waiting < GROUP && !b->stop && b->announced <= b->tried)
+        rc = pthread_cond_timedwait(&b->some, &b->lock, &until);
     *list = b->first;
     b->first = NULL;
     b->last = &b->first;
@@ -307,10 +338,9 @@ static const char *op_of(const fr_job *job)
     return op ? op : "manage";
 }
 
-void fr_account_end(fr_job *job)
+/* Who asked for what, as far as it is known by now. */
+static void describe(fr_account *a, const fr_job *job)
 {
-    fr_account *a = job->account;
-    if (!a) return;
     /* For caches each of those whom the kernel does not know is somebody else; in the books they are one. */
     snprintf(a->user, sizeof a->user, "%s", strncmp(job->user, "nobody:", 7) ? job->user : "nobody");
     if (job->parsed) snprintf(a->op, sizeof a->op, "%s", op_of(job));
@@ -319,6 +349,13 @@ void fr_account_end(fr_job *job)
         snprintf(a->digest, sizeof a->digest, "%s", job->entry->digest);
     } else if (job->parsed && job->req.model)
         snprintf(a->model, sizeof a->model, "%s", job->req.model);
+}
+
+void fr_account_end(fr_job *job)
+{
+    fr_account *a = job->account;
+    if (!a) return;
+    describe(a, job);
     a->told = a->told || a->booked;
     job->account = NULL;
     fr_account_unref(a);
@@ -364,7 +401,158 @@ void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p)
     fr_account_unref(a);
 }
 
-void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req)
+/* ------------------------------------------------------------------------------------------------ announcing */
+
+static void drop_notice(fr_notice *n)
+{
+    fr_notice **at = &n->books->notices;
+    while (*at && *at != n) at = &(*at)->next;
+    if (*at) *at = n->next;
+    if (n->job) n->job->notice = NULL;
+    ig_free(n);
+}
+
+static void on_admin_gone(fr_party *party) { drop_notice((fr_notice *)party); }
+
+/* The record is in the log before anything is done: it takes its place in the chain now and wakes the writer. NULL: it
+ * cannot even wait. */
+static fr_notice *announce(fr_books *b, const ig_audit_record *r)
+{
+    ig_error err;
+    fr_notice *n = ig_calloc(1, sizeof *n);
+    if (!n || ig_audit_add(b->audit, r, &n->seq, &err) != IG_OK || !n->seq) {
+        ig_free(n);
+        return NULL;
+    }
+    n->books = b;
+    n->party.gone = on_admin_gone;
+    n->next = b->notices;
+    b->notices = n;
+    pthread_mutex_lock(&b->lock);
+    b->announced = n->seq;
+    pthread_cond_signal(&b->some);
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}
+
+static void not_audited(ig_problem *p)
+{
+    ig_problem_set(p, IG_P_UNAVAILABLE, NULL,
+                   "the audit log cannot be written and what cannot be audited is not answered here; the "
+                   "administrator finds the reason in the service's messages");
+}
+
+bool fr_account_announce(fr_job *job)
+{
+    fr_account *a = job->account;
+    fr_books *b = a ? a->books : NULL;
+    ig_problem p;
+    if (!b || !b->required || !json_array_size(job->req.parts)) return true;
+    describe(a, job);
+    ig_audit_record r = {.kind = "begin",
+                         .request = a->id,
+                         .who = a->user,
+                         .key = !strncmp(a->user, "key:", 4) ? a->user + 4 : NULL,
+                         .app = a->app,
+                         .op = a->op,
+                         .model = a->model,
+                         .digest = a->digest,
+                         .decision = a->decision,
+                         .rule = a->rule,
+                         .n_in = -1,
+                         .n_cached = -1,
+                         .n_out = -1,
+                         .took_ms = -1};
+    job->notice = announce(b, &r);
+    if (job->notice) {
+        job->notice->job = job;
+        return false;
+    }
+    not_audited(&p);
+    fr_job_announced(job, &p);
+    return false;
+}
+
+void fr_account_unannounce(fr_job *job)
+{
+    if (job->notice) drop_notice(job->notice);
+}
+
+/* Those whose record is on the disk go on; those for whom a commit was tried in vain are refused. Each may end others.
+ */
+static void settle(fr_books *b)
+{
+    ig_problem p;
+    pthread_mutex_lock(&b->lock);
+    uint64_t tried = b->tried, durable = b->durable;
+    pthread_mutex_unlock(&b->lock);
+    for (fr_notice *n = b->notices; n;) {
+        if (n->seq > durable && n->seq > tried) {
+            n = n->next;
+            continue;
+        }
+        bool there = n->seq <= durable;
+        fr_job *job = n->job;
+        ig_exchange *ex = n->ex;
+        fr_front *f = b->front;
+        if (!there) not_audited(&p);
+        if (ex) ig_exchange_set_ctx(ex, NULL);
+        drop_notice(n);
+        if (job)
+            fr_job_announced(job, there ? NULL : &p);
+        else
+            fr_request_announced(f, ex, there ? NULL : &p);
+        n = b->notices;
+    }
+}
+
+static bool tell_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, const ig_request *req, const char *verb)
+{
+    fr_books *b = f->books;
+    fr_account *a = lone_account(f, in);
+    ig_problem p;
+    if (!a) return true;
+    bool may = fr_may_manage(f, in->who);
+    snprintf(a->kind, sizeof a->kind, "admin");
+    snprintf(a->op, sizeof a->op, "%s", verb);
+    snprintf(a->model, sizeof a->model, "%s", req->model ? req->model : "");
+    ig_hide_secrets(a->model); /* a pull names an address */
+    snprintf(a->decision, sizeof a->decision,
+             may               ? "allow"
+             : fr_policy_on(f) ? ""
+                               : "refuse"); /* policy: not yet known */
+    snprintf(a->result, sizeof a->result, "asked");
+    bool tell = may || may_tell(b); /* a flood of those who may not does not hide what those do who may */
+    if (!b->required) {
+        a->told = tell;
+        fr_account_unref(a);
+        return true;
+    }
+    ig_audit_record r = {.kind = a->kind,
+                         .request = a->id,
+                         .who = a->user,
+                         .app = a->app,
+                         .op = a->op,
+                         .model = a->model,
+                         .decision = a->decision,
+                         .result = a->result,
+                         .n_in = -1,
+                         .n_cached = -1,
+                         .n_out = -1,
+                         .took_ms = -1};
+    fr_notice *n = tell && ig_audit_sound(b->audit) ? announce(b, &r) : NULL;
+    fr_account_unref(a);
+    if (n) {
+        n->ex = ex;
+        ig_exchange_set_ctx(ex, &n->party);
+        return false;
+    }
+    not_audited(&p);
+    fr_request_announced(f, ex, &p);
+    return false;
+}
+
+bool fr_account_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, const ig_request *req)
 {
     static const struct {
         ig_op op;
@@ -374,18 +562,33 @@ void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req)
                  {IG_OP_CREATE, "create"},
                  {IG_OP_COPY, "copy"},
                  {IG_OP_DELETE, "delete"}};
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        fr_account *a = verbs[i].op == req->op ? lone_account(f, in) : NULL;
-        if (!a) continue;
-        snprintf(a->kind, sizeof a->kind, "admin");
-        snprintf(a->op, sizeof a->op, "%s", verbs[i].name);
-        snprintf(a->model, sizeof a->model, "%s", req->model ? req->model : "");
-        snprintf(a->decision, sizeof a->decision, fr_may_manage(f, in->who) ? "allow" : "refuse");
-        snprintf(a->result, sizeof a->result, "asked");
-        a->told = may_tell(a->books);
-        fr_account_unref(a);
-    }
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (verbs[i].op == req->op) return tell_admin(f, ex, in, req, verbs[i].name);
+    return true;
 }
+
+void fr_account_follow(fr_front *f, const char *op, const char *model, const char *digest, const char *rule,
+                       const char *result)
+{
+    fr_account *a = f->books ? ig_calloc(1, sizeof *a) : NULL;
+    if (!a) return;
+    a->refs = 1;
+    a->books = f->books;
+    a->came_ns = ig_loop_now(f->loop);
+    fr_new_id(a->id);
+    snprintf(a->user, sizeof a->user, "catalogue");
+    snprintf(a->kind, sizeof a->kind, "admin");
+    snprintf(a->op, sizeof a->op, "%s", op);
+    snprintf(a->model, sizeof a->model, "%s", model);
+    snprintf(a->digest, sizeof a->digest, "%s", digest);
+    snprintf(a->decision, sizeof a->decision, "allow");
+    snprintf(a->rule, sizeof a->rule, "%s", rule);
+    snprintf(a->result, sizeof a->result, "%s", result);
+    a->told = may_tell(a->books);
+    fr_account_unref(a);
+}
+
+/* ------------------------------------------------------------------------------------------------ usage */
 
 static uint64_t count_of(const json_t *usage, const char *name)
 {
@@ -421,9 +624,8 @@ bool fr_books_ready(fr_front *f, ig_problem *p)
 {
     fr_books *b = f->books;
     if (!b || !b->required || ig_audit_sound(b->audit)) return true;
-    return ig_problem_set(p, IG_P_UNAVAILABLE, NULL,
-                          "the audit log cannot be written and what cannot be audited is not answered here; the "
-                          "administrator finds the reason in the service's messages");
+    not_audited(p);
+    return false;
 }
 
 bool fr_books_usage(fr_front *f, const char *user, const char *group, const char *model, ig_usage *out)
@@ -443,6 +645,7 @@ static void on_news(void *ctx)
     *b->news = 0;
     pthread_mutex_unlock(&b->lock);
     if (*text) fr_say(b->front, "%s", text);
+    settle(b);
 }
 
 /* "state" in the store, for ledger and audit log that were not placed elsewhere. */
@@ -523,6 +726,10 @@ void fr_books_close(fr_front *f)
         pthread_cond_signal(&b->some);
         pthread_mutex_unlock(&b->lock);
         pthread_join(b->thread, NULL);
+    }
+    while (b->notices) {
+        if (b->notices->ex) ig_exchange_set_ctx(b->notices->ex, NULL);
+        drop_notice(b->notices);
     }
     uint64_t lost = b->n_lost + b->n_dropped;
     if (lost) fr_say(f, "%llu records could not be kept", (unsigned long long)lost);

@@ -33,10 +33,10 @@ void fr_fields_begin(const fr_front *f, fr_fields *x, const ig_exchange *ex, con
 {
     *x = (fr_fields){0};
     if (type) fr_fields_add(x, "Content-Type", type);
-    if (request_id) {
-        fr_fields_add(x, "X-Request-Id", request_id); /* read by OpenAI's clients */
-        fr_fields_add(x, "Request-Id", request_id);   /* by Anthropic's */
-    }
+    if (!request_id) fr_new_id(x->id);
+    if (!request_id) request_id = x->id;
+    fr_fields_add(x, "X-Request-Id", request_id); /* read by OpenAI's clients */
+    fr_fields_add(x, "Request-Id", request_id);   /* by Anthropic's */
     const ig_incoming *in = ig_exchange_request(ex);
     ig_str cors = {0};
     ig_error err;
@@ -75,6 +75,12 @@ void fr_answer_problem(fr_front *f, ig_exchange *ex, const ig_route *route, cons
     fr_fields x;
     fr_fields_begin(f, &x, ex, "application/json", id);
     fr_fields_problem(f, &x, p, status);
+    const ig_incoming *in = ig_exchange_request(ex);
+    if (status == 405 && in) {
+        if (!fr_admin_knows(in->head->path, x.allow, sizeof x.allow))
+            ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
+        fr_fields_add(&x, "Allow", x.allow);
+    }
     ig_buf body;
     ig_buf_init(&body, BODY_BYTES_MAX);
     ig_dialect_problem(dialect, p, id, &body);

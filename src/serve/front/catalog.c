@@ -41,6 +41,7 @@ void fr_entry_unref(fr_entry *e)
     ig_free(e->license);
     ig_free(e->parent);
     json_decref(e->parameters);
+    json_decref(e->engine);
     json_decref(e->facts);
     ig_free(e);
 }
@@ -241,6 +242,24 @@ static fr_entry *default_entry(fr_front *f)
     for (fr_entry *e = f->entries; name && e; e = e->next)
         if (same_name(e->name, name)) return e;
     return name || !f->entries || f->entries->next ? NULL : f->entries;
+}
+
+static bool can(const fr_entry *e, const char *capability)
+{
+    const json_t *list = json_object_get(e->facts, "capabilities");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!strcmp(json_string_value(json_array_get(list, i)), capability)) return true;
+    return false;
+}
+
+fr_entry *fr_catalog_latest(fr_front *f, const char *capability)
+{
+    const fr_worker *best = NULL;
+    for (const fr_worker *w = f->workers; w; w = w->next)
+        if (w->state == FR_READY && !w->probe && !w->entry->gone && (!best || w->used_ns > best->used_ns) &&
+            (capability ? can(w->entry, capability) : !w->engine) && fr_sees(f, w->entry))
+            best = w;
+    return best ? best->entry : NULL;
 }
 
 fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p)

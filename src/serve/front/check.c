@@ -27,7 +27,7 @@ static ig_status start(check *c, const char *program, ig_error *err)
     if (!program) own[n] = 0;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return ig_fail_errno(err, IG_IO, errno, "no socket for checking the model");
-    c->pid = fr_spawn_worker(program ? program : own, pair[1]);
+    c->pid = fr_spawn_worker(program ? program : own, NULL, pair[1]);
     int no = errno;
     close(pair[1]);
     if (c->pid < 0) {

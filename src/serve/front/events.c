@@ -4,7 +4,7 @@
  *   event: model    one model's line of it, when its state changes or its loading goes on
  *   event: stopping the service stops; the stream ends
  *
- * Who reads slowly misses events, never delays anybody: each of them says how things are, not what has changed. */
+ * Everybody is told of the models that they may use. Who reads slowly misses events, never delays anybody: each of them says how things are, not what has changed. */
 #include "base/os.h"
 #include "serve/front/fr.h"
 
@@ -62,28 +62,44 @@ static bool make_event(ig_buf *out, const char *name, const json_t *body)
     return ig_buf_add(out, "\n\n", 2);
 }
 
-static void tell(fr_front *f, const char *name, json_t *body)
+/* Takes body. */
+static void tell(fr_watcher *w, const char *name, json_t *body)
 {
     ig_buf text;
-    if (body && make_event(&text, name, body))
-        for (fr_watcher *w = f->watchers; w; w = w->next) write_to(w, &text);
-    if (body) ig_buf_fini(&text);
+    if (!body) return;
+    if (make_event(&text, name, body)) write_to(w, &text);
+    ig_buf_fini(&text);
     json_decref(body);
 }
 
-void fr_events_model(fr_front *f, const fr_worker *w)
+/* A failing write ends in on_gone, which frees the watcher: the next one is taken before. */
+void fr_events_model(fr_front *f, const fr_worker *worker)
 {
-    if (f->watchers && !w->probe) tell(f, "model", fr_worker_status(w));
+    if (worker->probe) return;
+    for (fr_watcher *w = f->watchers, *next; w; w = next) {
+        next = w->next;
+        fr_policy_aside(f, ig_exchange_request(w->ex));
+        if (fr_sees(f, worker->entry)) tell(w, "model", fr_worker_status(worker));
+        fr_policy_back(f);
+    }
 }
 
 void fr_events_status(fr_front *f)
 {
-    if (f->watchers) tell(f, "status", fr_status(f));
+    for (fr_watcher *w = f->watchers, *next; w; w = next) {
+        next = w->next;
+        fr_policy_aside(f, ig_exchange_request(w->ex));
+        tell(w, "status", fr_status(f));
+        fr_policy_back(f);
+    }
 }
 
 void fr_events_stop(fr_front *f)
 {
-    tell(f, "stopping", json_object());
+    for (fr_watcher *w = f->watchers, *next; w; w = next) {
+        next = w->next;
+        tell(w, "stopping", json_object());
+    }
     while (f->watchers) {
         ig_exchange *ex = f->watchers->ex;
         drop(f->watchers);

@@ -46,6 +46,7 @@ typedef struct fr_entry {
     ig_manifest *manifest;                           /* owned; NULL: files outside the store */
     json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
     char *template_text, *system, *license, *parent; /* or NULL */
+    json_t *engine;                /* owned: of another engine, which has its own models (engines.c); or NULL */
     json_t *facts;                 /* READY of a worker: what only a reader of the file knows; NULL until one has run */
     uint64_t crash_ns[FR_CRASHES]; /* of its workers, the last one first; 0: none */
     unsigned n_quarantines;
@@ -59,11 +60,32 @@ void fr_catalog_close(fr_front *f);
 void fr_catalog_refresh(fr_front *f, bool force);
 /* A reference, or NULL and *p. name NULL or "": the default model. any: an unknown name means it as well. */
 fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p);
+/* The model that was used last among those that are loaded, that the caller may see and that have the capability
+ * (NULL: any of our own workers); borrowed, or NULL. */
+fr_entry *fr_catalog_latest(fr_front *f, const char *capability);
 fr_entry *fr_entry_ref(fr_entry *e);
 void fr_entry_unref(fr_entry *e);
 /* The files that a worker needs: descriptors (the caller's) into fds [FR_FILES_MAX], their names (borrowed from the
  * entry). On failure none stays open. */
 ig_status fr_entry_open(const fr_front *f, const fr_entry *e, int *fds, const char **names, size_t *n, ig_error *err);
+
+/* ---- engines.c: engines that are not ours, from the configuration. ---- */
+
+/* Takes the configured engines into the catalogue, again after a reload. */
+void fr_engines_refresh(fr_front *f);
+/* The engine that runs this model (borrowed), NULL: our own worker does. */
+const json_t *fr_engine_of(const fr_front *f, const fr_entry *e);
+
+/* ---- pins.c: models that stay. ---- */
+
+void fr_pins_open(fr_front *f);
+/* Loads those that are not there. */
+void fr_pins_load(fr_front *f);
+bool fr_is_pinned(const fr_front *f, const fr_entry *e);
+uint64_t fr_pins_bytes(const fr_front *f, const fr_entry *but); /* of all pinned models but this one */
+/* False: pinned models leave less than need_bytes for e; why [n] says so in numbers. */
+bool fr_pins_leave_room(const fr_front *f, const fr_entry *e, uint64_t need_bytes, char *why, size_t n);
+void fr_pins_request(fr_front *f, ig_exchange *ex, const ig_incoming *in); /* POST /ingle/pin */
 
 /* ---- pool.c: workers. ---- */
 
@@ -89,7 +111,8 @@ struct fr_worker {
     bool wants_out;
     ig_timer silence, expiry;
     bool pinned;
-    bool probe; /* reads what the file says about itself, and ends */
+    json_t *engine; /* owned: what runs this model is not ours; or NULL */
+    bool probe;     /* reads what the file says about itself, and ends */
     int64_t keep_alive_ms;
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
     uint64_t need_bytes;                              /* estimate, then what the worker said */
@@ -125,8 +148,9 @@ void fr_pool_stop(fr_front *f);
 void fr_pool_close(fr_front *f);
 uint64_t fr_pool_bytes(const fr_front *f);
 
-/* spawn.c: starts `program worker` with fd as descriptor 3 and nothing else; -1 with errno. */
-pid_t fr_spawn_worker(const char *program, int fd);
+/* spawn.c: starts `program worker` with fd as descriptor 3 and nothing else; -1 with errno. engine: its name, where the
+ * worker is a bridge to an engine that is not ours; NULL. */
+pid_t fr_spawn_worker(const char *program, const char *engine, int fd);
 
 /* ---- job.c: one request of a client. ---- */
 
@@ -150,18 +174,23 @@ struct fr_job {
     fr_entry *entry;
     fr_worker *worker;
     bool waiting, begun, sent, ended;
-    size_t unread; /* bytes that came while the client's buffer was full */
-    size_t n_left; /* parts whose end is still to come */
+    bool everywhere; /* asks all workers, not its own alone */
+    size_t unread;   /* bytes that came while the client's buffer was full */
+    size_t n_left;   /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;
     ig_timer ping, deadline;
     char id[32];
     char user[FR_USER_BYTES], budget[FR_USER_BYTES];
-    fr_account *account; /* or NULL */
+    uint32_t n_ctx_max, output_max; /* tokens that policy lets it have; UINT32_MAX: no limit */
+    char n_ctx_rule[64];            /* which says so */
+    fr_account *account;            /* or NULL */
+    struct fr_notice *notice;       /* it waits until the audit log has it; or NULL */
 };
 
 /* A request that needs a model. */
 void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in);
-void fr_job_ready(fr_job *job); /* its worker is */
+void fr_job_announced(fr_job *job, const ig_problem *p); /* the audit log has it; p: or cannot */
+void fr_job_ready(fr_job *job);                          /* its worker is */
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
 void fr_job_fail(fr_job *job, const ig_problem *p);
 void fr_job_drop_all(fr_front *f);
@@ -171,7 +200,7 @@ void fr_job_drop_all(fr_front *f);
 ig_status fr_books_open(fr_front *f, ig_error *err);
 void fr_books_close(fr_front *f); /* after jobs and workers: writes what waits */
 void fr_books_tick(fr_front *f);  /* energy since the last call is shared out; every second while workers live */
-/* False: what cannot be audited is not answered. */
+/* False: what cannot be audited is not answered. (What it can be is in the log before it is begun: see announce.) */
 bool fr_books_ready(fr_front *f, ig_problem *p);
 /* What was used today; NULL stands for all. False: there is no ledger. */
 bool fr_books_usage(fr_front *f, const char *user, const char *group, const char *model, ig_usage *out);
@@ -184,7 +213,15 @@ void fr_account_unref(fr_account *account);
 void fr_account_result(fr_account *account, const char *result); /* the first one stays */
 /* The rule that allowed it, and the group whose quota it counts for; either may be NULL. */
 void fr_account_decided(fr_account *account, const char *rule, const char *group);
-void fr_account_admin(fr_front *f, const ig_incoming *in, const ig_request *req); /* pull, push, create, copy, delete */
+/* With --audit-required nothing is begun that is not in the log: false where the job waits for that, and
+ * fr_job_announced is called. */
+bool fr_account_announce(fr_job *job);
+void fr_account_unannounce(fr_job *job); /* it goes away */
+/* pull, push, create, copy, delete: recorded when asked for. False: it waits, and fr_request_announced is called. */
+bool fr_account_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, const ig_request *req);
+/* What the service did by itself for a catalogue: op "fetch" or "remove". */
+void fr_account_follow(fr_front *f, const char *op, const char *model, const char *digest, const char *rule,
+                       const char *result);
 /* rule: id of the rule that decided, or NULL. */
 void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rule);
 void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
@@ -197,8 +234,9 @@ enum { FR_FIELDS_MAX = 12 };
 typedef struct fr_fields {
     ig_http_field field[FR_FIELDS_MAX];
     size_t n;
-    char retry[24];
+    char retry[24], allow[64], id[25];
 } fr_fields;
+/* request_id NULL: a new one. type NULL: no body. */
 void fr_fields_begin(const fr_front *f, fr_fields *x, const ig_exchange *ex, const char *type, const char *request_id);
 void fr_fields_add(fr_fields *x, const char *name, const char *value);
 void fr_fields_problem(fr_front *f, fr_fields *x, const ig_problem *p, unsigned status);
@@ -233,7 +271,10 @@ void fr_gc_start(fr_front *f);
 void fr_gc_stop(fr_front *f);
 /* Paths under /ingle/. False: not one of them. */
 bool fr_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
-json_t *fr_status(fr_front *f); /* new references, NULL without memory */
+/* Is it one of them? Then methods is what the path takes. */
+bool fr_admin_knows(ig_str path, char *methods, size_t n);
+/* Of the models that the caller may see; new references, NULL without memory. */
+json_t *fr_status(fr_front *f);
 json_t *fr_worker_status(const fr_worker *w);
 
 /* ---- events.c ---- */
@@ -257,25 +298,39 @@ void fr_policy_close(fr_front *f);
 void fr_policy_reload(void *front); /* SIGHUP; a bad file leaves the old policy in force (M23) */
 /* The rule that refused the request being handled; NULL: none has. */
 const char *fr_policy_rule(const fr_front *f);
+/* For those who follow catalogues. */
+struct ig_directory;
+struct ig_directory_call;
+struct ig_person;
+struct ig_keys;
+struct ig_config;
+struct ig_directory *fr_policy_directory(fr_front *f);
+const struct ig_keys *fr_policy_keys(const fr_front *f); /* NULL: none */
+const struct ig_config *fr_policy_config(const fr_front *f);
+const char *fr_policy_machine(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
 bool fr_policy_on(const fr_front *f);
-/* What catalogues assign; borrowed until the next call. With one there is a policy. deny: what nobody allows is
- * refused. */
-struct ig_grant;
-void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny);
+const struct ig_config *fr_config(const fr_front *f); /* in force; borrowed until the next reload */
+/* What catalogues assign, as ig_grants_of makes it; [n] sets, borrowed until the next call. With one there is a
+ * policy. */
+void fr_policy_assign(fr_front *f, const ig_grants *const *sets, size_t n);
 /* Between begin (or enter) and leave fr_may and fr_sees speak of the caller of this request. False: the caller's groups
  * are being looked up, and fr_request is called when they are there. */
 bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in);
 /* With what is known now; groups that are not count as unknown. */
 void fr_policy_enter(fr_front *f, const ig_incoming *in);
 void fr_policy_leave(fr_front *f);
+/* Between aside and back they speak of another caller, also in the middle of a request; not nested. */
+void fr_policy_aside(fr_front *f, const ig_incoming *in);
+void fr_policy_back(fr_front *f);
 
 typedef struct fr_request_facts {
     unsigned action;       /* ig_action */
     const fr_entry *entry; /* or NULL: then model, a name, or NULL too */
     const char *model;
-    const char *source; /* of a pull */
-    uint32_t n_ctx;
+    const char *source;          /* of a pull */
+    uint32_t n_ctx, output;      /* tokens asked for, 0: not said */
+    struct ig_decision *decided; /* NULL, or gets the decision; its rule is "" where nothing was to be decided */
 } fr_request_facts;
 /* The one decision; false fills the problem, which names the rule. Always true where no policy is configured. */
 bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p);
@@ -286,10 +341,24 @@ void fr_policy_user(const fr_front *f, char *out, size_t n);
 void fr_policy_budget(const fr_front *f, char out[FR_USER_BYTES]);
 void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
 
+/* ---- follow_loop.c: catalogues that this machine follows (follow.h). ---- */
+
+ig_status fr_follow_open(fr_front *f, ig_error *err); /* the last good states are in force from then on */
+void fr_follow_start(fr_front *f);
+void fr_follow_reload(fr_front *f); /* SIGHUP: other settings, and a sync */
+void fr_follow_pause(fr_front *f);  /* the directory is about to go */
+void fr_follow_stop(fr_front *f);
+void fr_follow_saw(fr_front *f,
+                   const struct ig_person *p); /* has asked, and is therefore one of this machine's people */
+void fr_compliance(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+void fr_follow_sync(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+
 /* ---- front.c ---- */
 
 /* A request whose caller is known. */
 void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in);
+/* The audit log has what an administrator asked for; problem: or cannot, and nothing is done. */
+void fr_request_announced(fr_front *f, ig_exchange *ex, const ig_problem *problem);
 
 typedef struct fr_counts {
     uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;
@@ -318,6 +387,8 @@ struct fr_front {
     fr_job *jobs;
     size_t n_jobs;
     uint64_t next_id;
+    json_t *pins;    /* owned object: names of pinned models */
+    json_t *engines; /* owned array: configured engines that run models of ours */
     uint64_t memory_max;
     uint32_t n_threads, n_ctx, n_parallel, n_queue, stop_ms;
     int64_t keep_alive_ms;
@@ -327,6 +398,7 @@ struct fr_front {
     char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
     size_t n_keys;
     struct fr_policy *policy; /* owned */
+    struct fr_follow *follow; /* owned; NULL: no store that could be written */
     fr_guess *guesses;        /* owned [FR_GUESSERS] */
     struct fr_watcher *watchers;
     size_t n_watchers;

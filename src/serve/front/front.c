@@ -47,8 +47,10 @@ static void answer_options(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     }
     fr_fields x;
     fr_fields_begin(f, &x, ex, NULL, NULL);
-    fr_fields_add(&x, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
-    fr_fields_add(&x, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    if (!fr_admin_knows(in->head->path, x.allow, sizeof x.allow))
+        ig_dialect_methods(in->head->path, x.allow, sizeof x.allow);
+    fr_fields_add(&x, "Allow", x.allow);
+    fr_fields_add(&x, "Access-Control-Allow-Methods", x.allow);
     const ig_http_field *asked = ig_http_find(in->head, "access-control-request-headers");
     if (asked && x.n < FR_FIELDS_MAX)
         x.field[x.n++] = (ig_http_field){IG_STR("Access-Control-Allow-Headers"), asked->value};
@@ -61,6 +63,16 @@ static bool match_of(const ig_incoming *in, ig_match *match, ig_problem *p)
     char method[IG_HTTP_METHOD_MAX + 1];
     snprintf(method, sizeof method, "%.*s", (int)in->head->method.len, in->head->method.ptr);
     return ig_dialect_match(method, in->head->path, match, p);
+}
+
+/* A body that is packed would be read as broken JSON. */
+static bool is_packed(const ig_incoming *in, ig_problem *p)
+{
+    const ig_http_field *field = ig_http_find(in->head, "content-encoding");
+    if (!field || !in->has_body || ig_http_same(field->value, "identity")) return false;
+    ig_problem_set(p, IG_P_MEDIA, NULL, "Content-Encoding %.*s is not understood here; send the body as it is",
+                   field->value.len < 40 ? (int)field->value.len : 40, field->value.ptr);
+    return true;
 }
 
 static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_plan *plan)
@@ -82,7 +94,7 @@ static void on_head(void *ctx, ig_exchange *ex, const ig_incoming *in, ig_body_p
     if (!fr_admit(f, in, &match, &denied)) {
         fr_account_denied(f, in, &denied);
         fr_answer_problem(f, ex, match.route, &denied);
-    } else if (!found)
+    } else if (!found || is_packed(in, &p))
         fr_answer_problem(f, ex, match.route, &p);
     else if (f->stopping) {
         ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "the service is stopping; try again later");
@@ -100,16 +112,17 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     fr_front *f = ctx;
     ig_match match = {0};
     ig_problem p;
-    if (fr_admin(f, ex, in)) return;
     if (ig_exchange_ctx(ex)) {
         fr_blob_end(f, ex);
         return;
     }
-    if (!match_of(in, &match, &p)) {
+    char methods[64];
+    const bool own = fr_admin_knows(in->head->path, methods, sizeof methods);
+    if (!own && !match_of(in, &match, &p)) {
         fr_answer_problem(f, ex, match.route, &p);
         return;
     }
-    if (fr_is_public(&match))
+    if (!own && fr_is_public(&match))
         fr_policy_enter(f, in);
     else if (!fr_policy_begin(f, ex, in))
         return;
@@ -117,11 +130,11 @@ static void on_request(void *ctx, ig_exchange *ex, const ig_incoming *in)
     fr_policy_leave(f);
 }
 
-void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
+static void request(fr_front *f, ig_exchange *ex, const ig_incoming *in, bool announced)
 {
     ig_match match = {0};
     ig_problem p;
-    if (!match_of(in, &match, &p)) return; /* it did before */
+    if (fr_admin(f, ex, in) || !match_of(in, &match, &p)) return; /* it did before */
     fr_local_fn local = fr_local_of(match.route->op);
     if (!local) {
         fr_job_start(f, ex, &match, in);
@@ -131,11 +144,26 @@ void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     bool parses = match.route->parse != NULL;
     if (parses && !ig_dialect_parse(&match, in->head->query, in->body, &req, &p))
         fr_answer_problem(f, ex, match.route, &p);
-    else {
-        fr_account_admin(f, in, &req);
+    else if (announced || fr_account_admin(f, ex, in, &req))
         local(f, ex, &match, &req);
-    }
     if (parses) ig_request_fini(&req);
+}
+
+void fr_request(fr_front *f, ig_exchange *ex, const ig_incoming *in) { request(f, ex, in, false); }
+
+void fr_request_announced(fr_front *f, ig_exchange *ex, const ig_problem *problem)
+{
+    const ig_incoming *in = ig_exchange_request(ex);
+    ig_match match = {0};
+    ig_problem p;
+    if (problem) {
+        (void)match_of(in, &match, &p);
+        fr_answer_problem(f, ex, match.route, problem);
+        return;
+    }
+    fr_policy_enter(f, in);
+    request(f, ex, in, true);
+    fr_policy_leave(f);
 }
 
 static void on_gone(void *ctx, ig_exchange *ex)
@@ -148,8 +176,9 @@ static void on_gone(void *ctx, ig_exchange *ex)
 static const struct {
     unsigned status;
     ig_problem_kind kind;
-} server_problems[] = {{401, IG_P_NO_AUTH},   {403, IG_P_DENIED},     {404, IG_P_NO_ROUTE}, {405, IG_P_METHOD},
-                       {413, IG_P_TOO_LARGE}, {429, IG_P_OVERLOADED}, {500, IG_P_INTERNAL}, {503, IG_P_UNAVAILABLE}};
+} server_problems[] = {{401, IG_P_NO_AUTH},    {403, IG_P_DENIED},    {404, IG_P_NO_ROUTE},
+                       {405, IG_P_METHOD},     {413, IG_P_TOO_LARGE}, {415, IG_P_MEDIA},
+                       {429, IG_P_OVERLOADED}, {500, IG_P_INTERNAL},  {503, IG_P_UNAVAILABLE}};
 
 static void error_body(void *ctx, const ig_incoming *in, unsigned status, const char *text, ig_buf *body,
                        const char **type)
@@ -209,7 +238,9 @@ static void on_reload(void *ctx)
     if (c->tls_cert && ig_server_reload_tls(f->server, c->tls_cert, c->tls_key, &err) != IG_OK)
         fr_say(f, "the certificate stays as it was: %s", err.text);
     fr_policy_reload(f);
+    fr_follow_reload(f);
     fr_catalog_refresh(f, true);
+    fr_engines_refresh(f);
     fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
            c->tls_cert ? ", the certificate" : "");
     sd_notify(0, "READY=1");
@@ -336,6 +367,9 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_keys_open(f, err));
     IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
+    fr_engines_refresh(f);
+    fr_pins_open(f);
+    IG_TRY(fr_follow_open(f, err));
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
     return listen_all(f, err);
@@ -344,6 +378,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
 static void tear_down(fr_front *f)
 {
     fr_gc_stop(f);
+    fr_follow_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);
@@ -353,6 +388,8 @@ static void tear_down(fr_front *f)
     fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
+    json_decref(f->pins);
+    json_decref(f->engines);
     ig_free(f->keys);
     ig_free(f->guesses);
     ig_free(f);
@@ -368,6 +405,8 @@ ig_status ig_front_run(const ig_front_config *config, ig_error *err)
     if (status == IG_OK) {
         announce(f);
         fr_gc_start(f);
+        fr_pins_load(f);
+        fr_follow_start(f);
         status = ig_loop_run(f->loop, err);
         fr_say(f, "stopped");
     }

@@ -31,8 +31,10 @@ static void free_job(fr_job *job)
     fr_worker *w = job->worker;
     ig_timer_clear(f->loop, &job->ping);
     ig_timer_clear(f->loop, &job->deadline);
+    fr_account_unannounce(job);
     unlink_job(job);
     if (w && job->waiting) fr_worker_unwait(w, job);
+    for (fr_worker *o = job->everywhere ? f->workers : NULL; o; o = o->next) fr_worker_forget(o, job);
     if (w) {
         fr_worker_forget(w, job);
         if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
@@ -81,6 +83,7 @@ static void begin_fields(fr_job *job, fr_fields *x, const ig_emit_head *head)
 {
     fr_fields_begin(job->front, x, job->ex, head->content_type, job->id);
     fr_fields_add(x, "X-Ingle-Ran-On", job->context.ran_on);
+    if (job->context.engine) fr_fields_add(x, "X-Ingle-Engine", job->context.engine);
     if (head->stream) fr_fields_add(x, "Cache-Control", "no-cache");
     if (head->status < 400) return;
     ig_problem p = {.kind = IG_P_INTERNAL};
@@ -154,9 +157,24 @@ static void on_ping(void *ctx)
     flush(job);
 }
 
+/* How long a stream is silent: while it waits, it says every second for what. A load may still fail with a status of
+ * its own, so that the first word of it comes later. */
+static uint64_t silence_ns(const fr_job *job)
+{
+    const char *phase = ig_emit_phase(job->emitter);
+    return (!*phase ? FR_PING_MS : !strcmp(phase, "load") && !job->begun ? 2000 : 1000) * FR_NS_PER_MS;
+}
+
 static void set_ping(fr_job *job)
 {
-    ig_timer_set(job->front->loop, &job->ping, ig_loop_now(job->front->loop) + FR_PING_MS * FR_NS_PER_MS, on_ping, job);
+    ig_loop *loop = job->front->loop;
+    ig_timer_set(loop, &job->ping, ig_loop_now(loop) + silence_ns(job), on_ping, job);
+}
+
+/* There is something to wait for now: not later than that. */
+static void hasten_ping(fr_job *job)
+{
+    if (!job->ping.set || job->ping.due_ns > ig_loop_now(job->front->loop) + silence_ns(job)) set_ping(job);
 }
 
 void fr_job_fail(fr_job *job, const ig_problem *p)
@@ -197,6 +215,12 @@ void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body)
         uint64_t due = ig_loop_now(job->front->loop) + job->req.predict_ms * FR_NS_PER_MS;
         ig_timer_set(job->front->loop, &job->deadline, due, on_deadline, job);
     }
+    if (type == IG_EV_PROGRESS) {
+        ig_emit_event(job->emitter, part, type, body, fr_wall_ns(), &job->out);
+        hasten_ping(job);
+        flush(job);
+        return;
+    }
     if (type == IG_EV_DONE || type == IG_EV_RESULT) fr_policy_spend(job->front, job->budget, body);
     give(job, part, type, body);
 }
@@ -213,13 +237,57 @@ static uint32_t frame_of(const json_t *part)
     return IG_FRAME_REQUEST;
 }
 
+static bool has_slots(const fr_job *job, const fr_worker *w)
+{
+    return w->state == FR_READY && !w->probe && !w->engine && (w == job->worker || fr_sees(job->front, w->entry));
+}
+
+/* The same question to every worker whose model the caller may see; a part of the request each. */
+static bool ask_all(fr_job *job, ig_problem *p)
+{
+    fr_front *f = job->front;
+    json_t *part = json_incref(json_array_get(job->req.parts, 0));
+    size_t n = 0;
+    json_object_set_new(part, "user", json_string(job->user));
+    for (fr_worker *w = f->workers; w; w = w->next) {
+        if (!has_slots(job, w)) continue;
+        json_t *own = json_copy(part);
+        json_object_set_new(own, "model", json_string(w->entry->name));
+        if (n ? json_array_append_new(job->req.parts, own) : json_array_set_new(job->req.parts, 0, own)) break;
+        n++;
+    }
+    json_decref(part);
+    n = 0;
+    for (fr_worker *w = f->workers; w && n < json_array_size(job->req.parts); w = w->next) {
+        if (!has_slots(job, w)) continue;
+        if (!fr_worker_call(w, IG_FRAME_QUERY, job, n, json_array_get(job->req.parts, n), p)) return false;
+        n++;
+    }
+    return true;
+}
+
+/* What the client did not say is as large as policy lets it be. */
+static void set_limits(const fr_job *job, json_t *part)
+{
+    if (frame_of(part) != IG_FRAME_REQUEST) return;
+    const json_t *said = json_object_get(part, "max_tokens");
+    if (job->output_max < UINT32_MAX && (!said || json_integer_value(said) > job->output_max))
+        json_object_set_new(part, "max_tokens", json_integer(job->output_max));
+    if (job->n_ctx_max == UINT32_MAX) return;
+    json_object_set_new(part, "n_ctx", json_integer(job->n_ctx_max));
+    json_object_set_new(part, "n_ctx_rule", json_string(job->n_ctx_rule));
+}
+
 static bool send_parts(fr_job *job, ig_problem *p)
 {
     size_t n = json_array_size(job->req.parts);
-    if (!ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
+    if (job->everywhere) return ask_all(job, p);
+    /* An engine that is not ours has standards of its own. */
+    if (!job->worker->engine && !ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
     for (size_t i = 0; i < n; i++) {
         json_t *part = json_array_get(job->req.parts, i);
         json_object_set_new(part, "user", json_string(job->user));
+        set_limits(job, part);
         if (!fr_worker_call(job->worker, frame_of(part), job, i, part, p)) return false;
     }
     return true;
@@ -252,6 +320,8 @@ void fr_job_ready(fr_job *job)
         return;
     }
     job->context.n_ctx = w->n_ctx;
+    /* Other programs ask for what they would like; it is no reason to refuse, but told. */
+    if (job->req.n_ctx > w->n_ctx) json_array_append_new(job->req.ignored, json_sprintf("num_ctx above %u", w->n_ctx));
     job->context.load_ns = ig_loop_now(job->front->loop) - job->came_ns;
     if (job->req.op == IG_OP_LOAD || job->req.op == IG_OP_UNLOAD) {
         finish_without(job);
@@ -297,16 +367,28 @@ static bool may_queue(const fr_job *job, ig_problem *p)
                           own - 1);
 }
 
+/* The model as the client calls it: NAME stands for NAME:latest. */
+static const char *name_of(const fr_job *job)
+{
+    const char *asked = job->req.model, *name = job->entry->name;
+    const size_t n = asked ? strlen(asked) : 0;
+    if (!n || strncasecmp(asked, name, n) != 0) return name;
+    return !name[n] || !strcmp(name + n, ":latest") ? asked : name;
+}
+
 static void set_context(fr_job *job)
 {
     fr_front *f = job->front;
+    const json_t *engine = fr_engine_of(f, job->entry);
+    const char *device = json_string_value(json_object_get(engine, "device"));
     job->wall_ns = fr_wall_ns();
     job->came_ns = ig_loop_now(f->loop);
     job->context = (ig_emit_context){.id = job->id,
-                                     .model = job->entry->name,
+                                     .model = name_of(job),
                                      .digest = *job->entry->digest ? job->entry->digest : NULL,
                                      .ran_on = "local",
-                                     .device = "cpu",
+                                     .device = engine ? device : "cpu",
+                                     .engine = json_string_value(json_object_get(engine, "name")),
                                      .version = f->config->version,
                                      .created_ns = job->wall_ns};
 }
@@ -335,13 +417,46 @@ static bool is_pinning(const ig_request *req)
     return req->op == IG_OP_UNLOAD || (req->has_keep_alive && req->keep_alive_ms < 0);
 }
 
+/* The longest answer that the client asks for by number. */
+static uint32_t output_of(const ig_request *req)
+{
+    static const json_int_t unlimited = 1 << 30; /* as the dialects read "no limit" */
+    json_int_t most = 0;
+    for (size_t i = 0; i < json_array_size(req->parts); i++) {
+        json_int_t n = json_integer_value(json_object_get(json_array_get(req->parts, i), "max_tokens"));
+        if (n > most && n < unlimited) most = n;
+    }
+    return (uint32_t)most;
+}
+
 static bool is_allowed(fr_job *job, ig_problem *p)
 {
-    fr_request_facts r = {.action = IG_MAY_USE, .entry = job->entry};
+    ig_decision d;
+    fr_request_facts r = {.action = IG_MAY_USE, .entry = job->entry, .output = output_of(&job->req), .decided = &d};
     r.n_ctx = job->req.n_ctx < UINT32_MAX ? (uint32_t)job->req.n_ctx : UINT32_MAX;
     if (!fr_may(job->front, &r, p)) return false;
+    if (*d.rule) fr_account_decided(job->account, d.rule, NULL);
+    job->n_ctx_max = d.limits.n_ctx;
+    job->output_max = d.limits.output;
+    snprintf(job->n_ctx_rule, sizeof job->n_ctx_rule, "%s", d.n_ctx_rule);
+    r.decided = NULL;
     r.action = IG_MAY_PIN;
     return !is_pinning(&job->req) || fr_may(job->front, &r, p);
+}
+
+/* Editors name no model: where there is neither a default nor one alone, they mean the one that was used last. */
+static fr_entry *find_entry(fr_job *job, ig_problem *p)
+{
+    fr_front *f = job->front;
+    const ig_route *route = job->match.route;
+    const bool named = job->req.model && *job->req.model;
+    job->everywhere = !strcmp(route->path, "/slots") && !named;
+    fr_entry *e = job->everywhere ? fr_catalog_latest(f, NULL) : NULL;
+    if (e || job->everywhere) return e ? fr_entry_ref(e) : NULL; /* nothing is loaded for this question */
+    e = fr_catalog_find(f, job->req.model, job->req.model_any, p);
+    if (e || (named && !job->req.model_any) || (route->dialect != IG_D_EDITOR && !job->req.model_any)) return e;
+    e = fr_catalog_latest(f, strstr(route->path, "infill") ? "insert" : NULL);
+    return e ? fr_entry_ref(e) : NULL;
 }
 
 static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_problem *p)
@@ -350,12 +465,15 @@ static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_prob
     job->parsed = true;
     if (!ig_dialect_parse(&job->match, in->head->query, in->body, &job->req, p)) return false;
     ig_exchange_drop_body(ex); /* the tree has it all */
-    job->entry = fr_catalog_find(f, job->req.model, job->req.model_any, p);
+    job->entry = find_entry(job, p);
     if (!job->entry || !is_allowed(job, p)) return false;
     if (!may_queue(job, p)) return false;
     set_context(job);
     if (!strcmp(job->match.route->path, "/slots") && fr_may_manage(f, in->who))
         json_object_set_new(job->req.echo, "all_slots", json_true());
+    if (job->req.op == IG_OP_UNLOAD && fr_is_pinned(f, job->entry))
+        return ig_problem_set(p, IG_P_CONFLICT, "model", "model %.200s is pinned and stays; type: ingle unpin %.200s",
+                              job->entry->name, job->entry->name);
     if (job->req.op == IG_OP_SHOW) return true;
     job->emitter = ig_emit_new(&job->req, &job->context);
     if (!job->emitter)
@@ -376,23 +494,26 @@ static bool choose_worker(fr_job *job, ig_problem *p)
     return job->worker != NULL;
 }
 
-void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in)
+static void refuse(fr_job *job, const ig_problem *p)
 {
-    ig_problem p;
-    fr_job *job = new_job(f, match, in);
-    if (!job) {
-        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
-        fr_answer_problem(f, ex, match->route, &p);
-        return;
-    }
-    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p) || !choose_worker(job, &p)) {
-        fr_account_refuse(job->account, &p, fr_policy_rule(f));
-        fr_answer_problem(f, ex, match->route, &p);
+    if (job->everywhere && !job->entry) { /* nothing is loaded: no slots */
+        fr_answer_json(job->front, job->ex, 200, json_array());
         free_job(job);
         return;
     }
-    job->ex = ex;
-    ig_exchange_set_ctx(ex, &job->party);
+    fr_account_refuse(job->account, p, fr_policy_rule(job->front));
+    fr_answer_problem(job->front, job->ex, job->match.route, p);
+    free_job(job);
+}
+
+/* Everything about the request is known, and what must be in the audit log is there. */
+static void begin(fr_job *job)
+{
+    ig_problem p;
+    if (!choose_worker(job, &p)) {
+        refuse(job, &p);
+        return;
+    }
     if (job->emitter) set_ping(job);
     if (!job->emitter && !job->worker)
         show(job);
@@ -404,4 +525,30 @@ void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_
         fr_job_ready(job);
     else
         fr_worker_wait(job->worker, job);
+}
+
+void fr_job_start(fr_front *f, ig_exchange *ex, const ig_match *match, const ig_incoming *in)
+{
+    ig_problem p;
+    fr_job *job = new_job(f, match, in);
+    if (!job) {
+        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+        fr_answer_problem(f, ex, match->route, &p);
+        return;
+    }
+    job->ex = ex;
+    if (!fr_books_ready(f, &p) || !prepare(job, ex, in, &p)) {
+        refuse(job, &p);
+        return;
+    }
+    ig_exchange_set_ctx(ex, &job->party);
+    if (fr_account_announce(job)) begin(job);
+}
+
+void fr_job_announced(fr_job *job, const ig_problem *p)
+{
+    if (p)
+        refuse(job, p);
+    else
+        begin(job);
 }

@@ -70,6 +70,12 @@ static const char *state_of(const fr_worker *w)
     return !w ? "unloaded" : w->state == FR_READY ? "loaded" : "loading";
 }
 
+/* The context that a model would be loaded with, if there is memory for it. */
+static uint64_t will_have(const fr_front *f, uint64_t n_trained)
+{
+    return n_trained && n_trained < f->n_ctx ? n_trained : f->n_ctx;
+}
+
 static void fill_row(fr_front *f, const fr_entry *e, ig_model_row *row, row_texts *t)
 {
     const fr_worker *w = fr_pool_find(f, e);
@@ -93,7 +99,7 @@ static void fill_row(fr_front *f, const fr_entry *e, ig_model_row *row, row_text
         .modified_ns = e->modified_ns,
         .expires_ns = w ? w->expires_ns : 0,
         .n_ctx_max = number(e, "n_ctx_train"),
-        .n_ctx_load = f->n_ctx ? f->n_ctx : number(e, "n_ctx_train"),
+        .n_ctx_load = will_have(f, number(e, "n_ctx_train")),
         .n_ctx_loaded = w && w->state == FR_READY ? w->n_ctx : 0,
         .n_embd = number(e, "n_embd"),
         .n_params = number(e, "n_params"),
@@ -148,21 +154,28 @@ static void answer_list(fr_front *f, ig_exchange *ex, bool loaded, list_fn fn)
 
 /* ------------------------------------------------------------------------------------------------ ops */
 
+static bool asks_anthropic(const ig_exchange *ex)
+{
+    return ig_http_find(ig_exchange_request(ex)->head, "anthropic-version") != NULL;
+}
+
 static void do_models(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req)
 {
     (void)match, (void)req;
-    bool anthropic = ig_http_find(ig_exchange_request(ex)->head, "anthropic-version") != NULL;
-    answer_list(f, ex, false, anthropic ? ig_list_anthropic : ig_list_openai);
+    answer_list(f, ex, false, asks_anthropic(ex) ? ig_list_anthropic : ig_list_openai);
 }
 
 static void do_model(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req)
 {
     (void)req;
     ig_problem p;
+    const bool anthropic = asks_anthropic(ex);
     fr_entry *e = fr_catalog_find(f, match->arg, false, &p);
     if (!e || !fr_may(f, &(fr_request_facts){.entry = e}, &p)) {
+        ig_route route = *match->route;
+        if (anthropic) route.dialect = IG_D_ANTHROPIC;
         fr_entry_unref(e);
-        fr_answer_problem(f, ex, match->route, &p);
+        fr_answer_problem(f, ex, &route, &p);
         return;
     }
     ig_model_row row;
@@ -170,7 +183,8 @@ static void do_model(fr_front *f, ig_exchange *ex, const ig_match *match, ig_req
     ig_buf body;
     ig_buf_init(&body, BODY_BYTES_MAX);
     fill_row(f, e, &row, &texts);
-    ig_list_openai_one(&row, &body);
+    row.name = match->arg; /* as the client calls it */
+    (anthropic ? ig_list_anthropic_one : ig_list_openai_one)(&row, &body);
     fr_entry_unref(e);
     fr_answer(f, ex, 200, "application/json", &body);
 }
@@ -187,18 +201,25 @@ static void do_ps(fr_front *f, ig_exchange *ex, const ig_match *match, ig_reques
     answer_list(f, ex, true, ig_list_ps);
 }
 
+static void put_parameter(const char *name, const json_t *value, ig_buf *out)
+{
+    ig_buf_printf(out, "PARAMETER %s ", name);
+    ig_json_write(value, out);
+    ig_buf_add(out, "\n", 1);
+}
+
 static void put_modelfile(const fr_entry *e, ig_buf *out)
 {
     ig_buf_printf(out, "FROM %s\n", e->name);
     if (e->template_text) ig_buf_printf(out, "TEMPLATE \"\"\"%s\"\"\"\n", e->template_text);
     if (e->system) ig_buf_printf(out, "SYSTEM \"\"\"%s\"\"\"\n", e->system);
     const char *name;
-    json_t *value;
+    json_t *value, *one;
+    size_t i;
     json_object_foreach(e->parameters, name, value)
     {
-        ig_buf_printf(out, "PARAMETER %s ", name);
-        ig_json_write(value, out);
-        ig_buf_add(out, "\n", 1);
+        if (!json_is_array(value)) put_parameter(name, value, out);
+        json_array_foreach(value, i, one) put_parameter(name, one, out);
     }
     ig_buf_add(out, "", 1);
 }

@@ -239,7 +239,12 @@ static void answer_whole(fr_task *t)
     ig_exchange *ex = t->ex;
     ig_problem p;
     if (t->status != IG_OK) {
-        ig_problem_set(&p, problem_of(t->status), NULL, "%.480s", t->err.text);
+        const bool unknown = t->status == IG_NOT_FOUND && (t->route->op == IG_OP_COPY || t->route->op == IG_OP_DELETE);
+        if (unknown) /* in the words that clients look for */
+            ig_problem_set(&p, IG_P_NO_MODEL, "model", "model '%.200s' not found; `ingle list` shows what there is",
+                           t->req.model);
+        else
+            ig_problem_set(&p, problem_of(t->status), NULL, "%.480s", t->err.text);
         fr_answer_problem(t->front, ex, t->route, &p);
         return;
     }

@@ -125,10 +125,10 @@ static bool is_first(const fr_front *f, const fr_worker *w)
     return true;
 }
 
-static void put_per_model(const fr_front *f, const gauge *g, ig_buf *out)
+static void put_per_model(fr_front *f, const gauge *g, ig_buf *out)
 {
     for (const fr_worker *w = f->workers; w; w = w->next) {
-        if (w->state == FR_DEAD || w->probe || !is_first(f, w)) continue;
+        if (w->state == FR_DEAD || w->probe || !is_first(f, w) || !fr_sees(f, w->entry)) continue;
         ig_buf_printf(out, "%s{model=\"", g->name);
         put_label(out, w->entry->name);
         ig_buf_printf(out, "\"} %.15g\n", g->of(f, w));

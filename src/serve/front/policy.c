@@ -10,7 +10,7 @@
 #include "base/disk.h"
 #include "base/os.h"
 #include "policy/policy.h"
-#include "serve/front/fr.h"
+#include "serve/front/follow.h"
 
 enum { USERS_MAX = 65536, SAVE_USED_S = 60 };
 
@@ -27,6 +27,14 @@ typedef struct fr_spent { /* tokens of one caller today */
     uint64_t tokens;
 } fr_spent;
 
+typedef struct fr_asking { /* a request that is being handled */
+    bool asking;
+    const ig_identity *id;
+    ig_person *person;
+    ig_freshness fresh;
+    ig_caller who;
+} fr_asking;
+
 struct fr_policy {
     ig_config *config;
     ig_config *directory_config; /* what the directory was made of; may be an older one */
@@ -37,10 +45,11 @@ struct fr_policy {
     ig_waker waker;
     ig_timer timer;
     fr_ask *asks;
-    bool keys_needed;            /* there were keys once: without them nobody from afar may come in */
-    const ig_grant *assignments; /* borrowed */
-    size_t n_assignments;
-    bool deny;
+    bool keys_needed;             /* there were keys once: without them nobody from afar may come in */
+    const ig_grants *const *sets; /* borrowed [n_sets]: what catalogues assign */
+    size_t n_sets;
+    ig_grant *picked; /* [picked_cap] those about the model that is asked for */
+    size_t picked_cap;
     char machine[256];
     /* the request that is being handled */
     bool asking;
@@ -49,6 +58,8 @@ struct fr_policy {
     ig_freshness fresh;
     ig_caller who;
     char rule[IG_RULE_ID_MAX]; /* that refused it */
+    fr_asking kept;            /* while another is spoken of */
+    char label[64];            /* of privacy, "" */
     /* tokens since midnight by person; the ledger knows them by key */
     fr_spent *spent;
     size_t n_spent, spent_cap;
@@ -57,7 +68,7 @@ struct fr_policy {
 
 static bool configured(const fr_front *f)
 {
-    return f->policy && (f->policy->config->policy.configured || f->policy->n_assignments);
+    return f->policy && (f->policy->config->policy.configured || f->policy->n_sets);
 }
 
 /* A key has bounds of its own, also where there is no policy. */
@@ -138,14 +149,25 @@ static bool subject(const fr_front *f, const ig_incoming *in, const ig_key *key,
     return key ? *key->account && !key->n_groups : in->who->known;
 }
 
+/* X-Ingle-Label: what cannot be one is a label that no rule knows. */
+static void read_label(struct fr_policy *p, const ig_incoming *in)
+{
+    const ig_http_field *field = ig_http_find(in->head, "x-ingle-label");
+    size_t n = field ? field->value.len : 0;
+    bool fits = n < sizeof p->label && (!n || !memchr(field->value.ptr, 0, n));
+    snprintf(p->label, sizeof p->label, "%.*s", fits ? (int)n : 1, !n ? "" : fits ? field->value.ptr : "?");
+}
+
 static void enter(fr_front *f, const ig_incoming *in, ig_person *person, ig_freshness fresh)
 {
     struct fr_policy *p = f->policy;
     p->asking = true;
     p->rule[0] = 0;
+    read_label(p, in);
     p->id = in->who;
     p->person = person;
     p->fresh = fresh;
+    if (person && fresh != IG_UNKNOWN) fr_follow_saw(f, person);
     ig_caller_of(in->who->known, in->who->uid, fr_may_manage(f, in->who), person, fresh, key_of(f, in), &p->who);
 }
 
@@ -168,6 +190,31 @@ void fr_policy_leave(fr_front *f)
     ig_person_unref(f->policy->person);
     f->policy->person = NULL;
     f->policy->who = (ig_caller){0};
+}
+
+void fr_policy_aside(fr_front *f, const ig_incoming *in)
+{
+    struct fr_policy *p = f->policy;
+    if (!p) return;
+    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who};
+    p->person = NULL;
+    char rule[IG_RULE_ID_MAX];
+    memcpy(rule, p->rule, sizeof rule);
+    fr_policy_enter(f, in);
+    memcpy(p->rule, rule, sizeof rule);
+}
+
+void fr_policy_back(fr_front *f)
+{
+    struct fr_policy *p = f->policy;
+    if (!p) return;
+    fr_policy_leave(f);
+    p->asking = p->kept.asking;
+    p->id = p->kept.id;
+    p->person = p->kept.person;
+    p->fresh = p->kept.fresh;
+    p->who = p->kept.who;
+    p->kept = (fr_asking){0};
 }
 
 static void unlink_ask(fr_ask *a)
@@ -209,6 +256,18 @@ static void deliver(void *ctx)
     if (next) ig_timer_set(f->loop, &f->policy->timer, next, deliver, f);
 }
 
+void fr_policy_ask(fr_front *f, const char *account, uint32_t uid, ig_directory_call *call, ig_directory_fn fn,
+                   void *ctx)
+{
+    ig_directory_ask(f->policy->directory, account, uid, call, fn, ctx);
+    if (!f->policy->timer.set) ig_timer_set(f->loop, &f->policy->timer, call->due_ns, deliver, f);
+}
+
+ig_directory *fr_policy_directory(fr_front *f) { return f->policy->directory; }
+const ig_keys *fr_policy_keys(const fr_front *f) { return f->policy->keys; }
+const ig_config *fr_policy_config(const fr_front *f) { return f->policy->config; }
+const char *fr_policy_machine(const fr_front *f) { return f->policy->machine; }
+
 static void wake(void *ctx) { ig_waker_wake(&((fr_front *)ctx)->policy->waker); }
 
 bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
@@ -230,8 +289,7 @@ bool fr_policy_begin(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     a->next = f->policy->asks;
     f->policy->asks = a;
     ig_exchange_set_ctx(ex, &a->party);
-    ig_directory_ask(f->policy->directory, account, uid, &a->call, on_groups, a);
-    if (!f->policy->timer.set) ig_timer_set(f->loop, &f->policy->timer, a->call.due_ns, deliver, f);
+    fr_policy_ask(f, account, uid, &a->call, on_groups, a);
     return false;
 }
 
@@ -299,6 +357,30 @@ static const char *key_user(const ig_key *key, char out[FR_USER_BYTES])
     return out;
 }
 
+/* Into p->picked what catalogues say about the model. False: out of memory. */
+static bool pick(struct fr_policy *p, const ig_model_facts *m, size_t *n)
+{
+    *n = 0;
+    for (size_t s = 0; s < p->n_sets; s++) {
+        const char *const *target = NULL; /* whose grants come */
+        bool fits = false;
+        for (size_t i = 0; i < p->sets[s]->n; i++) {
+            const ig_grant *g = &p->sets[s]->list[i];
+            if (g->models.item != target) fits = ig_grant_is_about(g, m->name, m->digest);
+            target = g->models.item;
+            if (!fits) continue;
+            if (*n == p->picked_cap) {
+                ig_grant *grown = ig_realloc(p->picked, 2 * p->picked_cap + 16, sizeof *grown);
+                if (!grown) return false;
+                p->picked = grown;
+                p->picked_cap = 2 * p->picked_cap + 16;
+            }
+            p->picked[(*n)++] = *g;
+        }
+    }
+    return true;
+}
+
 static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_decision *d)
 {
     struct fr_policy *p = f->policy;
@@ -307,6 +389,8 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
                   .source = r->source,
                   .machine = p->machine,
                   .n_ctx = r->n_ctx,
+                  .output = r->output,
+                  .label = *p->label ? p->label : NULL,
                   .when = ig_moment_of(ig_clock_s()),
                   .listing = listing};
     ask.model.name = r->model;
@@ -326,18 +410,22 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     uint64_t booked = listing ? 0 : fr_books_today(f, p->who.key ? key_user(p->who.key, user) : user);
     if (booked > ask.tokens_today) ask.tokens_today = booked; /* also of before a restart */
     ig_policy policy = p->config->policy;
-    policy.configured |= p->n_assignments > 0;
-    policy.deny |= p->deny;
-    policy.assignments = p->assignments;
-    policy.n_assignments = p->n_assignments;
+    policy.configured |= p->n_sets > 0;
+    if (!pick(p, &ask.model, &policy.n_assignments)) {
+        *d = (ig_decision){.rule = "builtin:memory", .reason = "out of memory for the decision; try again later"};
+        return;
+    }
+    policy.assignments = p->picked;
     ig_policy_decide(&policy, &p->who, &ask, d, NULL);
 }
 
 bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p)
 {
-    ig_decision d;
+    ig_decision d = {.limits = IG_LIMITS_NONE};
+    if (r->decided) *r->decided = d;
     if (!applies(f)) return true;
     decide(f, r, false, &d);
+    if (r->decided) *r->decided = d;
     if (d.allowed) return true;
     snprintf(f->policy->rule, sizeof f->policy->rule, "%s", d.rule);
     ig_problem_kind kind = d.refusal == IG_REFUSED_BUDGET ? IG_P_OVERLOADED : IG_P_DENIED;
@@ -351,11 +439,12 @@ const char *fr_policy_rule(const fr_front *f)
 
 bool fr_policy_on(const fr_front *f) { return applies(f); }
 
-void fr_policy_assign(fr_front *f, const struct ig_grant *assignments, size_t n, bool deny)
+const ig_config *fr_config(const fr_front *f) { return f->policy->config; }
+
+void fr_policy_assign(fr_front *f, const ig_grants *const *sets, size_t n)
 {
-    f->policy->deny = deny;
-    f->policy->assignments = assignments;
-    f->policy->n_assignments = n;
+    f->policy->sets = sets;
+    f->policy->n_sets = n;
 }
 
 bool fr_sees(fr_front *f, const fr_entry *e)
@@ -372,7 +461,7 @@ bool fr_sees(fr_front *f, const fr_entry *e)
 static void place_state(const fr_front *f, ig_config *c)
 {
     char path[4200];
-    if (c->directory.state_file || !f->config->store || !c->policy.configured) return;
+    if (c->directory.state_file || !f->config->store || (!c->policy.configured && !c->n_follows)) return;
     int n = snprintf(path, sizeof path, "%s/directory.json", f->config->store);
     if (n > 0 && (size_t)n < sizeof path) c->directory.state_file = ig_arena_copy(&c->arena, path, (size_t)n);
 }
@@ -430,6 +519,7 @@ static void change_directory(fr_front *f, ig_config *c)
     ig_directory *old = p->directory;
     ig_config *old_config = p->directory_config;
     ig_error err;
+    fr_follow_pause(f);
     for (fr_ask *a = p->asks; a; a = a->next) ig_directory_cancel(old, &a->call);
     if (open_directory(f, c, &err) != IG_OK) {
         fr_say(f, "the old directory stays: %s", err.text);
@@ -483,6 +573,7 @@ void fr_policy_close(fr_front *f)
     if (p->directory_config != p->config && left) ig_config_free(p->directory_config);
     if (left || p->directory_config != p->config) ig_config_free(p->config);
     ig_free(p->spent);
+    ig_free(p->picked);
     ig_free(p);
     f->policy = NULL;
 }

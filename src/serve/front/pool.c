@@ -51,10 +51,14 @@ static uint64_t bytes_of(const json_t *memory)
  * need more than there is shrinks to what is left. */
 static uint64_t estimate(const fr_front *f, const fr_entry *e)
 {
+    const json_t *engine = fr_engine_of(f, e);
     uint64_t least, n = e->facts ? bytes_of(json_object_get(e->facts, "memory")) : 0;
+    json_int_t said = json_integer_value(json_object_get(engine, "memory"));
+    if (said > 0) return n > (uint64_t)said ? n : (uint64_t)said;
     if (!ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &least)) least = UINT64_MAX;
     if (!n) n = least;
-    return n > f->memory_max && least <= f->memory_max ? f->memory_max : n;
+    uint64_t pinned = fr_pins_bytes(f, e), most = f->memory_max > pinned ? f->memory_max - pinned : 0;
+    return n > most && least <= most ? most : n;
 }
 
 static bool idle(const fr_worker *w) { return w->state == FR_READY && !w->n_calls && !w->jobs_first; }
@@ -173,6 +177,7 @@ static void close_channel(fr_worker *w)
     ig_channel_fini(&w->ch);
     w->ch.fd = -1;
     if (w->pid > 0) kill(w->pid, SIGKILL);
+    if (w->pid > 0 && w->engine) kill(-w->pid, SIGKILL); /* what the bridge has started is of its group */
 }
 
 /* Ends all that hangs on a worker. The struct stays until its process is reaped. */
@@ -298,7 +303,7 @@ void fr_worker_touch(fr_worker *w)
     ig_timer_clear(f->loop, &w->expiry);
     if (w->state == FR_DRAINING) fr_worker_drain(w);
     if (!idle(w)) return;
-    if (w->keep_alive_ms >= 0) {
+    if (w->keep_alive_ms >= 0 && !w->pinned) {
         uint64_t ms = (uint64_t)w->keep_alive_ms;
         w->expires_ns = fr_wall_ns() + ms * FR_NS_PER_MS;
         ig_timer_set(f->loop, &w->expiry, w->used_ns + ms * FR_NS_PER_MS, on_expiry, w);
@@ -347,7 +352,9 @@ static void on_load_error(fr_worker *w, const json_t *body)
     ig_problem p;
     ig_problem_from_event(&p, body);
     snprintf(w->fault, sizeof w->fault, "%s", p.message);
-    fr_say(w->front, "%s cannot be loaded: %s", w->entry->name, p.message);
+    bool loading = w->state == FR_LOADING;
+    if (!loading) w->front->counts.workers_died++;
+    fr_say(w->front, "%s %s: %s", w->entry->name, loading ? "cannot be loaded" : "is no longer there", p.message);
     end_worker(w, &p);
 }
 
@@ -370,6 +377,8 @@ static void on_status(fr_worker *w, const json_t *body)
         *small[i].to = (uint32_t)json_integer_value(json_object_get(body, small[i].name));
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
         *large[i].to = (uint64_t)json_integer_value(json_object_get(body, large[i].name));
+    json_int_t need = json_integer_value(json_object_get(body, "memory_need")); /* engines grow */
+    if (w->engine && need > 0) w->need_bytes = (uint64_t)need;
 }
 
 /* Takes the call out of the list. */
@@ -427,6 +436,10 @@ static void on_own_frame(fr_worker *w, const ig_frame *frame, json_t *body)
     else if (frame->type == IG_FRAME_PROGRESS) {
         w->share = json_number_value(json_object_get(body, "share"));
         fr_events_model(w->front, w);
+        for (fr_job *j = w->jobs_first, *next; j; j = next) {
+            next = j->wait_next;
+            if (j->emitter) fr_job_event(j, 0, IG_EV_PROGRESS, body);
+        }
     }
 }
 
@@ -504,9 +517,11 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
-    return json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:s?, s:s?}", "files", files, "threads", (json_int_t)f->n_threads,
-                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
-                     f->config->kv ? f->config->kv : "f16", "memory_max", (json_int_t)room, "template",
+    if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
+    return json_pack("{s:o, s:I, s:I, s:I, s:s, s:s, s:I, s:s?, s:s?}", "files", files, "threads",
+                     (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel,
+                     "kv", f->config->kv ? f->config->kv : "f16", "speculate",
+                     f->config->speculate ? f->config->speculate : "auto", "memory_max", (json_int_t)room, "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
@@ -540,7 +555,8 @@ static bool start(fr_worker *w, ig_error *err)
         ig_fail_errno(err, IG_IO, errno, "no socket for a worker");
         return false;
     }
-    w->pid = fr_spawn_worker(f->program, pair[1]);
+    const char *engine = json_string_value(json_object_get(w->engine, "name"));
+    w->pid = fr_spawn_worker(f->program, engine, pair[1]);
     int no = errno;
     close(pair[1]);
     if (w->pid < 0) {
@@ -579,6 +595,11 @@ static bool has_room(fr_worker *w)
             "with more (--memory) or take a smaller quantisation",
             w->entry->name, (double)w->need_bytes / (1 << 30), (double)f->memory_max / (1 << 30));
         refuse_start(w, text);
+        return false;
+    }
+    char why[480];
+    if (!w->probe && !fr_pins_leave_room(f, w->entry, w->need_bytes, why, sizeof why)) {
+        refuse_start(w, why);
         return false;
     }
     while (!ig_add_u64(fr_pool_bytes(f), w->need_bytes, &all) || all > f->memory_max) {
@@ -638,8 +659,10 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     w->entry = fr_entry_ref(e);
     w->state = FR_WAITING;
     w->probe = probe;
+    w->engine = probe ? NULL : json_incref((json_t *)fr_engine_of(f, e));
     w->ch.fd = -1;
     w->keep_alive_ms = f->keep_alive_ms;
+    w->pinned = !probe && fr_is_pinned(f, e);
     w->asked_ns = now;
     w->need_bytes = probe ? PROBE_BYTES : estimate(f, e);
     fr_worker **last = &f->workers;
@@ -667,12 +690,29 @@ fr_worker *fr_pool_probe(fr_front *f, fr_entry *e, ig_problem *p)
 
 /* ------------------------------------------------------------------------------------------------ housekeeping */
 
+static void free_worker(fr_worker *w)
+{
+    fr_entry_unref(w->entry);
+    json_decref(w->engine);
+    ig_free(w);
+}
+
+/* What an engine has started and left behind goes with its bridge, whose number is its group's until it is reaped. */
+static void end_group(const fr_worker *w)
+{
+    siginfo_t info = {0};
+    if (w->engine && !waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == w->pid)
+        kill(-w->pid, SIGKILL);
+}
+
 void fr_pool_child(fr_front *f)
 {
     fr_worker **at = &f->workers;
+    bool again = false; /* a pinned one has died */
     while (*at) {
         fr_worker *w = *at;
         int status;
+        if (w->pid > 0) end_group(w);
         if (w->pid > 0 && waitpid(w->pid, &status, WNOHANG) == w->pid) {
             char why[80];
             if (WIFSIGNALED(status))
@@ -682,15 +722,17 @@ void fr_pool_child(fr_front *f)
                 snprintf(why, sizeof why, "ended with code %d", WEXITSTATUS(status));
             w->pid = -1;
             if (w->state != FR_DEAD && is_crash(w, status)) count_crash(f, w->entry);
+            bool served = w->ready_ns && w->state == FR_READY;
             if (w->state != FR_DEAD && take_rest(w)) died(w, why);
+            again = again || (served && w->pinned);
         }
         if (w->state == FR_DEAD && w->pid <= 0) {
             *at = w->next;
-            fr_entry_unref(w->entry);
-            ig_free(w);
+            free_worker(w);
         } else
             at = &w->next;
     }
+    if (again) fr_pins_load(f);
 }
 
 void fr_pool_pressure(fr_front *f)
@@ -722,7 +764,6 @@ void fr_pool_close(fr_front *f)
             fr_account_unref(c->account);
             ig_free(c);
         }
-        fr_entry_unref(w->entry);
-        ig_free(w);
+        free_worker(w);
     }
 }

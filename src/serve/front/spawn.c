@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,12 +30,14 @@ static size_t worker_environment(char **out, size_t max)
     return n;
 }
 
-pid_t fr_spawn_worker(const char *program, int fd)
+pid_t fr_spawn_worker(const char *program, const char *engine, int fd)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none, all;
-    char name[] = "ingle", verb[] = "worker", *argv[] = {name, verb, NULL}, *env[32];
+    char name[] = "ingle", verb[] = "worker", kind[] = "engine", which[64] = "";
+    char *argv[] = {name, verb, engine ? kind : NULL, which, NULL}, *env[32];
+    if (engine) snprintf(which, sizeof which, "%s", engine);
     worker_environment(env, 32);
     if ((errno = posix_spawn_file_actions_init(&actions))) return -1;
     if ((errno = posix_spawnattr_init(&attr))) {

@@ -1,5 +1,7 @@
 /* Who gets what: pure functions on a catalogue. Of all rules that fit, the strongest state wins (denied over required
- * over available), and of those the first: the catalogue's own before the target's. */
+ * over available), and of those the first: the catalogue's own before the target's. Where none fits, a model that a
+ * rule requires or offers is for those alone whom rules name; another one is available, or denied by default. policy
+ * comes to the same decisions with what ig_grants_of makes of a catalogue (tests/unit/test_follow.c compares them). */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -57,19 +59,27 @@ static bool names_person(const ig_catalogue_rule *r, const ig_who *who)
     return false;
 }
 
-static bool rule_fits(const ig_catalogue_rule *r, const ig_catalogue_target *t, const ig_who *who)
+bool ig_catalogue_rule_covers(const ig_catalogue_rule *r, const ig_catalogue_target *t)
 {
     if (r->models.n && !any_fits(r->models, t->name)) return false;
     if (r->licences.n && !any_fits(r->licences, t->licence ? t->licence : "")) return false;
-    if (r->publishers.n && !any_fits(r->publishers, t->publisher ? t->publisher : "")) return false;
+    return !r->publishers.n || any_fits(r->publishers, t->publisher ? t->publisher : "");
+}
+
+static bool rule_fits(const ig_catalogue_rule *r, const ig_who *who)
+{
     if (r->machines.n && !any_fits(r->machines, who->machine)) return false;
     return names_person(r, who);
 }
 
-static void judge(const ig_catalogue_rule *rules, size_t n, const ig_who *who, ig_assignment *best, bool *found)
+/* *assigned: somebody gets it. */
+static void judge(const ig_catalogue_rule *rules, size_t n, const ig_who *who, ig_assignment *best, bool *found,
+                  bool *assigned)
 {
     for (size_t i = 0; i < n; i++) {
-        if ((*found && rules[i].state <= best->state) || !rule_fits(&rules[i], best->target, who)) continue;
+        if (!ig_catalogue_rule_covers(&rules[i], best->target)) continue;
+        *assigned |= rules[i].state != IG_ASSIGNED_DENIED;
+        if ((*found && rules[i].state <= best->state) || !rule_fits(&rules[i], who)) continue;
         best->state = rules[i].state;
         best->rule = rules[i].id;
         *found = true;
@@ -79,9 +89,10 @@ static void judge(const ig_catalogue_rule *rules, size_t n, const ig_who *who, i
 ig_assignment ig_catalogue_decide(const ig_catalogue *c, const ig_catalogue_target *t, const ig_who *who)
 {
     ig_assignment a = {t, c->deny_by_default ? IG_ASSIGNED_DENIED : IG_ASSIGNED_AVAILABLE, "default"};
-    bool found = false;
-    judge(c->rules, c->n_rules, who, &a, &found);
-    judge(t->rules, t->n_rules, who, &a, &found);
+    bool found = false, assigned = false;
+    judge(c->rules, c->n_rules, who, &a, &found, &assigned);
+    judge(t->rules, t->n_rules, who, &a, &found, &assigned);
+    if (!found && assigned) a = (ig_assignment){t, IG_ASSIGNED_DENIED, "builtin:assigned"};
     return a;
 }
 

@@ -35,9 +35,11 @@ static void state_close(state *s)
     *s = (state){.dir = -1, .lock = -1};
 }
 
+/* With make its entry is on the disk, whoever made it. */
 static int folder_at(int dir, const char *name, bool make)
 {
     if (make && mkdirat(dir, name, 0700) < 0 && errno != EEXIST) return -1;
+    if (make && !ig_disk_sync(dir)) return -1;
     return ig_disk_open(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 }
 
@@ -139,7 +141,7 @@ static ig_status save_active(const state *s, const ig_tuf *t, const char *source
     json_decref(j);
     ig_status st = ok ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the state of the catalogue");
     if (ok && !ig_disk_write_whole(s->dir, "active.json", text.ptr, text.len, 0600))
-        st = ig_fail_errno(err, IG_IO, errno, "cannot write the state of the catalogue");
+        st = ig_fail_errno(err, IG_IO, errno, "cannot write active.json, the state of the catalogue");
     ig_buf_fini(&text);
     return st;
 }
@@ -196,7 +198,7 @@ static ig_status activate(syncing *y, const ig_tuf *t, ig_catalogue **new, ig_er
     const ig_catalogue *o = y->old, *n = *new;
     y->result->changed = !o || o->version != n->version || o->root != n->root || o->snapshot != n->snapshot;
     if (y->o.root_file && !ig_disk_write_whole(y->s.dir, "pinned.json", y->pinned.ptr, y->pinned.len, 0600))
-        return ig_fail_errno(err, IG_IO, errno, "cannot write the trusted root");
+        return ig_fail_errno(err, IG_IO, errno, "cannot write pinned.json, the trusted root");
     return save_active(&y->s, t, y->source, y->now_s, err);
 }
 
@@ -204,6 +206,7 @@ static ig_status run(syncing *y, ig_catalogue **new, ig_error *err)
 {
     ig_tuf t = {0};
     ig_origin from;
+    ig_draft_clean(y->s.dir, NULL);
     IG_TRY(prepare(y, err));
     IG_TRY(ig_origin_open(&y->o, &from, err));
     ig_str pinned = {y->pinned.ptr ? y->pinned.ptr : "", y->pinned.len};

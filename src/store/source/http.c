@@ -19,7 +19,8 @@
 
 enum {
     CONNECT_S = 30,
-    STALL_S = 60,
+    STALL_S = 60, /* so long a connection may bring less than SLOW_BYTES a second */
+    SLOW_BYTES = 1024,
     HEADER_BYTES_MAX = 256 << 10,
     LINE_BYTES_MAX = 20 << 10,
     ERROR_BYTES_MAX = 1 << 20,
@@ -366,6 +367,12 @@ static void set_body(ig_http *h, transfer *t)
         SET(CUSTOMREQUEST, r->method);
 }
 
+/* Below this a server counts as stalled, however it drips: what came is kept, and asked on for. */
+static long slow_bytes(uint64_t bytes_per_s_max)
+{
+    return bytes_per_s_max && bytes_per_s_max < 2 * (uint64_t)SLOW_BYTES ? 1 : (long)SLOW_BYTES;
+}
+
 static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
 {
     const ig_http_request *r = t->r;
@@ -380,7 +387,7 @@ static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
     SET(PROTOCOLS_STR, "http,https"); /* which of them: judged for every hop */
     SET(FOLLOWLOCATION, 0L);
     SET(CONNECTTIMEOUT, (long)CONNECT_S);
-    SET(LOW_SPEED_LIMIT, 1L);
+    SET(LOW_SPEED_LIMIT, slow_bytes(r->bytes_per_s_max));
     SET(LOW_SPEED_TIME, (long)STALL_S);
     SET(BUFFERSIZE, 256L << 10);
     SET(TCP_KEEPALIVE, 1L);

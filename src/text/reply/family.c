@@ -523,6 +523,15 @@ bool ig_reply_thoughts(ig_str source, ig_str prompt, const char **start, const c
     return *end != NULL;
 }
 
+bool ig_reply_thinks(ig_str source)
+{
+    const char *start, *end;
+    if (ig_reply_thoughts(source, IG_STR(""), &start, &end)) return true;
+    for (size_t i = 0; i < rp_n_thinks; i++)
+        if (rp_thinks[i].open[0] && rp_has(source, rp_thinks[i].open)) return true;
+    return false;
+}
+
 ig_str ig_reply_prompt_end(ig_str source, ig_str prompt)
 {
     const ig_reply_family *f = ig_reply_family_of(source);

@@ -77,7 +77,7 @@ ig_str rp_line(const char *marker, size_t i);
 typedef struct rp_tool {
     const char *name;
     json_t *schema; /* borrowed from the list; NULL: any object */
-    bool lenient;   /* "strict": false */
+    bool lenient;   /* no "strict": true */
 } rp_tool;
 struct ig_reply_tools {
     json_t *root;

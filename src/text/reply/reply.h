@@ -89,6 +89,8 @@ bool ig_reply_is_reasoning(const ig_reply *r);
 /* The texts (static) between which a model with this template reasons: *start is NULL where the prompt ends inside the
  * reasoning. False, and both NULL: it does not, or the prompt ends behind it. */
 bool ig_reply_thoughts(ig_str source, ig_str prompt, const char **start, const char **end);
+/* Whether a model with this template reasons at all: it may, or its prompts end inside the reasoning. */
+bool ig_reply_thinks(ig_str source);
 /* Whether control tokens are to be part of the pushed text: the family, or its reasoning, writes markers with them. */
 bool ig_reply_wants_control(const ig_reply *r);
 

@@ -40,7 +40,7 @@ static ig_status read_tool(ig_reply_tools *t, json_t *item, size_t i, ig_error *
     if (schema && !json_is_object(schema))
         return ig_fail(err, IG_BAD_INPUT, 0, "the parameters of tool \"%.64s\" are no JSON Schema: expected an object",
                        name);
-    t->tools[t->n++] = (rp_tool){name, schema, json_is_false(json_object_get(f, "strict"))};
+    t->tools[t->n++] = (rp_tool){name, schema, !json_is_true(json_object_get(f, "strict"))};
     return IG_OK;
 }
 

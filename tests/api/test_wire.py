@@ -1,0 +1,455 @@
+#!/usr/bin/env python3
+"""The wire forms of every dialect, as a pedantic client sees them: field by field, header by header. Prints TAP."""
+import base64
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from service import CHAT, INGLE, STORY, Service, Tap, until  # noqa: E402
+
+tap = Tap()
+ok = tap.ok
+HELLO = [{'role': 'user', 'content': 'Hello'}]
+UNKEPT = {'type': 'object', 'properties': {'a': {'type': 'array', 'uniqueItems': True}}}
+ANTHROPIC = {'anthropic-version': '2023-06-01'}
+
+
+def chat(s, **k):
+    return s.post('/v1/chat/completions', {'model': 'chat', 'messages': HELLO, 'max_tokens': 4, 'seed': 1, **k})
+
+
+def message(body):
+    error = body.get('error') if isinstance(body, dict) else None
+    return error if isinstance(error, str) else (error or {}).get('message', '')
+
+
+# ---------------------------------------------------------------------------------------------- what was cut is told
+
+def test_cut(s):
+    two = [{'role': 'user', 'content': 'a' * 3000}, {'role': 'user', 'content': 'b' * 3000}]
+    status, body, _ = chat(s, messages=two, truncate=True)
+    told = body.get('ingle', {})
+    ok(status == 200 and told.get('truncated') is True and told.get('dropped', 0) > 2900, 'chat: what truncation took is told', body)
+    status, body, _ = s.post('/api/chat', {'model': 'chat', 'messages': two, 'truncate': True, 'stream': False,
+                                           'options': {'num_predict': 2}})
+    ok(status == 200 and body['ingle'].get('dropped', 0) > 2900, 'ollama: too', body)
+    for path, body in (('/v1/embeddings', {'input': 'a' * 5000}), ('/api/embed', {'input': 'a' * 5000})):
+        status, answer, _ = s.post(path, {'model': 'chat', 'truncate': True, **body})
+        ok(status == 200 and answer['ingle'].get('truncated') is True and answer['ingle'].get('dropped') == 5000 - 4096,
+           f'{path}: too', {k: v for k, v in answer.items() if k not in ('data', 'embeddings')})
+    status, body, _ = s.post('/v1/completions', {'model': 'story', 'prompt': 'Once', 'max_tokens': 700, 'shift': True,
+                                                 'ignore_eos': True, 'temperature': 0})
+    ok(status == 200 and body['ingle'].get('shifted', 0) > 0 and body['usage']['completion_tokens'] == 700, 'a shift is told', body.get('ingle'))
+    status, body, _ = s.post('/completion', {'model': 'story', 'prompt': 'Once', 'n_predict': 700, 'shift': True, 'ignore_eos': True})
+    ok(status == 200 and body['truncated'] is True, 'editor: truncated', body.get('ingle'))
+
+
+def test_num_ctx(s):
+    for path, body in (('/api/chat', {'messages': HELLO, 'stream': False, 'options': {'num_ctx': 8192, 'num_predict': 1}}),
+                       ('/v1/chat/completions', {'messages': HELLO, 'num_ctx': 8192, 'max_tokens': 1})):
+        status, answer, _ = s.post(path, {'model': 'chat', **body})
+        told = answer.get('ingle', {})
+        ok(status == 200 and told['n_ctx'] == 4096 and told['ignored'] == ['num_ctx above 4096'], f'{path}: a context that is not there is told', answer)
+    status, answer, _ = s.post('/api/chat', {'model': 'chat', 'messages': HELLO, 'stream': False, 'options': {'num_ctx': 2048, 'num_predict': 1}})
+    ok(status == 200 and answer['ingle']['ignored'] == [], 'less than there is needs no word', answer)
+
+
+# ---------------------------------------------------------------------------------------------- refusals
+
+def test_ranges(s):
+    for field, value in (('temperature', 2.5), ('temperature', -1), ('presence_penalty', -3), ('frequency_penalty', 2.1),
+                         ('logit_bias', {'97': 150}), ('top_p', 1.5), ('n', 0), ('top_logprobs', 3), ('seed', 'x')):
+        status, body, _ = chat(s, **{field: value})
+        ok(status == 400 and body['error']['param'] == field, f'openai: {field} {value} is refused', (status, body))
+    status, body, _ = s.post('/v1/messages', {'model': 'chat', 'messages': HELLO, 'max_tokens': 1, 'temperature': 1.5}, headers=ANTHROPIC)
+    ok(status == 400 and 'temperature' in message(body), 'anthropic: temperature 1.5 is refused', body)
+    for path in ('/v1/embeddings', '/api/embed'):
+        status, body, _ = s.post(path, {'model': 'chat', 'input': 'a', 'dimensions': 65})
+        ok(status == 400 and '65' in message(body) and '64' in message(body), f'{path}: more dimensions than there are', body)
+
+
+def test_names(s):
+    """A refusal names the client's field, also where the worker found the fault."""
+    schema = {'type': 'array', 'uniqueItems': True}
+    form = {'type': 'json_schema', 'json_schema': {'name': 'x', 'schema': schema}}
+    rows = [('/v1/chat/completions', {'messages': HELLO, 'response_format': form}, 'response_format', 'invalid_json_schema'),
+            ('/v1/responses', {'input': 'a', 'text': {'format': {'type': 'json_schema', 'name': 'x', 'schema': schema}}}, 'text.format',
+             'invalid_json_schema'),
+            ('/v1/embeddings', {'input': ['a', '']}, 'input', None),
+            ('/v1/rerank', {'query': 'a', 'documents': ['b']}, 'model', 'unsupported_parameter')]
+    for path, body, param, code in rows:
+        status, answer, _ = s.post(path, {'model': 'chat', **body})
+        error = answer.get('error', {})
+        ok(status == 400 and error.get('param') == param and error.get('code') == code, f'{path}: param {param}', answer)
+    status, body, _ = s.post('/detokenize', {'model': 'chat', 'tokens': [9999]})
+    ok(status == 400 and body['error']['param'] == 'tokens' and 'ids' not in message(body), '/detokenize: param tokens', body)
+    status, body, _ = s.post('/v1/messages', {'model': 'chat', 'messages': HELLO, 'max_tokens': 1, 'thinking': {'type': 'enabled'}},
+                             headers=ANTHROPIC)
+    ok(status == 400 and message(body).startswith('thinking '), 'anthropic: thinking', body)
+
+
+def test_strict(s):
+    tools = [{'type': 'function', 'function': {'name': 'u'}}]
+    status, body, _ = chat(s, model='story', tools=tools)
+    ok(status == 400 and body['error']['param'] == 'tools' and body['error']['code'] == 'unsupported_parameter', 'a model without tools', body)
+    for strict, choice, good in ((None, 'auto', True), (None, 'required', True), (False, 'auto', True), (True, 'auto', False),
+                                 (True, 'required', False)):
+        tool = {'type': 'function', 'function': {'name': 'u', 'parameters': UNKEPT}}
+        if strict is not None:
+            tool['function']['strict'] = strict
+        status, body, _ = chat(s, tools=[tool], tool_choice=choice, max_tokens=30)
+        if good:
+            ok(status == 200 and 'tools.u.parameters' in body['ingle']['ignored'], f'strict {strict}, {choice}: best effort, and told', body)
+        else:
+            ok(status == 400 and 'uniqueItems' in message(body) and body['error']['param'] == 'tools', f'strict {strict}, {choice}: refused', body)
+    status, body, _ = s.post('/v1/messages', {'model': 'chat', 'messages': HELLO, 'max_tokens': 30,
+                                              'tools': [{'name': 'u', 'input_schema': UNKEPT}]}, headers=ANTHROPIC)
+    ok(status == 200 and 'tools.u.parameters' in body['ingle']['ignored'], 'anthropic: best effort', body)
+
+
+# ---------------------------------------------------------------------------------------------- headers, methods
+
+def test_methods(s):
+    for method, path, allow in (('GET', '/api/chat', 'POST, OPTIONS'), ('POST', '/api/tags', 'GET, HEAD, OPTIONS'),
+                                ('DELETE', '/v1/models', 'GET, HEAD, OPTIONS'), ('PUT', '/v1/messages', 'POST, OPTIONS'),
+                                ('GET', '/api/delete', 'DELETE, OPTIONS'), ('POST', '/ingle/status', 'GET, OPTIONS')):
+        status, body, headers = s.ask(method, path)
+        ok(status == 405 and headers['allow'] == allow and message(body), f'{method} {path}: 405 with Allow', (status, body, headers['allow']))
+    status, _, headers = s.ask('OPTIONS', '/v1/models')
+    ok(status == 204 and headers['allow'] == 'GET, HEAD, OPTIONS', 'OPTIONS says what a path takes', headers['allow'])
+    for path in ('/v1/models', '/api/tags', '/', '/health', '/metrics', '/api/version', '/ingle/status'):
+        _, _, headers = s.get(path)
+        ok(headers['x-request-id'] and headers['request-id'] == headers['x-request-id'], f'{path} has a request id', dict(headers))
+    for path in ('/v1/models', '/api/tags', '/', '/health', '/api/version'):
+        c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=30)
+        c.request('HEAD', path)
+        r = c.getresponse()
+        got = len(s.get(path)[1]) if path == '/' else None
+        ok(r.status == 200 and r.read() == b'' and int(r.headers['content-length']) > 0 and
+           (got is None or int(r.headers['content-length']) == got), f'HEAD {path}', dict(r.headers))
+        c.close()
+    status, body, headers = chat(s, model='nobody')
+    ok(status == 404 and headers['x-should-retry'] == 'false', 'a deterministic failure is not worth a retry', dict(headers))
+
+
+def test_anthropic_lists(s):
+    status, body, _ = s.get('/v1/models', headers=ANTHROPIC)
+    ok(status == 200 and body['data'][0]['type'] == 'model' and body['has_more'] is False, 'anthropic: models', body)
+    status, body, _ = s.get('/v1/models/chat', headers=ANTHROPIC)
+    ok(status == 200 and body['type'] == 'model' and body['id'] == 'chat' and 'created_at' in body, 'anthropic: one model', body)
+    status, body, _ = s.get('/v1/models/nobody', headers=ANTHROPIC)
+    ok(status == 404 and body['type'] == 'error' and body['error']['type'] == 'not_found_error', 'anthropic: no such model', body)
+    status, body, _ = s.get('/v1/models/story')
+    ok(body['ingle']['n_ctx_load'] == 512, 'what a model would be loaded with is never more than it was trained on', body)
+
+
+def test_bodies(s):
+    """What is refused before a body is read."""
+    own = f'http://127.0.0.1:{s.port}'
+    body = json.dumps({'model': 'chat', 'messages': HELLO, 'max_tokens': 1}).encode()
+    for fields, want, text in (({'Origin': own, 'Content-Type': 'text/plain'}, 415, 'application/json'),
+                               ({'Content-Encoding': 'zstd'}, 415, 'zstd'), ({'Content-Encoding': 'gzip'}, 415, 'gzip'),
+                               ({'Content-Encoding': 'identity'}, 200, ''), ({'Content-Type': 'application/x-www-form-urlencoded'}, 200, ''),
+                               ({'Origin': 'https://a.example'}, 403, '--origin https://a.example'),
+                               ({'Host': 'a.example:99'}, 403, '--host a.example')):
+        for path in ('/v1/chat/completions', '/api/chat', '/v1/messages'):
+            status, answer, _ = s.post(path, body, headers=fields)
+            ok(status == want and (status == 200 or text in message(answer)), f'{path}, {fields}: {want}', (status, answer))
+    usage = subprocess.run([INGLE, 'serve', '--help'], capture_output=True, text=True, check=True).stdout
+    ok('--origin URL' in usage and '--host NAME' in usage, 'and these flags are there')
+    c = s.connect()
+    c.sendall(b'POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000000\r\nExpect: 100-continue\r\n\r\n')
+    text = c.recv(4096).decode()
+    ok(' 413 ' in text and '40000000' in text and '33554432' in text and '"request_too_large"' in text, '413 with both numbers', text)
+    c.close()
+
+
+# ---------------------------------------------------------------------------------------------- names of models
+
+def test_names_of_models(s):
+    s.post('/api/copy', {'source': 'mine', 'destination': 'other:v2'})
+    for asked, said in (('mine', 'mine'), ('mine:latest', 'mine:latest'), ('other:v2', 'other:v2')):
+        status, body, _ = s.post('/api/chat', {'model': asked, 'messages': HELLO, 'stream': False, 'options': {'num_predict': 1}})
+        ok(status == 200 and body['model'] == said, f'{asked} is answered as {said}', body)
+    status, body, _ = s.post('/v1/chat/completions', {'model': 'mine', 'messages': HELLO, 'max_tokens': 1})
+    ok(status == 200 and body['model'] == 'mine', 'openai: too', body)
+    for method, path, body in (('DELETE', '/api/delete', {'model': 'nobody'}), ('POST', '/api/copy', {'source': 'nobody', 'destination': 'x'}),
+                               ('POST', '/api/show', {'model': 'nobody'})):
+        status, answer, _ = s.ask(method, path, body)
+        ok(status == 404 and answer['error'].startswith("model 'nobody' not found"), f'{path}: no such model', answer)
+
+
+def test_show(s):
+    s.lines('/api/create', {'model': 'stops', 'from': 'mine', 'parameters': {'stop': ['a', 'b'], 'num_ctx': 1024}, 'system': 'S'})
+    status, body, _ = s.post('/api/show', {'model': 'stops'})
+    lines = body.get('modelfile', '').split('\n')
+    ok(status == 200 and 'PARAMETER stop "a"' in lines and 'PARAMETER stop "b"' in lines, 'show: one line a stop string', lines)
+    info = body.get('model_info', {})
+    ok(info.get('general.parameter_count') == 109888 and info.get('general.basename') and info.get('llama.context_length') == 4096,
+       'show: what clients read of model_info', info)
+    ok('stop ' in body['parameters'] and body['system'] == 'S' and body['details']['family'] == 'llama' and body['modified_at'],
+       'show: parameters, system, details', body)
+
+
+# ---------------------------------------------------------------------------------------------- generate
+
+def test_context(s):
+    ask = {'model': 'chat', 'stream': False, 'options': {'num_predict': 3, 'seed': 1}}
+    status, first, _ = s.post('/api/generate', {**ask, 'prompt': 'Hello'})
+    ids = first.get('context')
+    ok(status == 200 and len(ids) == first['prompt_eval_count'] + first['eval_count'], 'generate: the context holds prompt and answer', first)
+    status, second, _ = s.post('/api/generate', {**ask, 'prompt': 'More', 'context': ids})
+    ok(status == 200 and second['context'][:len(ids)] == ids and second['prompt_eval_count'] > len(ids), 'it goes on from there', second)
+    ok(second['ingle']['cached'] >= len(ids) - 1, 'from the cache', second['ingle'])
+    _, lines = s.lines('/api/generate', {**ask, 'prompt': 'Hello', 'stream': True})
+    ok(len(lines[-1].get('context', [])) > 3 and 'context' not in lines[0], 'streamed: in the last line', lines[-1])
+    for context, raw in (([99999], False), (['x'], False), ('x', False), ([1], True)):
+        status, body, _ = s.post('/api/generate', {**ask, 'prompt': 'a', 'context': context, 'raw': raw})
+        ok(status == 400 and 'context' in message(body), f'context {context}, raw {raw} is refused', body)
+
+
+def test_final(s):
+    ask = {'model': 'chat', 'prompt': 'Hello', 'stream': False, 'options': {'num_predict': 3}}
+    _, body, _ = s.post('/api/generate', ask)
+    ns = [body.get(k) for k in ('total_duration', 'load_duration', 'prompt_eval_duration', 'eval_duration')]
+    ok(all(isinstance(x, int) and x >= 0 for x in ns) and ns[0] >= ns[3], 'durations are whole nanoseconds', body)
+    ok(re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z', body['created_at']), 'created_at', body['created_at'])
+    ok(body['done'] is True and body['done_reason'] == 'length' and body['eval_count'] == 3, 'done_reason, eval_count', body)
+
+
+# ---------------------------------------------------------------------------------------------- completions
+
+def test_echo(s):
+    base = {'model': 'story', 'prompt': 'Once upon', 'max_tokens': 2, 'temperature': 0, 'echo': True}
+    _, body, _ = s.post('/v1/completions', base)
+    ok(body['choices'][0]['text'] == 'Once upon a time', 'echo begins with the prompt as it was written', body)
+    _, body, _ = s.post('/v1/completions', {**base, 'logprobs': 1})
+    c = body['choices'][0]
+    lp = c['logprobs']
+    ok(c['text'] == 'Once upon a time' and ''.join(lp['tokens']) == c['text'], 'with log probabilities, too', c)
+    ok(lp['token_logprobs'][0] is None and lp['top_logprobs'][0] is None and all(x <= 0 for x in lp['token_logprobs'][1:]) and
+       len(lp['tokens']) == len(lp['text_offset']) == len(lp['top_logprobs']), 'the first has none', lp)
+    ok([c['text'][o:o + len(t)] for o, t in zip(lp['text_offset'], lp['tokens'])] == lp['tokens'], 'offsets point at the tokens', lp)
+    _, body, _ = s.post('/v1/completions', {**base, 'logprobs': 1, 'max_tokens': 0})
+    ok(body['choices'][0]['text'] == 'Once upon' and body['usage']['completion_tokens'] == 0, 'scoring alone', body)
+    _, body, _ = s.post('/v1/completions', {'model': 'chat', 'prompt': 'int ', 'suffix': ';', 'echo': True, 'max_tokens': 2})
+    ok(body['choices'][0]['text'].startswith('int ') and 'fim' not in body['choices'][0]['text'], 'echo with a suffix: no marks', body)
+    _, body, _ = s.post('/v1/completions', {'model': 'story', 'prompt': [[1, 2], [3, 4]], 'n': 2, 'max_tokens': 1})
+    ok([c['index'] for c in body['choices']] == [0, 1, 2, 3] and body['usage']['prompt_tokens'] == 4, 'prompts of ids, two answers each', body)
+
+
+def test_embeddings(s):
+    _, plain, _ = s.post('/v1/embeddings', {'model': 'chat', 'input': ['a', 'b']})
+    _, packed, _ = s.post('/v1/embeddings', {'model': 'chat', 'input': ['a', 'b'], 'encoding_format': 'base64'})
+    rows = [struct.unpack('<64f', base64.b64decode(d['embedding'])) for d in packed['data']]
+    good = all(abs(a - b) < 1e-6 for d, row in zip(plain['data'], rows) for a, b in zip(d['embedding'], row))
+    ok(good and [d['index'] for d in plain['data']] == [0, 1], 'floats and base64 are the same numbers', packed)
+    _, cut, _ = s.post('/v1/embeddings', {'model': 'chat', 'input': 'a', 'dimensions': 4})
+    row = cut['data'][0]['embedding']
+    ok(len(row) == 4 and abs(sum(x * x for x in row) - 1) < 1e-5, 'dimensions: cut and of length 1 again', cut)
+
+
+# ---------------------------------------------------------------------------------------------- editors
+
+def test_editors(s):
+    _, body, _ = s.post('/tokenize', {'model': 'chat', 'content': 'a\u00e9', 'with_pieces': True, 'odd': 1})
+    ok(body['tokens'] == [{'id': 97, 'piece': 'a'}, {'id': 195, 'piece': [195]}, {'id': 169, 'piece': [169]}], 'pieces of tokens', body)
+    ok(body['ingle']['ignored'] == ['odd'], 'what was ignored is named here, too', body)
+    _, body, _ = s.post('/v1/messages/count_tokens', {'model': 'chat', 'messages': HELLO, 'odd': 1}, headers=ANTHROPIC)
+    ok(body['input_tokens'] == 22 and body['ingle']['ignored'] == ['odd'], 'and where tokens are counted', body)
+    _, body, _ = s.post('/completion', {'model': 'chat', 'prompt': [97, 'b', 99], 'n_predict': 1, 'seed': 5})
+    ok(body.get('tokens_evaluated') == 3, 'a prompt of ids and texts', body)
+    settings = body.get('generation_settings', {})
+    ok(settings.get('n_predict') == 1 and settings.get('seed') == 5 and 'user' not in settings, 'generation_settings', settings)
+    status, body, _ = s.post('/v1/completions', {'model': 'chat', 'prompt': [97, 'b'], 'max_tokens': 1})
+    ok(status == 400, 'OpenAI has no such prompts', body)
+    _, body, _ = s.get('/props?model=chat')
+    ok(body['total_slots'] == 4 and body['default_generation_settings']['params']['n_predict'] == -1, 'props', body)
+    # Nobody names a model: the one that was used last, which can do it.
+    s.post('/completion', {'model': 'story', 'prompt': 'a', 'n_predict': 1})
+    _, body, _ = s.post('/completion', {'prompt': 'a', 'n_predict': 1})
+    ok(body.get('model') == 'story', 'without a name: the model used last', body)
+    status, body, _ = s.post('/infill', {'input_prefix': 'a', 'input_suffix': 'b', 'n_predict': 1})
+    ok(status == 200 and body['model'] == 'chat', 'infill: the one used last that fills gaps', body)
+    status, body, _ = s.post('/v1/embeddings', {'model': 'GPT-4', 'input': 'a'})
+    ok(status == 200, 'an editor asks for "GPT-4"', body)
+
+
+def test_slots(s):
+    s.post('/completion', {'model': 'story', 'prompt': 'a', 'n_predict': 1})
+    c, r = s.open('POST', '/v1/chat/completions', {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 4000, 'ignore_eos': True})
+    r.read(100)
+    _, slots, _ = s.get('/slots')
+    ok({x['model'] for x in slots} == {'chat', 'story'} and [x['id'] for x in slots] == list(range(8)), '/slots: those of all models', slots)
+    busy = [x for x in slots if x['is_processing']]
+    ok(len(busy) == 1 and busy[0]['model'] == 'chat' and busy[0]['next_token']['n_decoded'] >= 0, 'the one at work', busy)
+    _, slots, _ = s.get('/slots?model=story')
+    ok(len(slots) == 4 and not any(x['is_processing'] for x in slots), '/slots of one model', slots)
+    c.sock.close()
+    c.close()
+    r.close()
+    ok(until(lambda: not any(x['is_processing'] for x in s.get('/slots')[1])), 'it is free when the client has gone')
+
+
+# ---------------------------------------------------------------------------------------------- streams
+
+def test_responses(s):
+    for extra in ({}, {'include': ['message.output_text.logprobs'], 'top_logprobs': 1}):
+        status, events = s.sse('/v1/responses', {'model': 'chat', 'input': 'Hello', 'max_output_tokens': 3, 'stream': True, **extra})
+        data = [d for _, d in events]
+        ok(status == 200 and all(e == d['type'] for e, d in events), 'responses: the event repeats its name', events[:1])
+        ok([d['sequence_number'] for d in data] == list(range(len(data))), 'sequence numbers have no gaps')
+        last = data[-1]['response']
+        text = ''.join(d['delta'] for d in data if d['type'] == 'response.output_text.delta')
+        item = [d['item'] for d in data if d['type'] == 'response.output_item.done'][0]
+        ok(last['output'] == [item] and item['content'][0]['text'] == text and last['usage']['output_tokens'] <= 3,
+           'the stream and the finished object are the same', (last, text))
+
+
+def test_thoughts(s):
+    """A model whose template opens its thoughts: blocks in every dialect."""
+    template = ('{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}'
+                '{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}')
+    s.lines('/api/create', {'model': 'thinker', 'from': 'mine', 'template': template, 'parameters': {'temperature': 0}})
+    status, body, _ = s.post('/api/chat', {'model': 'thinker', 'messages': HELLO, 'think': True, 'stream': False, 'options': {'num_predict': 8}})
+    ok(status == 200 and body['message'].get('thinking') and body['message']['content'] == '', 'ollama: thinking', body)
+    status, body, _ = chat(s, model='thinker', max_tokens=8)
+    m = body['choices'][0]['message']
+    ok(m.get('reasoning') and m['reasoning'] == m['reasoning_content'] and body['usage']['completion_tokens_details']['reasoning_tokens'] > 0,
+       'openai: under both names, and counted', body)
+    status, events = s.sse('/v1/messages', {'model': 'thinker', 'messages': HELLO, 'max_tokens': 8, 'stream': True,
+                                            'thinking': {'type': 'enabled', 'budget_tokens': 1024}}, ANTHROPIC)
+    kinds = [d['delta']['type'] for _, d in events if d['type'] == 'content_block_delta']
+    start = [d['content_block'] for _, d in events if d['type'] == 'content_block_start']
+    ok(status == 200 and start == [{'type': 'thinking', 'thinking': '', 'signature': ''}] and kinds[-1] == 'signature_delta' and
+       set(kinds[:-1]) == {'thinking_delta'}, 'anthropic: a signed block', events)
+    for summary, kind in ((None, 'reasoning_text'), ('auto', 'reasoning_summary_text')):
+        _, events = s.sse('/v1/responses', {'model': 'thinker', 'input': 'a', 'max_output_tokens': 8, 'stream': True,
+                                            'reasoning': {'summary': summary}})
+        types = [d['type'] for _, d in events]
+        ok(f'response.{kind}.delta' in types and f'response.{kind}.done' in types and events[-1][1]['response']['output'][0]['type'] == 'reasoning',
+           f'responses: {kind}', types)
+    status, body, _ = s.post('/api/show', {'model': 'thinker'})
+    ok('thinking' in body['capabilities'], 'show: thinking', body['capabilities'])
+
+
+def test_calls(s):
+    one = {'type': 'function', 'function': {'name': 'one', 'parameters': {
+        'type': 'object', 'properties': {'a': {'enum': ['x', 'y']}}, 'required': ['a'], 'additionalProperties': False}}}
+    for seed in range(1, 9):
+        body = {'model': 'chat', 'messages': HELLO, 'tools': [one], 'tool_choice': 'required', 'seed': seed, 'max_tokens': 600, 'stream': True,
+                'stream_options': {'include_usage': True}}
+        _, events = s.sse('/v1/chat/completions', body)
+        calls, ids = {}, []
+        for _, d in events[:-2]:
+            for t in d['choices'][0]['delta'].get('tool_calls', []):
+                if 'id' in t:
+                    ids.append((t['index'], t['id']))
+                    calls[t['index']] = ''
+                calls[t['index']] += t['function']['arguments']
+        if len(calls) > 1:
+            break
+    ok(len(calls) > 1 and [i for i, _ in ids] == list(range(len(ids))) and len({x for _, x in ids}) == len(ids),
+       'parallel calls: indexes from 0, ids of their own', ids)
+    whole = list(calls.values())[:-1]
+    ok(all(json.loads(c)['a'] in ('x', 'y') for c in whole), 'their arguments are whole', calls)
+    finish = [d['choices'][0]['finish_reason'] for _, d in events[:-2]]
+    ok(finish[-1] in ('tool_calls', 'length') and not any(finish[:-1]), 'one finish', finish[-1])
+    ok(all(d['usage'] is None for _, d in events[:-2]) and events[-2][1]['choices'] == [] and events[-1][1] == '[DONE]', 'usage at the end')
+
+
+def test_progress():
+    s = Service('chat=' + CHAT, args=['--parallel', '1'])
+    try:
+        long = {'model': 'chat', 'messages': HELLO, 'max_tokens': 4000, 'ignore_eos': True, 'stream': True}
+        first = s.open('POST', '/v1/chat/completions', long)
+        first[1].read(100)
+        others = [s.open_only('/v1/chat/completions', long) for _ in range(2)]
+        text = b''
+        # A slow machine only waits longer: the first stream ends when the others have been told.
+        end = time.monotonic() + 60
+        others[1].settimeout(5)
+        while b': queue position' not in text and b'"finish_reason":"length"' not in text and time.monotonic() < end:
+            try:
+                text += others[1].recv(65536)
+            except TimeoutError:
+                pass
+        ok(re.search(rb': queue position [12] of [12]\n\n', text), 'a stream that waits is told its place and the depth of the queue', text[-300:])
+        for c in others:
+            c.close()
+        first[0].sock.close()
+        first[1].close()
+        ok(until(lambda: s.metric('ingle_requests_running') == 0 and s.metric('ingle_requests_waiting') == 0), 'and all have gone')
+    finally:
+        s.stop()
+
+
+# ---------------------------------------------------------------------------------------------- metrics
+
+def test_metrics(s):
+    text = s.get('/metrics')[1]
+    for name, kind in (('ingle_requests_running', 'gauge'), ('ingle_requests_waiting', 'gauge'), ('ingle_kv_use_ratio', 'gauge')):
+        ok(f'# TYPE {name} {kind}\n' in text and re.search(rf'^{name}{{model="chat"}} [0-9.]+$', text, re.M), f'metrics: {name}', text)
+    if not shutil.which('promtool'):
+        tap.skip('promtool finds nothing wrong', 'no promtool: install prometheus')
+        return
+    done = subprocess.run(['promtool', 'check', 'metrics'], input=text, capture_output=True, text=True, check=False)
+    ok(done.returncode == 0 and not done.stderr, 'promtool finds nothing wrong', done.stderr + done.stdout)
+
+
+def test_empty():
+    """A fresh service, nothing loaded, several models."""
+    s = Service('chat=' + CHAT, 'story=' + STORY)
+    try:
+        ok(s.get('/slots')[:2] == (200, []), '/slots where nothing is loaded', s.get('/slots'))
+        status, body, _ = s.post('/infill', {'input_prefix': 'a', 'input_suffix': 'b'})
+        ok(status == 400 and 'model' in message(body), 'no name, nothing loaded: which model?', body)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            got = list(pool.map(lambda m: s.post('/api/generate', {'model': m, 'stream': False})[1]['done_reason'], ['chat', 'story'] * 2))
+        ok(got == ['load'] * 4, 'an empty prompt loads', got)
+    finally:
+        s.stop()
+
+
+def main():
+    s = Service('chat=' + CHAT, 'story=' + STORY)
+    try:
+        test_cut(s)
+        test_num_ctx(s)
+        test_ranges(s)
+        test_names(s)
+        test_strict(s)
+        test_methods(s)
+        test_bodies(s)
+        test_anthropic_lists(s)
+        test_context(s)
+        test_final(s)
+        test_echo(s)
+        test_embeddings(s)
+        test_editors(s)
+        test_slots(s)
+        test_responses(s)
+        test_calls(s)
+        test_metrics(s)
+        with open(CHAT, 'rb') as f:
+            s.add('mine', f.read())
+        test_names_of_models(s)
+        test_show(s)
+        test_thoughts(s)
+    finally:
+        code = s.stop()
+        ok(code == 0, 'stops in order', (code, s.log[-5:]))
+    test_progress()
+    test_empty()
+    return tap.end()
+
+
+sys.exit(main())
