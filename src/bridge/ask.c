@@ -68,6 +68,17 @@ static bool extra(asking *a, const char *name, json_t *v)
     return is_neutral(name, v) || refuse(a, name);
 }
 
+/* What policy allows of a context. Nobody here can count the engine's tokens before it has read them. */
+static bool limited(asking *a, const char *name, json_t *v)
+{
+    const char *rule = json_string_value(json_object_get(a->from, "n_ctx_rule"));
+    if (a->e->context && json_integer_value(v) >= a->e->context) return true;
+    return br_refuse(
+        a->f, "unsupported", name,
+        "%.64s allows a context of %lld tokens, and engine %.60s cannot be held to that; choose another model",
+        rule ? rule : "policy", (long long)json_integer_value(v), a->e->name);
+}
+
 static bool never(asking *a, const char *name, json_t *v)
 {
     return is_neutral(name, v) ||
@@ -192,8 +203,12 @@ static const struct {
     {"kind", skip},
     {"user", skip},
     {"priority", skip},
+    {"return_context", skip}, /* token ids, which such an engine does not have: the answer goes without */
     {"special", skip},
     {"parse_special", skip},
+    {"return_context", skip}, /* tokens of a vocabulary that only the engine knows */
+    {"n_ctx", limited},
+    {"n_ctx_rule", skip},
 };
 
 static bool translate(asking *a)

@@ -444,6 +444,7 @@ static bool take_init(br_bridge *b, int *fds, size_t *n_fds)
                                      : name ? name
                                             : "model",
                             .passes = json_object_get(b->config, "passes"),
+                            .context = json_integer_value(json_object_get(b->config, "context")),
                             .embeds = json_is_true(json_object_get(b->config, "embeddings"))};
     b->health_path = health ? health : "/health";
     b->start_ms = (long)number(b, "start_ms", START_MS_STANDARD);

@@ -32,6 +32,7 @@ typedef struct br_engine {
     const char *name;     /* of the section */
     const char *model;    /* what the engine calls its model */
     const json_t *passes; /* names of parameters beyond OpenAI's that it understands; or NULL */
+    int64_t context;      /* tokens, 0: not said */
     bool embeds;
 } br_engine;
 

@@ -244,7 +244,7 @@ try 0 "$ingle" run "$chat" hi --json-schema '{"const": [1, "x"]}' --temp 0; ok '
 try 0 "$ingle" run "$chat" hi --grammar rule.gbnf --logit-bias 97=-1;    ok 'run --grammar' \
     sh -c '"$0" grammar check --grammar rule.gbnf --file out' "$ingle"
 try 0 "$ingle" run "$chat" hi --grammar 'root ::= "yes" | "no"';         ok 'a grammar in place of a file' grep -qEx 'yes|no' out
-try 1 "$ingle" run "$chat" hi --json -n 3 --think off;                   ok 'an answer that is cut off is an error' \
+try 1 "$ingle" run "$chat" hi --json -n 3 --think off --temp 0;              ok 'an answer that is cut off is an error' \
     tells 'not complete after 3 tokens'
 ok 'and begins as JSON' sh -c 'head -c 1 out | grep -qF "{"'
 try 1 "$ingle" run "$chat" hi --grammar 'root ::= "abc"' --stop b;       ok 'also by --stop' tells '--stop'

@@ -188,18 +188,21 @@ def free(worker, family, bias):
 
 
 def strictness(worker):
-    """What cannot be enforced is refused by its pointer, unless the tool says "strict": false; then it is named."""
+    """What cannot be enforced is refused by its pointer where the tool says "strict": true; else it is named."""
     parameters = {'type': 'object', 'properties': {'a': {'type': 'array', 'items': {'type': 'boolean'}, 'maxItems': 3,
                                                          'uniqueItems': True}}, 'required': ['a'], 'additionalProperties': False}
-    odd = {'type': 'function', 'function': {'name': 'odd', 'parameters': parameters}}
+    odd = {'type': 'function', 'function': {'name': 'odd', 'parameters': parameters, 'strict': True}}
     for choice in ({}, {'tool_choice': 'required'}):
         done = worker.ask(request(dict(choice, tools=[tools[0], odd])))[2]
         ok(done.get('type') == 'unsupported' and '"odd": #/properties/a/uniqueItems' in done['message']
            and done['param'] == 'tools', f'what cannot be enforced is refused: {done.get("message")}', done)
-    odd['function']['strict'] = False
-    _, calls, done = worker.ask(request({'tools': [tools[0], odd], 'tool_choice': {'name': 'odd'}, 'seed': 4}))
-    ok(done.get('relaxed') == ['odd'] and calls[0][0] == 'odd' and calls[0][1].startswith('{"a":'),
-       'with "strict": false names and types are held', (calls, done))
+    for strict in (False, None):
+        odd['function']['strict'] = strict
+        if strict is None:
+            del odd['function']['strict']
+        _, calls, done = worker.ask(request({'tools': [tools[0], odd], 'tool_choice': {'name': 'odd'}, 'seed': 4}))
+        ok(done.get('relaxed') == ['odd'] and calls[0][0] == 'odd' and calls[0][1].startswith('{"a":'),
+           f'"strict": {strict}: names and types are held', (calls, done))
     _, _, done = worker.ask(request({'tools': [tools[0], odd], 'tool_choice': {'name': 'Bash'}, 'max_tokens': 5}))
     ok('relaxed' not in done, 'a tool that is not asked for is not named', done)
     answer = {'type': 'object', 'properties': {'sum': {'enum': [1, 22]}}, 'required': ['sum'], 'additionalProperties': False}

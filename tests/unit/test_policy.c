@@ -373,7 +373,7 @@ static void test_config_refused(void)
         {"[engine a]\ncommand = /bin/server {port} {socket}\n", "{socket} or {port}"},
         {"[engine a]\ncommand = /bin/server {port} {model}\n", "models = PATTERN"},
         {"[engine a]\ncommand = /bin/server {port}\nmodels = x*\n", "is a pattern"},
-        {"[engine a]\ncommand = /bin/server {port}\nmemory = 8\n", ":3: '8' is no size"},
+        {"[engine a]\ncommand = /bin/server {port}\nmemory = 8x\n", ":3: '8x' is no number of bytes"},
         {"[engine a]\ncommand = /bin/server {port}\nmemory = 99999999999T\n", ":3:"},
         {"[engine a]\ncommand = /bin/server {port}\nhealth = x\n", ":3:"},
         {"[engine a]\ncommand = /bin/server {port}\nenvironment = =x\n", "NAME=VALUE"},
@@ -399,12 +399,13 @@ static void test_config_refused(void)
 
 static void test_config_accepted(void)
 {
-    ig_config *c = config_of("# a comment\n; another\n[service]\nanything = goes\n[catalogue main]\nurl = x\n"
-                             "[directory]\nproviders = system ldap\ncache = 5m\ngrace = 0s\n"
-                             "[ldap]\nuri = ldaps://a.example ldaps://b.example\nuri = ldapi://%2frun%2fldapi\n"
-                             "base = dc=example,dc=org\nschema = ad\nnested = rule\ntimeout = 1500ms\n"
-                             "[rule a]\neffect = allow\nwho = \"group:Domain Users\" user:x\nwho = user:y\n"
-                             "context = 100\nreason = a; b\n");
+    ig_config *c = config_of(
+        "# a comment\n; another\n[service]\nanything = goes\n[catalogue main]\nsource = /srv/c\nroot = /etc/root.json\n"
+        "[directory]\nproviders = system ldap\ncache = 5m\ngrace = 0s\n"
+        "[ldap]\nuri = ldaps://a.example ldaps://b.example\nuri = ldapi://%2frun%2fldapi\n"
+        "base = dc=example,dc=org\nschema = ad\nnested = rule\ntimeout = 1500ms\n"
+        "[rule a]\neffect = allow\nwho = \"group:Domain Users\" user:x\nwho = user:y\n"
+        "context = 100\nreason = a; b\n");
     if (!tap_ok(c != NULL, "a configuration with sections of others")) return;
     const ig_rule *r = &c->policy.rules[0];
     const ig_directory_config *d = &c->directory;
