@@ -232,10 +232,11 @@ static void tell_end(const chat_state *s, const ingle_generate_result *r)
     if (r->finish != INGLE_FINISH_CONTEXT && s->n_fed > s->n_ctx / 10 * 9)
         cli_note("ingle: the context is nearly full: %zu of %u tokens\n", s->n_fed, s->n_ctx);
     if (s->verbose)
-        cli_note("prompt %u tokens, %u of them kept, %.1f ms; answer %u tokens, %.1f ms, %u guessed, %u of them rightly; "
-                 "context %zu of %u tokens\n",
-                 s->n_prompt, s->n_reused, s->prompt_ms, s->n_generated, s->answer_ms, s->n_drafted, s->n_accepted,
-                 s->n_fed, s->n_ctx);
+        cli_note(
+            "prompt %u tokens, %u of them kept, %.1f ms; answer %u tokens, %.1f ms, %u guessed, %u of them rightly; "
+            "context %zu of %u tokens\n",
+            s->n_prompt, s->n_reused, s->prompt_ms, s->n_generated, s->answer_ms, s->n_drafted, s->n_accepted, s->n_fed,
+            s->n_ctx);
 }
 
 static bool answer_prompt(chat_state *s, const talk_prompt *p)

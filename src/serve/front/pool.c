@@ -510,8 +510,8 @@ static bool take_rest(fr_worker *w)
 
 /* ------------------------------------------------------------------------------------------------ starting */
 
-/* A file without a name for conversations that lose their place, in the store's folder; -1: none is wanted, or it cannot
- * be made there. */
+/* A file without a name for conversations that lose their place, in the store's folder; -1: none is wanted, or it
+ * cannot be made there. */
 static int spill_file(const fr_front *f)
 {
     if (!f->config->spill_max || !f->config->store) return -1;
