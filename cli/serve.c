@@ -160,7 +160,7 @@ int cli_serve(const cli_call *call)
     ig_front_config c = {.version = ingle_version(),
                          .tls_cert = cli_text(call, "tls-cert"),
                          .tls_key = cli_text(call, "tls-key"),
-                         .api_keys = cli_text(call, "api-keys"),
+                         .require_keys = cli_set(call, "require-keys"),
                          .store = cli_text(call, "store"),
                          .models = files,
                          .n_models = models->n_list,

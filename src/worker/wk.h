@@ -46,6 +46,7 @@ typedef enum wk_op {
     WK_TEMPLATE,
     WK_PROPS,
     WK_SLOTS,
+    WK_FACTS,
     WK_OPS
 } wk_op;
 
@@ -172,7 +173,9 @@ typedef struct wk {
     int bell[2];
     ingle_model *model;
     ingle_model_info info;
-    ingle_engine *engine;            /* NULL: a model without logits */
+    ingle_engine *engine;            /* NULL: a model without logits, or it is only looked at */
+    bool generates;                  /* the model has logits */
+    ig_engine_use planned;           /* of an engine that was not made */
     uint32_t n_ctx, n_batch, n_rows; /* tokens of a session, of a step; rows of logits of a step */
     ig_str template_source;
     ig_buf bos_text, eos_text;
@@ -247,6 +250,8 @@ void wk_compute_embeddings(wk *w, wk_request *r);
 
 /* facts.c: members of READY that describe the model. */
 void wk_put_facts(const wk *w, ig_buf *out);
+/* {"meta": all of it with its arrays, "tensors": [{name, type, shape}]} */
+void wk_put_all_facts(const wk *w, ig_buf *out);
 
 /* frames.c: main thread. */
 void wk_send(wk *w, ig_frame_type type, uint64_t request, const ig_buf *body);

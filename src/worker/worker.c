@@ -112,6 +112,19 @@ static bool open_files(wk *w, wk_fault *f)
     return wk_refuse_status(f, NULL, &own);
 }
 
+/* What the engine would need, for whoever only asks: the cache of all sessions, as far as the limit goes. */
+static void plan_engine(wk *w)
+{
+    ingle_error e;
+    ingle_memory need = {0};
+    if (ingle_model_memory(w->model, w->n_ctx, w->cfg.kv, &need, &e) != INGLE_OK) return;
+    uint64_t kv, rest = need.weights + need.workspace;
+    if (!ig_mul_u64(need.kv, w->cfg.n_sessions, &kv)) kv = UINT64_MAX / 2;
+    if (w->cfg.memory_max && (w->cfg.memory_max <= rest || kv > w->cfg.memory_max - rest))
+        kv = w->cfg.memory_max > rest ? w->cfg.memory_max - rest : 0;
+    w->planned = (ig_engine_use){.weights = need.weights, .kv = kv, .workspace = need.workspace};
+}
+
 static bool make_engine(wk *w, wk_fault *f)
 {
     ingle_error e;
@@ -127,10 +140,10 @@ static bool make_engine(wk *w, wk_fault *f)
                               .kv = w->cfg.kv};
     if (o.n_ctx > w->info.n_ctx_train) o.n_ctx = w->info.n_ctx_train;
     if (w->cfg.memory_max && ingle_model_memory(w->model, o.n_ctx, o.kv, &need, &e) == INGLE_OK) {
-        uint64_t rest = need.workspace + memory_spare + need.logits * o.n_logits;
+        uint64_t rest = need.weights + need.workspace + memory_spare + need.logits * o.n_logits;
         if (w->cfg.memory_max <= rest)
             return wk_refuse(f, "overloaded", "memory_max",
-                             "the model needs %llu bytes beside its weights and KV cache, the limit is %llu",
+                             "the model needs %llu bytes beside its KV cache, the limit is %llu",
                              (unsigned long long)rest, (unsigned long long)w->cfg.memory_max);
         o.kv_bytes_max = w->cfg.memory_max - rest;
     }
@@ -205,9 +218,11 @@ static bool load(wk *w, wk_fault *f)
     ingle_model_describe(w->model, &w->info);
     wk_send_load(w, 0.5);
     (void)ig_channel_flush(&w->ch, &e);
-    bool generates = w->info.has_tensors && w->info.has_logits && w->info.causal && !w->info.has_encoder;
+    bool looks = json_is_true(json_object_get(w->cfg.body, "probe"));
+    w->generates = w->info.has_tensors && w->info.has_logits && w->info.causal && !w->info.has_encoder;
     w->n_ctx = w->cfg.n_ctx && w->cfg.n_ctx < w->info.n_ctx_train ? w->cfg.n_ctx : w->info.n_ctx_train;
-    if (generates && (!make_engine(w, f) || !make_slots(w, f))) return false;
+    if (w->generates && looks) plan_engine(w);
+    if (w->generates && !looks && (!make_engine(w, f) || !make_slots(w, f))) return false;
     if (!make_texts(w, f)) return false;
     if (wk_lane_start(&w->text, w, wk_prepare_request, &e) != IG_OK ||
         wk_lane_start(&w->embed, w, wk_compute_embeddings, &e) != IG_OK)
