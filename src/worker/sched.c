@@ -310,6 +310,7 @@ static wk_slot *take_slot(wk *w, wk_choice *c, uint32_t *cached)
         uint32_t length = ingle_session_length(best->session);
         bool precious = *cached < length / 2 || cannot_go_back(best);
         if (!precious || spare == best || (spare->user == c->r->user && spare->used > best->used)) {
+            if (*cached < length / 2) wk_spill_keep(w, best);
             *cached = ig_session_keep(best->session, *cached);
             return best;
         }

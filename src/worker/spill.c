@@ -9,7 +9,10 @@
 
 #include "worker/wk.h"
 
-enum { SPILL_TOKENS_MIN = 64 };
+enum {
+    SPILL_TOKENS_MIN = 64,
+    READ_MOST = 8 /* a conversation is read whole, but not where fewer than one in so many of its tokens are of use */
+};
 
 static uint32_t common(const ig_session_image *image, const int32_t *tokens, uint32_t n)
 {
@@ -107,7 +110,7 @@ wk_spilled *wk_spill_find(wk *w, const wk_choice *c, uint32_t *reach)
     for (size_t i = 0; i < w->n_spilled; i++) {
         wk_spilled *s = &w->spilled[i];
         uint32_t n = s->user == c->r->user ? common(s->image, c->tokens, most) : 0;
-        if (n > *reach && n > length_of(s->image) / 2) *reach = n, best = s;
+        if (n > *reach && n > length_of(s->image) / READ_MOST) *reach = n, best = s;
     }
     return best;
 }

@@ -24,7 +24,7 @@ enum {
     WK_QUEUE_STANDARD = 512,
     WK_SESSIONS_MAX = 1024,
     WK_SPILLED_MAX = 256, /* conversations on disk */
-    WK_TOP_MAX = 100 /* alternatives of a log probability */
+    WK_TOP_MAX = 100      /* alternatives of a log probability */
 };
 #define WK_JOB_BYTES_MAX    ((size_t)256 << 20) /* bodies that wait to be read */
 #define WK_RESULT_BYTES_MAX ((size_t)IG_FRAME_BODY_MAX)
@@ -287,7 +287,7 @@ void wk_spill_fini(wk *w);
 
 /* sched.c: main thread. */
 void wk_user_drop(wk *w, wk_user *user); /* one reference less */
-void wk_accept(wk *w, wk_request *r); /* a prepared generate request, taken over */
+void wk_accept(wk *w, wk_request *r);    /* a prepared generate request, taken over */
 void wk_cancel(wk *w, uint64_t id);
 void wk_admit(wk *w);
 /* One forward step; false: there is nothing to compute. */

@@ -265,6 +265,33 @@ def test_idle(s):
        'an idle service is small', s.memory())
 
 
+def test_guesses():
+    """With guesses and a file for what loses its place: the answers of a service without; both are told."""
+    prompt = 'Once upon a time, there was a little girl named Lily. She loved to play outside. Once upon a time, there was'
+    texts, told = {}, {}
+    for name, args in (('plain', ['--speculate', 'off']), ('guessing', ['--speculate', 'ngram', '--spill', '0.05'])):
+        s = Service('story=' + STORY, args=[*args, '--parallel', '1', '--threads', '1'])
+        try:
+            for turn in range(2):
+                for i in range(3):
+                    body = {'model': 'story', 'prompt': f'{"Lily Tom Anna".split()[i]} said. {prompt}', 'max_tokens': 80,
+                            'temperature': 0.2 * i, 'seed': 5, 'timings_per_token': True}
+                    if turn:
+                        body['prompt'] += texts[name][i] + ' And then'
+                    _, answer, _ = s.post('/v1/completions', body)
+                    texts.setdefault(name, []).append(answer['choices'][0]['text'])
+                    told.setdefault(name, []).append((answer['timings'], answer['usage']))
+        finally:
+            s.stop()
+    ok(len(texts['plain']) == 6 and texts['plain'] == texts['guessing'], 'guesses change no answer', texts)
+    drafted = [t.get('draft_n', 0) for t, _ in told['guessing']]
+    accepted = [t.get('draft_n_accepted', 0) for t, _ in told['guessing']]
+    ok(sum(drafted) >= sum(accepted) > 0, 'guesses are counted', (drafted, accepted))
+    ok(not any('draft_n' in t for t, _ in told['plain']), 'and not told where there are none', told['plain'])
+    cached = {name: [u['prompt_tokens_details']['cached_tokens'] for _, u in rows[3:]] for name, rows in told.items()}
+    ok(max(cached['plain']) < 20 and min(cached['guessing']) > 30, 'conversations come back from disk', cached)
+
+
 def main():
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--default', 'chat'])
     try:
@@ -283,6 +310,7 @@ def main():
     finally:
         code = s.stop()
         ok(code == 0, 'stops in order', (code, s.log[-5:]))
+    test_guesses()
     return tap.end()
 
 
