@@ -12,7 +12,11 @@ check:
 
 # ARGS=--quick: six minutes; bench/bench --help tells the rest.
 bench: all
+	ninja -C $(BUILD) bench/make_model bench/limits bench/bench_grammar
 	INGLE_BUILD=$(abspath $(BUILD)) bench/bench $(ARGS)
+
+arm64:
+	.ci/arm64
 
 fuzz:
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
@@ -28,6 +32,7 @@ workplace-demo: all
 	@INGLE_BUILD=$(abspath $(BUILD)) INGLE_DATA=$(CURDIR)/tests/data tests/api/test_workplace.py --demo
 
 docs: all
+	bench/bench --from docs/performance.csv --docs >$(BUILD)/performance.txt
 	ninja -C $(BUILD) tests/test_models_doc
 	$(BUILD)/tests/test_models_doc --print > docs/models.md.new && mv docs/models.md.new docs/models.md
 	INGLE_SOURCE=$(CURDIR) INGLE_DATA=$(CURDIR)/tests/data INGLE_BUILD=$(abspath $(BUILD)) tests/api/test_clients.py --print \
@@ -43,6 +48,6 @@ install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) build-clang build-asan build-tsan
+	rm -rf $(BUILD) build-clang build-asan build-tsan build-arm64
 
-.PHONY: all check bench fuzz soak workplace-demo docs format package install clean
+.PHONY: all check arm64 bench fuzz soak workplace-demo docs format package install clean

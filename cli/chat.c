@@ -9,6 +9,7 @@
 
 #include "base/os.h"
 #include "base/utf8.h"
+#include "far.h"
 #include "out.h"
 #include "verbs.h"
 
@@ -22,7 +23,7 @@ static void on_interrupt(int signal_number)
     interrupted = 1;
 }
 
-static bool was_interrupted(void) { return interrupted != 0; }
+bool chat_interrupted(void) { return interrupted != 0; }
 
 /* While an answer is written, a signal must not break the writing; while a line is read, it must. */
 static void catch_interrupts(bool writing)
@@ -232,10 +233,11 @@ static void tell_end(const chat_state *s, const ingle_generate_result *r)
     if (r->finish != INGLE_FINISH_CONTEXT && s->n_fed > s->n_ctx / 10 * 9)
         cli_note("ingle: the context is nearly full: %zu of %u tokens\n", s->n_fed, s->n_ctx);
     if (s->verbose)
-        cli_note("prompt %u tokens, %u of them kept, %.1f ms; answer %u tokens, %.1f ms, %u guessed, %u of them rightly; "
-                 "context %zu of %u tokens\n",
-                 s->n_prompt, s->n_reused, s->prompt_ms, s->n_generated, s->answer_ms, s->n_drafted, s->n_accepted,
-                 s->n_fed, s->n_ctx);
+        cli_note(
+            "prompt %u tokens, %u of them kept, %.1f ms; answer %u tokens, %.1f ms, %u guessed, %u of them rightly; "
+            "context %zu of %u tokens\n",
+            s->n_prompt, s->n_reused, s->prompt_ms, s->n_generated, s->answer_ms, s->n_drafted, s->n_accepted, s->n_fed,
+            s->n_ctx);
 }
 
 static bool answer_prompt(chat_state *s, const talk_prompt *p)
@@ -266,13 +268,12 @@ static bool answer_prompt(chat_state *s, const talk_prompt *p)
     return st == INGLE_OK && !stopped;
 }
 
-bool chat_answer(chat_state *s)
+static bool near_answer(chat_state *s)
 {
     ingle_error err;
     talk_prompt p = {0};
     json_t *all = chat_all_messages(s);
     bool ok = false;
-    interrupted = 0;
     ingle_status st = talk_render(&s->chat, all, NULL, s->think, &p, &err);
     if (st == INGLE_OK) st = talk_keep(&s->chat, s->fed, s->n_fed, &p, &err);
     if (st != INGLE_OK)
@@ -289,6 +290,12 @@ bool chat_answer(chat_state *s)
     talk_prompt_fini(&p);
     json_decref(all);
     return ok;
+}
+
+bool chat_answer(chat_state *s)
+{
+    interrupted = 0;
+    return s->far ? far_chat_answer(s) : near_answer(s);
 }
 
 /* ------------------------------------------------------------------------------------------------ the loop */
@@ -375,36 +382,57 @@ static int loop(chat_state *s)
 
 /* ------------------------------------------------------------------------------------------------ all together */
 
-static ingle_status prepare(chat_state *s, ingle_error *err)
+static ingle_status prepare_far(chat_state *s, ingle_error *err)
 {
     const cli_call *c = s->call;
-    bool own = c->verb->run == cli_chat; /* else run stands in for chat */
+    ig_error e;
+    if (far_chat_open(s, &e) != IG_OK) return input_error(&e, err);
+    s->own.system = cli_text(c, "system");
+    s->own.stops = cli_get(c, "stop")->list;
+    s->own.n_stops = cli_get(c, "stop")->n_list;
+    return INGLE_OK;
+}
+
+static ingle_status prepare_near(chat_state *s, ingle_error *err)
+{
+    const cli_call *c = s->call;
     ingle_status st = input_named_model(c->args[0], false, &s->model, &s->own.manifest, err);
     if (st == INGLE_OK) st = talk_model_init(&s->own, c, &s->sampling, err);
     if (st == INGLE_OK) st = talk_chat_open(&s->chat, s->model, s->own.manifest, err);
     if (st == INGLE_OK) st = talk_grammar(c, &s->grammar, err);
     if (st != INGLE_OK) return st;
     if (s->chat.is_default) cli_note("ingle: %.200s brings no chat template, ChatML is used\n", c->args[0]);
+    s->n_max = s->own.n_max;
+    s->n_ctx = s->own.n_ctx;
+    return INGLE_OK;
+}
+
+static ingle_status prepare(chat_state *s, ingle_error *err)
+{
+    const cli_call *c = s->call;
+    bool own = c->verb->run == cli_chat; /* else run stands in for chat */
+    ingle_status st = s->far ? prepare_far(s, err) : prepare_near(s, err);
+    if (st != INGLE_OK) return st;
     s->messages = s->own.messages ? json_deep_copy(s->own.messages) : json_array();
     s->think = cli_text(c, "think");
     s->hide = cli_set(c, "hide-thinking");
     s->verbose = cli_set(c, "stats");
-    s->n_max = s->own.n_max;
-    s->n_ctx = s->own.n_ctx;
-    s->line = cli_line_open(was_interrupted);
+    s->line = cli_line_open(chat_interrupted);
     bool ok = s->messages && s->line && chat_set_text(&s->system, s->own.system);
     if (s->own.n_stops > CHAT_STOPS_MAX)
         return failure(IG_TOO_LARGE, "more than 16 texts for --stop, expected fewer", err);
     for (size_t i = 0; ok && i < s->own.n_stops; i++) ok = chat_set_text(&s->stops[s->n_stops++], s->own.stops[i]);
     if (!ok) return failure(IG_NO_MEMORY, "out of memory for a conversation", err);
     if (own && cli_set(c, "load")) st = chat_load(s, cli_text(c, "load"), err);
-    if (st == INGLE_OK) st = chat_engine(s, err);
+    if (st != INGLE_OK || s->far) return st;
+    st = chat_engine(s, err);
     return st == INGLE_OK ? talk_guess_open(&s->guess, c, s->n_ctx, err) : st;
 }
 
 static void fini(chat_state *s)
 {
     cli_line_close(s->line);
+    far_chat_fini(s);
     for (size_t i = 0; i < s->n_stops; i++) ig_free(s->stops[i]);
     ig_free(s->system);
     ig_free(s->fed);
@@ -425,12 +453,16 @@ int cli_chat(const cli_call *call)
     ingle_error err;
     ig_error usage;
     int code;
+    far_choice where = far_choose(call, &code);
+    if (where == FAR_NEITHER) return code;
+    s.far = where == FAR_THERE;
     if (talk_check_format(call, &usage) != IG_OK || talk_check_guess(call, &usage) != IG_OK ||
         talk_sampling_init(&s.sampling, call, &usage) != IG_OK)
         code = cli_usage(usage.text);
     else if (prepare(&s, &err) != INGLE_OK)
         code = cli_fail(err.text);
     else {
+        if (cli_set(call, "stats") && s.far) cli_note("ingle: the service answers\n");
         if (cli_line_is_terminal(s.line)) cli_outf("Type a message, or /help.\n");
         code = loop(&s);
     }

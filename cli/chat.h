@@ -28,6 +28,8 @@ typedef struct chat_state {
     int32_t *fed; /* [n_ctx] what the session holds */
     size_t n_fed;
     cli_line *line;
+    bool far;                         /* the service answers: no model, engine, session, template and grammar here */
+    json_t *options, *format, *about; /* owned; of the requests, and what the service says about the model */
     /* of the last answer */
     uint32_t n_prompt, n_reused, n_generated, n_drafted, n_accepted;
     double prompt_ms, answer_ms;
@@ -46,5 +48,21 @@ bool chat_answer(chat_state *s);
 void chat_command(chat_state *s, const char *line);
 /* Puts a text that is to be freed with ig_free into a place; false without memory. */
 bool chat_set_text(char **place, const char *text);
+
+/* Ctrl-C was pressed since the last message. */
+bool chat_interrupted(void);
+
+/* far_chat.c */
+
+/* Errors: the service's. */
+ig_status far_chat_open(chat_state *s, ig_error *err);
+void far_chat_fini(chat_state *s);
+bool far_chat_answer(chat_state *s);
+/* A number that was typed; false: it is none. */
+bool far_chat_set(chat_state *s, const char *name, const char *value);
+void far_chat_stops(chat_state *s);
+void far_chat_json(chat_state *s, bool json);
+void far_chat_parameters(const chat_state *s);
+void far_chat_info(const chat_state *s);
 
 #endif

@@ -50,6 +50,7 @@ static bool set_context(chat_state *s, const char *value)
     uint32_t old = s->n_ctx;
     ingle_error err;
     if (!cli_parse_count(value, strlen(value), 16777216, &n) || n == 0) return false;
+    if (s->far) return true;
     s->n_ctx = (uint32_t)n;
     if (chat_engine(s, &err) == INGLE_OK) return true;
     s->n_ctx = old;
@@ -106,6 +107,8 @@ static void do_parameter(request *r)
         const parameter *p = &parameters[i];
         if (strcmp(p->name, name) != 0) continue;
         bool ok = p->kind == OWN ? p->set(r->s, value) : set_number(r->s, p, value);
+        if (ok && r->s->far) ok = p->set == set_stop || far_chat_set(r->s, p->name, value);
+        if (r->s->far) far_chat_stops(r->s);
         if (!ok) cli_note("ingle: \"%.60s\" is no value for %s (%s)\n", value, p->name, p->help);
         return;
     }
@@ -115,6 +118,10 @@ static void do_parameter(request *r)
 
 static void show_parameters(const chat_state *s)
 {
+    if (s->far) {
+        far_chat_parameters(s);
+        return;
+    }
     for (size_t i = 0; i < N_PARAMETERS; i++) {
         const parameter *p = &parameters[i];
         const char *place = (const char *)&s->sampling.o + p->offset;
@@ -198,7 +205,7 @@ static void do_show(request *r)
 {
     const chat_state *s = r->s;
     ingle_model_info info;
-    ingle_model_describe(s->model, &info);
+    if (!s->far) ingle_model_describe(s->model, &info);
     if (!strcmp(r->rest, "parameters"))
         show_parameters(s);
     else if (!strcmp(r->rest, "system"))
@@ -207,7 +214,9 @@ static void do_show(request *r)
         json_t *all = chat_all_messages(s);
         cli_out_json(all);
         json_decref(all);
-    } else if (!strcmp(r->rest, "info") || r->rest[0] == 0)
+    } else if (s->far && (!strcmp(r->rest, "info") || r->rest[0] == 0))
+        far_chat_info(s);
+    else if (!strcmp(r->rest, "info") || r->rest[0] == 0)
         cli_outf("model        %s %s\narchitecture %s\nparameters   %llu\ncontext      %u tokens\nthreads      %u\n",
                  s->call->args[0], info.name, info.architecture, (unsigned long long)info.n_params, s->n_ctx,
                  ingle_engine_n_threads(s->engine));
@@ -219,6 +228,10 @@ static void set_format(chat_state *s, bool json)
 {
     ingle_grammar *grammar = NULL;
     ingle_error err;
+    if (s->far) {
+        far_chat_json(s, json);
+        return;
+    }
     if (json && talk_any_json(&grammar, &err) != INGLE_OK) {
         cli_fail(err.text);
         return;
@@ -263,6 +276,7 @@ static void set_nohistory(request *r) { cli_line_remember(r->s->line, false); }
 static void set_nostop(request *r)
 {
     while (r->s->n_stops) chat_set_text(&r->s->stops[--r->s->n_stops], NULL);
+    if (r->s->far) far_chat_stops(r->s);
 }
 static void do_bye(request *r) { r->s->leave = true; }
 static void do_help(request *r);

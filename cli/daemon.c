@@ -43,7 +43,8 @@ typedef struct talk {
     FILE *upload; /* NULL: the body is JSON */
     uint64_t upload_bytes, sent_bytes;
     daemon_sent_fn on_sent;
-    daemon_line_fn fn; /* NULL: the answer is collected */
+    daemon_line_fn fn;
+    bool (*stop)(void); /* NULL: the answer is collected */
     void *ctx;
     long status;
     CURL *curl;
@@ -191,6 +192,13 @@ static size_t on_upload(char *p, size_t size, size_t n, void *ctx)
     return t->on_sent && !t->on_sent(t->ctx, t->sent_bytes, t->upload_bytes) ? CURL_READFUNC_ABORT : got;
 }
 
+static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    const talk *t = ctx;
+    (void)a, (void)b, (void)c, (void)d;
+    return t->stop();
+}
+
 static void set_options(talk *t, const char *method, const char *text, struct curl_slist *headers)
 {
     t->api.curl_easy_setopt(t->curl, CURLOPT_URL, t->url);
@@ -202,6 +210,11 @@ static void set_options(talk *t, const char *method, const char *text, struct cu
     t->api.curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
     t->api.curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
     if (*t->socket) t->api.curl_easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, t->socket);
+    if (t->stop) {
+        t->api.curl_easy_setopt(t->curl, CURLOPT_NOPROGRESS, 0L);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        t->api.curl_easy_setopt(t->curl, CURLOPT_XFERINFODATA, t);
+    }
     if (text) t->api.curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, text);
     if (t->upload) {
         t->api.curl_easy_setopt(t->curl, CURLOPT_POST, 1L);
@@ -278,7 +291,13 @@ ig_status daemon_call(const char *host, const char *method, const char *path, co
 ig_status daemon_stream(const char *host, const char *path, const json_t *body, daemon_line_fn fn, void *ctx,
                         ig_error *err)
 {
-    talk t = {.fn = fn, .ctx = ctx};
+    return daemon_stream_until(host, path, body, fn, NULL, ctx, err);
+}
+
+ig_status daemon_stream_until(const char *host, const char *path, const json_t *body, daemon_line_fn fn,
+                              bool (*stop)(void), void *ctx, ig_error *err)
+{
+    talk t = {.fn = fn, .stop = stop, .ctx = ctx};
     ig_buf_init(&t.answer, ANSWER_BYTES_MAX);
     find_place(&t, host, path);
     ig_status status = perform(&t, "POST", body, err);

@@ -25,6 +25,11 @@ typedef bool (*daemon_line_fn)(void *ctx, const json_t *line);
 ig_status daemon_stream(const char *host, const char *path, const json_t *body, daemon_line_fn fn, void *ctx,
                         ig_error *err);
 
+/* The same; `stop` is asked now and then, also while nothing comes: true ends the call with CANCELLED, and the service
+ * drops the request. */
+ig_status daemon_stream_until(const char *host, const char *path, const json_t *body, daemon_line_fn fn,
+                              bool (*stop)(void), void *ctx, ig_error *err);
+
 /* Prints what GET /ingle/compliance answers (ps.c); the exit code. */
 int cli_compliance_print(const json_t *report);
 

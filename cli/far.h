@@ -2,7 +2,10 @@
 #ifndef INGLE_CLI_FAR_H
 #define INGLE_CLI_FAR_H
 
+#include <jansson.h>
+
 #include "args.h"
+#include "base/status.h"
 
 int far_pull(const cli_call *call);
 int far_push(const cli_call *call);
@@ -11,6 +14,14 @@ int far_rm(const cli_call *call);
 int far_cp(const cli_call *call);
 /* run: streams the answer of the service. */
 int far_run(const cli_call *call);
+/* What the flags of `run` and `chat` say, as the service wants it; new references. Options: what is not said is left to
+ * the model's parameters. */
+json_t *far_options(const cli_call *call);
+ig_status far_format(const cli_call *call, json_t **out, ig_error *err);
+json_t *far_think(const char *think); /* NULL where nothing is said */
+/* run and chat: whether the service is asked. *code is set (usage) where it has to be but cannot. */
+typedef enum far_choice { FAR_HERE, FAR_THERE, FAR_NEITHER } far_choice;
+far_choice far_choose(const cli_call *call, int *code);
 /* Flags of `run` that the service cannot honour; NULL: none is set. */
 const char *far_run_obstacle(const cli_call *call);
 

@@ -9,6 +9,7 @@
 #include "far.h"
 #include "input.h"
 #include "out.h"
+#include "shop.h"
 #include "talk.h"
 
 static volatile sig_atomic_t interrupted;
@@ -26,19 +27,43 @@ typedef struct far {
     ig_error err;
 } far;
 
+static bool has_flag(const cli_call *call, const char *name)
+{
+    for (size_t i = 0; i < call->verb->n_flags; i++)
+        if (!strcmp(call->verb->flags[i].name, name)) return call->values[i].set;
+    return false;
+}
+
 const char *far_run_obstacle(const cli_call *call)
 {
     static const char *const local[] = {"grammar", "logprobs", "sampler-order", "logit-bias",    "ctx",
                                         "threads", "kv",       "batch",         "context-shift", "chat",
                                         "draft",   "speculate"};
     for (size_t i = 0; i < sizeof local / sizeof *local; i++)
-        if (cli_set(call, local[i])) return local[i];
+        if (has_flag(call, local[i])) return local[i];
     return NULL;
+}
+
+/* A model of the store is the service's where one runs; a file is this process's. */
+far_choice far_choose(const cli_call *call, int *code)
+{
+    bool named;
+    ig_error e;
+    if (cli_set(call, "local")) return FAR_HERE;
+    if (!daemon_wanted(cli_text(call, "host"), &named) || (!cli_set(call, "host") && !shop_is_name(call->args[0])))
+        return FAR_HERE;
+    const char *obstacle = far_run_obstacle(call);
+    if (!obstacle) return FAR_THERE;
+    if (!named) return FAR_HERE;
+    ig_fail(&e, IG_BAD_INPUT, 0,
+            "--%s is not for the service to decide; leave it out, or run the model here with --local", obstacle);
+    *code = cli_usage(e.text);
+    return FAR_NEITHER;
 }
 
 /* ------------------------------------------------------------------------------------------------ the request */
 
-static json_t *options_of(const cli_call *c)
+json_t *far_options(const cli_call *c)
 {
     const cli_value *stop = cli_get(c, "stop");
     static const char *const reals[][2] = {{"temp", "temperature"},
@@ -63,7 +88,7 @@ static json_t *options_of(const cli_call *c)
 }
 
 /* --json and --json-schema, a file or written out. */
-static ig_status format_of(const cli_call *c, json_t **out, ig_error *err)
+ig_status far_format(const cli_call *c, json_t **out, ig_error *err)
 {
     const char *schema = cli_text(c, "json-schema");
     ig_buf source;
@@ -79,7 +104,7 @@ static ig_status format_of(const cli_call *c, json_t **out, ig_error *err)
     return *out ? IG_OK : ig_fail(err, IG_BAD_INPUT, 0, "the schema is no JSON: %.200s", error.text);
 }
 
-static json_t *think_of(const char *think)
+json_t *far_think(const char *think)
 {
     return !think                  ? NULL
            : !strcmp(think, "on")  ? json_true()
@@ -95,12 +120,12 @@ static ig_status make_request(far *f, json_t **out)
     json_t *format;
     bool raw = cli_set(c, "raw");
     const char *arg = c->n_args > 1 ? c->args[1] : NULL;
-    IG_TRY(format_of(c, &format, &f->err));
+    IG_TRY(far_format(c, &format, &f->err));
     if (input_text(arg, NULL, &prompt, &e) != INGLE_OK) return ig_fail(&f->err, IG_BAD_INPUT, 0, "%.480s", e.text);
     if (!arg && !raw && prompt.len && prompt.ptr[prompt.len - 1] == '\n') prompt.len--;
     *out = json_pack("{s:s, s:s%, s:b, s:b, s:o, s:s*, s:o*, s:o*}", "model", c->args[0], "prompt",
-                     prompt.ptr ? prompt.ptr : "", prompt.len, "stream", 1, "raw", (int)raw, "options", options_of(c),
-                     "system", cli_text(c, "system"), "format", format, "think", think_of(cli_text(c, "think")));
+                     prompt.ptr ? prompt.ptr : "", prompt.len, "stream", 1, "raw", (int)raw, "options", far_options(c),
+                     "system", cli_text(c, "system"), "format", format, "think", far_think(cli_text(c, "think")));
     ig_buf_fini(&prompt);
     return *out ? IG_OK : ig_fail(&f->err, IG_BAD_INPUT, 0, "the prompt is no UTF-8 text; expected UTF-8");
 }

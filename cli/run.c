@@ -7,11 +7,9 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "daemon.h"
 #include "far.h"
 #include "input.h"
 #include "out.h"
-#include "shop.h"
 #include "talk.h"
 #include "verbs.h"
 
@@ -380,35 +378,16 @@ static int answer(run_state *run)
     return st == INGLE_OK ? finish(run) : cli_fail(err.text);
 }
 
-/* A model of the store is the service's where one runs; a file is this process's. */
-static bool asks_service(const cli_call *call, int *code)
-{
-    bool named;
-    ig_error e;
-    if (cli_set(call, "local") || (call->n_args < 2 && isatty(STDIN_FILENO))) return false;
-    if (!daemon_wanted(cli_text(call, "host"), &named) || (!cli_set(call, "host") && !shop_is_name(call->args[0])))
-        return false;
-    const char *obstacle = far_run_obstacle(call);
-    if (obstacle && !named) return false;
-    if (!obstacle) {
-        *code = far_run(call);
-        return true;
-    }
-    ig_fail(&e, IG_BAD_INPUT, 0,
-            "--%s is not for the service to decide; leave it out, or run the model here with --local", obstacle);
-    *code = cli_usage(e.text);
-    return true;
-}
-
 int cli_run(const cli_call *call)
 {
     run_state run = {.call = call};
     ingle_error err;
     ig_error usage;
     int code;
-    if (asks_service(call, &code)) return code;
     if (call->n_args < 2 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli_set(call, "raw"))
         return cli_chat(call);
+    far_choice where = call->n_args < 2 && isatty(STDIN_FILENO) ? FAR_HERE : far_choose(call, &code);
+    if (where != FAR_HERE) return where == FAR_THERE ? far_run(call) : code;
     if (call->n_args < 2 && isatty(STDIN_FILENO))
         return cli_usage("run got no prompt, expected PROMPT or text on standard input. Type: ingle run --help");
     if (cli_set(call, "logprobs") && cli_set(call, "context-shift"))

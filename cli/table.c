@@ -158,6 +158,8 @@ static const cli_flag chat_flags[] = {
     SAMPLING,
     ANSWER,
     {"load", 0, CLI_FILE, "FILE", 0, 0, NULL, "go on with a conversation that /save wrote"},
+    HOST,
+    {"local", 0, CLI_SWITCH, NULL, 0, 0, NULL, "open the model in this process, also where a service runs"},
     CONTEXT("tokens that the conversation may have (default: what the model was trained on, at most 4096)"),
     THREADS,
     KV("f16"),
@@ -286,7 +288,8 @@ static const cli_flag serve_flags[] = {
      "listen at tcp:HOST:PORT or unix:PATH instead of the standard places; may be given again"},
     {"host", 0, CLI_LIST, "NAME", 0, 0, NULL, "answer requests that call this machine NAME, too; may be given again"},
     {"origin", 0, CLI_LIST, "URL", 0, 0, NULL, "let pages of this origin ask; may be given again"},
-    {"api-keys", 0, CLI_FILE, "FILE", 0, 0, NULL, "ask for one of the keys in FILE, one a line, mode 600"},
+    {"require-keys", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "ask everybody over TCP for a key (ingle key add), also on this computer"},
     {"tls-cert", 0, CLI_FILE, "FILE", 0, 0, NULL, "certificate chain (PEM); TCP addresses then speak TLS"},
     {"tls-key", 0, CLI_FILE, "FILE", 0, 0, NULL, "private key of --tls-cert (PEM)"},
     {"memory", 0, CLI_REAL, "GIB", 0.01, 1e6, NULL,
@@ -299,6 +302,8 @@ static const cli_flag serve_flags[] = {
     THREADS,
     KV("f16"),
     SPECULATE,
+    {"spill", 0, CLI_REAL, "GIB", 0, 1e6, NULL,
+     "GiB of disk, in the store's folder, where each model keeps conversations that lost their place (default: none)"},
     {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
     {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
@@ -431,6 +436,8 @@ static const cli_flag key_flags[] = {
     {"expires", 0, CLI_TEXT, "TIME", 0, 0, NULL, "add: good for so long, such as 90d, 12h or 1y (default: for ever)"},
     {"file", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "file of the keys (default: keys_file of the configuration, else the standard place)"},
+    {"absent", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add: where there is a key of that name, change nothing (exit code 0)"},
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add, revoke: say what would be done and write nothing"},
     JSON,
 };
 
@@ -529,7 +536,8 @@ const cli_verb cli_verbs[] = {
      "ingle run model.gguf --tools tools.json --tool-choice required \"How warm is it in Rome?\"",
      run_flags, LEN(run_flags), 1, 2, "@file", cli_run},
     {"chat", "MODEL", "talk with a model at the terminal",
-     "Opens the model file MODEL in this process and answers line by line, with the model's chat template. Lines that "
+     "Answers line by line, with the model's chat template. A model of the store is the service's where one runs, a "
+     "file is opened in this process. Lines that "
      "begin with / are commands, /help lists them. Text between two lines that begin and end with \"\"\" is one "
      "message, "
      "and so are lines that end with a backslash. Ctrl-C stops the answer, Ctrl-D or /bye leaves. Where standard input "
@@ -645,7 +653,8 @@ const cli_verb cli_verbs[] = {
      "Listens at http://127.0.0.1:11434 and at a unix socket and speaks the dialects of OpenAI, Ollama, Anthropic and "
      "llama-server. Models are loaded when they are asked for, each in a process of its own without network and "
      "files, and let go when they are not used or when another needs the room.\n\n"
-     "An address beyond this computer needs --tls-cert and --api-keys. SIGTERM and Ctrl-C stop the service after the "
+     "An address beyond this computer needs --tls-cert and a key (ingle key add). SIGTERM and Ctrl-C stop the service "
+     "after the "
      "answers under way, at most 20 s later; a second signal stops it at once.",
      "ingle serve --model tiny=model.gguf\n"
      "ingle serve --model model.gguf --listen tcp:127.0.0.1:8080 --keep-alive 1h",

@@ -71,8 +71,9 @@ typedef struct ingle_model ingle_model;
 
 typedef struct ingle_model_options {
     size_t size;
-    const char
-        *kernels;    /* "ref", "avx2", "avx512"; NULL: INGLE_KERNELS from the environment, else the best of the CPU */
+    /* "ref", "avx2", "avxvnni", "avx512" (arm64: "neon", "dotprod", "i8mm"); NULL: INGLE_KERNELS from the environment,
+     * else the best of the CPU */
+    const char *kernels;
     bool vocab_only; /* do not require or bind tensors (tokenize, show) */
 } ingle_model_options;
 
@@ -101,7 +102,7 @@ typedef struct ingle_model_info {
     const char *architecture; /* "llama"; borrowed from the model, as all strings here */
     const char *name;         /* general.name or "" */
     const char *file_type;    /* "Q4_K - Medium" and the like from general.file_type, or "" */
-    const char *kernels;      /* level in use: "ref", "avx2", "avx512" */
+    const char *kernels;      /* level in use: "ref", "avx2", ... */
     uint64_t n_params;        /* number of weights */
     uint64_t weight_bytes;    /* bytes of tensor data */
     uint64_t n_tensors, n_meta;
@@ -568,10 +569,10 @@ typedef enum ingle_tool_choice { INGLE_TOOLS_AUTO = 0, INGLE_TOOLS_REQUIRED, ING
 /* The grammar of replies whose calls are valid against the schemas of their tools, written as the model writes them;
  * reasoning before them stays free, and with INGLE_TOOLS_AUTO text until a call is opened. It does not depend on
  * descriptions. name: of INGLE_TOOLS_NAMED, else NULL. parallel: one reply may hold several calls. A constraint with
- * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool whose schema
- * cannot be enforced is held to names and types of its arguments (ingle_grammar_relaxed), unless it says "strict": true. Errors: NOT_FOUND (no
- * such tool), UNSUPPORTED (a schema cannot be enforced; names tool and JSON pointer or keyword), BAD_INPUT, TOO_LARGE,
- * NO_MEMORY. */
+ * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool whose schema cannot be
+ * enforced is held to names and types of its arguments (ingle_grammar_relaxed), unless it says "strict": true. Errors:
+ * NOT_FOUND (no such tool), UNSUPPORTED (a schema cannot be enforced; names tool and JSON pointer or keyword),
+ * BAD_INPUT, TOO_LARGE, NO_MEMORY. */
 INGLE_API ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_tool_choice choice,
                                                const char *name, bool parallel, ingle_grammar **out, ingle_error *err);
 /* Name of the i-th of the tools whose schema is not enforced whole; NULL past the last. Borrowed from the grammar. */

@@ -248,5 +248,7 @@ uint64_t ig_memory_available(void)
         if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
     if (f) fclose(f);
     uint64_t host = kib ? (uint64_t)kib * 1024 : UINT64_MAX, limit = ig_cgroup_min("", "memory.max", fold_bytes);
+    uint64_t high = ig_cgroup_min("", "memory.high", fold_bytes); /* above it everything is slowed down */
+    if (high < limit) limit = high;
     return limit < host ? limit : host;
 }

@@ -203,6 +203,7 @@ static const struct {
     {"kind", skip},
     {"user", skip},
     {"priority", skip},
+    {"return_context", skip}, /* token ids, which such an engine does not have: the answer goes without */
     {"special", skip},
     {"parse_special", skip},
     {"return_context", skip}, /* tokens of a vocabulary that only the engine knows */

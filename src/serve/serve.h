@@ -27,9 +27,9 @@ typedef struct ig_front_config {
     const char *const *origins; /* pages that may ask */
     size_t n_origins;
     const char *tls_cert, *tls_key;
-    const char *api_keys; /* file with one key a line, mode 600; NULL: no keys */
-    const char *policy;   /* folder of the configuration; NULL: INGLE_CONFIG, else /etc/ingle */
-    const char *store;    /* folder of the store; NULL: none */
+    bool require_keys;  /* ask everybody who comes over TCP for a key of `ingle key add`, also on this computer */
+    const char *policy; /* folder of the configuration; NULL: INGLE_CONFIG, else /etc/ingle */
+    const char *store;  /* folder of the store; NULL: none */
     const ig_front_file *models;
     size_t n_models;
     const char *default_model; /* answers where a client names none or a name of its own; the only one there is */
@@ -39,6 +39,7 @@ typedef struct ig_front_config {
     uint32_t n_parallel;       /* conversations at once of one model; 4 */
     uint32_t n_queue;          /* requests that may wait, all together; 512 */
     const char *kv;            /* f32, f16, q8_0; f16 */
+    uint64_t spill_max;        /* bytes on disk for idle conversations, of each worker; 0: none */
     const char *speculate;     /* off, ngram, auto; auto */
     bool keep_alive_set;
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
@@ -77,5 +78,10 @@ ig_status ig_grants_of(const struct ig_catalogue *c, const char *name, bool expi
 void ig_grants_free(ig_grants *g);
 /* Whether such a grant is about the model of this name or digest (64 digits); either may be NULL. */
 bool ig_grant_is_about(const struct ig_grant *g, const char *name, const char *digest);
+/* Copies of the grants that count for a model, into *list (grown as needed, *cap entries; the caller frees) [*n]: those
+ * of targets of its name, and where there is none, of targets with its digest, so that copies under another name stay
+ * as closed as the original. False: out of memory. */
+bool ig_grants_pick(const ig_grants *const *sets, size_t n_sets, const char *name, const char *digest,
+                    struct ig_grant **list, size_t *cap, size_t *n);
 
 #endif

@@ -34,7 +34,8 @@ void wk_send_error(wk *w, uint64_t request, const wk_fault *f)
 
 static void put_memory(const wk *w, ig_buf *b)
 {
-    ig_engine_use use = {.weights = w->info.weight_bytes};
+    ig_engine_use use = w->planned;
+    if (!use.weights) use.weights = w->info.weight_bytes;
     if (w->engine) ig_engine_measure(w->engine, &use);
     ig_buf_printf(b, ",\"memory\":{\"weights\":%llu,\"kv\":%llu,\"workspace\":%llu}", (unsigned long long)use.weights,
                   (unsigned long long)use.kv, (unsigned long long)use.workspace);
@@ -50,7 +51,7 @@ void wk_send_ready(wk *w, double load_ms)
                   (unsigned long long)i->n_params, w->n_ctx, i->n_ctx_train, i->n_vocab);
     put_memory(w, b);
     ig_buf_printf(b, ",\"has_template\":%s,\"has_logits\":%s,\"n_embd\":%u,\"load_ms\":%.3f",
-                  w->template_source.len ? "true" : "false", w->engine ? "true" : "false", i->n_embd_out, load_ms);
+                  w->template_source.len ? "true" : "false", w->generates ? "true" : "false", i->n_embd_out, load_ms);
     ig_buf_printf(
         b, ",\"kernels\":\"%s\",\"n_sessions\":%u,\"n_threads\":%u,\"sandbox\":{\"landlock\":%d,\"seccomp\":%s}",
         i->kernels, w->cfg.n_sessions, w->cfg.n_threads, w->box.landlock_abi, w->box.seccomp ? "true" : "false");

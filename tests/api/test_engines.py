@@ -274,6 +274,17 @@ def test_memory():
         ok([m['memory_bytes'] for m in s.workers()] == [300 << 20], 'an engine counts in the budget', s.workers())
         status, body, _ = s.say('b', 'hello')
         ok(status == 200 and until(lambda: [m['model'] for m in s.workers()] == ['b']), 'one goes for the other', s.workers())
+        c, r = s.open('POST', '/v1/chat/completions', {'model': 'b', 'stream': True, 'messages': [{'role': 'user', 'content': 'forever'}]})
+        r.read(300)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            other = pool.submit(lambda: s.say('a', 'hello'))
+            ok(until(lambda: [m for m in s.workers() if m['model'] == 'a' and m['state'] == 'waiting']) and not other.done() and
+               [m['state'] for m in s.workers() if m['model'] == 'b'] == ['ready'] and len(r.read(300)) == 300,
+               'active work is never evicted', s.workers())
+            r.close()
+            c.close()
+            ok(other.result(60)[0] == 200 and until(lambda: [m['model'] for m in s.workers()] == ['a']),
+               'who needs the room gets it then', s.workers())
         status, body, _ = s.say('c', 'hello')
         ok(status == 503 and '3.0 GiB' in body['error']['message'] and '0.5 GiB' in body['error']['message'],
            'one that can never fit: both numbers', body)
@@ -377,4 +388,5 @@ def main():
     return tap.end()
 
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main())

@@ -112,6 +112,7 @@ struct fr_worker {
     ig_timer silence, expiry;
     bool pinned;
     json_t *engine; /* owned: what runs this model is not ours; or NULL */
+    bool wanted;    /* of a probe: the model is loaded when it is known */
     bool probe;     /* reads what the file says about itself, and ends */
     int64_t keep_alive_ms;
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
@@ -251,14 +252,12 @@ void fr_new_id(char out[25]);
 
 typedef void (*fr_local_fn)(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req);
 fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
-/* Whether the caller may ask at all; fills the problem. Key of the caller: its number, -1: none. */
+/* Whether the caller may ask at all; fills the problem. */
 bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
 /* Anybody may ask whether the service lives. */
 bool fr_is_public(const ig_match *match);
-int fr_key_of(const fr_front *f, const ig_incoming *in);
-/* Reads the file of keys, also again; on failure the old ones hold. */
-ig_status fr_keys_open(fr_front *f, ig_error *err);
-void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
+/* all: what the worker says of the file where everything is asked for, or NULL. */
+void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
 /* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
 void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
@@ -290,8 +289,9 @@ void fr_metrics(fr_front *f, ig_buf *out);
 /* ---- policy.c ---- */
 
 typedef enum fr_key_state { FR_KEY_NONE, FR_KEY_GOOD, FR_KEY_WRONG, FR_KEY_WAIT } fr_key_state;
-/* The key of `ingle key add` that the request brings; WAIT: too many wrong ones came from there. */
-fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, unsigned *wait_s);
+/* The key of `ingle key add` that the request brings; WAIT: too many wrong ones came from there. wanted: without one
+ * the caller is nobody, so that any text is a try; else only what looks like a key of ours is. */
+fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, bool wanted, unsigned *wait_s);
 bool fr_keys_exist(const fr_front *f);
 
 ig_status fr_policy_open(fr_front *f, ig_error *err);
@@ -306,7 +306,7 @@ struct ig_person;
 struct ig_keys;
 struct ig_config;
 struct ig_directory *fr_policy_directory(fr_front *f);
-const struct ig_keys *fr_policy_keys(const fr_front *f); /* NULL: none */
+const struct ig_keys *fr_policy_keys(fr_front *f); /* as they are now; NULL: none */
 const struct ig_config *fr_policy_config(const fr_front *f);
 const char *fr_policy_machine(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
@@ -356,7 +356,9 @@ ig_status fr_follow_open(fr_front *f, ig_error *err); /* the last good states ar
 void fr_follow_start(fr_front *f);
 void fr_follow_reload(fr_front *f); /* SIGHUP: other settings, and a sync */
 void fr_follow_pause(fr_front *f);  /* the directory is about to go */
-void fr_follow_stop(fr_front *f);
+void fr_follow_look(fr_front *f);   /* there are other people than before */
+void fr_follow_hush(fr_front *f);   /* the end is near: no further download */
+void fr_follow_stop(fr_front *f);   /* waits for the thread */
 void fr_follow_saw(fr_front *f,
                    const struct ig_person *p); /* has asked, and is therefore one of this machine's people */
 void fr_compliance(fr_front *f, ig_exchange *ex, const ig_incoming *in);
@@ -372,14 +374,6 @@ void fr_request_announced(fr_front *f, ig_exchange *ex, const ig_problem *proble
 typedef struct fr_counts {
     uint64_t requests, answered, refused, gone, failed, workers_started, workers_died, evicted;
 } fr_counts;
-
-/* Somebody who has sent wrong keys (access.c). */
-typedef struct fr_guess {
-    ig_endpoint from; /* port 0 */
-    unsigned n;
-    uint64_t last_ns, until_ns; /* refused unread until then */
-} fr_guess;
-enum { FR_GUESSERS = 512 };
 
 struct fr_front {
     const ig_front_config *config;
@@ -404,11 +398,8 @@ struct fr_front {
     ig_timer second; /* runs while a worker lives */
     uint64_t seconds;
     bool stopping;
-    char (*keys)[65]; /* owned [n_keys] SHA-256 of the keys, hex */
-    size_t n_keys;
     struct fr_policy *policy; /* owned */
     struct fr_follow *follow; /* owned; NULL: no store that could be written */
-    fr_guess *guesses;        /* owned [FR_GUESSERS] */
     struct fr_watcher *watchers;
     size_t n_watchers;
     ig_timer watchdog;

@@ -234,15 +234,13 @@ static void on_reload(void *ctx)
     const ig_front_config *c = f->config;
     ig_error err;
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(ig_now_ns() / 1000));
-    if (fr_keys_open(f, &err) != IG_OK) fr_say(f, "the keys stay as they were: %s", err.text);
     if (c->tls_cert && ig_server_reload_tls(f->server, c->tls_cert, c->tls_key, &err) != IG_OK)
         fr_say(f, "the certificate stays as it was: %s", err.text);
     fr_policy_reload(f);
     fr_follow_reload(f);
     fr_catalog_refresh(f, true);
     fr_engines_refresh(f);
-    fr_say(f, "read again: %zu key%s%s, the list of models", f->n_keys, f->n_keys == 1 ? "" : "s",
-           c->tls_cert ? ", the certificate" : "");
+    fr_say(f, "read again: policy, keys%s, the list of models", c->tls_cert ? ", the certificate" : "");
     sd_notify(0, "READY=1");
 }
 
@@ -302,7 +300,7 @@ static ig_status listen_to(fr_front *f, const char *address, ig_error *err)
                    .unix_mode = getuid() == 0 ? 0666 : 0600,
                    .tls_cert = f->config->tls_cert,
                    .tls_key = f->config->tls_key,
-                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
+                   .keys_required = f->config->require_keys || fr_keys_exist(f)};
     return ig_server_listen(f->server, &l, err);
 }
 
@@ -311,7 +309,7 @@ static ig_status listen_all(fr_front *f, ig_error *err)
     unsigned inherited = 0;
     ig_listen l = {.tls_cert = f->config->tls_cert,
                    .tls_key = f->config->tls_key,
-                   .keys_required = f->n_keys > 0 || fr_keys_exist(f)};
+                   .keys_required = f->config->require_keys || fr_keys_exist(f)};
     IG_TRY(ig_server_listen_inherited(f->server, &l, &inherited, err));
     for (size_t i = 0; i < f->config->n_listen; i++) IG_TRY(listen_to(f, f->config->listen[i], err));
     if (inherited || f->config->n_listen) return IG_OK;
@@ -364,7 +362,6 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(ig_loop_signal(f->loop, SIGINT, on_stop, f, err));
     IG_TRY(ig_loop_signal(f->loop, SIGHUP, on_reload, f, err));
     IG_TRY(ig_loop_signal(f->loop, SIGCHLD, on_child, f, err));
-    IG_TRY(fr_keys_open(f, err));
     IG_TRY(fr_policy_open(f, err));
     IG_TRY(fr_catalog_open(f, err));
     fr_engines_refresh(f);
@@ -377,21 +374,20 @@ static ig_status set_up(fr_front *f, ig_error *err)
 
 static void tear_down(fr_front *f)
 {
+    fr_follow_hush(f);
     fr_gc_stop(f);
-    fr_follow_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);
     fr_pool_close(f);
     fr_books_close(f);
     ig_server_free(f->server);
+    fr_follow_stop(f); /* may wait for a web server that hangs: behind the books */
     fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);
     json_decref(f->pins);
     json_decref(f->engines);
-    ig_free(f->keys);
-    ig_free(f->guesses);
     ig_free(f);
 }
 

@@ -34,6 +34,7 @@ typedef struct fr_asking { /* a request that is being handled */
     ig_person *person;
     ig_freshness fresh;
     ig_caller who;
+    char label[64];
 } fr_asking;
 
 struct fr_policy {
@@ -91,8 +92,10 @@ static void look_at_keys(fr_front *f)
     int64_t now = ig_clock_s();
     if (now == p->keys_seen_s) return;
     p->keys_seen_s = now;
-    p->keys_needed |= ig_keys_n(p->keys) > 0;
+    size_t n = ig_keys_n(p->keys);
+    p->keys_needed |= n > 0;
     if (ig_keys_refresh(p->keys, &err) != IG_OK) fr_say(f, "the old keys stay in force: %s", err.text);
+    if (n != ig_keys_n(p->keys)) fr_follow_look(f);
     if (now - p->keys_saved_s < SAVE_USED_S) return;
     p->keys_saved_s = now;
     if (ig_keys_save_used(p->keys, &err) != IG_OK) fr_say(f, "%s", err.text);
@@ -123,15 +126,16 @@ static size_t peer_of(const ig_identity *who, unsigned char out[24])
     return sizeof who->remote.addr;
 }
 
-fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, unsigned *wait_s)
+fr_key_state fr_policy_key(fr_front *f, const ig_incoming *in, bool wanted, unsigned *wait_s)
 {
     ig_str text = {0};
     ig_error err;
     unsigned char peer[24];
     if (!f->policy) return FR_KEY_NONE;
     look_at_keys(f);
-    if (!ig_keys_n(f->policy->keys) || ig_access_key(in->head, &text, &err) != IG_OK || !is_ours(text))
-        return FR_KEY_NONE;
+    if (!wanted && !ig_keys_n(f->policy->keys)) return FR_KEY_NONE;
+    bool read = ig_access_key(in->head, &text, &err) == IG_OK;
+    if (wanted ? read && !text.len : !read || !is_ours(text)) return FR_KEY_NONE;
     size_t n = peer_of(in->who, peer);
     *wait_s = ig_key_guard_wait(&f->policy->guard, peer, n, ig_loop_now(f->loop));
     if (*wait_s) return FR_KEY_WAIT;
@@ -198,7 +202,8 @@ void fr_policy_aside(fr_front *f, const ig_incoming *in)
 {
     struct fr_policy *p = f->policy;
     if (!p) return;
-    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who};
+    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who, ""};
+    memcpy(p->kept.label, p->label, sizeof p->label);
     p->person = NULL;
     char rule[IG_RULE_ID_MAX];
     memcpy(rule, p->rule, sizeof rule);
@@ -216,6 +221,7 @@ void fr_policy_back(fr_front *f)
     p->person = p->kept.person;
     p->fresh = p->kept.fresh;
     p->who = p->kept.who;
+    memcpy(p->label, p->kept.label, sizeof p->label);
     p->kept = (fr_asking){0};
 }
 
@@ -266,7 +272,14 @@ void fr_policy_ask(fr_front *f, const char *account, uint32_t uid, ig_directory_
 }
 
 ig_directory *fr_policy_directory(fr_front *f) { return f->policy->directory; }
-const ig_keys *fr_policy_keys(const fr_front *f) { return f->policy->keys; }
+
+const ig_keys *fr_policy_keys(fr_front *f)
+{
+    f->policy->keys_seen_s = 0;
+    look_at_keys(f);
+    return f->policy->keys;
+}
+
 const ig_config *fr_policy_config(const fr_front *f) { return f->policy->config; }
 const char *fr_policy_machine(const fr_front *f) { return f->policy->machine; }
 
@@ -402,30 +415,6 @@ static uint64_t booked_today(fr_front *f)
 
 /* ------------------------------------------------------------------------------------------------ the decision */
 
-/* Into p->picked what catalogues say about the model. False: out of memory. */
-static bool pick(struct fr_policy *p, const ig_model_facts *m, size_t *n)
-{
-    *n = 0;
-    for (size_t s = 0; s < p->n_sets; s++) {
-        const char *const *target = NULL; /* whose grants come */
-        bool fits = false;
-        for (size_t i = 0; i < p->sets[s]->n; i++) {
-            const ig_grant *g = &p->sets[s]->list[i];
-            if (g->models.item != target) fits = ig_grant_is_about(g, m->name, m->digest);
-            target = g->models.item;
-            if (!fits) continue;
-            if (*n == p->picked_cap) {
-                ig_grant *grown = ig_realloc(p->picked, 2 * p->picked_cap + 16, sizeof *grown);
-                if (!grown) return false;
-                p->picked = grown;
-                p->picked_cap = 2 * p->picked_cap + 16;
-            }
-            p->picked[(*n)++] = *g;
-        }
-    }
-    return true;
-}
-
 static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_decision *d)
 {
     struct fr_policy *p = f->policy;
@@ -457,7 +446,8 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     if (s) ask.tokens_today += s->reserved;
     ig_policy policy = p->config->policy;
     policy.configured |= p->n_sets > 0;
-    if (!pick(p, &ask.model, &policy.n_assignments)) {
+    if (!ig_grants_pick(p->sets, p->n_sets, ask.model.name, ask.model.digest, &p->picked, &p->picked_cap,
+                        &policy.n_assignments)) {
         *d = (ig_decision){.rule = "builtin:memory", .reason = "out of memory for the decision; try again later"};
         return;
     }

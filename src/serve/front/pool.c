@@ -1,6 +1,7 @@
 /* Workers: started when a model is wanted, within the memory that all may use together, let go when unused or when
  * another needs the room, replaced when they die. Active work is never evicted. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,6 +319,7 @@ static void end_probe(fr_worker *w)
 {
     ig_problem p;
     fr_job *job;
+    if (w->wanted) fr_pool_want(w->front, w->entry, &p); /* also where nobody waits any more */
     while ((job = take_waiting(w))) {
         job->worker = NULL;
         fr_job_ready(job);
@@ -509,7 +511,15 @@ static bool take_rest(fr_worker *w)
 
 /* ------------------------------------------------------------------------------------------------ starting */
 
-static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
+/* A file without a name for conversations that lose their place, in the store's folder; -1: none is wanted, or it
+ * cannot be made there. */
+static int spill_file(const fr_front *f)
+{
+    if (!f->config->spill_max || !f->config->store) return -1;
+    return open(f->config->store, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static json_t *init_body(const fr_worker *w, const char *const *names, size_t n, uint64_t spill_max)
 {
     const fr_front *f = w->front;
     const fr_entry *e = w->entry;
@@ -518,20 +528,23 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     json_t *files = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
     if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
-    return json_pack("{s:o, s:I, s:I, s:I, s:s, s:s, s:I, s:s?, s:s?}", "files", files, "threads",
-                     (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel,
-                     "kv", f->config->kv ? f->config->kv : "f16", "speculate",
-                     f->config->speculate ? f->config->speculate : "auto", "memory_max", (json_int_t)room, "template",
+    return json_pack("{s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s?, s:s?}", "files", files, "probe",
+                     (int)w->probe, "threads", (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions",
+                     (json_int_t)f->n_parallel, "kv", f->config->kv ? f->config->kv : "f16", "speculate",
+                     f->config->speculate ? f->config->speculate : "auto", "spill_max", (json_int_t)spill_max,
+                     "memory_max", (json_int_t)room, "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
 static bool send_init(fr_worker *w, ig_error *err)
 {
-    int fds[FR_FILES_MAX];
+    int fds[FR_FILES_MAX + 1];
     const char *names[FR_FILES_MAX];
     size_t n;
     if (fr_entry_open(w->front, w->entry, fds, names, &n, err) != IG_OK) return false;
-    json_t *body = init_body(w, names, n);
+    int spill = spill_file(w->front);
+    json_t *body = init_body(w, names, n, spill >= 0 ? w->front->config->spill_max : 0);
+    if (spill >= 0) fds[n++] = spill;
     ig_buf text;
     ig_buf_init(&text, IG_FRAME_BODY_MAX);
     if (body) ig_json_write(body, &text);
@@ -675,16 +688,27 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     return w;
 }
 
+/* A model that nothing is known of, with others in memory: what it needs is found out before they go for a guess. */
+static bool has_to_look(const fr_front *f, const fr_entry *e)
+{
+    uint64_t all;
+    if (e->facts || fr_engine_of(f, e)) return false;
+    return !ig_add_u64(fr_pool_bytes(f), estimate(f, e), &all) || all > f->memory_max;
+}
+
 fr_worker *fr_pool_want(fr_front *f, fr_entry *e, ig_problem *p)
 {
     fr_worker *w = fr_pool_find(f, e);
-    return w ? w : new_worker(f, e, false, p);
+    if (w || !has_to_look(f, e)) return w ? w : new_worker(f, e, false, p);
+    w = fr_pool_probe(f, e, p);
+    if (w) w->wanted = true;
+    return w;
 }
 
 fr_worker *fr_pool_probe(fr_front *f, fr_entry *e, ig_problem *p)
 {
     for (fr_worker *w = f->workers; w; w = w->next)
-        if (w->entry == e && (w->state == FR_WAITING || w->state == FR_LOADING)) return w;
+        if (w->entry == e && w->probe && (w->state == FR_WAITING || w->state == FR_LOADING)) return w;
     return new_worker(f, e, true, p);
 }
 
