@@ -12,6 +12,7 @@ check:
 
 # ARGS=--quick: six minutes; bench/bench --help tells the rest.
 bench: all
+	ninja -C $(BUILD) bench/make_model bench/limits bench/bench_grammar
 	INGLE_BUILD=$(abspath $(BUILD)) bench/bench $(ARGS)
 
 fuzz:
@@ -28,6 +29,7 @@ workplace-demo: all
 	@INGLE_BUILD=$(abspath $(BUILD)) INGLE_DATA=$(CURDIR)/tests/data tests/api/test_workplace.py --demo
 
 docs: all
+	bench/bench --from docs/performance.csv --docs >$(BUILD)/performance.txt
 	ninja -C $(BUILD) tests/test_models_doc
 	$(BUILD)/tests/test_models_doc --print > docs/models.md.new && mv docs/models.md.new docs/models.md
 	INGLE_SOURCE=$(CURDIR) INGLE_DATA=$(CURDIR)/tests/data INGLE_BUILD=$(abspath $(BUILD)) tests/api/test_clients.py --print \

@@ -14,6 +14,8 @@ import time
 RUN = re.compile(r'^run \d+: prompt ([0-9.]+) t/s, generate ([0-9.]+) t/s', re.M)
 TEXT = 'the speed of the first word'
 FIRST_CTX = 4096
+# Other processes that take more than this many cores make a figure doubtful.
+OTHERS_MAX = 0.1
 TICKS = os.sysconf('SC_CLK_TCK')
 # Levels: name, what ingle is told, the peer's CPU library that belongs to it (None: it chooses).
 LEVELS = {'best': (None, None), 'avx512': ('avx512', 'zen4'), 'avx2': ('avx2', 'haswell')}
@@ -151,6 +153,13 @@ class Watch:
         return max(0.0, (b[1] - a[1] - (b[2] - a[2])) / (b[0] - a[0]))
 
 
+def others_now(seconds=1.0):
+    """Cores that others use while we do nothing."""
+    watch = Watch()
+    time.sleep(seconds)
+    return watch.others()
+
+
 def cpu_name():
     name = os.uname().machine
     try:
@@ -174,8 +183,16 @@ def has_amx():
         return False
 
 
+def tool(build, name):
+    """Path of a program of this folder; builds it where it is not there (`make bench` builds all)."""
+    path = os.path.join(build, 'bench', name)
+    if not os.path.exists(path):
+        output(['ninja', '-C', build, 'bench/' + name])
+    return path
+
+
 def limits(build, threads):
-    return json.loads(output([os.path.join(build, 'bench', 'limits'), str(threads)]))
+    return json.loads(output([tool(build, 'limits'), str(threads)]))
 
 
 def prefill_operations(ingle, model):

@@ -4,6 +4,8 @@ import shutil
 import subprocess
 import sys
 
+import measure
+
 TYPES = ['Q4_0', 'Q4_K_M', 'Q5_K_M', 'Q6_K', 'Q8_0', 'F16', 'MXFP4']
 SHAPES = {
     '1b': 'llama, 16 layers, width 2048, 128,256 tokens',
@@ -43,10 +45,9 @@ def get(build, folder, shape, kind):
     if free < FILE_BYTES_MAX:
         sys.exit(f'{folder}: {free >> 20} MiB are free, a model may take {FILE_BYTES_MAX >> 20}. Type: bench/bench --models FOLDER')
     print(f'writing {path}', file=sys.stderr, flush=True)
-    subprocess.run(['ninja', '-C', build, 'bench/make_model'], check=True, stdout=subprocess.DEVNULL)
     partial = f'{path}.{os.getpid()}'
     try:
-        subprocess.run([os.path.join(build, 'bench', 'make_model'), partial, *arguments(shape, kind)], check=True)
+        subprocess.run([measure.tool(build, 'make_model'), partial, *arguments(shape, kind)], check=True)
         with open(partial, 'rb') as f:
             os.fsync(f.fileno())
         os.replace(partial, path)

@@ -5,13 +5,13 @@ import os
 import re
 import statistics
 
+from measure import OTHERS_MAX
+
 COLUMNS = ['model', 'type', 'level', 'metric', 'unit', 'engine', 'round', 'value', 'others']
 UNITS = {'prefill': 'tokens/s', 'decode': 'tokens/s', 'streams': 'tokens/s', 'load': 's', 'memory': 'MiB'}
 LABELS = {'prefill-512': 'prefill of 512', 'prefill-4096': 'prefill of 4,096', 'decode-0': 'decode', 'decode-4096': 'decode after 4,096',
           'streams-8': '8 streams together', 'load-cold': 'load + first token, cold', 'load-warm': 'load + first token, warm',
           'memory-512': 'peak memory, context 512', 'memory-4096': 'peak memory, context 4,096'}
-# Other processes that take more than this many cores make a figure doubtful.
-OTHERS_MAX = 0.1
 BUSY = 'BUSY MACHINE: figures marked ! were taken while other processes used the cores, and are not to be quoted'
 
 
@@ -96,6 +96,13 @@ class Row:
     def busy(self):
         return self.others > OTHERS_MAX
 
+    @property
+    def verdict(self):
+        """'yes', 'no'; 'busy' where the figures decide nothing; '' where there is no goal or no peer."""
+        if self.ratio is None or self.goal is None:
+            return ''
+        return 'busy' if self.busy else 'yes' if self.ratio >= self.goal else 'no'
+
     def figure(self, engine):
         m, s = self.median(engine), self.spread(engine)
         if m is None:
@@ -113,12 +120,12 @@ def rows(samples, meta):
 
 
 def single(samples):
-    """Figures of one engine: limits and shares. {(model, type, level, metric): median}."""
+    """Limits (measured before and after the rest) and shares: {(model, type, level, metric): the highest}."""
     found = {}
     for s in samples:
         if s['engine'] in ('machine', 'share'):
             found.setdefault((s['model'], s['type'], s['level'], s['metric']), []).append(s['value'])
-    return {k: statistics.median(v) for k, v in found.items()}
+    return {k: max(v) for k, v in found.items()}
 
 
 def share_of(row, samples):
@@ -147,9 +154,8 @@ def fits(peak, level):
 def cells(row, samples):
     ratio = '-' if row.ratio is None else f'{row.ratio:.2f}'
     target = '-' if row.goal is None else f'{row.goal:.2f}'
-    verdict = '' if row.ratio is None or row.goal is None else 'yes' if row.ratio >= row.goal else 'no'
     return [row.model, row.type, row.level, LABELS.get(row.metric, row.metric) + (' !' if row.busy else ''), unit(row.metric),
-            row.figure('ingle'), row.figure('peer'), ratio, target, verdict, share_of(row, samples)]
+            row.figure('ingle'), row.figure('peer'), ratio, target, row.verdict, share_of(row, samples)]
 
 
 HEAD = ['model', 'type', 'level', 'what', 'unit', 'ingle', 'peer', 'ratio', 'goal', 'met', 'limit']
@@ -181,14 +187,14 @@ def svg(meta, samples):
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 90} {height}" font-family="sans-serif" font-size="11">',
            f'<rect width="{left + width + 90}" height="{height}" fill="#fff"/>',
            f'<text x="10" y="18" font-size="14">ingle beside llama.cpp, {html.escape(meta.get("date", ""))}</text>',
-           '<text x="10" y="34" fill="#555">How many times better ingle is (rates, or times and memory upside down); lines: lowest and highest round'
-           '</text>']
+           '<text x="10" y="34" fill="#555">How many times better ingle is (rates, or times and memory upside down); lines: lowest and '
+           'highest round; gray: busy machine</text>']
     for tick in range(int(most) + 1):
         out.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 10}" stroke="{"#333" if tick == 1 else "#ddd"}"/>')
     for i, r in enumerate(shown):
         y = top + step * i + 4
         label = f'{r.model} {r.type} {r.level}: {LABELS.get(r.metric, r.metric)}' + (' !' if r.busy else '')
-        color = '#2a7' if r.ratio >= (r.goal or 1) else '#e93' if r.ratio >= 1 else '#c44'
+        color = '#bbb' if r.busy else '#2a7' if r.ratio >= (r.goal or 1) else '#e93' if r.ratio >= 1 else '#c44'
         out.append(f'<text x="{left - 8}" y="{y + 10}" text-anchor="end">{html.escape(label)}</text>')
         out.append(f'<rect x="{left}" y="{y}" width="{x(r.ratio) - left:.1f}" height="{step - 5}" fill="{color}"/>')
         out.append(f'<line x1="{x(min(r.ratios)):.1f}" x2="{x(max(r.ratios)):.1f}" y1="{y + 6}" y2="{y + 6}" stroke="#000"/>')
@@ -212,11 +218,13 @@ METHOD = '''## How it is measured
   Q4_K_M are those of `ingle quantize`.
 - Level *best*: every engine chooses. *avx2*: `INGLE_KERNELS=avx2` beside the peer's Haswell library alone, *avx512*: beside its Zen 4
   library alone; shown where it is not the best.
-- Decode after 4,096 and 8 streams produce tokens that are not looked at; no speculation on either side. Streams have prompts of 16 tokens.
+- Keys and values are F16 on both sides, prompts are fed 512 tokens at a time, tokens are the most probable ones, and neither side
+  speculates. Streams have prompts of 16 tokens.
 - Load + first token: from the start of the process to the first byte it prints, prompt of a few tokens, context 4,096; *cold* after the
   file was dropped from the page cache. Peak memory: the most that was resident, mapped weights included.
-- *% of reading*: weights, keys and values that the tokens had to read, over what all threads together can read of memory. *% of int8*:
-  two operations for every weight and token, over the peak of int8 multiply-adds of the level.
+- The limits are measured before and after everything else, and the better result counts. *% of reading*: weights, keys and values that
+  the tokens had to read, over what all threads together can read of memory. *% of int8*: two operations for every weight and token, over
+  the peak of int8 multiply-adds of the level.
 - A row marked ! was measured while other processes used more than a tenth of a core, and is not to be quoted.
 '''
 
@@ -249,10 +257,11 @@ def docs(meta, samples):
     if single(samples):
         part.append('## Limits of the machine\n\n' + limits_table(samples) + '\n')
     part.append('## Figures\n\n' + md_table(HEAD, [cells(r, samples) for r in all_rows], RIGHT) + '\n')
-    missed = [r for r in all_rows if r.ratio is not None and r.goal is not None and r.ratio < r.goal]
-    compared = [r for r in all_rows if r.ratio is not None]
-    if compared:
-        part.append(f'{len(compared) - len(missed)} of {len(compared)} rows meet their goal.\n\n![ratios](performance.svg)\n')
+    judged = [r.verdict for r in all_rows if r.verdict in ('yes', 'no')]
+    if judged:
+        part.append(f'{judged.count("yes")} of {len(judged)} rows that could be judged meet their goal.\n')
+    if any(r.ratio is not None for r in all_rows):
+        part.append('![ratios](performance.svg)\n')
     for key, title in (('service', 'The service'), ('text', 'Structured output')):
         if key in meta:
             part.append(f'## {title}\n\n```\n{meta[key]}\n```\n')

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Figures of the service (called by bench/bench): what HTTP, the queue and the worker's process cost beside the engine alone.
 
-    bench/service.py [--threads N] [--ctx N]
+    bench/service.py [--threads N] [--ctx N] [--models FOLDER] [--only first,many,turns,idle]
 
 Printed: time to the first token over HTTP above that in the own process; tokens/s of 8 clients and the engine's own rate with 8
-sequences; what a second turn costs at --ctx tokens; memory and wake-ups of an idle service."""
+sequences, once with a model of a real size (that the target is for), once with one so small that HTTP outweighs it; what a second
+turn costs at --ctx tokens; memory and wake-ups of an idle service."""
 import argparse
 import concurrent.futures
 import http.client
@@ -18,23 +19,21 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault('INGLE_BUILD', os.path.join(ROOT, 'build'))
 os.environ.setdefault('INGLE_DATA', os.path.join(ROOT, 'tests', 'data'))
-sys.path.insert(0, os.path.join(ROOT, 'tests', 'api'))
+sys.path[0] = os.path.join(ROOT, 'tests', 'api')  # not this folder: it has a service, too
 from service import CHAT, INGLE, Service, until  # noqa: E402
 
+sys.path.append(os.path.join(ROOT, 'bench'))
+import measure  # noqa: E402
+import models  # noqa: E402
+
 BUILD = os.environ['INGLE_BUILD']
-SHAPE = ['layers=6', 'd=256', 'ff=768', 'heads=8', 'kv=2', 'vocab=8192', 'ctx=16384', 'type=Q8_0']
 PROMPT = 64
 CLIENTS = 8
-
-
-def model():
-    """A random model of 10 million parameters: large enough that the engine has work, small enough to be quick."""
-    path = os.path.join(BUILD, 'bench', 'random-service.gguf')
-    if not os.path.exists(path):
-        subprocess.run(['ninja', '-C', BUILD, 'bench/make_model'], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run([os.path.join(BUILD, 'bench', 'make_model'), path + '.tmp', *SHAPE], check=True, stdout=subprocess.DEVNULL)
-        os.replace(path + '.tmp', path)
-    return path
+# The sizes for many clients: words for the table, shape and weights, tokens of an answer, rounds, part of the rate that is aimed at.
+SIZES = [
+    ('1.2 billion weights, Q4_0', '1b', 'Q4_0', 128256, 48, 3, '(target: 95)'),
+    ('10 million weights, where HTTP outweighs the model', 'service', 'Q8_0', 8192, 256, 5, '(no target)'),
+]
 
 
 def engine(path, a, *more):
@@ -71,9 +70,9 @@ def measure_first(s, a):
     print(f'  first token of a prompt of {PROMPT}: {http_ms:.2f} ms over HTTP, {own_ms:.2f} ms in process: {above:+.2f} ms (target: 1)')
 
 
-def generate(s, seed, n):
-    c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=300)
-    c.request('POST', '/v1/completions', json.dumps({'model': 'large', 'prompt': tokens(seed, 16, 8192), 'max_tokens': n, 'temperature': 0,
+def generate(s, vocab, seed, n):
+    c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=600)
+    c.request('POST', '/v1/completions', json.dumps({'model': 'many', 'prompt': tokens(seed, 16, vocab), 'max_tokens': n, 'temperature': 0,
                                                      'ignore_eos': True, 'stream': True}), {'Content-Type': 'application/json'})
     r = c.getresponse()
     r.read1(1)
@@ -82,16 +81,22 @@ def generate(s, seed, n):
     return start, time.perf_counter()
 
 
-def measure_many(s, path, a):
-    rows, n = [], 256
-    for k in range(5):
-        own = engine(path, a, '--prompt', 16, '--generate', n, '--streams', CLIENTS)['generate_tps']
-        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-            times = list(pool.map(lambda i: generate(s, 1000 * k + i + 1, n), range(CLIENTS)))
-        seconds = max(t[1] for t in times) - min(t[0] for t in times)
-        rows.append((CLIENTS * (n - 1) / seconds, own))
-    print(f'  {CLIENTS} clients: {statistics.median(r[0] for r in rows):.0f} tokens/s, engine {statistics.median(r[1] for r in rows):.0f}: '
-          f'{100 * statistics.median(r[0] / r[1] for r in rows):.0f} % (target: 95)')
+def measure_many(a, label, shape, kind, vocab, n, rounds, target):
+    path, rows = models.get(BUILD, a.models, shape, kind), []
+    s = Service('many=' + path, args=['--parallel', str(CLIENTS), '--threads', str(a.threads), '--ctx', '1024'])
+    try:
+        s.post('/v1/completions', {'model': 'many', 'prompt': tokens(1, 16, vocab), 'max_tokens': 2, 'ignore_eos': True}, timeout=600)
+        for k in range(rounds):
+            own = engine(path, a, '--prompt', 16, '--generate', n, '--streams', CLIENTS, '--runs', 1)['generate_tps']
+            with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+                times = list(pool.map(lambda i: generate(s, vocab, 1000 * k + i + 2, n), range(CLIENTS)))
+            first, last, end = min(t[0] for t in times), max(t[0] for t in times), max(t[1] for t in times)
+            rows.append((CLIENTS * (n - 1) / (end - first), own, last - first))
+    finally:
+        s.stop()
+    print(f'  {CLIENTS} clients, {label}: {statistics.median(r[0] for r in rows):.0f} tokens/s, engine '
+          f'{statistics.median(r[1] for r in rows):.0f}: {100 * statistics.median(r[0] / r[1] for r in rows):.0f} % {target}; first tokens within '
+          f'{1000 * statistics.median(r[2] for r in rows):.0f} ms', flush=True)
 
 
 def turn(s, prompt):
@@ -128,24 +133,39 @@ def measure_idle(a):
         s.stop()
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
-    p.add_argument('--ctx', type=int, default=8000)
-    a = p.parse_args()
-    path = model()
-    print(f'\nservice: {a.threads} threads' + (f', the machine is busy (load {os.getloadavg()[0]:.1f})' if os.getloadavg()[0] > 0.5 else ''))
-    s = Service('small=' + CHAT, 'large=' + path, args=['--parallel', str(CLIENTS), '--threads', str(a.threads), '--ctx', '16384'])
+def measure_one(a):
+    """One client: first tokens and second turns."""
+    large = models.get(BUILD, a.models, 'service', 'Q8_0')
+    s = Service('small=' + CHAT, 'large=' + large, args=['--parallel', str(CLIENTS), '--threads', str(a.threads), '--ctx', '16384'])
     s.raw = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
     try:
         s.post('/api/generate', {'model': 'small'})
         s.post('/api/generate', {'model': 'large'})
-        measure_first(s, a)
-        measure_many(s, path, a)
-        measure_turns(s, a)
+        if 'first' in a.only:
+            measure_first(s, a)
+        if 'turns' in a.only:
+            measure_turns(s, a)
     finally:
         s.stop()
-    measure_idle(a)
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
+    p.add_argument('--ctx', type=int, default=8000)
+    p.add_argument('--models', default=models.default_folder())
+    p.add_argument('--only', type=lambda x: x.split(','), default=['first', 'many', 'turns', 'idle'])
+    a = p.parse_args()
+    print(f'{a.threads} threads', flush=True)
+    watch = measure.Watch()
+    if 'first' in a.only or 'turns' in a.only:
+        measure_one(a)
+    for size in SIZES if 'many' in a.only else []:
+        measure_many(a, *size)
+    if 'idle' in a.only:
+        measure_idle(a)
+    if watch.others() > measure.OTHERS_MAX:
+        print(f'  BUSY MACHINE: others used {watch.others():.1f} cores meanwhile; these figures are not to be quoted')
 
 
 if __name__ == '__main__':

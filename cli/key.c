@@ -137,6 +137,15 @@ static int add(desk *d)
         return cli_usage("--expires expects a time such as 90d, 12h or 1y");
     if (!read_actions(cli_get(d->call, "action"), &k.actions))
         return cli_usage("--action expects use, pull, create, pin or manage");
+    const ig_key *there = ig_keys_find(d->keys, k.name);
+    if (there && cli_set(d->call, "absent")) {
+        cli_outf("unchanged: key %s (%s) is there, %s\n", there->name, there->id, state_of(there));
+        return CLI_DONE;
+    }
+    if (!there && cli_set(d->call, "dry-run")) {
+        cli_outf("key %s would be made (nothing was written)\n", k.name);
+        return CLI_DONE;
+    }
     if (ig_keys_add(d->keys, &k, text, &err) != IG_OK) return cli_fail(err.text);
     if (d->json) {
         json_t *o = key_json(ig_keys_find(d->keys, k.name));
@@ -154,6 +163,12 @@ static int revoke(desk *d)
 {
     ig_error err;
     if (d->call->n_args != 2) return cli_usage("key revoke expects an id or a name. Type: ingle key list");
+    const ig_key *k = ig_keys_find(d->keys, d->call->args[1]);
+    if (k && (k->revoked || cli_set(d->call, "dry-run"))) {
+        cli_outf(k->revoked ? "unchanged: key %s is revoked\n" : "key %s would be revoked (nothing was written)\n",
+                 k->name);
+        return CLI_DONE;
+    }
     if (ig_keys_revoke(d->keys, d->call->args[1], &err) != IG_OK) return cli_fail(err.text);
     return CLI_DONE;
 }

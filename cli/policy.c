@@ -10,7 +10,9 @@
 #include "base/os.h"
 #include "out.h"
 #include "policy/policy.h"
+#include "serve/serve.h"
 #include "shop.h"
+#include "store/catalogue.h"
 #include "verbs.h"
 
 #define FILE_BYTES_MAX ((size_t)16 << 20)
@@ -21,6 +23,10 @@ typedef struct scene {
     ig_config *config;
     ig_directory *directory;
     json_t *json; /* with --json */
+    ig_catalogue *catalogues[IG_FOLLOWS_MAX];
+    ig_grants grants[IG_FOLLOWS_MAX];
+    size_t n_catalogues;
+    ig_grant *assignments; /* owned: those of all catalogues */
 } scene;
 
 static const char *const freshness_names[] = {"fresh", "stale", "unknown"};
@@ -50,7 +56,10 @@ static int check(scene *s)
     }
     cli_outf("%zu file%s in %s, %zu rule%s, mode %s\n", c->n_files, c->n_files == 1 ? "" : "s", c->folder,
              c->policy.n_rules, c->policy.n_rules == 1 ? "" : "s", c->policy.deny ? "deny" : "open");
-    if (!c->policy.configured) cli_outf("no policy: everybody may use every model, root and the service may manage\n");
+    for (size_t i = 0; i < c->n_follows; i++)
+        cli_outf("follows catalogue %s at %s\n", c->follows[i].name, c->follows[i].source);
+    if (!c->policy.configured && !c->n_follows)
+        cli_outf("no policy: everybody may use every model, root and the service may manage\n");
     for (size_t i = 0; i < c->n_notes; i++) cli_outf("look at this: %s\n", c->notes[i]);
     return CLI_DONE;
 }
@@ -132,6 +141,12 @@ static void read_facts(const char *name, ig_model_facts *m, facts *keep)
 
 static void print_verdicts(const ig_policy *p, const ig_verdict *v, bool all)
 {
+    for (size_t i = 0; i < p->n_assignments; i++) {
+        ig_verdict of = v[p->n_rules + i];
+        if (of != IG_V_MODEL && (all || of <= IG_V_UNSURE || of == IG_V_WHO))
+            cli_outf("  %-24s %-40s catalogue %s\n", p->assignments[i].rule, ig_verdict_text(of),
+                     p->assignments[i].catalogue);
+    }
     for (size_t i = 0; i < p->n_rules; i++)
         if (all || v[i] <= IG_V_UNSURE || v[i] == IG_V_UNLESS)
             cli_outf("  %-24s %-40s %s\n", p->rules[i].id, ig_verdict_text(v[i]), p->rules[i].origin);
@@ -140,6 +155,7 @@ static void print_verdicts(const ig_policy *p, const ig_verdict *v, bool all)
 static void print_limits(const ig_limits *l)
 {
     if (l->n_ctx != IG_NO_CONTEXT_LIMIT) cli_outf("context    at most %" PRIu32 " tokens\n", l->n_ctx);
+    if (l->output != IG_NO_OUTPUT_LIMIT) cli_outf("answer     at most %" PRIu32 " tokens\n", l->output);
     if (l->tokens_per_day != IG_NO_TOKEN_LIMIT) cli_outf("tokens     at most %" PRIu64 " a day\n", l->tokens_per_day);
     if (l->priority >= 0) cli_outf("priority   %" PRId32 "\n", l->priority);
 }
@@ -150,6 +166,12 @@ static json_t *decision_json(const ig_policy *p, const ig_decision *d, const ig_
     for (size_t i = 0; i < p->n_rules; i++)
         json_array_append_new(rules, json_pack("{s:s, s:s, s:s}", "rule", p->rules[i].id, "verdict",
                                                ig_verdict_text(v[i]), "origin", p->rules[i].origin));
+    for (size_t i = 0; i < p->n_assignments; i++)
+        if (v[p->n_rules + i] != IG_V_MODEL)
+            json_array_append_new(rules, json_pack("{s:s, s:s, s:s}", "rule", p->assignments[i].rule, "verdict",
+                                                   ig_verdict_text(v[p->n_rules + i]), "catalogue",
+                                                   p->assignments[i].catalogue));
+    if (d->limits.output != IG_NO_OUTPUT_LIMIT) json_object_set_new(limits, "output", json_integer(d->limits.output));
     if (d->limits.n_ctx != IG_NO_CONTEXT_LIMIT) json_object_set_new(limits, "context", json_integer(d->limits.n_ctx));
     if (d->limits.tokens_per_day != IG_NO_TOKEN_LIMIT)
         json_object_set_new(limits, "tokens_per_day", json_integer((json_int_t)d->limits.tokens_per_day));
@@ -193,6 +215,20 @@ static void explain_one(scene *s, const ig_caller *w, const ig_ask *ask, const i
     ig_free(v);
 }
 
+/* Only what counts for this model. */
+static void pick(scene *s, const ig_model_facts *m)
+{
+    const ig_grants *sets[IG_FOLLOWS_MAX];
+    ig_grant *picked = NULL;
+    size_t cap = 0, n = 0;
+    for (size_t i = 0; i < s->n_catalogues; i++) sets[i] = &s->grants[i];
+    if (!s->n_catalogues || !ig_grants_pick(sets, s->n_catalogues, m->name, m->digest, &picked, &cap, &n)) return;
+    ig_free(s->assignments);
+    s->assignments = picked;
+    s->config->policy.assignments = picked;
+    s->config->policy.n_assignments = n;
+}
+
 static int explain(scene *s)
 {
     const cli_value *named = cli_get(s->call, "group");
@@ -205,6 +241,7 @@ static int explain(scene *s)
         return cli_usage("policy explain expects a user and a model. Type: ingle policy explain USER MODEL");
     read_question(s, &ask);
     read_facts(s->call->args[2], &ask.model, &keep);
+    pick(s, &ask.model);
     gethostname(host, sizeof host - 1);
     ask.machine = host;
     bool nobody = !strcmp(user, "nobody");
@@ -267,6 +304,34 @@ static int test(scene *s)
 
 /* ------------------------------------------------------------------------------------------------ all */
 
+/* What the catalogues that this machine follows say, as the service has it. One that cannot be read is told. */
+static bool add_catalogues(scene *s, ig_error *err)
+{
+    ig_store *store = NULL;
+    ig_policy *p = &s->config->policy;
+    ig_error why;
+    size_t n = 0;
+    if (!s->config->n_follows) return true;
+    ig_status st = shop_open(true, &store, &why);
+    for (size_t i = 0; i < s->config->n_follows; i++) {
+        const char *name = s->config->follows[i].name;
+        ig_catalogue **c = &s->catalogues[s->n_catalogues];
+        if (st == IG_OK) st = ig_catalogue_open(store, name, c, &why);
+        if (st != IG_OK) cli_note("ingle: warning: the rules of catalogue %s are not counted: %s\n", name, why.text);
+        if (st == IG_OK && ig_grants_of(*c, name, false, &s->grants[s->n_catalogues], &why) == IG_OK)
+            n += s->grants[s->n_catalogues++].n;
+        if (store) st = IG_OK;
+    }
+    ig_store_close(store);
+    s->assignments = ig_calloc(n + 1, sizeof *s->assignments);
+    if (!s->assignments) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the catalogues"), false;
+    for (size_t i = 0; i < s->n_catalogues; i++)
+        for (size_t k = 0; k < s->grants[i].n; k++) s->assignments[p->n_assignments++] = s->grants[i].list[k];
+    p->assignments = s->assignments;
+    p->configured = true;
+    return true;
+}
+
 static int run(scene *s)
 {
     static const struct {
@@ -281,6 +346,7 @@ static int run(scene *s)
         if (ig_config_load(folder ? folder : ig_config_folder(), &s->config, &err) != IG_OK) return cli_fail(err.text);
         if (words[i].asks && ig_directory_new(&s->config->directory, &s->directory, &err) != IG_OK)
             return cli_fail(err.text);
+        if (words[i].asks && !add_catalogues(s, &err)) return cli_fail(err.text);
         return words[i].fn(s);
     }
     return cli_usage("policy expects check, explain, test or who. Type: ingle policy check");
@@ -292,6 +358,11 @@ int cli_policy(const cli_call *call)
     int code = run(&s);
     ig_directory_free(s.directory);
     ig_config_free(s.config);
+    for (size_t i = 0; i < s.n_catalogues; i++) {
+        ig_grants_free(&s.grants[i]);
+        ig_catalogue_free(s.catalogues[i]);
+    }
+    ig_free(s.assignments);
     json_decref(s.json);
     return code;
 }

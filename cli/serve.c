@@ -171,6 +171,7 @@ int cli_serve(const cli_call *call)
                          .n_queue = cli_count(call, "queue", 0),
                          .memory_max = (uint64_t)(cli_get(call, "memory")->real * (double)(1 << 30)),
                          .kv = cli_text(call, "kv"),
+                         .spill_max = (uint64_t)(cli_get(call, "spill")->real * (double)(1 << 30)),
                          .speculate = cli_text(call, "speculate"),
                          .ledger = cli_text(call, "ledger"),
                          .audit = cli_text(call, "audit"),

@@ -302,6 +302,8 @@ static const cli_flag serve_flags[] = {
     THREADS,
     KV("f16"),
     SPECULATE,
+    {"spill", 0, CLI_REAL, "GIB", 0, 1e6, NULL,
+     "GiB of disk, in the store's folder, where each model keeps conversations that lost their place (default: none)"},
     {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
     {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
@@ -434,6 +436,8 @@ static const cli_flag key_flags[] = {
     {"expires", 0, CLI_TEXT, "TIME", 0, 0, NULL, "add: good for so long, such as 90d, 12h or 1y (default: for ever)"},
     {"file", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "file of the keys (default: keys_file of the configuration, else the standard place)"},
+    {"absent", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add: where there is a key of that name, change nothing (exit code 0)"},
+    {"dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "add, revoke: say what would be done and write nothing"},
     JSON,
 };
 

@@ -7,6 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Both rooms have a key. */
+#define ig_key ig_api_key
+#include "policy/policy.h"
+#undef ig_key
+#include "serve/serve.h"
 #include "store/catalogue/tuf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -92,8 +97,29 @@ static ig_status fetch(void *ctx, const char *name, size_t bytes_max, ig_buf *ou
     return ig_fail(err, IG_NOT_FOUND, 0, "not there");
 }
 
+/* Policy comes to the same decision with what the service makes of the catalogue. Ids of groups (gid:, dn:) are
+ * policy's alone. */
+static void check_policy(const ig_grants *g, const ig_assignment *a)
+{
+    const ig_group groups[] = {{"eng", ""}, {"a", ""}};
+    ig_caller who = {.known = true, .has_uid = true, .uid = 1000, .account = "bob", .groups = groups, .n_groups = 2};
+    ig_ask ask = {.model = {.name = a->target->name}, .machine = "desk-1"};
+    ig_policy p = {.configured = true};
+    ig_grant *picked = NULL;
+    ig_decision d;
+    size_t cap = 0;
+    if (!ig_grants_pick(&g, 1, ask.model.name, NULL, &picked, &cap, &p.n_assignments)) abort();
+    p.assignments = picked;
+    ig_policy_decide(&p, &who, &ask, &d, NULL);
+    if (d.allowed != (a->state != IG_ASSIGNED_DENIED)) abort();
+    if (!d.allowed && !*d.rule) abort();
+    ig_free(picked);
+}
+
 static void check_catalogue(const ig_catalogue *c)
 {
+    ig_grants g;
+    bool good = ig_grants_of(c, "fuzz", false, &g, NULL) == IG_OK;
     static const char *const groups[] = {"eng", "a"};
     ig_who who = {"bob", 1000, {groups, 2}, "desk-1"};
     ig_name name;
@@ -101,9 +127,11 @@ static void check_catalogue(const ig_catalogue *c)
         const ig_catalogue_target *t = &c->targets[i];
         ig_assignment a = ig_catalogue_decide(c, t, &who);
         if (a.state >= IG_ASSIGNED_STATES || !a.rule || a.target != t) abort();
+        if (good) check_policy(&g, &a);
         if (ig_name_parse(t->name, &name, NULL) != IG_OK || !t->digest || t->n_files == 0) abort();
         if (ig_catalogue_find(c, t->name) == NULL) abort();
     }
+    if (good) ig_grants_free(&g);
 }
 
 static void run_update(char *text)

@@ -568,10 +568,10 @@ typedef enum ingle_tool_choice { INGLE_TOOLS_AUTO = 0, INGLE_TOOLS_REQUIRED, ING
 /* The grammar of replies whose calls are valid against the schemas of their tools, written as the model writes them;
  * reasoning before them stays free, and with INGLE_TOOLS_AUTO text until a call is opened. It does not depend on
  * descriptions. name: of INGLE_TOOLS_NAMED, else NULL. parallel: one reply may hold several calls. A constraint with
- * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool whose schema
- * cannot be enforced is held to names and types of its arguments (ingle_grammar_relaxed), unless it says "strict": true. Errors: NOT_FOUND (no
- * such tool), UNSUPPORTED (a schema cannot be enforced; names tool and JSON pointer or keyword), BAD_INPUT, TOO_LARGE,
- * NO_MEMORY. */
+ * this grammar takes the markers that are control tokens, and no marks of reasoning. A tool whose schema cannot be
+ * enforced is held to names and types of its arguments (ingle_grammar_relaxed), unless it says "strict": true. Errors:
+ * NOT_FOUND (no such tool), UNSUPPORTED (a schema cannot be enforced; names tool and JSON pointer or keyword),
+ * BAD_INPUT, TOO_LARGE, NO_MEMORY. */
 INGLE_API ingle_status ingle_grammar_for_tools(const ingle_reply_options *options, ingle_tool_choice choice,
                                                const char *name, bool parallel, ingle_grammar **out, ingle_error *err);
 /* Name of the i-th of the tools whose schema is not enforced whole; NULL past the last. Borrowed from the grammar. */

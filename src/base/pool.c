@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
@@ -14,7 +15,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 
-enum { SPIN_NS = 30000 };
+enum { SPIN_NS = 30000, MOVE_NS = 10000000 };
 
 struct worker {
     ig_pool *pool;
@@ -27,6 +28,7 @@ struct worker {
 struct share {
     _Alignas(64) _Atomic size_t next; /* may pass end */
     size_t end;
+    _Atomic int cpu; /* where its thread was last seen */
 };
 
 /* The gate: OPEN while a job has pieces to take, and how many workers are at it. A worker that comes late finds the
@@ -112,13 +114,40 @@ static bool enter(ig_pool *pool)
     return false;
 }
 
+/* Two threads of one pool on one core are half as fast, and on a busy machine they stay there: the system wakes a
+ * thread where it slept, and moves only threads that wait for a core for long. So a worker that finds itself on the
+ * core of one before it goes elsewhere, as far as its affinity (which stays as it is) has room. At most every MOVE_NS.
+ */
+static void leave_crowd(const ig_pool *pool, unsigned idx, uint64_t *moved_ns)
+{
+    int cpu = sched_getcpu();
+    bool crowd = false;
+    atomic_store_explicit(&pool->shares[idx].cpu, cpu, memory_order_relaxed);
+    for (unsigned i = 0; i < idx; i++)
+        if (atomic_load_explicit(&pool->shares[i].cpu, memory_order_relaxed) == cpu) crowd = true;
+    if (!crowd || cpu < 0 || ig_now_ns() - *moved_ns < MOVE_NS) return;
+    *moved_ns = ig_now_ns();
+    cpu_set_t all, room;
+    if (sched_getaffinity(0, sizeof all, &all)) return;
+    room = all;
+    for (unsigned i = 0; i < pool->n_threads; i++) {
+        int other = atomic_load_explicit(&pool->shares[i].cpu, memory_order_relaxed);
+        if (other >= 0 && other < CPU_SETSIZE) CPU_CLR((size_t)other, &room);
+    }
+    if (CPU_COUNT(&room) == 0 || sched_setaffinity(0, sizeof room, &room)) return;
+    sched_setaffinity(0, sizeof all, &all);
+    atomic_store_explicit(&pool->shares[idx].cpu, sched_getcpu(), memory_order_relaxed);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     ig_pool *pool = w->pool;
+    uint64_t moved_ns = 0;
     for (uint32_t seen = 0;;) {
         seen = wait_change(&pool->epoch, seen, &pool->n_parked);
         if (atomic_load(&pool->stop)) return NULL;
+        leave_crowd(pool, w->idx, &moved_ns);
         if (!enter(pool)) continue;
         take_pieces(pool, w->idx);
         if (atomic_fetch_sub(&pool->gate, ONE_INSIDE) == ONE_INSIDE && atomic_load(&pool->caller_parked))
@@ -140,6 +169,7 @@ ig_status ig_pool_new(unsigned n_threads, ig_pool **out, ig_error *err)
         ig_free(pool);
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a pool of %u threads", n_threads);
     }
+    for (unsigned i = 0; i < n_threads; i++) pool->shares[i].cpu = -1;
     for (unsigned i = 1; i < n_threads; i++) {
         struct worker *w = &pool->workers[i - 1];
         *w = (struct worker){.pool = pool, .idx = i};
@@ -182,6 +212,7 @@ void ig_pool_run(ig_pool *pool, ig_piece_fn fn, void *ctx, size_t n_pieces)
         at += each + (i < more);
         pool->shares[i].end = at;
     }
+    atomic_store_explicit(&pool->shares[0].cpu, sched_getcpu(), memory_order_relaxed);
     atomic_store_explicit(&pool->gate, OPEN, memory_order_release);
     atomic_fetch_add(&pool->epoch, 1);
     if (atomic_load(&pool->n_parked)) futex_wake(&pool->epoch, INT_MAX);

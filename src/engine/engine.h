@@ -63,4 +63,19 @@ bool ig_session_is_recurrent(const ingle_session *s);
 /* What the engine's steps have cost (spec.h). */
 ig_costs *ig_engine_costs(ingle_engine *engine);
 
+/* A session on disk: what it holds but for bytes in a file. The bytes may be anybody's: what they say are numbers of keys
+ * and values, never where something lies. */
+typedef struct ig_session_image ig_session_image;
+/* Bytes in the file that the session would take; 0: it is empty, or cannot be kept (encoder-decoder models). */
+uint64_t ig_session_image_bytes(const ingle_session *s);
+/* Writes the session at an offset of the file. Freed by ig_session_image_free. Errors: IO, NO_MEMORY. */
+ingle_status ig_session_save(const ingle_session *s, int fd, uint64_t offset, ig_session_image **out, ingle_error *err);
+/* The tokens that were saved; borrowed. */
+const int32_t *ig_session_image_tokens(const ig_session_image *image, uint32_t *n);
+/* Makes the session what was saved from one of the same engine, bit for bit; what it held is forgotten. Errors: IO,
+ * NO_MEMORY (no KV pages); the session is empty then. */
+ingle_status ig_session_load(ingle_session *s, const ig_session_image *image, int fd, uint64_t offset,
+                             ingle_error *err);
+void ig_session_image_free(ig_session_image *image);
+
 #endif

@@ -127,6 +127,18 @@ uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens);
 uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tokens);
 void ig_seq_fini(ig_run *run, ig_seq *seq);
 
+/* What a sequence is, but for the bytes of its pages and states, which lie in a file in one piece. */
+typedef struct ig_seq_image {
+    uint64_t n_bytes;
+    uint32_t first[IG_KV_GROUPS], n_pages, n_tokens, snapshot_at[IG_SNAPSHOTS];
+} ig_seq_image;
+void ig_seq_describe(const ig_run *run, const ig_seq *seq, ig_seq_image *out);
+/* Writes pages and states at an offset of a file. Not for sequences with a source. Errors: IO. */
+ig_status ig_seq_save(const ig_run *run, const ig_seq *seq, int fd, uint64_t offset, ig_error *err);
+/* Makes the empty sequence what the image says, bit for bit. On an error it is empty. Errors: IO (also where the file is
+ * too short), NO_MEMORY (no pages). */
+ig_status ig_seq_load(ig_run *run, ig_seq *seq, const ig_seq_image *image, int fd, uint64_t offset, ig_error *err);
+
 typedef enum ig_want { IG_WANT_NONE, IG_WANT_LAST, IG_WANT_ALL } ig_want;
 typedef struct ig_step_item {
     ig_seq *seq;

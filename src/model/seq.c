@@ -1,4 +1,7 @@
 /* Sequences: page tables, windows, recurrent state and going back. */
+#include <errno.h>
+
+#include "base/disk.h"
 #include "base/os.h"
 #include "model/run.h"
 
@@ -126,6 +129,68 @@ uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tok
     (void)restore(run, to, left);
     if (left == from->mark_at) memcpy(to->state, from->mark, run->m->state_floats * sizeof(float));
     return left;
+}
+
+void ig_seq_describe(const ig_run *run, const ig_seq *seq, ig_seq_image *out)
+{
+    *out = (ig_seq_image){.n_pages = seq->n_pages, .n_tokens = seq->n_tokens};
+    memcpy(out->first, seq->first, sizeof out->first);
+    memcpy(out->snapshot_at, seq->snapshot_at, sizeof out->snapshot_at);
+    if (seq->state) out->n_bytes = ig_model_state_bytes(run->m);
+    for (int g = 0; g < IG_KV_GROUPS; g++) out->n_bytes += (seq->n_pages - seq->first[g]) * run->page_bytes[g];
+}
+
+typedef bool (*move_fn)(int fd, void *p, uint64_t n, uint64_t offset);
+
+static bool put_bytes(int fd, void *p, uint64_t n, uint64_t offset) { return ig_disk_write_at(fd, p, n, offset); }
+
+static bool get_bytes(int fd, void *p, uint64_t n, uint64_t offset)
+{
+    errno = EIO; /* the file is too short */
+    return ig_disk_read_at(fd, p, n, offset) == (ssize_t)n;
+}
+
+/* State, then the pages of each group in order. */
+static bool move(const ig_run *run, const ig_seq *seq, int fd, uint64_t at, move_fn fn)
+{
+    uint64_t n = ig_model_state_bytes(run->m);
+    if (seq->state && !fn(fd, seq->state, n, at)) return false;
+    if (seq->state) at += n;
+    for (int g = 0; g < IG_KV_GROUPS; g++) {
+        n = run->page_bytes[g];
+        for (uint32_t p = seq->first[g]; n && p < seq->n_pages; p++, at += n)
+            if (!fn(fd, run->pages[g] + seq->pages[g][p] * n, n, at)) return false;
+    }
+    return true;
+}
+
+ig_status ig_seq_save(const ig_run *run, const ig_seq *seq, int fd, uint64_t offset, ig_error *err)
+{
+    if (move(run, seq, fd, offset, put_bytes)) return IG_OK;
+    return ig_fail_errno(err, IG_IO, errno, "cannot write %u tokens of a conversation to disk", seq->n_tokens);
+}
+
+ig_status ig_seq_load(ig_run *run, ig_seq *seq, const ig_seq_image *image, int fd, uint64_t offset, ig_error *err)
+{
+    uint32_t n = image->n_pages;
+    for (int g = 0; g < IG_KV_GROUPS; g++)
+        if (run->page_bytes[g] && n - image->first[g] > run->n_free[g])
+            return ig_fail(err, IG_NO_MEMORY, 0, "a conversation on disk needs %u KV pages, %u are free",
+                           n - image->first[g], run->n_free[g]);
+    for (int g = 0; g < IG_KV_GROUPS; g++) {
+        seq->first[g] = image->first[g];
+        for (uint32_t p = seq->first[g]; run->page_bytes[g] && p < n; p++)
+            seq->pages[g][p] = run->free_pages[g][--run->n_free[g]];
+    }
+    seq->n_pages = n;
+    seq->n_tokens = image->n_tokens;
+    memcpy(seq->snapshot_at, image->snapshot_at, sizeof seq->snapshot_at);
+    seq->mark_at = 0;
+    if (move(run, seq, fd, offset, get_bytes)) return IG_OK;
+    (void)ig_fail_errno(err, IG_IO, errno, "cannot read %u tokens of a conversation from disk", seq->n_tokens);
+    memset(seq->snapshot_at, 0, sizeof seq->snapshot_at);
+    (void)ig_seq_truncate(run, seq, 0);
+    return IG_IO;
 }
 
 void ig_seq_fini(ig_run *run, ig_seq *seq)

@@ -507,7 +507,7 @@ static ig_status open_database(ig_ledger *l, const char *path, const ig_ledger_o
     if (o->read_only) return ig_ledger_exec(l, "PRAGMA cell_size_check=ON", err);
     IG_TRY(ig_ledger_exec(l,
                           "PRAGMA cell_size_check=ON;PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;"
-                          "PRAGMA secure_delete=ON",
+                          "PRAGMA secure_delete=ON;PRAGMA cache_size=-256", /* KiB: rows are written, seldom read */
                           err));
     return migrate(l, err);
 }

@@ -39,6 +39,7 @@ typedef struct ig_front_config {
     uint32_t n_parallel;       /* conversations at once of one model; 4 */
     uint32_t n_queue;          /* requests that may wait, all together; 512 */
     const char *kv;            /* f32, f16, q8_0; f16 */
+    uint64_t spill_max;        /* bytes on disk for idle conversations, of each worker; 0: none */
     const char *speculate;     /* off, ngram, auto; auto */
     bool keep_alive_set;
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
@@ -77,5 +78,10 @@ ig_status ig_grants_of(const struct ig_catalogue *c, const char *name, bool expi
 void ig_grants_free(ig_grants *g);
 /* Whether such a grant is about the model of this name or digest (64 digits); either may be NULL. */
 bool ig_grant_is_about(const struct ig_grant *g, const char *name, const char *digest);
+/* Copies of the grants that count for a model, into *list (grown as needed, *cap entries; the caller frees) [*n]: those
+ * of targets of its name, and where there is none, of targets with its digest, so that copies under another name stay
+ * as closed as the original. False: out of memory. */
+bool ig_grants_pick(const ig_grants *const *sets, size_t n_sets, const char *name, const char *digest,
+                    struct ig_grant **list, size_t *cap, size_t *n);
 
 #endif

@@ -4,7 +4,7 @@
 #include "text/template/template.h"
 #include "worker/wk.h"
 
-enum { TEXT_BYTES_MAX = 4096, META_MAX = 4096 };
+enum { TEXT_BYTES_MAX = 4096, META_MAX = 4096, ELEMENTS_MAX = 1 << 20, TENSORS_MAX = 1 << 16 };
 
 /* "Q4_K - Medium" as people write it in names: Q4_K_M. */
 static void put_quantization(const char *file_type, ig_buf *b)
@@ -36,13 +36,12 @@ static void put_capabilities(const wk *w, ig_buf *b)
     ig_buf_printf(b, "]");
 }
 
-/* Numbers and truth values as they are, texts as texts; arrays and long texts are left out: null. */
-static void put_value(const wk *w, uint64_t i, const ingle_meta *m, ig_buf *b)
+/* Numbers and truth values as they are, texts as texts; long texts are left out: null. */
+static void put_element(const wk *w, uint64_t i, uint64_t element, bool is_text, ig_buf *b)
 {
     char text[TEXT_BYTES_MAX];
     size_t n = 0;
-    bool array = !strncmp(m->type, "array", 5), is_text = !strcmp(m->type, "string");
-    if (array || !ingle_model_meta_text(w->model, i, 0, text, sizeof text, &n) || n > sizeof text)
+    if (!ingle_model_meta_text(w->model, i, element, text, sizeof text, &n) || n > sizeof text)
         ig_buf_printf(b, "null");
     else if (is_text)
         wk_put_broken(b, (ig_str){text, n});
@@ -52,7 +51,27 @@ static void put_value(const wk *w, uint64_t i, const ingle_meta *m, ig_buf *b)
         ig_buf_add(b, text, n);
 }
 
-static void put_meta(const wk *w, ig_buf *b)
+/* arrays: they are there, else null. */
+static void put_value(const wk *w, uint64_t i, const ingle_meta *m, bool arrays, ig_buf *b)
+{
+    const bool array = !strncmp(m->type, "array", 5);
+    if (!array) {
+        put_element(w, i, 0, !strcmp(m->type, "string"), b);
+        return;
+    }
+    if (!arrays || m->n > ELEMENTS_MAX || !strncmp(m->type, "array of array", 14)) {
+        ig_buf_printf(b, "null");
+        return;
+    }
+    ig_buf_printf(b, "[");
+    for (uint64_t k = 0; k < m->n && !b->failed; k++) {
+        if (k) ig_buf_add(b, ",", 1);
+        put_element(w, i, k, strstr(m->type, "string") != NULL, b);
+    }
+    ig_buf_printf(b, "]");
+}
+
+static void put_meta(const wk *w, bool arrays, ig_buf *b)
 {
     ingle_meta m;
     const char *comma = "";
@@ -61,7 +80,7 @@ static void put_meta(const wk *w, ig_buf *b)
         ig_buf_printf(b, "%s", comma);
         wk_put_broken(b, ig_str_from(m.key));
         ig_buf_printf(b, ":");
-        put_value(w, i, &m, b);
+        put_value(w, i, &m, arrays, b);
         comma = ",";
     }
     ig_buf_printf(b, "}");
@@ -77,5 +96,22 @@ void wk_put_facts(const wk *w, ig_buf *b)
     ig_buf_printf(b, ",\"template\":");
     wk_put_broken(b, template);
     ig_buf_printf(b, ",\"meta\":");
-    put_meta(w, b);
+    put_meta(w, false, b);
+}
+
+void wk_put_all_facts(const wk *w, ig_buf *b)
+{
+    ingle_tensor t;
+    ig_buf_printf(b, "{\"meta\":");
+    put_meta(w, true, b);
+    ig_buf_printf(b, ",\"tensors\":[");
+    for (uint64_t i = 0; i < TENSORS_MAX && ingle_model_tensor(w->model, i, &t); i++) {
+        ig_buf_printf(b, "%s{\"name\":", i ? "," : "");
+        wk_put_broken(b, ig_str_from(t.name));
+        ig_buf_printf(b, ",\"type\":\"%s\",\"shape\":[", t.type);
+        for (uint32_t k = 0; k < t.n_dims && k < 4; k++)
+            ig_buf_printf(b, "%s%llu", k ? "," : "", (unsigned long long)t.ne[k]);
+        ig_buf_printf(b, "]}");
+    }
+    ig_buf_printf(b, "]}");
 }

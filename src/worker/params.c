@@ -170,12 +170,9 @@ bool wk_read_params(const wk *w, const json_t *body, wk_params *p, wk_fault *f)
     const struct {
         const char *name;
         bool *out;
-    } flags[] = {{"ignore_eos", &p->ignore_eos},
-                 {"truncate", &p->truncate},
-                 {"shift", &p->shift},
-                 {"echo", &p->echo},
-                 {"return_ids", &p->return_ids},
-                 {"return_context", &p->return_context}};
+    } flags[] = {{"ignore_eos", &p->ignore_eos}, {"truncate", &p->truncate},
+                 {"shift", &p->shift},           {"echo", &p->echo},
+                 {"return_ids", &p->return_ids}, {"return_context", &p->return_context}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (!wk_read_count(body, counts[i].name, UINT32_MAX, counts[i].out, f)) return false;
     p->n_ctx_rule = json_string_value(json_object_get(body, "n_ctx_rule"));

@@ -138,13 +138,17 @@ static bool answer_slots(wk *w, wk_request *r)
     return true;
 }
 
+static bool answer_facts(wk *w, wk_request *r)
+{
+    wk_put_all_facts(w, &r->result);
+    return true;
+}
+
 void wk_answer_query(wk *w, wk_request *r)
 {
-    static bool (*const answers[WK_OPS])(wk *, wk_request *) = {[WK_TOKENIZE] = answer_tokenize,
-                                                                [WK_DETOKENIZE] = answer_detokenize,
-                                                                [WK_TEMPLATE] = answer_template,
-                                                                [WK_PROPS] = answer_props,
-                                                                [WK_SLOTS] = answer_slots};
+    static bool (*const answers[WK_OPS])(wk *, wk_request *) = {
+        [WK_TOKENIZE] = answer_tokenize, [WK_DETOKENIZE] = answer_detokenize, [WK_TEMPLATE] = answer_template,
+        [WK_PROPS] = answer_props,       [WK_SLOTS] = answer_slots,           [WK_FACTS] = answer_facts};
     ig_buf_init(&r->result, WK_RESULT_BYTES_MAX);
     r->failed = !answers[r->op](w, r);
     if (!r->failed && r->result.failed)

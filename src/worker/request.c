@@ -14,7 +14,7 @@ static const struct {
 } ops[] = {
     {"generate", WK_GENERATE, false}, {"embed", WK_EMBED, false},          {"rerank", WK_RERANK, false},
     {"tokenize", WK_TOKENIZE, true},  {"detokenize", WK_DETOKENIZE, true}, {"template", WK_TEMPLATE, true},
-    {"props", WK_PROPS, true},        {"slots", WK_SLOTS, true},
+    {"props", WK_PROPS, true},        {"slots", WK_SLOTS, true},           {"facts", WK_FACTS, true},
 };
 
 static bool read_op(wk_request *r)
@@ -26,7 +26,7 @@ static bool read_op(wk_request *r)
         return true;
     }
     return wk_refuse(&r->fault, "bad_request", "op", "\"op\" is not known, expected %s",
-                     r->query ? "tokenize, detokenize, template, props or slots" : "generate, embed or rerank");
+                     r->query ? "tokenize, detokenize, template, props, slots or facts" : "generate, embed or rerank");
 }
 
 static bool parse(wk_request *r)

@@ -69,7 +69,11 @@ void wk_prepare(int keep)
     if (!SANITIZED) prctl(PR_SET_DUMPABLE, 0);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, FILES_MAX);
-    limit(RLIMIT_FSIZE, file_bytes_max);
+}
+
+void wk_limit_files(uint64_t spill_bytes)
+{
+    limit(RLIMIT_FSIZE, spill_bytes > file_bytes_max ? spill_bytes : file_bytes_max);
 }
 
 void wk_limit_memory(uint64_t bytes)
@@ -144,6 +148,7 @@ static const call calls[] = {
     ALLOW("read"),
     ALLOW("pread64"),
     ALLOW("write"),
+    ALLOW("pwrite64"), /* conversations, to the file that the front has opened */
     ALLOW("writev"),
     ALLOW("lseek"),
     ALLOW("close"),

@@ -42,7 +42,7 @@ static wk_user *user_of(wk *w, const char *name)
     return u;
 }
 
-static void user_drop(wk *w, wk_user *user)
+void wk_user_drop(wk *w, wk_user *user)
 {
     if (!user || --user->refs) return;
     for (wk_user **at = &w->users; *at; at = &(*at)->next)
@@ -67,8 +67,9 @@ static void user_enter(wk *w, wk_user *user, uint32_t n)
 
 static void slot_clear(wk *w, wk_slot *s)
 {
+    wk_spill_keep(w, s);
     (void)ig_session_keep(s->session, 0);
-    user_drop(w, s->user);
+    wk_user_drop(w, s->user);
     s->user = NULL;
 }
 
@@ -97,7 +98,7 @@ static void request_end(wk *w, wk_request *r)
             *at = r->next;
             break;
         }
-    user_drop(w, r->user);
+    wk_user_drop(w, r->user);
     wk_request_free(r);
     w->status_due = true;
 }
@@ -161,6 +162,7 @@ void wk_drop_all(wk *w)
             if (!r->choices[i].done) settle(w, &r->choices[i]);
         request_end(w, r);
     }
+    wk_spill_fini(w);
     for (uint32_t i = 0; w->slots && i < w->cfg.n_sessions; i++) slot_clear(w, &w->slots[i]);
 }
 
@@ -174,7 +176,7 @@ void wk_accept(wk *w, wk_request *r)
     if (!r->user || !r->choices) {
         wk_refuse(&f, "overloaded", NULL, "out of memory for a request");
         wk_send_error(w, r->id, &f);
-        user_drop(w, r->user);
+        wk_user_drop(w, r->user);
         wk_request_free(r);
         return;
     }
@@ -281,11 +283,29 @@ static wk_slot *best_slot(const wk *w, const wk_choice *c, uint32_t *reach)
     return best;
 }
 
+/* Clearing the slot may write to the file, and move the list. */
+static wk_slot *take_from_disk(wk *w, wk_spilled *s, wk_slot *spare, uint32_t reach, uint32_t *cached)
+{
+    const ig_session_image *image = s->image;
+    s->busy = true;
+    slot_clear(w, spare);
+    *cached = 0;
+    for (size_t i = 0; i < w->n_spilled; i++)
+        if (w->spilled[i].image == image) {
+            *cached = wk_spill_load(w, &w->spilled[i], spare->session, reach);
+            break;
+        }
+    return spare;
+}
+
 /* Chooses a slot and brings it to as many of the choice's tokens as there are; NULL: all are busy. */
 static wk_slot *take_slot(wk *w, wk_choice *c, uint32_t *cached)
 {
     wk_slot *spare = spare_slot(w), *best = best_slot(w, c, cached);
     if (!spare) return NULL;
+    uint32_t on_disk;
+    wk_spilled *s = wk_spill_find(w, c, &on_disk);
+    if (s && on_disk >= *cached + COPY_MIN) return take_from_disk(w, s, spare, on_disk, cached);
     if (best && !best->choice) {
         uint32_t length = ingle_session_length(best->session);
         bool precious = *cached < length / 2 || cannot_go_back(best);
@@ -335,7 +355,7 @@ static bool admit(wk *w, wk_choice *c)
     wk_slot *s = take_slot(w, c, &cached);
     if (!s) return false;
     if (s->user != c->r->user) {
-        user_drop(w, s->user);
+        wk_user_drop(w, s->user);
         s->user = c->r->user;
         s->user->refs++;
     }

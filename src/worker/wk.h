@@ -23,6 +23,7 @@ enum {
     WK_USER_BYTES = 129, /* with the NUL */
     WK_QUEUE_STANDARD = 512,
     WK_SESSIONS_MAX = 1024,
+    WK_SPILLED_MAX = 256, /* conversations on disk */
     WK_TOP_MAX = 100 /* alternatives of a log probability */
 };
 #define WK_JOB_BYTES_MAX    ((size_t)256 << 20) /* bodies that wait to be read */
@@ -45,6 +46,7 @@ typedef enum wk_op {
     WK_TEMPLATE,
     WK_PROPS,
     WK_SLOTS,
+    WK_FACTS,
     WK_OPS
 } wk_op;
 
@@ -112,6 +114,13 @@ typedef struct wk_slot {
     uint64_t used;            /* when it was used last, counted in admissions */
 } wk_slot;
 
+typedef struct wk_spilled { /* a conversation on disk */
+    wk_user *user;
+    ig_session_image *image;
+    uint64_t at, n_bytes, used; /* where in the file; when, counted in admissions */
+    bool busy;                  /* it is about to be read */
+} wk_spilled;
+
 typedef struct wk_choice {
     wk_request *r;
     uint32_t idx;
@@ -150,7 +159,7 @@ typedef struct wk_config {
     uint32_t n_threads, n_ctx, n_sessions, n_batch, n_queue;
     ingle_kv_type kv;
     ingle_speculate speculate;
-    uint64_t memory_max;
+    uint64_t memory_max, spill_max; /* bytes; spill_max 0: no file */
     int landlock_abi_max;
     json_t *body; /* owned: INIT */
 } wk_config;
@@ -179,6 +188,9 @@ typedef struct wk {
     ingle_logprob *top;
     wk_slot *slots; /* [cfg.n_sessions] */
     wk_user *users;
+    int spill_fd;        /* -1: none */
+    wk_spilled *spilled; /* owned [WK_SPILLED_MAX], in order of the file */
+    size_t n_spilled;
     ingle_engine *embedder; /* embed lane, made at first use */
     wk_lane text, embed;
     uint32_t n_jobs;
@@ -238,6 +250,8 @@ void wk_compute_embeddings(wk *w, wk_request *r);
 
 /* facts.c: members of READY that describe the model. */
 void wk_put_facts(const wk *w, ig_buf *out);
+/* {"meta": all of it with its arrays, "tensors": [{name, type, shape}]} */
+void wk_put_all_facts(const wk *w, ig_buf *out);
 
 /* frames.c: main thread. */
 void wk_send(wk *w, ig_frame_type type, uint64_t request, const ig_buf *body);
@@ -262,7 +276,17 @@ bool wk_choice_score(wk *w, wk_choice *c, const float *rows, uint32_t n, wk_faul
 void wk_choice_end(wk *w, wk_choice *c, const char *finish);
 void wk_choice_fini(wk_choice *c);
 
+/* spill.c: conversations that give up their slot, on disk. Main thread. */
+/* Writes what the slot holds, where that is worth it. */
+void wk_spill_keep(wk *w, const wk_slot *slot);
+/* The conversation with most of the choice's tokens, *reach of them; NULL: none. */
+wk_spilled *wk_spill_find(wk *w, const wk_choice *c, uint32_t *reach);
+/* Reads it into an empty session, which then holds at most `reach` tokens; returns how many, 0 also on failure. */
+uint32_t wk_spill_load(wk *w, wk_spilled *s, ingle_session *session, uint32_t reach);
+void wk_spill_fini(wk *w);
+
 /* sched.c: main thread. */
+void wk_user_drop(wk *w, wk_user *user); /* one reference less */
 void wk_accept(wk *w, wk_request *r); /* a prepared generate request, taken over */
 void wk_cancel(wk *w, uint64_t id);
 void wk_admit(wk *w);

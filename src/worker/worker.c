@@ -58,6 +58,10 @@ static bool read_config(wk *w, wk_fault *f)
     if (memory && (!json_is_integer(memory) || json_integer_value(memory) < 0))
         return wk_refuse(f, "bad_request", "memory_max", "\"memory_max\" is no number of bytes");
     c->memory_max = (uint64_t)json_integer_value(memory);
+    const json_t *spill = json_object_get(c->body, "spill_max");
+    if (spill && (!json_is_integer(spill) || json_integer_value(spill) < 0))
+        return wk_refuse(f, "bad_request", "spill_max", "\"spill_max\" is no number of bytes");
+    c->spill_max = (uint64_t)json_integer_value(spill);
     if (!read_speculate(c, f)) return false;
     if (!kv || json_is_null(kv)) return true;
     for (size_t i = 0; json_is_string(kv) && i < sizeof kinds / sizeof *kinds; i++)
@@ -97,6 +101,10 @@ static bool open_files(wk *w, wk_fault *f)
     }
     if (!ig_channel_take_fds(&w->ch, fds, n))
         return wk_refuse(f, "bad_request", "files", "INIT names %zu files and brings fewer descriptors", n);
+    if (w->cfg.spill_max && !ig_channel_take_fds(&w->ch, &w->spill_fd, 1)) {
+        for (size_t i = 0; i < n; i++) close(fds[i]);
+        return wk_refuse(f, "bad_request", "spill_max", "\"spill_max\" is set and no file for it was brought");
+    }
     ingle_status st = ig_model_open_fds(names, fds, n, NULL, &w->model, &e);
     for (size_t i = 0; i < n; i++) close(fds[i]);
     if (st == INGLE_OK) return true;
@@ -157,10 +165,11 @@ static bool make_slots(wk *w, wk_fault *f)
     w->items = ig_calloc(n, sizeof *w->items);
     w->stepping = ig_calloc(n, sizeof(wk_choice *));
     w->guessed = ig_calloc(n, sizeof *w->guessed);
+    w->spilled = ig_calloc(WK_SPILLED_MAX, sizeof *w->spilled);
     w->logits = ig_calloc(w->info.n_vocab, sizeof *w->logits);
     w->top = ig_calloc(WK_TOP_MAX, sizeof *w->top);
     w->ends = ig_calloc(w->info.n_vocab, sizeof *w->ends);
-    if (!w->slots || !w->items || !w->stepping || !w->guessed || !w->logits || !w->top || !w->ends)
+    if (!w->slots || !w->items || !w->stepping || !w->guessed || !w->spilled || !w->logits || !w->top || !w->ends)
         return wk_refuse(f, "overloaded", NULL, "out of memory for %u sessions", n);
     for (uint32_t i = 0; i < w->info.n_vocab; i++)
         if (ingle_token_is_end(w->model, (int32_t)i)) w->ends[w->n_ends++] = (int32_t)i;
@@ -389,6 +398,7 @@ static void fini(wk *w)
     ig_free(w->items);
     ig_free(w->stepping);
     ig_free(w->guessed);
+    ig_free(w->spilled);
     ig_free(w->logits);
     ig_free(w->top);
     ig_free(w->ends);
@@ -426,6 +436,7 @@ static bool start(wk *w, bool *gone, wk_fault *f)
     }
     w->text.bell = w->embed.bell = w->bell[1];
     if (!receive_init(w, gone, f)) return false;
+    wk_limit_files(w->cfg.spill_max);
     if (wk_confine(w->cfg.landlock_abi_max, &w->box, &f->e) != IG_OK) return wk_refuse_status(f, NULL, &f->e);
     wk_limit_memory(w->cfg.memory_max);
     if (!load(w, f)) return false;
@@ -435,7 +446,7 @@ static bool start(wk *w, bool *gone, wk_fault *f)
 
 int ig_worker_main(int fd)
 {
-    wk w = {.rss_fd = -1, .bell = {-1, -1}};
+    wk w = {.rss_fd = -1, .bell = {-1, -1}, .spill_fd = -1};
     wk_fault f = {.type = "internal"};
     ig_error e;
     bool gone = false;

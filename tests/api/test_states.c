@@ -1,6 +1,10 @@
 /* Windows, recurrent state and sparse attention over many pages: a sequence that goes back, by a few tokens or many,
  * and on again gives the bits of one that never did; pages of a window are given back and taken again; two sequences
  * and every KV type. Models: tests/data/archs. */
+#include <stdio.h>
+
+#include "base/fault.h"
+#include "engine/engine.h"
 #include "ingle.h"
 #include "tests/tap.h"
 
@@ -52,6 +56,43 @@ static bool record(rig *r)
     return true;
 }
 
+/* To disk and back, into the same session and another: the bits of one that never left. A file that is too short or
+ * cannot be read leaves an empty session. */
+static void check_disk(rig *r)
+{
+    FILE *f = tmpfile();
+    ig_session_image *image = NULL;
+    ingle_error err = {0};
+    uint32_t n = r->n - 20, n_saved = 0;
+    ingle_session_truncate(r->a, 0);
+    bool ok = f && feed(r, r->a, 0, n);
+    uint64_t bytes = ig_session_image_bytes(r->a);
+    ok = ok && ig_session_save(r->a, fileno(f), 4096, &image, &err) == INGLE_OK;
+    if (!tap_ok(ok && bytes > 0 && !memcmp(ig_session_image_tokens(image, &n_saved), r->ids, n * sizeof *r->ids) &&
+                    n_saved == n,
+                "%s %s: %u tokens go to disk, %llu bytes %s", r->name, r->kv, n, (unsigned long long)bytes, err.text))
+        return;
+    ingle_session_truncate(r->a, 0);
+    (void)feed(r, r->a, 40, 60); /* other pages */
+    ok = ig_session_load(r->a, image, fileno(f), 4096, &err) == INGLE_OK && feed(r, r->a, n, r->n) && same(r, r->n - 1);
+    tap_ok(ok, "%s %s: and come back %s", r->name, r->kv, err.text);
+    check_back(r, n - 3, r->n);
+    check_back(r, n - 70, r->n - 1);
+    ig_fault_set(IG_FAULT_READ, 1, 5, false);
+    ok = ig_session_load(r->a, image, fileno(f), 4096, &err) == INGLE_IO && ingle_session_length(r->a) == 0;
+    ig_fault_reset();
+    ok = ok && feed(r, r->a, 0, n);
+    ig_session_image *none = NULL;
+    ig_fault_set(IG_FAULT_WRITE, 1, 28, false);
+    ok = ok && ig_session_save(r->a, fileno(f), 4096, &none, &err) == INGLE_IO && !none;
+    ig_fault_reset();
+    tap_ok(ok && ig_session_load(r->a, image, fileno(f), 4096 + bytes / 2, &err) == INGLE_IO &&
+               ingle_session_length(r->a) == 0,
+           "%s %s: failures are told: %s", r->name, r->kv, err.text);
+    ig_session_image_free(image);
+    fclose(f);
+}
+
 static void check(rig *r)
 {
     if (!record(r)) {
@@ -68,6 +109,8 @@ static void check(rig *r)
     check_back(r, 65, 200);
     check_back(r, 3, 40);
     check_back(r, 0, n);
+    check_disk(r);
+    (void)feed(r, r->a, 0, n);
     ingle_error err = {0};
     tap_ok(ingle_session_shift(r->a, 0, 10, &err) == INGLE_OK && ingle_session_length(r->a) == n - 10,
            "%s %s: a shift %s", r->name, r->kv, err.text);

@@ -195,6 +195,13 @@ def test_show(s):
     info = body.get('model_info', {})
     ok(info.get('general.parameter_count') == 109888 and info.get('general.basename') and info.get('llama.context_length') == 4096,
        'show: what clients read of model_info', info)
+    ok(info['tokenizer.ggml.tokens'] is None and 'tensors' not in body, 'show: arrays are null')
+    status, all_, _ = s.post('/api/show', {'model': 'stops', 'verbose': True})
+    tokens = all_.get('model_info', {}).get('tokenizer.ggml.tokens') or []
+    ok(status == 200 and len(tokens) == 280 and isinstance(tokens[0], str) and
+       {'name': 'token_embd.weight', 'type': 'F32', 'shape': [64, 280]} in all_.get('tensors', []), 'show, verbose: arrays and tensors', (status, str(all_)[-800:]))
+    status, body2, _ = s.post('/api/show', {'model': 'nobody', 'verbose': True})
+    ok(status == 404, 'show, verbose: no such model', body2)
     ok('stop ' in body['parameters'] and body['system'] == 'S' and body['details']['family'] == 'llama' and body['modified_at'],
        'show: parameters, system, details', body)
 

@@ -127,7 +127,10 @@ static bool start_with(worker *w, const char *path, json_t *more)
     json_decref(more);
     spawn(w);
     char *text = json_dumps(body, JSON_COMPACT);
-    send_body(w, IG_FRAME_INIT, 0, text, strlen(text), &fd, fd >= 0);
+    int fds[2] = {fd, -1};
+    if (json_integer_value(json_object_get(body, "spill_max")) > 0)
+        fds[1] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    send_body(w, IG_FRAME_INIT, 0, text, strlen(text), fds, fd < 0 ? 0 : fds[1] >= 0 ? 2 : 1);
     free(text);
     json_decref(body);
     for (;;) {
@@ -645,6 +648,42 @@ static void test_guesses(const char *file, uint32_t n_vocab)
            file, same, N, same_among);
     tap_ok(accepted > 0 && accepted <= drafted, "%s: %lld tokens guessed, %lld came true", file, (long long)drafted,
            (long long)accepted);
+}
+
+/* Conversations that lose their slot to others come back from disk, and go on as if they had stayed; others than their
+ * user never see them. */
+static void test_spill(const char *file, uint32_t n_vocab, json_int_t spill_max)
+{
+    enum { N = 5 };
+    static answer first[N], again[N], fresh[N];
+    static const char *const users[] = {"anna", "ben", "cleo", "dora", "eve"};
+    worker w;
+    size_t same = 0, kept = 0;
+    int32_t ids[400];
+    bool ok = start_with(&w, data_path(file), json_pack("{s:i,s:i,s:I}", "n_ctx", 400, "n_sessions", 2, "spill_max",
+                                                        spill_max ? spill_max : (json_int_t)16 << 20));
+    for (int turn = 0; ok && turn < 2; turn++)
+        for (size_t i = 0; ok && i < N; i++) {
+            for (size_t k = 0; k < 400; k++) ids[k] = (int32_t)(3 + (k + 17 * i) * 7919 % (n_vocab - 3));
+            if (turn) memcpy(ids + 150, first[i].ids, first[i].n_ids * sizeof *ids);
+            ok = go(&w, turn ? &again[i] : &first[i], IG_FRAME_REQUEST,
+                    id_request(ids, turn ? 150 + first[i].n_ids + 20 : 150, users[i], 30));
+        }
+    for (size_t i = 0; ok && i < N; i++) {
+        for (size_t k = 0; k < 400; k++) ids[k] = (int32_t)(3 + (k + 17 * i) * 7919 % (n_vocab - 3));
+        memcpy(ids + 150, first[i].ids, first[i].n_ids * sizeof *ids);
+        ok = go(&w, &fresh[i], IG_FRAME_REQUEST, id_request(ids, 150 + first[i].n_ids + 20, "stranger", 30));
+        kept += usage_of(&again[i], "cached") == 150 + (json_int_t)first[i].n_ids - 1;
+        same += again[i].n_ids == 30 && same_ids(&again[i], &fresh[i]) && (i || usage_of(&fresh[i], "cached") == 0);
+    }
+    tap_ok(ok && same == N, "%s: conversations back from disk go on as computed anew (%zu of %d)", file, same, N);
+    tap_ok(spill_max ? kept < N : kept == N, "%s: %zu of %d were kept", file, kept, N);
+    for (size_t i = 0; i < N; i++) {
+        answer_fini(&first[i]);
+        answer_fini(&again[i]);
+        answer_fini(&fresh[i]);
+    }
+    tap_ok(stop(&w) == 0, "%s: and the worker ends well", file);
 }
 
 static void test_fairness(void)
@@ -1386,6 +1425,10 @@ int main(void)
     test_guesses("archs/gemma3.gguf", 121);
     test_guesses("archs/falcon-h1.gguf", 121);
     test_guesses("archs/mamba.gguf", 121);
+    test_spill("stories260K.gguf", 512, 0);
+    test_spill("stories260K.gguf", 512, 400000);
+    test_spill("archs/gemma3.gguf", 121, 0);
+    test_spill("archs/falcon-h1.gguf", 121, 0);
     test_fairness();
     test_queue();
     test_slow_reader();

@@ -404,6 +404,12 @@ def people(m):
         expect(m, 'carl', model, 403, 'builtin:assigned', max_tokens=8)
 
 
+    rc, out = ingle('policy', 'explain', 'ada', 'coder:1', env=m.env)
+    ok('allowed by work:eng-coder' in out and '256' in out, 'ingle policy explain says so, too', out, 'allowed by work:eng-coder')
+    rc, out = ingle('policy', 'explain', 'bob', 'coder:1', env=m.env)
+    ok('refused by builtin:assigned' in out, 'and why bob may not', out, 'refused by builtin:assigned')
+
+
 def limits(m):
     step("4. A target's limits, labels, parameters and system prompt take effect.")
     expect(m, 'ada', 'coder:1', 403, 'work:limits', 'a longer answer than the catalogue allows', max_tokens=25)

@@ -1,10 +1,14 @@
 /* What the service makes of a catalogue: the same decisions as the catalogue's own function, for every rule, person and
  * mode of a table; limits, labels and defaults with the ids of their rules. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../tap.h"
 #include "policy/policy.h"
+#include "serve/front/follow.h"
 #include "serve/serve.h"
 #include "store/catalogue.h"
 
@@ -141,8 +145,111 @@ static void test_limits(void)
     ig_grants_free(&g);
 }
 
+static void test_expired(void)
+{
+    const ig_catalogue_target models[] = {{.name = "a:1", .digest = digest_a}, {.name = "b:1", .digest = digest_b}};
+    ig_catalogue c = {.targets = models, .n_targets = 2};
+    ig_grants g;
+    tap_ok(ig_grants_of(&c, "work", false, &g, NULL) == IG_OK && g.n == 0,
+           "what nobody says anything of needs no grant");
+    ig_grants_free(&g);
+    bool good = ig_grants_of(&c, "work", true, &g, NULL) == IG_OK;
+    for (size_t i = 0; good && i < 2; i++)
+        good = is(ask_policy(&g, &everybody[i], &models[i], NULL), false, "work:expired");
+    tap_ok(good, "after the grace of an expired catalogue its models are for nobody");
+    ig_grants_free(&g);
+}
+
+/* ------------------------------------------------------------------------------------------------ configuration */
+
+static void test_config(void)
+{
+    ig_config *c;
+    ig_error err;
+    ig_status st = ig_config_read(
+        IG_STR("[catalogue work]\nsource = https://models.example.org\nroot = /etc/ingle/work.root.json\n"
+               "[catalogue lab]\nsource = /srv/lab\nroot = /etc/lab.json\ninterval = 5m\ndisk = 200G\nrate = 10M\n"
+               "grace = 30d\nbattery = yes\nmetered = no\nfetch = machine\n"),
+        "t", &c, &err);
+    if (!tap_ok(st == IG_OK && c->n_follows == 2, "two catalogues: %s", st == IG_OK ? "" : err.text)) return;
+    const ig_follow *w = &c->follows[0], *l = &c->follows[1];
+    tap_ok(!strcmp(w->name, "work") && !strcmp(w->source, "https://models.example.org") && w->interval_s == 3600 &&
+               !w->disk_bytes && !w->rate_bytes && !w->battery && !w->metered && !w->machine && !w->grace_set,
+           "what is not said");
+    tap_ok(l->interval_s == 300 && l->disk_bytes == UINT64_C(200) << 30 && l->rate_bytes == 10 << 20 && l->grace_set &&
+               l->grace_s == 30 * 86400 && l->battery && !l->metered && l->machine,
+           "what is said");
+    tap_ok(!c->policy.configured, "a catalogue alone is no policy of this machine");
+    ig_config_free(c);
+    static const char *const bad[] = {
+        "[catalogue work]\nsource = x\n",
+        "[catalogue work]\nroot = /x\n",
+        "[catalogue work]\nsource = x\nroot = x\n",
+        "[catalogue]\nsource = x\n",
+        "[catalogue ../x]\nsource = x\nroot = /x\n",
+        "[catalogue Work]\nsource = x\nroot = /x\n",
+        "[catalogue w]\nsource = x\nsource = y\nroot = /x\n",
+        "[catalogue w]\nsource = x\nroot = /x\ninterval = 0s\n",
+        "[catalogue w]\nsource = x\nroot = /x\ndisk = 0\n",
+        "[catalogue w]\nsource = x\nroot = /x\ndisk = 99999999999999999999G\n",
+        "[catalogue w]\nsource = x\nroot = /x\nrate = fast\n",
+        "[catalogue w]\nsource = x\nroot = /x\nfetch = all\n",
+        "[catalogue w]\nsource = x\nroot = /x\nmode = deny\n",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        c = NULL;
+        st = ig_config_read(ig_str_from(bad[i]), "t", &c, &err);
+        tap_ok(st == IG_BAD_INPUT && !c, "refused: %s", st == IG_OK ? bad[i] : err.text);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ power */
+
+static void put(const char *root, const char *supply, const char *file, const char *text)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/class/power_supply/%s", root, supply);
+    for (char *p = path + strlen(root); *p; p++)
+        if (*p == '/') *p = 0, (void)mkdir(path, 0700), *p = '/';
+    (void)mkdir(path, 0700);
+    snprintf(path, sizeof path, "%s/class/power_supply/%s/%s", root, supply, file);
+    FILE *f = fopen(path, "w");
+    if (f) fputs(text, f), fclose(f);
+}
+
+static void test_power(void)
+{
+    char root[] = "/tmp/test_follow.XXXXXX", command[64];
+    if (!tap_ok(mkdtemp(root) != NULL, "a folder")) return;
+    setenv("INGLE_METERED", "yes", 1);
+    fr_power p = fr_power_now(root);
+    tap_ok(!p.battery && p.metered, "a machine without batteries");
+    setenv("INGLE_METERED", "no", 1);
+    put(root, "BAT0", "type", "Battery\n");
+    put(root, "BAT0", "status", "Discharging\n");
+    p = fr_power_now(root);
+    tap_ok(p.battery && !p.metered, "a battery that is being emptied");
+    put(root, "AC", "type", "Mains\n");
+    put(root, "AC", "online", "0\n");
+    tap_ok(fr_power_now(root).battery, "and mains without a cable");
+    put(root, "AC", "online", "1\n");
+    tap_ok(!fr_power_now(root).battery, "mains");
+    put(root, "AC", "online", "0\n");
+    put(root, "BAT0", "status", "Full\n");
+    tap_ok(!fr_power_now(root).battery, "a battery that is full");
+    put(root, "mouse", "type", "Battery\n");
+    put(root, "mouse", "status", "Discharging\n");
+    put(root, "mouse", "scope", "Device\n");
+    tap_ok(!fr_power_now(root).battery, "that of a mouse does not count");
+    snprintf(command, sizeof command, "rm -r %s", root);
+    if (system(command)) printf("# %s is left\n", root);
+}
+
 int main(void)
 {
+    test_expired();
+    test_config();
+    test_power();
     test_agree();
     test_limits();
     return tap_done();

@@ -130,6 +130,22 @@ INLINE vi sum_lanes(const vi v[4])
     vi b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
+/* Nibbles against one column: a lane is a row. Rows i, i + 4, .. of LANES, 16 bytes each. */
+INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
+{
+    const uint8_t *a = w + i * stride, *b = a + 4 * stride;
+    return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)b), _mm_loadu_si128((const __m128i *)a));
+}
+/* Products of both nibbles of each byte with their activations, four sums a lane. */
+INLINE vi nibbles_dot(vi bytes, vi x_low, vi x_high)
+{
+    vi low = vi_and(bytes, vi_set8(15)), high = vi_and(vi_shift16(bytes, -4), vi_set8(15));
+    vi pairs = _mm256_add_epi16(_mm256_maddubs_epi16(low, x_low), _mm256_maddubs_epi16(high, x_high));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+/* The halves at w, w + stride, .. of LANES rows. */
+INLINE vf lanes_halves(const uint8_t *w, size_t stride) { return _mm256_cvtph_ps(ig_eight_halves(w, stride)); }
+
 /* Of eight rows the sums of the low lanes and of the high ones, a number a row. */
 typedef struct eight_sums {
     __m256i low, high;

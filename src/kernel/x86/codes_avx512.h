@@ -120,6 +120,21 @@ INLINE vi sum_lanes(const vi v[4])
     vi b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
+INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
+{
+    const uint8_t *a = w + i * stride, *b = a + 4 * stride, *c = a + 8 * stride, *d = a + 12 * stride;
+    return join(_mm256_set_m128i(_mm_loadu_si128((const __m128i *)b), _mm_loadu_si128((const __m128i *)a)),
+                _mm256_set_m128i(_mm_loadu_si128((const __m128i *)d), _mm_loadu_si128((const __m128i *)c)));
+}
+INLINE vi nibbles_dot(vi bytes, vi x_low, vi x_high)
+{
+    vi low = vi_and(bytes, vi_set8(15)), high = vi_and(vi_shift16(bytes, -4), vi_set8(15));
+    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(vi_zero(), low, x_low), high, x_high);
+}
+INLINE vf lanes_halves(const uint8_t *w, size_t stride)
+{
+    return _mm512_cvtph_ps(_mm256_set_m128i(ig_eight_halves(w + 8 * stride, stride), ig_eight_halves(w, stride)));
+}
 typedef struct eight_sums {
     __m256i low, high;
 } eight_sums;

@@ -25,6 +25,25 @@ IG_INLINE_AVX2 __m128i ig_fp4_values(void)
     return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
 }
 
+/* The 16 bits at w, w + stride, .. of four rows, and of eight. */
+IG_INLINE_AVX2 int ig_half_at(const uint8_t *w)
+{
+    uint16_t h;
+    memcpy(&h, w, 2);
+    return h;
+}
+IG_INLINE_AVX2 __m128i ig_four_halves(const uint8_t *w, size_t stride)
+{
+    __m128i a = _mm_cvtsi32_si128(ig_half_at(w));
+    a = _mm_insert_epi16(a, ig_half_at(w + stride), 1);
+    a = _mm_insert_epi16(a, ig_half_at(w + 2 * stride), 2);
+    return _mm_insert_epi16(a, ig_half_at(w + 3 * stride), 3);
+}
+IG_INLINE_AVX2 __m128i ig_eight_halves(const uint8_t *w, size_t stride)
+{
+    return _mm_unpacklo_epi64(ig_four_halves(w, stride), ig_four_halves(w + 4 * stride, stride));
+}
+
 /* Per 128-bit lane the first 16 bytes of a Q4_K block (d, dmin, 12 bytes of six-bit fields) become the eight scales and
  * then the eight minimums, a byte each. */
 static inline __attribute__((always_inline, target("avx2"))) __m256i ig_q4_k_scales(__m256i heads)

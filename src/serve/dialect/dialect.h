@@ -230,6 +230,7 @@ typedef struct ig_model_row {
     /* only for show; each may be NULL */
     const char *license, *modelfile, *template_text, *system, *parameters_text;
     const json_t *model_info; /* borrowed object */
+    const json_t *tensors;    /* borrowed list, or NULL */
 } ig_model_row;
 
 void ig_list_openai(const ig_model_row *rows, size_t n, ig_buf *out);

@@ -98,16 +98,15 @@ static json_t *full(ig_emitter *e, size_t choice, bool stream)
     const ig_usage u = usage_of(c);
     json_t *prompt = json_object_get(part_of(e, choice), "prompt");
     const char *text = c->text.ptr ? c->text.ptr : "";
-    json_t *o = json_pack("{s:I, s:o, s:o, s:i, s:b, s:s, s:I, s:I, s:o, s:o, s:b, s:b, s:s, s:o, s:I, s:o}", "index",
-                          (json_int_t)choice, "content", stream ? json_string("") : ig_out_text(&c->text), "tokens",
-                          !stream && c->ids ? json_incref(c->ids) : json_array(), "id_slot", -1, "stop", 1, "model",
-                          e->ctx->model, "tokens_predicted", (json_int_t)u.completion, "tokens_evaluated",
-                          (json_int_t)u.prompt, "generation_settings", settings(e, choice), "prompt",
-                          json_is_string(prompt) ? json_incref(prompt) : json_string(""), "has_new_line",
-                          c->text.len && memchr(text, '\n', c->text.len) ? 1 : 0, "truncated",
-                          u.dropped || u.shifted ? 1 : 0,
-                          "stop_type", stop_type(c), "stopping_word", c->stop ? json_incref(c->stop) : json_string(""),
-                          "tokens_cached", (json_int_t)(u.prompt + u.completion), "timings", ig_out_timings(&u));
+    json_t *o = json_pack(
+        "{s:I, s:o, s:o, s:i, s:b, s:s, s:I, s:I, s:o, s:o, s:b, s:b, s:s, s:o, s:I, s:o}", "index", (json_int_t)choice,
+        "content", stream ? json_string("") : ig_out_text(&c->text), "tokens",
+        !stream && c->ids ? json_incref(c->ids) : json_array(), "id_slot", -1, "stop", 1, "model", e->ctx->model,
+        "tokens_predicted", (json_int_t)u.completion, "tokens_evaluated", (json_int_t)u.prompt, "generation_settings",
+        settings(e, choice), "prompt", json_is_string(prompt) ? json_incref(prompt) : json_string(""), "has_new_line",
+        c->text.len && memchr(text, '\n', c->text.len) ? 1 : 0, "truncated", u.dropped || u.shifted ? 1 : 0,
+        "stop_type", stop_type(c), "stopping_word", c->stop ? json_incref(c->stop) : json_string(""), "tokens_cached",
+        (json_int_t)(u.prompt + u.completion), "timings", ig_out_timings(&u));
     if (o && c->logprobs && !stream) ig_put(&o, "completion_probabilities", ig_out_logprobs(c->logprobs, true));
     if (o) ig_put(&o, "ingle", ig_out_ingle(e, &u));
     return o ? chosen(e, o) : NULL;
@@ -201,14 +200,13 @@ static void props_whole(ig_emitter *e, ig_buf *out)
 {
     static const char *const more[] = {"bos_token", "eos_token"};
     const int tools = json_is_true(json_object_get(e->result, "has_tools"));
-    json_t *o = json_pack("{s:{s:o, s:o}, s:o, s:s, s:o, s:{s:b, s:b}, s:{s:b, s:b}, s:s?, s:b}",
-                          "default_generation_settings", "n_ctx",
-                          result_or(e, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx)), "params", standard_settings(),
-                          "total_slots",
-                          result_or(e, "total_slots", json_integer(1)), "model_path", e->ctx->model, "chat_template",
-                          result_or(e, "chat_template", json_string("")), "chat_template_caps", "supports_tools", tools,
-                          "supports_tool_calls", tools, "modalities", "vision", 0, "audio", 0, "build_info",
-                          e->ctx->version, "is_sleeping", 0);
+    json_t *o =
+        json_pack("{s:{s:o, s:o}, s:o, s:s, s:o, s:{s:b, s:b}, s:{s:b, s:b}, s:s?, s:b}", "default_generation_settings",
+                  "n_ctx", result_or(e, "n_ctx", json_integer((json_int_t)e->ctx->n_ctx)), "params",
+                  standard_settings(), "total_slots", result_or(e, "total_slots", json_integer(1)), "model_path",
+                  e->ctx->model, "chat_template", result_or(e, "chat_template", json_string("")), "chat_template_caps",
+                  "supports_tools", tools, "supports_tool_calls", tools, "modalities", "vision", 0, "audio", 0,
+                  "build_info", e->ctx->version, "is_sleeping", 0);
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         json_t *v = json_object_get(e->result, more[i]);
         if (v) ig_put(&o, more[i], json_incref(v));
@@ -233,8 +231,8 @@ static json_t *slot_json(const ig_emitter *e, const json_t *slot, size_t id, boo
 {
     json_t *model = json_object_get(slot, "model"), *n_ctx = json_object_get(slot, "n_ctx");
     json_t *request = json_object_get(slot, "request"), *decoded = json_object_get(slot, "generated");
-    json_t *o = json_pack("{s:I, s:O*, s:O?, s:b}", "id", (json_int_t)id, "model", model, "n_ctx", n_ctx, "is_processing",
-                          busy);
+    json_t *o = json_pack("{s:I, s:O*, s:O?, s:b}", "id", (json_int_t)id, "model", model, "n_ctx", n_ctx,
+                          "is_processing", busy);
     if (!busy || !may_see(e, slot)) return o;
     static const char *const more[] = {"state", "user", "n_prompt", "cached"};
     ig_put(&o, "id_task", request ? json_incref(request) : json_integer(-1));

@@ -26,7 +26,8 @@ json_t *fr_status(fr_front *f)
 {
     json_t *models = json_array(), *addresses = json_array();
     for (const fr_worker *w = f->workers; w; w = w->next)
-        if (w->state != FR_DEAD && !w->probe && fr_sees(f, w->entry)) json_array_append_new(models, fr_worker_status(w));
+        if (w->state != FR_DEAD && !w->probe && fr_sees(f, w->entry))
+            json_array_append_new(models, fr_worker_status(w));
     for (size_t i = 0; i < ig_server_n_listeners(f->server); i++)
         json_array_append_new(addresses, json_string(ig_server_address(f->server, i)));
     return json_pack("{s:s, s:i, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "version", f->config->version, "pid",

@@ -4,7 +4,8 @@
  *   event: model    one model's line of it, when its state changes or its loading goes on
  *   event: stopping the service stops; the stream ends
  *
- * Everybody is told of the models that they may use. Who reads slowly misses events, never delays anybody: each of them says how things are, not what has changed. */
+ * Everybody is told of the models that they may use. Who reads slowly misses events, never delays anybody: each of
+ * them says how things are, not what has changed. */
 #include "base/os.h"
 #include "serve/front/fr.h"
 

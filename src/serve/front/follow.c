@@ -50,42 +50,45 @@ __attribute__((format(printf, 2, 3))) static void tell(thread *t, const char *fo
 
 /* ------------------------------------------------------------------------------------------------ what is kept */
 
-static int state_folder(const thread *t)
+static int state_folder(const fr_front *f)
 {
     char path[4200];
-    (void)snprintf(path, sizeof path, "%s/state", ig_store_root(t->front->store));
+    (void)snprintf(path, sizeof path, "%s/state", ig_store_root(f->store));
     int fd = ig_disk_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     if (fd >= 0 || errno != ENOENT) return fd;
     if (mkdir(path, 0700) && errno != EEXIST) return -1;
     return ig_disk_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
 }
 
-static void load_memory(thread *t)
+/* Always an object with its parts, or NULL without memory. */
+static json_t *load_memory(const fr_front *f)
 {
+    json_t *memory = NULL;
     ig_buf text;
     ig_error err;
     json_error_t why;
-    int dir = state_folder(t), fd = dir < 0 ? -1 : ig_disk_open_regular(dir, "follow.json", O_RDONLY, NULL);
+    int dir = state_folder(f), fd = dir < 0 ? -1 : ig_disk_open_regular(dir, "follow.json", O_RDONLY, NULL);
     ig_buf_init(&text, STATE_BYTES_MAX);
     if (fd >= 0 && ig_fd_read_all(fd, "follow.json", &text, &err) == IG_OK)
-        t->memory = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES, &why);
+        memory = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES, &why);
     ig_buf_fini(&text);
     if (fd >= 0) close(fd);
     if (dir >= 0) close(dir);
-    if (!json_is_object(t->memory)) {
-        json_decref(t->memory);
-        t->memory = json_object();
+    if (!json_is_object(memory)) {
+        json_decref(memory);
+        memory = json_object();
     }
     static const char *const parts[] = {"catalogues", "models"};
     for (size_t i = 0; i < 2; i++)
-        if (!json_is_object(json_object_get(t->memory, parts[i])))
-            json_object_set_new(t->memory, parts[i], json_object());
+        if (memory && !json_is_object(json_object_get(memory, parts[i])))
+            json_object_set_new(memory, parts[i], json_object());
+    return memory;
 }
 
 static void save_memory(thread *t)
 {
     char *text = json_dumps(t->memory, JSON_INDENT(1) | JSON_SORT_KEYS);
-    int dir = text ? state_folder(t) : -1;
+    int dir = text ? state_folder(t->front) : -1;
     if (dir < 0 || !ig_disk_write_whole(dir, "follow.json", text, strlen(text), 0600)) {
         if (!t->unsaved) tell(t, "cannot write state/follow.json in the store: %s", strerror(errno));
         t->unsaved = true;
@@ -239,10 +242,48 @@ static void drop(thread *t, fr_brief *b)
     pthread_mutex_unlock(&t->w->lock);
 }
 
+static bool add_lost(fr_brief *b, ig_grant *g, const char *model, const char *digest)
+{
+    char id[IG_RULE_ID_MAX], sum[IG_HEX_LEN + 16];
+    const char **item = ig_arena_alloc(&b->grants.arena, 2, sizeof *item);
+    (void)snprintf(id, sizeof id, "%s:unknown", b->name);
+    (void)snprintf(sum, sizeof sum, "sha256:%s", digest);
+    if (item) item[0] = ig_arena_copy(&b->grants.arena, model, strlen(model));
+    if (item) item[1] = ig_arena_copy(&b->grants.arena, sum, strlen(sum));
+    *g = (ig_grant){.rule = ig_arena_copy(&b->grants.arena, id, strlen(id)),
+                    .catalogue = b->name,
+                    .reason = "The catalogue of this model cannot be read on this machine; it comes back with a sync.",
+                    .models = {item, 2},
+                    .state = IG_GRANT_DENIED,
+                    .limits = IG_LIMITS_NONE};
+    return item && item[0] && item[1] && g->rule;
+}
+
+/* What the catalogue brought is here, and nothing says for whom: it is for nobody. NULL: it brought nothing. */
+static fr_brief *lost_brief(const fr_front *front, const ig_follow *f)
+{
+    json_t *memory = load_memory(front), *models = json_object_get(memory, "models"), *rec;
+    size_t n = json_object_size(models), k = 0;
+    fr_brief *b = n ? ig_calloc(1, sizeof *b) : NULL;
+    ig_grant *list = b ? ig_arena_alloc(&b->grants.arena, n, sizeof *list) : NULL;
+    bool ok = list && (b->c = ig_calloc(1, sizeof *b->c)) != NULL;
+    const char *name;
+    if (b) (void)snprintf(b->name, sizeof b->name, "%s", f->name);
+    json_object_foreach(models, name, rec) if (ok && !strcmp(text_of(rec, "catalogue"), f->name) &&
+                                               json_is_true(json_object_get(rec, "placed"))) ok =
+        add_lost(b, &list[k++], name, text_of(rec, "digest"));
+    json_decref(memory);
+    if (b) b->refs = 1, b->lost = true, b->grants.list = list, b->grants.n = k;
+    if (ok && k) return b;
+    fr_brief_unref(b);
+    return NULL;
+}
+
 fr_brief *fr_brief_open(const fr_front *front, const ig_follow *f, ig_error *err)
 {
     ig_catalogue *c;
-    return ig_catalogue_open(front->store, f->name, &c, err) == IG_OK ? new_brief(f, c, err) : NULL;
+    if (ig_catalogue_open(front->store, f->name, &c, err) == IG_OK) return new_brief(f, c, err);
+    return lost_brief(front, f);
 }
 
 static uint64_t seconds(uint64_t s) { return s * FR_NS_PER_S; }
@@ -280,7 +321,7 @@ static void sync_one(thread *t, size_t i)
     const ig_follow *f = &t->s->list[i];
     source *s = &t->sources[i];
     ig_catalogue_sync_options o = {
-        .source = f->source, .root_file = f->root, .name = f->name, .insecure = f->insecure, .document_s = 60};
+        .source = f->source, .root_file = f->root, .name = f->name, .insecure = f->insecure, .document_s = 30};
     ig_catalogue_sync_result result = {0};
     ig_catalogue *c = NULL;
     ig_error err = {0};
@@ -292,7 +333,7 @@ static void sync_one(thread *t, size_t i)
         s->n_failed = 0;
         *s->fault = 0;
         s->due_ns = ig_now_ns() + jittered(f->interval_s);
-        if (result.changed || again || !s->brief)
+        if (result.changed || again || !s->brief || s->brief->lost)
             tell(t, "catalogue %s: version %llu is in force, %zu models", f->name, (unsigned long long)c->version,
                  c->n_targets);
         adopt(t, i, c);
@@ -309,6 +350,8 @@ static void mark_catalogue(thread *t, size_t i)
     json_t *rec = record(t, "catalogues", t->s->list[i].name);
     if (!s->brief)
         mark(rec, "never", *s->fault ? s->fault : NULL);
+    else if (s->brief->lost)
+        mark(rec, "damaged", *s->fault ? s->fault : "its state on this machine cannot be read");
     else if (s->brief->expired)
         mark(rec, "expired", "it has expired for longer than the grace period, and its models are refused");
     else
@@ -321,7 +364,8 @@ static void look_at_clock(thread *t, size_t i)
     const ig_follow *f = &t->s->list[i];
     source *s = &t->sources[i];
     ig_error err;
-    bool expired = s->brief && f->grace_set && s->brief->c->expires_s + (int64_t)f->grace_s < ig_clock_s();
+    bool expired =
+        s->brief && !s->brief->lost && f->grace_set && s->brief->c->expires_s + (int64_t)f->grace_s < ig_clock_s();
     if (!s->brief || expired == s->brief->expired) return;
     fr_brief *b = fr_brief_open(t->front, f, &err);
     if (!b) return;
@@ -392,8 +436,8 @@ static bool is_required(const thread *t, size_t i, const ig_catalogue_target *ta
         if (a.state != IG_ASSIGNED_REQUIRED) continue;
         if (!required) *rule = a.rule;
         required = true;
-        char number[16];
-        if (p) (void)snprintf(number, sizeof number, "#%u", (unsigned)p->uid);
+        char number[16] = "a key";
+        if (p && p->has_uid) (void)snprintf(number, sizeof number, "#%u", (unsigned)p->uid);
         if (json_array_size(list) < FOR_MAX)
             json_array_append_new(list, json_string(!p ? "*" : *p->account ? p->account : number));
     }
@@ -415,7 +459,7 @@ static bool may_stay(const thread *t, const char *name, const json_t *rec)
     size_t at = 0;
     const source *s = source_of(t, text_of(rec, "catalogue"), &at);
     if (!s) return false; /* no longer followed */
-    if (!s->brief) return true;
+    if (!s->brief || s->brief->lost) return true;
     const ig_catalogue_target *target = ig_catalogue_find(s->brief->c, name);
     return target && offer_of(s->brief->c, target, t->s->machine).given;
 }
@@ -726,7 +770,7 @@ static void take_settings(thread *t)
         if (!t->sources[i].brief) t->sources[i].brief = fr_brief_open(t->front, &new->list[i], &err);
     /* After a start, where there is something to go on with: not all machines of a morning at once. */
     for (size_t i = 0; i < new->n && !old; i++)
-        if (t->sources[i].brief)
+        if (t->sources[i].brief && !t->sources[i].brief->lost)
             t->sources[i].due_ns = ig_now_ns() + seconds(START_S) - jittered(START_S) + FR_NS_PER_S;
 }
 
@@ -812,7 +856,7 @@ void *fr_follow_thread(void *ctx)
     t->front = w->front;
     t->rows = json_array();
     t->removed = json_array();
-    load_memory(t);
+    t->memory = load_memory(w->front);
     do one_round(t);
     while (wait_next(t));
     json_decref(t->rows);

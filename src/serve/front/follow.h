@@ -18,6 +18,7 @@ enum { FOLLOW_NOTICES_MAX = 64, FOLLOW_PEOPLE_MAX = 4096, FOLLOW_PEOPLE_WAIT_S =
 typedef struct fr_brief { /* one good state of one catalogue */
     unsigned refs;        /* under the lock */
     bool expired;         /* for longer than the grace */
+    bool lost;            /* it cannot be read: c has nothing, and what it brought is refused */
     char name[IG_FOLLOW_NAME_MAX + 1];
     ig_catalogue *c;
     ig_grants grants;
@@ -76,7 +77,8 @@ struct fr_follow {
 void fr_policy_ask(fr_front *f, const char *account, uint32_t uid, ig_directory_call *call, ig_directory_fn fn,
                    void *ctx);
 void *fr_follow_thread(void *ctx);
-/* The last good state of a catalogue; NULL and the reason where there is none. */
+/* The last good state of a catalogue; NULL and the reason where there is none. Where it is damaged or gone and models
+ * of it are here, a lost one. */
 fr_brief *fr_brief_open(const fr_front *front, const ig_follow *f, ig_error *err);
 fr_settings *fr_settings_new(const ig_config *c, const char *machine); /* NULL without memory */
 void fr_settings_unref(fr_settings *s);                                /* with the lock held */

@@ -197,8 +197,10 @@ void fr_follow_pause(fr_front *f)
     ig_free(g);
 }
 
-static void look_again(struct fr_follow *w)
+void fr_follow_look(fr_front *f)
 {
+    struct fr_follow *w = f->follow;
+    if (!w) return;
     pthread_mutex_lock(&w->lock);
     w->look = true;
     ring(w);
@@ -218,7 +220,7 @@ void fr_follow_saw(fr_front *f, const ig_person *p)
     fr_seen *s = &w->seen[w->n_seen++];
     s->uid = p->uid;
     (void)snprintf(s->account, sizeof s->account, "%s", p->account);
-    look_again(w);
+    fr_follow_look(f);
 }
 
 /* ------------------------------------------------------------------------------------------------ what is in force */
@@ -290,7 +292,7 @@ static bool may_manage(fr_front *f, ig_exchange *ex)
                                                     "only the user who runs this service and root may do this");
     fr_policy_leave(f);
     if (may && f->follow) return true;
-    if (may) ig_problem_set(&p, IG_P_NOT_HERE, NULL, "this service has no store that it may write; it follows nothing");
+    if (may) ig_problem_set(&p, IG_P_NOT_HERE, NULL, "this service has no store, and follows nothing");
     fr_answer_problem(f, ex, NULL, &p);
     return false;
 }
@@ -385,18 +387,16 @@ static void open_last(fr_front *f)
     ig_error err;
     for (size_t i = 0; i < w->settings->n; i++) {
         live[n] = fr_brief_open(f, &w->settings->list[i], &err);
-        if (live[n])
-            n++;
-        else
-            fr_say(f, "catalogue %s: %s", w->settings->list[i].name, err.text);
+        if (!live[n] || live[n]->lost) fr_say(f, "catalogue %s: %s", w->settings->list[i].name, err.text);
+        n += live[n] != NULL;
     }
-    if (n) put_in_force(w, live, n);
+    if (n || w->n_live) put_in_force(w, live, n);
 }
 
 ig_status fr_follow_open(fr_front *f, ig_error *err)
 {
     pthread_condattr_t attr;
-    if (!f->store || ig_store_is_read_only(f->store)) return IG_OK;
+    if (!f->store) return IG_OK;
     struct fr_follow *w = ig_calloc(1, sizeof *w);
     fr_settings *s = fr_settings_new(fr_policy_config(f), fr_policy_machine(f));
     if (!w || !s) {
@@ -428,7 +428,7 @@ static bool has_followed(const fr_front *f)
 void fr_follow_start(fr_front *f)
 {
     struct fr_follow *w = f->follow;
-    if (!w || w->running || (!w->settings->n && !has_followed(f))) return;
+    if (!w || w->running || ig_store_is_read_only(f->store) || (!w->settings->n && !has_followed(f))) return;
     w->running = !pthread_create(&w->thread, NULL, fr_follow_thread, w);
     if (!w->running) fr_say(f, "no thread to follow the catalogues");
 }
@@ -446,9 +446,10 @@ void fr_follow_reload(fr_front *f)
     pthread_mutex_unlock(&w->lock);
     ig_waker_wake(&w->waker); /* people may have to be asked again */
     fr_follow_start(f);
+    if (!w->running) open_last(f);
 }
 
-void fr_follow_stop(fr_front *f)
+void fr_follow_hush(fr_front *f)
 {
     struct fr_follow *w = f->follow;
     if (!w) return;
@@ -456,6 +457,13 @@ void fr_follow_stop(fr_front *f)
     w->stop = true;
     ring(w);
     pthread_mutex_unlock(&w->lock);
+}
+
+void fr_follow_stop(fr_front *f)
+{
+    struct fr_follow *w = f->follow;
+    if (!w) return;
+    fr_follow_hush(f);
     if (w->running) pthread_join(w->thread, NULL);
     fr_follow_pause(f);
     while (w->waiters) {

@@ -256,7 +256,8 @@ fr_local_fn fr_local_of(ig_op op); /* NULL: the op needs a worker */
 bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_problem *p);
 /* Anybody may ask whether the service lives. */
 bool fr_is_public(const ig_match *match);
-void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose);
+/* all: what the worker says of the file where everything is asked for, or NULL. */
+void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
 /* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
 void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
@@ -305,7 +306,7 @@ struct ig_person;
 struct ig_keys;
 struct ig_config;
 struct ig_directory *fr_policy_directory(fr_front *f);
-const struct ig_keys *fr_policy_keys(const fr_front *f); /* NULL: none */
+const struct ig_keys *fr_policy_keys(fr_front *f); /* as they are now; NULL: none */
 const struct ig_config *fr_policy_config(const fr_front *f);
 const char *fr_policy_machine(const fr_front *f);
 /* Something has to be decided: a policy, assignments, or a key with bounds. */
@@ -347,7 +348,9 @@ ig_status fr_follow_open(fr_front *f, ig_error *err); /* the last good states ar
 void fr_follow_start(fr_front *f);
 void fr_follow_reload(fr_front *f); /* SIGHUP: other settings, and a sync */
 void fr_follow_pause(fr_front *f);  /* the directory is about to go */
-void fr_follow_stop(fr_front *f);
+void fr_follow_look(fr_front *f);   /* there are other people than before */
+void fr_follow_hush(fr_front *f);   /* the end is near: no further download */
+void fr_follow_stop(fr_front *f);   /* waits for the thread */
 void fr_follow_saw(fr_front *f,
                    const struct ig_person *p); /* has asked, and is therefore one of this machine's people */
 void fr_compliance(fr_front *f, ig_exchange *ex, const ig_incoming *in);

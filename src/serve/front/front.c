@@ -374,14 +374,15 @@ static ig_status set_up(fr_front *f, ig_error *err)
 
 static void tear_down(fr_front *f)
 {
+    fr_follow_hush(f);
     fr_gc_stop(f);
-    fr_follow_stop(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);
     fr_pool_close(f);
     fr_books_close(f);
     ig_server_free(f->server);
+    fr_follow_stop(f); /* may wait for a web server that hangs: behind the books */
     fr_policy_close(f);
     fr_catalog_close(f);
     ig_loop_free(f->loop);

@@ -135,3 +135,34 @@ bool ig_grant_is_about(const ig_grant *g, const char *name, const char *digest)
     if (!n) return false;
     return !strcasecmp(own, name) || (m == n + l && !strncasecmp(own, name, n) && !strcasecmp(own + n, latest));
 }
+
+static bool pick(const ig_grants *set, const char *name, const char *digest, ig_grant **list, size_t *cap, size_t *n)
+{
+    const char *const *target = NULL; /* whose grants come */
+    bool fits = false;
+    for (size_t i = 0; i < set->n; i++) {
+        const ig_grant *g = &set->list[i];
+        if (g->models.item != target) fits = ig_grant_is_about(g, name, digest);
+        target = g->models.item;
+        if (!fits) continue;
+        if (*n == *cap) {
+            ig_grant *grown = ig_realloc(*list, 2 * *cap + 16, sizeof *grown);
+            if (!grown) return false;
+            *list = grown;
+            *cap = 2 * *cap + 16;
+        }
+        (*list)[(*n)++] = *g;
+    }
+    return true;
+}
+
+bool ig_grants_pick(const ig_grants *const *sets, size_t n_sets, const char *name, const char *digest, ig_grant **list,
+                    size_t *cap, size_t *n)
+{
+    *n = 0;
+    for (size_t i = 0; i < n_sets; i++)
+        if (!pick(sets[i], name, NULL, list, cap, n)) return false;
+    for (size_t i = 0, by_name = *n; i < n_sets && !by_name; i++)
+        if (!pick(sets[i], NULL, digest, list, cap, n)) return false;
+    return true;
+}

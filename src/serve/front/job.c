@@ -210,11 +210,27 @@ static void on_deadline(void *ctx)
             ig_channel_flush(&w->ch, &err);
 }
 
+static void on_all_facts(fr_job *job, ig_event type, const json_t *body)
+{
+    ig_problem p;
+    if (type == IG_EV_ERROR) {
+        ig_problem_from_event(&p, body);
+        fr_job_fail(job, &p);
+    } else if (type == IG_EV_RESULT) {
+        fr_show(job->front, job->ex, job->entry, body);
+        free_job(job);
+    }
+}
+
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body)
 {
     if (type == IG_EV_DELTA && job->req.predict_ms && !job->deadline.set) {
         uint64_t due = ig_loop_now(job->front->loop) + job->req.predict_ms * FR_NS_PER_MS;
         ig_timer_set(job->front->loop, &job->deadline, due, on_deadline, job);
+    }
+    if (!job->emitter) {
+        on_all_facts(job, type, body);
+        return;
     }
     if (type == IG_EV_PROGRESS) {
         ig_emit_event(job->emitter, part, type, body, fr_wall_ns(), &job->out);
@@ -264,6 +280,10 @@ static bool ask_all(fr_job *job, ig_problem *p)
         if (!fr_worker_call(w, IG_FRAME_QUERY, job, n, json_array_get(job->req.parts, n), p)) return false;
         n++;
     }
+    if (n) return true;
+    json_t *none = json_pack("{s:[]}", "slots");
+    give(job, 0, IG_EV_RESULT, none); /* frees the job */
+    json_decref(none);
     return true;
 }
 
@@ -296,8 +316,26 @@ static bool send_parts(fr_job *job, ig_problem *p)
 
 static void show(fr_job *job)
 {
-    fr_show(job->front, job->ex, job->entry, json_is_true(json_object_get(job->req.manage, "verbose")));
+    fr_show(job->front, job->ex, job->entry, NULL);
     free_job(job);
+}
+
+/* verbose: arrays and tensors, which only a worker that has the file open can tell. */
+static bool shows_all(const fr_job *job)
+{
+    return job->req.op == IG_OP_SHOW && json_is_true(json_object_get(job->req.manage, "verbose")) &&
+           !fr_engine_of(job->front, job->entry);
+}
+
+static void ask_all_facts(fr_job *job)
+{
+    ig_problem p;
+    json_t *question = json_pack("{s:s}", "op", "facts");
+    job->sent = true;
+    const bool good = question && fr_worker_call(job->worker, IG_FRAME_QUERY, job, 0, question, &p);
+    if (!question) ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+    json_decref(question);
+    if (!good) fr_job_fail(job, &p);
 }
 
 /* LOAD and UNLOAD have no frames. */
@@ -330,7 +368,7 @@ void fr_job_ready(fr_job *job)
     ig_problem p;
     job->waiting = false;
     if (job->req.op == IG_OP_SHOW) {
-        show(job);
+        (shows_all(job) ? ask_all_facts : show)(job);
         return;
     }
     if (!w) {
@@ -499,7 +537,7 @@ static bool choose_worker(fr_job *job, ig_problem *p)
 {
     fr_front *f = job->front;
     if (job->req.op == IG_OP_UNLOAD && !fr_pool_find(f, job->entry)) return true; /* it is not there */
-    if (job->req.op == IG_OP_SHOW) {
+    if (job->req.op == IG_OP_SHOW && !shows_all(job)) {
         if (job->entry->facts) return true;
         job->worker = fr_pool_probe(f, job->entry, p);
         return job->worker != NULL;

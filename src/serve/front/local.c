@@ -224,7 +224,7 @@ static void put_modelfile(const fr_entry *e, ig_buf *out)
     ig_buf_add(out, "", 1);
 }
 
-void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose)
+void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all)
 {
     ig_model_row row;
     row_texts texts;
@@ -240,8 +240,9 @@ void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, bool verbose)
     row.template_text = e->template_text ? e->template_text : fact(e, "template");
     row.system = e->system;
     row.license = e->license;
-    row.model_info = json_object_get(e->facts, "meta");
-    ig_list_show(&row, verbose, &body);
+    row.model_info = json_object_get(all ? all : e->facts, "meta");
+    row.tensors = json_object_get(all, "tensors");
+    ig_list_show(&row, all != NULL, &body);
     ig_buf_fini(&parameters);
     ig_buf_fini(&modelfile);
     fr_answer(f, ex, 200, "application/json", &body);

@@ -33,6 +33,7 @@ typedef struct fr_asking { /* a request that is being handled */
     ig_person *person;
     ig_freshness fresh;
     ig_caller who;
+    char label[64];
 } fr_asking;
 
 struct fr_policy {
@@ -89,8 +90,10 @@ static void look_at_keys(fr_front *f)
     int64_t now = ig_clock_s();
     if (now == p->keys_seen_s) return;
     p->keys_seen_s = now;
-    p->keys_needed |= ig_keys_n(p->keys) > 0;
+    size_t n = ig_keys_n(p->keys);
+    p->keys_needed |= n > 0;
     if (ig_keys_refresh(p->keys, &err) != IG_OK) fr_say(f, "the old keys stay in force: %s", err.text);
+    if (n != ig_keys_n(p->keys)) fr_follow_look(f);
     if (now - p->keys_saved_s < SAVE_USED_S) return;
     p->keys_saved_s = now;
     if (ig_keys_save_used(p->keys, &err) != IG_OK) fr_say(f, "%s", err.text);
@@ -197,7 +200,8 @@ void fr_policy_aside(fr_front *f, const ig_incoming *in)
 {
     struct fr_policy *p = f->policy;
     if (!p) return;
-    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who};
+    p->kept = (fr_asking){p->asking, p->id, p->person, p->fresh, p->who, ""};
+    memcpy(p->kept.label, p->label, sizeof p->label);
     p->person = NULL;
     char rule[IG_RULE_ID_MAX];
     memcpy(rule, p->rule, sizeof rule);
@@ -215,6 +219,7 @@ void fr_policy_back(fr_front *f)
     p->person = p->kept.person;
     p->fresh = p->kept.fresh;
     p->who = p->kept.who;
+    memcpy(p->label, p->kept.label, sizeof p->label);
     p->kept = (fr_asking){0};
 }
 
@@ -265,7 +270,14 @@ void fr_policy_ask(fr_front *f, const char *account, uint32_t uid, ig_directory_
 }
 
 ig_directory *fr_policy_directory(fr_front *f) { return f->policy->directory; }
-const ig_keys *fr_policy_keys(const fr_front *f) { return f->policy->keys; }
+
+const ig_keys *fr_policy_keys(fr_front *f)
+{
+    f->policy->keys_seen_s = 0;
+    look_at_keys(f);
+    return f->policy->keys;
+}
+
 const ig_config *fr_policy_config(const fr_front *f) { return f->policy->config; }
 const char *fr_policy_machine(const fr_front *f) { return f->policy->machine; }
 
@@ -358,30 +370,6 @@ static const char *key_user(const ig_key *key, char out[FR_USER_BYTES])
     return out;
 }
 
-/* Into p->picked what catalogues say about the model. False: out of memory. */
-static bool pick(struct fr_policy *p, const ig_model_facts *m, size_t *n)
-{
-    *n = 0;
-    for (size_t s = 0; s < p->n_sets; s++) {
-        const char *const *target = NULL; /* whose grants come */
-        bool fits = false;
-        for (size_t i = 0; i < p->sets[s]->n; i++) {
-            const ig_grant *g = &p->sets[s]->list[i];
-            if (g->models.item != target) fits = ig_grant_is_about(g, m->name, m->digest);
-            target = g->models.item;
-            if (!fits) continue;
-            if (*n == p->picked_cap) {
-                ig_grant *grown = ig_realloc(p->picked, 2 * p->picked_cap + 16, sizeof *grown);
-                if (!grown) return false;
-                p->picked = grown;
-                p->picked_cap = 2 * p->picked_cap + 16;
-            }
-            p->picked[(*n)++] = *g;
-        }
-    }
-    return true;
-}
-
 static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_decision *d)
 {
     struct fr_policy *p = f->policy;
@@ -412,7 +400,8 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     if (booked > ask.tokens_today) ask.tokens_today = booked; /* also of before a restart */
     ig_policy policy = p->config->policy;
     policy.configured |= p->n_sets > 0;
-    if (!pick(p, &ask.model, &policy.n_assignments)) {
+    if (!ig_grants_pick(p->sets, p->n_sets, ask.model.name, ask.model.digest, &p->picked, &p->picked_cap,
+                        &policy.n_assignments)) {
         *d = (ig_decision){.rule = "builtin:memory", .reason = "out of memory for the decision; try again later"};
         return;
     }

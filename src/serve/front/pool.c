@@ -1,6 +1,7 @@
 /* Workers: started when a model is wanted, within the memory that all may use together, let go when unused or when
  * another needs the room, replaced when they die. Active work is never evicted. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -510,7 +511,15 @@ static bool take_rest(fr_worker *w)
 
 /* ------------------------------------------------------------------------------------------------ starting */
 
-static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
+/* A file without a name for conversations that lose their place, in the store's folder; -1: none is wanted, or it
+ * cannot be made there. */
+static int spill_file(const fr_front *f)
+{
+    if (!f->config->spill_max || !f->config->store) return -1;
+    return open(f->config->store, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static json_t *init_body(const fr_worker *w, const char *const *names, size_t n, uint64_t spill_max)
 {
     const fr_front *f = w->front;
     const fr_entry *e = w->entry;
@@ -519,20 +528,23 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n)
     json_t *files = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
     if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
-    return json_pack("{s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:s?, s:s?}", "files", files, "probe", (int)w->probe,
-                     "threads", (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions",
+    return json_pack("{s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s?, s:s?}", "files", files, "probe",
+                     (int)w->probe, "threads", (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions",
                      (json_int_t)f->n_parallel, "kv", f->config->kv ? f->config->kv : "f16", "speculate",
-                     f->config->speculate ? f->config->speculate : "auto", "memory_max", (json_int_t)room, "template",
+                     f->config->speculate ? f->config->speculate : "auto", "spill_max", (json_int_t)spill_max,
+                     "memory_max", (json_int_t)room, "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
 static bool send_init(fr_worker *w, ig_error *err)
 {
-    int fds[FR_FILES_MAX];
+    int fds[FR_FILES_MAX + 1];
     const char *names[FR_FILES_MAX];
     size_t n;
     if (fr_entry_open(w->front, w->entry, fds, names, &n, err) != IG_OK) return false;
-    json_t *body = init_body(w, names, n);
+    int spill = spill_file(w->front);
+    json_t *body = init_body(w, names, n, spill >= 0 ? w->front->config->spill_max : 0);
+    if (spill >= 0) fds[n++] = spill;
     ig_buf text;
     ig_buf_init(&text, IG_FRAME_BODY_MAX);
     if (body) ig_json_write(body, &text);

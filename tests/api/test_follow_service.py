@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""A service that follows catalogues, from outside and without other servers: what it fetches and for whom, the rules of disk
+and network, reload, withdrawal while a request runs, a damaged state, rights. test_workplace.py has the whole way with real
+servers. Prints TAP."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from service import CHAT, DATA, INGLE, STORY, Service, Tap, until  # noqa: E402
+
+OTHER = os.path.join(DATA, 'stories260K.q8_0.gguf')
+work = tempfile.mkdtemp(prefix='ingle-follow-')
+tap = Tap()
+ok = tap.ok
+HELLO = [{'role': 'user', 'content': 'Hello'}]
+
+
+def path(*parts):
+    return os.path.join(work, *parts)
+
+
+def ingle(*args, env=None):
+    r = subprocess.run([INGLE, *args], env=dict(os.environ, **(env or {})), cwd=work, capture_output=True, text=True, timeout=120,
+                       stdin=subprocess.DEVNULL)
+    return r.returncode, r.stdout + r.stderr
+
+
+class Admin:
+    """A catalogue in its own folder, published to another."""
+
+    def __init__(self, name, default='denied'):
+        self.name, self.env = name, {'INGLE_STORE': path('admin')}
+        self.cat('init', name, '--default', default)
+
+    def cat(self, *args):
+        code, out = ingle('catalogue', *args, env=self.env)
+        if code:
+            raise RuntimeError(f'{args}: {out}')
+        return out
+
+    def add(self, model, file, *more):
+        ingle('pull', file, model, '-q', env=self.env)
+        self.cat('add', self.name, model, '--license', 'MIT', '--origin', file, *more)
+
+    def publish(self):
+        self.cat('sign', self.name)
+        self.cat('publish', self.name, self.out)
+
+    @property
+    def out(self):
+        return path(self.name + '.out')
+
+    @property
+    def root(self):
+        return os.path.join(self.out, 'metadata', '1.root.json')
+
+
+class Machine:
+    def __init__(self, env=None):
+        self.env = {'INGLE_CONFIG': path('etc'), 'INGLE_KEYS': path('keys.json'), 'INGLE_METERED': 'no', **(env or {})}
+        os.makedirs(path('etc', 'conf.d'), exist_ok=True)
+
+    def follow(self, name, source, root, *more):
+        with open(path('etc', 'conf.d', name + '.conf'), 'w') as f:
+            f.write(f'[catalogue {name}]\nsource = {source}\nroot = {root}\nbattery = yes\n' + '\n'.join(more) + '\n')
+
+    def key(self, name, *args):
+        out = subprocess.run([INGLE, 'key', 'add', name, *args], env=dict(os.environ, **self.env), capture_output=True, text=True,
+                             check=True, timeout=60).stdout
+        return {'Authorization': 'Bearer ' + out.strip()}
+
+    def start(self):
+        self.log = []
+        self.process = subprocess.Popen([INGLE, 'serve', '--store', path('store'), '--listen', 'tcp:127.0.0.1:0', '--ctx', '2048'],
+                                        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=work,
+                                        env=dict(os.environ, **self.env))
+        for line in self.process.stderr:
+            self.log.append(line)
+            m = re.search(r'http://127\.0\.0\.1:(\d+)', line)
+            if m:
+                self.port = int(m.group(1))
+                break
+        else:
+            raise RuntimeError(''.join(self.log))
+        threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+    tls = False
+    get, post, ask, open = Service.get, Service.post, Service.ask, Service.open
+
+    def sync(self):
+        return ingle('catalogue', 'sync', '--wait', '--json', '--host', f'127.0.0.1:{self.port}')
+
+    def report(self):
+        return json.loads(ingle('status', '--compliance', '--json', '--host', f'127.0.0.1:{self.port}')[1])
+
+    def states(self):
+        return {m['name']: m['state'] for m in self.report()['models']}
+
+    def row(self, name):
+        return next((m for m in self.report()['models'] if m['name'] == name), {})
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def chat(self, key, model, **more):
+        return self.post('/v1/completions', {'model': model, 'prompt': 'Once', 'max_tokens': 2, **more}, headers=key)[:2]
+
+    def listed(self):
+        return sorted(m['name'] for m in self.get('/api/tags')[1]['models'])
+
+
+def test_reload(m, a):
+    code, out = m.sync()
+    ok(code == 1 and 'conf.d' in out, 'a service that follows nothing says what to write', (code, out))
+    report = m.report()
+    ok(report['compliant'] and report['models'] == [], 'and is as it should be', report)
+    m.follow('work', a.out, a.root)
+    m.reload()
+    until(lambda: m.report()['compliant'] and len(m.states()) == 3, 60)
+    states = m.states()
+    ok(states == {'all:1': 'present', 'eng:1': 'present', 'ops:1': 'offered'},
+       'SIGHUP: what is required of all and of the groups of a key is fetched, other groups\' is not', (states, m.log))
+    row = m.row('eng:1')
+    ok(row['for'] == ['a key'] and row['rule'] == 'work:r-eng', 'by its rule', row)
+
+
+def test_rights(m, keys):
+    for method, where in (('GET', '/ingle/compliance'), ('POST', '/ingle/catalogue/sync')):
+        status, body, _ = m.ask(method, where, headers=keys['eng'])
+        ok(status == 403, f'{where} is for managers', (status, body))
+    ok(m.chat(keys['eng'], 'eng:1')[0] == 200, 'eng may use eng:1')
+    status, body = m.chat(keys['ops'], 'eng:1')
+    ok(status == 403 and 'builtin:assigned' in str(body), 'ops may not', (status, body))
+
+
+def test_new_person(m, keys):
+    keys['late'] = m.key('late', '--group', 'ops')
+    code, out = m.sync()
+    ok(code == 0 and m.states()['ops:1'] == 'present', 'a new key\'s groups bring their models', out)
+
+
+def test_disk(m, a):
+    m.follow('work', a.out, a.root, 'disk = 2M')
+    a.add('big:1', STORY)
+    a.cat('assign', 'work', 'big:1', '--required', '--id', 'r-big')
+    a.publish()
+    m.reload()
+    until(lambda: m.row('big:1').get('state') == 'waiting', 30)
+    row = m.row('big:1')
+    ok(row.get('state') == 'waiting' and '2097152' in row.get('why', ''), 'a model beyond the quota waits, with the reason', row)
+    code, out = ingle('status', '--compliance', '--host', f'127.0.0.1:{m.port}')
+    ok(code == 3 and 'waiting' in out, 'status --compliance: exit code 3', (code, out))
+    a.cat('drop', 'work', 'big:1')
+    a.publish()
+    m.follow('work', a.out, a.root)
+    code, out = m.sync()
+    m.reload()
+    until(lambda: m.report()['compliant'], 30)
+    ok(m.report()['compliant'], 'without it everything is as it should be', out)
+
+
+def test_running(m, a, keys):
+    """The model is withdrawn while an answer of it runs."""
+    c, r = m.open('POST', '/v1/completions', {'model': 'eng:1', 'prompt': 'Once', 'max_tokens': 1500, 'stream': True,
+                                              'ignore_eos': True}, keys['eng'])
+    first = r.read(20)
+    a.cat('drop', 'work', 'eng:1')
+    a.publish()
+    code, out = m.sync()
+    rest = r.read().decode()
+    c.close()
+    ok(r.status == 200 and first and rest.rstrip().endswith('data: [DONE]') and '"error"' not in rest,
+       'the answer under way ends well', rest[-300:])
+    ok(code == 0 and 'eng:1' not in m.listed() and m.chat(keys['eng'], 'eng:1')[0] == 404, 'the model is gone', (code, m.listed()))
+    ok(until(lambda: not any(w['model'] == 'eng:1' for w in m.get('/ingle/status')[1]['models']), 30), 'and its worker')
+
+
+def test_damage(m, a, keys):
+    m.stop()
+    state = path('store', 'catalogues', 'work', 'active.json')
+    with open(state, 'r+b') as f:
+        f.write(b'{"ingle":')
+    os.rename(a.out, a.out + '.away')
+    m.start()
+    status, body = m.chat(keys['ops'], 'ops:1')
+    ok(status == 403 and 'work:unknown' in str(body), 'with a damaged state and no source its models are for nobody', (status, body))
+    m.sync()
+    report = m.report()
+    ok(report['catalogues'][0]['state'] == 'damaged' and not report['compliant'] and
+       'ops:1' in ingle('list', env={'INGLE_STORE': path('store')})[1],
+       'it is told, and nothing is taken away', report)
+    os.rename(a.out + '.away', a.out)
+    code, out = m.sync()
+    ok(code == 0 and m.chat(keys['ops'], 'ops:1')[0] == 200, 'the next sync mends it', out)
+
+
+def test_root(m, a):
+    loose = shutil.copy(a.root, path('loose.json'))
+    os.chmod(loose, 0o666)
+    m.follow('loose', a.out, loose)
+    m.reload()
+    until(lambda: any(c['name'] == 'loose' for c in m.report()['catalogues']), 30)
+    code, out = m.sync()
+    report = {c['name']: c for c in m.report()['catalogues']}
+    ok(report['loose']['state'] == 'never' and 'chmod' in report['loose'].get('why', ''), 'a root that others may write is refused',
+       report)
+    os.unlink(path('etc', 'conf.d', 'loose.conf'))
+
+
+def test_two(m, a, keys):
+    """Two catalogues with one name: the first has it; one that is no longer followed takes its models along."""
+    b = Admin('second', 'available')
+    b.add('all:1', OTHER)
+    b.add('free:1', OTHER, '--parameters', '{"temperature":0.5}')
+    b.cat('assign', 'second', 'free:1', '--required', '--group', 'ops', '--id', 'r-free')
+    b.publish()
+    m.follow('zz', b.out, b.root)
+    m.reload()
+    until(lambda: m.states().get('free:1') == 'present', 60)
+    rows = {(r['catalogue'], r['name']): r['state'] for r in m.report()['models']}
+    ok(rows.get(('zz', 'all:1')) == 'blocked' and rows.get(('work', 'all:1')) == 'present' and rows.get(('zz', 'free:1')) == 'present',
+       'the catalogue that comes first has the name', rows)
+    ok(m.chat(keys['ops'], 'free:1')[0] == 200 and m.chat(keys['eng'], 'free:1')[0] == 403, 'assigned, in an open catalogue')
+    os.unlink(path('etc', 'conf.d', 'zz.conf'))
+    m.reload()
+    ok(until(lambda: 'free:1' not in m.listed(), 30), 'what a catalogue brought goes with it', m.listed())
+
+
+def test_metered(m, a):
+    m.stop()
+    a.add('late:1', STORY, '--parameters', '{"temperature":0.1}')
+    a.cat('assign', 'work', 'late:1', '--required', '--id', 'r-late')
+    a.publish()
+    m.env['INGLE_METERED'] = 'yes'
+    m.start()
+    code, out = m.sync()
+    row = m.row('late:1')
+    ok(code == 3 and row['state'] == 'waiting' and 'metered' in row['why'], 'on a metered network it waits', row)
+    m.stop(signal.SIGKILL)
+    m.env['INGLE_METERED'] = 'no'
+    m.start()
+    code, out = m.sync()
+    ok(code == 0 and m.row('late:1')['state'] == 'present', 'and comes on another, also after a kill', (code, out))
+
+
+def main():
+    m = Machine()
+    try:
+        a = Admin('work')
+        a.add('all:1', STORY)
+        a.add('eng:1', OTHER)
+        a.add('ops:1', CHAT)
+        a.cat('assign', 'work', 'all:1', '--required', '--id', 'r-all')
+        a.cat('assign', 'work', 'eng:1', '--required', '--group', 'eng', '--id', 'r-eng')
+        a.cat('assign', 'work', 'ops:1', '--required', '--group', 'ops', '--id', 'r-ops')
+        a.publish()
+        keys = {'eng': m.key('eng', '--group', 'eng'), 'ops': m.key('nobody', '--user', 'nobody-here')}
+        m.start()
+        test_reload(m, a)
+        test_rights(m, keys)
+        test_new_person(m, keys)
+        keys['ops'] = keys['late']
+        test_disk(m, a)
+        test_running(m, a, keys)
+        test_damage(m, a, keys)
+        test_root(m, a)
+        test_two(m, a, keys)
+        test_metered(m, a)
+    finally:
+        if hasattr(m, 'process') and m.process.poll() is None:
+            code = m.stop()
+            ok(code == 0, 'the service ends', (code, ''.join(m.log)[-2000:]))
+        shutil.rmtree(work, ignore_errors=True)
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
