@@ -15,6 +15,9 @@ bench: all
 	ninja -C $(BUILD) bench/make_model bench/limits bench/bench_grammar
 	INGLE_BUILD=$(abspath $(BUILD)) bench/bench $(ARGS)
 
+arm64:
+	.ci/arm64
+
 fuzz:
 	CC=clang .ci/build build-fuzz all -Dfuzz=true -Dtests=disabled -Db_sanitize=address,undefined -Db_lundef=false
 	fuzz/soak --seconds 60
@@ -45,6 +48,6 @@ install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) build-clang build-asan build-tsan
+	rm -rf $(BUILD) build-clang build-asan build-tsan build-arm64
 
-.PHONY: all check bench fuzz soak workplace-demo docs format package install clean
+.PHONY: all check arm64 bench fuzz soak workplace-demo docs format package install clean

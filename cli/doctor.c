@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "base/cpu.h"
 #include "base/os.h"
 #include "daemon.h"
 #include "ingle.h"
@@ -110,6 +111,26 @@ static void check_memory(const cli_call *call, finding *f)
         find(f, GOOD, "%s of memory available", bytes);
 }
 
+/* What the fastest kernels use, best first. */
+static const char *processor_features(void)
+{
+    static const struct {
+        uint32_t flag;
+        const char *name;
+    } rows[] = {
+        {IG_CPU_AVX512VNNI, "AVX-512 VNNI"},
+        {IG_CPU_AVX512, "AVX-512"},
+        {IG_CPU_AVXVNNI, "AVX2 with VNNI"},
+        {IG_CPU_AVX2, "AVX2"},
+        {IG_CPU_I8MM, "NEON with i8mm"},
+        {IG_CPU_DOTPROD, "NEON with dotprod"},
+        {IG_CPU_NEON, "NEON"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (ig_cpu_flags() & rows[i].flag) return rows[i].name;
+    return NULL;
+}
+
 static void check_processor(const cli_call *call, finding *f)
 {
     const char *forced = getenv("INGLE_KERNELS");
@@ -117,11 +138,10 @@ static void check_processor(const cli_call *call, finding *f)
     if (forced && *forced)
         find(f, WORTH, "INGLE_KERNELS=%.40s is set: the best kernels may not be used. Type: unset INGLE_KERNELS",
              forced);
-    else if (!__builtin_cpu_supports("avx2"))
-        find(f, WORTH, "the processor has no AVX2: answers are slow");
+    else if (!processor_features())
+        find(f, WORTH, "the processor has neither AVX2 nor NEON: answers are slow");
     else
-        find(f, GOOD, "%u usable core%s, %s", ig_cores(), ig_cores() == 1 ? "" : "s",
-             __builtin_cpu_supports("avx512vnni") ? "AVX-512 VNNI" : "AVX2");
+        find(f, GOOD, "%u usable core%s, %s", ig_cores(), ig_cores() == 1 ? "" : "s", processor_features());
 }
 
 static void check_sandbox(const cli_call *call, finding *f)

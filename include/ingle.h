@@ -71,8 +71,9 @@ typedef struct ingle_model ingle_model;
 
 typedef struct ingle_model_options {
     size_t size;
-    const char
-        *kernels;    /* "ref", "avx2", "avx512"; NULL: INGLE_KERNELS from the environment, else the best of the CPU */
+    /* "ref", "avx2", "avxvnni", "avx512" (arm64: "neon", "dotprod", "i8mm"); NULL: INGLE_KERNELS from the environment,
+     * else the best of the CPU */
+    const char *kernels;
     bool vocab_only; /* do not require or bind tensors (tokenize, show) */
 } ingle_model_options;
 
@@ -101,7 +102,7 @@ typedef struct ingle_model_info {
     const char *architecture; /* "llama"; borrowed from the model, as all strings here */
     const char *name;         /* general.name or "" */
     const char *file_type;    /* "Q4_K - Medium" and the like from general.file_type, or "" */
-    const char *kernels;      /* level in use: "ref", "avx2", "avx512" */
+    const char *kernels;      /* level in use: "ref", "avx2", ... */
     uint64_t n_params;        /* number of weights */
     uint64_t weight_bytes;    /* bytes of tensor data */
     uint64_t n_tensors, n_meta;

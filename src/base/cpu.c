@@ -32,7 +32,19 @@ uint32_t ig_cpu_flags(void)
     return flags;
 }
 #elif defined(__aarch64__)
-uint32_t ig_cpu_flags(void) { return IG_CPU_NEON; }
+#include <sys/auxv.h>
+
+uint32_t ig_cpu_flags(void)
+{
+    const unsigned long asimd = 1 << 1, asimddp = 1 << 20; /* AT_HWCAP */
+    const unsigned long i8mm = 1 << 13;                    /* AT_HWCAP2 */
+    unsigned long a = getauxval(AT_HWCAP), b = getauxval(AT_HWCAP2);
+    uint32_t flags = 0;
+    if (a & asimd) flags |= IG_CPU_NEON;
+    if (flags && (a & asimddp)) flags |= IG_CPU_DOTPROD;
+    if (flags && (b & i8mm)) flags |= IG_CPU_I8MM;
+    return flags;
+}
 #else
 uint32_t ig_cpu_flags(void) { return 0; }
 #endif

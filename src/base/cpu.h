@@ -1,4 +1,5 @@
-/* CPU features as bundles that kernels need, read once from CPUID and the operating system's XCR0. */
+/* CPU features as bundles that kernels need, from CPUID and the operating system's XCR0, or from
+ * the auxiliary vector. */
 #ifndef IG_BASE_CPU_H
 #define IG_BASE_CPU_H
 
@@ -9,7 +10,9 @@ enum {
     IG_CPU_AVX512 = 1 << 1,     /* F, BW, DQ, VL: Intel Skylake-X (2017-), AMD Zen 4 (2022-); implies AVX2 */
     IG_CPU_AVX512VNNI = 1 << 2, /* + VNNI: Intel Ice Lake (2019-), AMD Zen 4 */
     IG_CPU_AVXVNNI = 1 << 3,    /* VNNI in 256 bits: Intel Alder Lake (2021-), AMD Zen 5 */
-    IG_CPU_NEON = 1 << 4        /* arm64 baseline */
+    IG_CPU_NEON = 1 << 4,       /* arm64 baseline */
+    IG_CPU_DOTPROD = 1 << 5,    /* FEAT_DotProd: Cortex-A55, A76 (2018-), Apple A11; implies NEON */
+    IG_CPU_I8MM = 1 << 6        /* FEAT_I8MM: Cortex-A510, X2 (2021-), Neoverse V1, N2 */
 };
 uint32_t ig_cpu_flags(void);
 

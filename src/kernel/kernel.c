@@ -21,7 +21,14 @@ static const level levels[] = {
     {"ref", 0, "", ig_kernels_fill_ref},
 #if defined(IG_KERNELS_X86)
     {"avx2", IG_CPU_AVX2, "AVX2, FMA and F16C", ig_kernels_fill_avx2},
+    {"avxvnni", IG_CPU_AVX2 | IG_CPU_AVXVNNI, "AVX-VNNI", ig_kernels_fill_avxvnni},
     {"avx512", IG_CPU_AVX2 | IG_CPU_AVX512, "AVX-512 (F, BW, DQ, VL)", ig_kernels_fill_avx512},
+#endif
+#if defined(IG_KERNELS_ARM)
+    {"neon", IG_CPU_NEON, "Advanced SIMD", ig_kernels_fill_neon},
+    {"dotprod", IG_CPU_NEON | IG_CPU_DOTPROD, "the dot product instructions (FEAT_DotProd)", ig_kernels_fill_dotprod},
+    {"i8mm", IG_CPU_NEON | IG_CPU_DOTPROD | IG_CPU_I8MM, "the matrix instructions for int8 (FEAT_I8MM)",
+     ig_kernels_fill_i8mm},
 #endif
 };
 enum { N_LEVELS = sizeof levels / sizeof *levels };
@@ -42,7 +49,11 @@ static void fill_tables(void)
 
 const char *const *ig_kernel_levels(void)
 {
-    static const char *const names[] = {"ref", "avx2", "avx512", NULL};
+#if defined(IG_KERNELS_ARM)
+    static const char *const names[] = {"ref", "neon", "dotprod", "i8mm", NULL};
+#else
+    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", NULL};
+#endif
     return names;
 }
 
@@ -65,11 +76,14 @@ const ig_kernels *ig_kernels_get(const char *name, ig_error *err)
     }
     for (int i = 0; i < N_LEVELS; i++)
         if (!strcmp(name, levels[i].name)) return at(i, err);
-    for (const char *const *known = ig_kernel_levels(); *known; known++) {
-        if (strcmp(name, *known)) continue;
+    static const char *const known[] = {"avx2", "avxvnni", "avx512", "neon", "dotprod", "i8mm"}; /* on any processor */
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(name, known[i])) continue;
         ig_fail(err, IG_UNSUPPORTED, 0, "kernel level \"%s\" is not for this CPU: unset INGLE_KERNELS", name);
         return NULL;
     }
-    ig_fail(err, IG_BAD_INPUT, 0, "kernel level \"%.32s\" is not known, expected ref, avx2 or avx512", name);
+    ig_fail(err, IG_BAD_INPUT, 0,
+            "kernel level \"%.32s\" is not known, expected ref, avx2, avxvnni or avx512 (arm64: neon, dotprod or i8mm)",
+            name);
     return NULL;
 }

@@ -1,5 +1,5 @@
-/* Kernels: dtype x operation -> function, one table per level (ref, avx2, avx512). Reference code defines the result;
- * every other level is tested against it by tests/kernel.
+/* Kernels: dtype x operation -> function, one table per level (ref; avx2, avxvnni, avx512; neon, dotprod, i8mm).
+ * Reference code defines the result; every other level is tested against it by tests/kernel.
  *
  * The contract that determinism (design, promise 3) rests on: within one level the value of every output element
  * depends only on its own row, its own column and their length n, never on how many rows or columns the call has, on
@@ -74,7 +74,7 @@ typedef struct ig_kv_kernels {
 } ig_kv_kernels;
 
 typedef struct ig_kernels {
-    const char *level;                  /* "ref", "avx2", "avx512" */
+    const char *level;                  /* "ref", "avx2", ... */
     ig_type_kernels type[IG_DTYPE_MAX]; /* by ig_dtype; mul NULL where the type cannot be computed with yet */
     ig_pack_kernels pack[IG_PACK_COUNT];
     ig_kv_kernels kv[IG_KV_COUNT];

@@ -46,6 +46,10 @@ IG_KERNEL_TYPES(X)
 /* Each level fills what it has over what is there; called weakest first. cpu: base/cpu.h flags. */
 void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_avxvnni(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_neon(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_dotprod(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_i8mm(ig_kernels *k, uint32_t cpu);
 
 #endif

@@ -36,7 +36,10 @@ static ig_status named_init(ig_store *s, bool whole, named *n, ig_error *err)
     for (size_t i = 0; i < n->list.n; i++) total += n->list.models[i]->n_files;
     ig_status st = IG_OK;
     if (whole && n->list.n_damaged)
-        st = ig_fail(err, IG_BAD_INPUT, 0, "nothing is collected: %.250s. Remove or repair it first", n->list.damaged);
+        st = ig_fail(err, IG_BAD_INPUT, 0, "nothing is collected: %.250s. %s", n->list.damaged,
+                     n->list.first_damaged == IG_IO || n->list.first_damaged == IG_DENIED
+                         ? "What it names is not known until it can be read"
+                         : "Remove or repair it first");
     else if (!ig_map_init(&n->map, total))
         st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the list of blobs");
     for (size_t i = 0; i < n->list.n && st == IG_OK; i++)

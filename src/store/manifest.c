@@ -231,9 +231,10 @@ static ig_status read_digest(reader *r, const json_t *all, const json_t *model)
     ig_digest found = {0};
     const char *text = ig_json_text(all, "digest");
     char *canonical = ig_json_dump(model);
-    bool ok = canonical && text && ig_digest_parse(text, &r->m->digest, NULL) == IG_OK &&
-              ig_sha_text(canonical, strlen(canonical), &found) && !strcmp(found.hex, r->m->digest.hex);
+    bool hashed = canonical && ig_sha_text(canonical, strlen(canonical), &found);
     ig_free(canonical);
+    if (!hashed) return ig_fail(r->err, IG_NO_MEMORY, 0, "out of memory for manifest %.120s", r->what);
+    bool ok = text && ig_digest_parse(text, &r->m->digest, NULL) == IG_OK && !strcmp(found.hex, r->m->digest.hex);
     return ok ? IG_OK : wrong(r, "its digest does not fit what it says");
 }
 

@@ -170,7 +170,7 @@ static ig_status make_store(ig_store *s, ig_error *err)
     if (!ig_disk_write_whole(s->root_fd, MARK, "1\n", 2, 0644)) {
         if (errno == EROFS || errno == EACCES)
             return ig_fail_errno(err, IG_DENIED, errno, "cannot make a store in %.300s", s->root);
-        return ig_disk_failed(s, errno, "make a store in", s->root, err);
+        return ig_disk_failed(s, errno, "write the mark", MARK, err);
     }
     return IG_OK;
 }
@@ -273,6 +273,15 @@ ig_status ig_store_lock(ig_store *s, bool exclusive, int *fd, ig_error *err)
     return ig_disk_failed(s, e, "lock", "the store", err);
 }
 
+static ig_status folder_failed(int dir, const char *name, int e, ig_error *err)
+{
+    char link[64], path[300];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", dir);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    return ig_fail_errno(err, IG_IO, e, "cannot read the folder %.300s/%.100s", path, name);
+}
+
 ig_status ig_folder_walk(int dir, const char *name, bool (*each)(void *ctx, int dir, const char *entry), void *ctx,
                          ig_error *err)
 {
@@ -281,7 +290,7 @@ ig_status ig_folder_walk(int dir, const char *name, bool (*each)(void *ctx, int 
     if (!d) {
         int e = errno;
         if (fd >= 0) close(fd);
-        return ig_fail_errno(err, IG_IO, e, "cannot read the folder %.200s", name);
+        return folder_failed(dir, name, e, err);
     }
     int e = 0;
     for (;;) {
@@ -293,7 +302,7 @@ ig_status ig_folder_walk(int dir, const char *name, bool (*each)(void *ctx, int 
         if (!each(ctx, fd, entry->d_name)) break;
     }
     closedir(d);
-    return e ? ig_fail_errno(err, IG_IO, e, "cannot read the folder %.200s", name) : IG_OK;
+    return e ? folder_failed(dir, name, e, err) : IG_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ listing */
@@ -339,6 +348,7 @@ static bool list_one(void *ctx, int dir, const char *file)
     if (st == IG_NOT_FOUND) return true; /* taken away meanwhile */
     if (st == IG_OK) {
         ig_name_file(&m->name, own);
+        st = IG_BAD_INPUT;
         if (!strcmp(own, file)) {
             l->list->models[l->list->n++] = m;
             return true;
@@ -346,11 +356,15 @@ static bool list_one(void *ctx, int dir, const char *file)
         ig_fail(&e, IG_BAD_INPUT, 0, "manifest %.100s is damaged: it says that its name is %.100s", file, m->name.text);
         ig_manifest_free(m);
     }
-    if (st == IG_NO_MEMORY) {
+    /* Want of memory or descriptors says nothing about this manifest: nobody gets a list that lacks it. */
+    if (st == IG_NO_MEMORY || (st == IG_IO && (e.sys_errno == EMFILE || e.sys_errno == ENFILE))) {
         l->st = ig_fail(l->err, st, 0, "%s", e.text);
         return false;
     }
-    if (l->list->n_damaged++ == 0) (void)snprintf(l->list->damaged, sizeof l->list->damaged, "%s", e.text);
+    if (l->list->n_damaged++ == 0) {
+        (void)snprintf(l->list->damaged, sizeof l->list->damaged, "%s", e.text);
+        l->list->first_damaged = st;
+    }
     return true;
 }
 

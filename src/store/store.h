@@ -128,7 +128,8 @@ bool ig_store_is_read_only(const ig_store *store); /* asked for, or found */
 typedef struct ig_store_list {
     ig_manifest **models;
     size_t n, n_damaged;
-    char damaged[256]; /* sentence about the first */
+    char damaged[256];       /* sentence about the first */
+    ig_status first_damaged; /* IO, DENIED: it could not be read; else it is no manifest */
 } ig_store_list;
 ig_status ig_store_models(ig_store *store, ig_store_list *out, ig_error *err);
 void ig_store_list_free(ig_store_list *list);

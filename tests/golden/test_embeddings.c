@@ -5,9 +5,9 @@
 #include <math.h>
 
 #include "ingle.h"
+#include "tests/levels.h"
 #include "tests/tap.h"
 
-static const char *const levels[] = {"ref", "avx2", "avx512"};
 static const struct {
     const char *name;
     ingle_pooling kind;

@@ -4,12 +4,12 @@
 #include <math.h>
 
 #include "ingle.h"
+#include "tests/levels.h"
 #include "tests/tap.h"
 
 enum { TOKENS = 48, VOCAB = 384 };
 #define RMS_MAX 1e-5
 
-static const char *const levels[] = {"ref", "avx2", "avx512"};
 static const char *const directories[] = {"llama",  "mistral", "qwen2", "qwen3",      "qwen3_moe",
                                           "gemma2", "gemma3",  "phi3",  "minimax_m2"}; /* bert: test_embeddings */
 

@@ -5,9 +5,9 @@
 #include <math.h>
 
 #include "ingle.h"
+#include "tests/levels.h"
 #include "tests/tap.h"
 
-static const char *const levels[] = {"ref", "avx2", "avx512"};
 
 typedef struct model_case {
     const char *dir, *name, *tokens; /* name.gguf, name.logits.f32, name.dequant.logits.f32 */
@@ -97,6 +97,7 @@ static void check_model(const char *root, const model_case *c)
     size_t n = text ? parse_ids(text, ids, 256) : 0;
     (void)snprintf(path, sizeof path, "%s/%s/%s.gguf", root, c->dir, c->name);
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+        if (!level_wanted(levels[l])) continue;
         (void)snprintf(label, sizeof label, "%s %s", c->name, levels[l]);
         ingle_error err = {0};
         bool skip = false;
@@ -157,6 +158,7 @@ static void check_story(const char *root)
     if (!known) return;
     (void)snprintf(path, sizeof path, "%s/stories260K.gguf", root);
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+        if (!level_wanted(levels[l])) continue;
         ingle_error err = {0};
         ingle_model *m;
         ingle_engine *e = NULL;

@@ -1,6 +1,7 @@
 /* Every kernel of every level this CPU has, tested against ref and timed by the same program.
  *
- *   harness [--level L] [--seed N]      TAP
+ *   harness [--level L] [--seed N] [--own] [--thin N]      TAP; --own: no entries that the level before has, too;
+ *      --thin: one shape in N (for slow machines and emulators)
  *   harness --bench [--csv] [--level L] [--mb N] [--type T]
  *       GB/s of weights (one column, matrix of N MB, larger than the caches), GMAC/s (64 columns), ns per element
  *
@@ -249,11 +250,26 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
     return wrong;
 }
 
+static uint32_t thin = 1;
+static bool own;
+
+/* The next weaker level that this CPU has, or NULL. */
+static const ig_kernels *level_before(const ig_kernels *k)
+{
+    const ig_kernels *before = NULL;
+    for (const char *const *name = ig_kernel_levels(); *name && strcmp(*name, k->level); name++) {
+        const ig_kernels *known = ig_kernels_get(*name, NULL);
+        if (known) before = known;
+    }
+    return before;
+}
+
 static void test_mul(const ig_kernels *k)
 {
     static const size_t rows[] = {1, 2, 3, 5, 33, 45}, cols[] = {1, 2, 3, 4, 5, 7, 9, 17};
     static const size_t plain[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 127, 129, 257};
     static const size_t blocks[] = {0, 1, 2, 3, 5, 8, 37}; /* 37 of 32 are more than a panel holds */
+    const ig_kernels *before = own ? level_before(k) : NULL;
     for (int t = 0; t < N_TYPES; t++) {
         int type = types[t].id;
         size_t block = ig_dtype_row((uint32_t)type)->block_elems,
@@ -263,10 +279,12 @@ static void test_mul(const ig_kernels *k)
                cases = 0;
         const char *wrong = NULL;
         shape s = {0};
+        if (before && before->type[type].mul == k->type[type].mul) continue;
         for (size_t i = 0; i < n_sizes && !wrong; i++)
             for (size_t r = 0; r < 6 && !wrong; r++)
                 for (size_t c = 0; c < 8 && !wrong; c++) {
                     bool odd = rnd() % 2;
+                    if (thin > 1 && rnd() % thin) continue;
                     s = (shape){block == 1 ? plain[i] : blocks[i] * block,
                                 rows[r],
                                 cols[c],
@@ -290,10 +308,12 @@ static bool same_bytes(const box *a, const box *b) { return a->n == b->n && !mem
 
 static void test_decode(const ig_kernels *k)
 {
+    const ig_kernels *before = own ? level_before(k) : NULL;
     for (int t = 0; t < N_TYPES; t++) {
         int type = types[t].id;
         size_t block = ig_dtype_row((uint32_t)type)->block_elems;
         bool good = true;
+        if (before && before->type[type].to_f32 == k->type[type].to_f32) continue;
         for (size_t i = 0; i < 60; i++) {
             size_t n = (block == 1 ? i : i % 6) * block;
             box w = box_new(row_bytes(type, n), i % 3), a = floats_new(n, i % 5), b = floats_new(n, i % 7);
@@ -697,6 +717,9 @@ static void test_level(const ig_kernels *k)
 {
     test_mul(k);
     test_decode(k);
+    const ig_kernels *before = own ? level_before(k) : NULL;
+    size_t others = offsetof(ig_kernels, pack); /* what is no product and no decoding comes from here on */
+    if (before && !memcmp((const char *)k + others, (const char *)before + others, sizeof *k - others)) return;
     test_pack(k);
     test_kv(k);
     test_ops(k);
@@ -711,6 +734,10 @@ int main(int argc, char **argv)
             bench = true;
         else if (!strcmp(argv[i], "--csv"))
             csv = true;
+        else if (!strcmp(argv[i], "--own"))
+            own = true;
+        else if (!strcmp(argv[i], "--thin") && i + 1 < argc)
+            thin = (uint32_t)strtoul(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--level") && i + 1 < argc)
             only = argv[++i];
         else if (!strcmp(argv[i], "--type") && i + 1 < argc)
@@ -720,7 +747,9 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
             seed = strtoull(argv[++i], NULL, 10) | 1;
         else {
-            fprintf(stderr, "usage: %s [--bench [--csv] [--mb N] [--type T]] [--level NAME] [--seed N]\n", argv[0]);
+            fprintf(stderr,
+                    "usage: %s [--bench [--csv] [--mb N] [--type T]] [--level NAME] [--seed N] [--own] [--thin N]\n",
+                    argv[0]);
             return 2;
         }
     }

@@ -27,6 +27,7 @@ enum { NAMES = 4, UNKNOWN = -1 };
 static const char *const names[NAMES] = {"alpha:latest", "beta:latest", "gamma:latest", "linked:latest"};
 static int expected[NAMES];
 static const char *under_way;
+static uint64_t calls[IG_FAULT_KINDS]; /* of the last operation */
 static size_t n_bad, n_cuts;
 
 static void content_of(int i, char out[64]) { (void)snprintf(out, 64, "GGUF the content of number %d", i); }
@@ -151,6 +152,7 @@ static bool insist(size_t i)
     }
     if (st != IG_OK) printf("# %s: %s\n", ops[i].name, e.text);
     expected[ops[i].at] = ops[i].becomes;
+    for (int k = 0; k < IG_FAULT_KINDS; k++) calls[k] = ig_fault_calls((ig_fault_kind)k);
     ig_fault_reset();
     power.busy = true;
     look();
@@ -171,7 +173,7 @@ static bool scenario(size_t at, ig_fault_kind kind, uint64_t nth, int err_no, bo
         if (i == at && nth) ig_fault_set(kind, nth, err_no, false);
         power.each = nth ? NULL : look; /* looking is disk work of its own, which would be counted */
         ok = insist(i);
-        if (i == at) *reached = true;
+        if (i == at) *reached = calls[kind] >= nth;
     }
     power_end();
     return ok;
@@ -200,7 +202,7 @@ static void test_second_tries(void)
         n_bad = n_cuts = 0;
         bool ok = true, reached;
         for (size_t at = 0; at < OPS && ok; at++)
-            for (uint64_t nth = 1; nth <= 24 && ok; nth++)
+            for (uint64_t nth = 1; (nth == 1 || reached) && ok; nth++)
                 ok = scenario(at, kinds[k].kind, nth, kinds[k].err_no, &reached);
         tap_ok(ok && n_bad == 0, "M08: a %s fails, the second try succeeds, then the power: %zu cuts, %zu unsound",
                kinds[k].name, n_cuts, n_bad);

@@ -6,7 +6,18 @@
 #include "kernel/x86/super.h"
 #include "kernel/x86/vec_avx2.h"
 
-#define MUL(name) ig_mul_##name##_avx2
+/* With -mavxvnni the words are those of a level of its own: VPDPBUSD and VPDPWSSD multiply and add in one step. Sums
+ * are the same integers. */
+#if defined(__AVXVNNI__)
+#define MUL(name)                ig_mul_##name##_avxvnni
+#define DOT_BYTES(sum, a, b)     _mm256_dpbusd_avx_epi32(sum, a, b)
+#define DOT_PAIRS(sum, a, scale) _mm256_dpwssd_avx_epi32(sum, a, scale)
+#else
+#define MUL(name)                ig_mul_##name##_avx2
+#define DOT_PAIRS(sum, a, scale) _mm256_add_epi32(sum, _mm256_madd_epi16(a, scale))
+/* Pairs of products must fit 16 bits. */
+#define DOT_BYTES(sum, a, b)     DOT_PAIRS(sum, _mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1))
+#endif
 
 enum {
     PER = 1,          /* rows in a register */
@@ -119,8 +130,7 @@ INLINE codes codes_unsigned(vi q) { return (codes){q, q}; }
 INLINE vi block_x(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 INLINE vi block_dot(codes w, vi x, bool is_signed)
 {
-    vi pairs = _mm256_maddubs_epi16(w.magnitude, is_signed ? _mm256_sign_epi8(x, w.q) : x);
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return DOT_BYTES(vi_zero(), w.magnitude, is_signed ? _mm256_sign_epi8(x, w.q) : x);
 }
 
 /* Four rows' (or columns') sums: number c of a lane = sum of the 4 of v[c] in that lane. */
@@ -140,8 +150,12 @@ INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
 INLINE vi nibbles_dot(vi bytes, vi x_low, vi x_high)
 {
     vi low = vi_and(bytes, vi_set8(15)), high = vi_and(vi_shift16(bytes, -4), vi_set8(15));
+#if defined(__AVXVNNI__)
+    return DOT_BYTES(DOT_BYTES(vi_zero(), low, x_low), high, x_high);
+#else
     vi pairs = _mm256_add_epi16(_mm256_maddubs_epi16(low, x_low), _mm256_maddubs_epi16(high, x_high));
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#endif
 }
 /* The halves at w, w + stride, .. of LANES rows. */
 INLINE vf lanes_halves(const uint8_t *w, size_t stride) { return _mm256_cvtph_ps(ig_eight_halves(w, stride)); }
@@ -176,7 +190,7 @@ INLINE super_code super_pair(rows r, int g, __m256i (*get)(const uint8_t *block,
 INLINE vi super_add(vi sum, super_code w, __m256i x, vi scale, bool is_signed)
 {
     vi pairs = _mm256_maddubs_epi16(w.magnitude, is_signed ? _mm256_sign_epi8(x, w.q) : x);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scale));
+    return DOT_PAIRS(sum, pairs, scale);
 }
 INLINE vi vi_madd16(vi a, __m256i b) { return _mm256_madd_epi16(a, b); }
 /* Number c of a row, in both lanes = sum of the 8 of v[c], c = 0..3. */
@@ -221,7 +235,7 @@ INLINE vi vi_mul32(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
 INLINE vi vi_high16(vi a) { return _mm256_srai_epi32(a, 16); }
 /* Even 16-bit numbers of a, odd ones of b. */
 INLINE vi vi_even_odd(vi a, vi b) { return _mm256_blend_epi16(a, b, 0xAA); }
-INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return DOT_PAIRS(sum, a, b); }
 /* The codes themselves, with SIGNED_OFFSET if they are signed. */
 INLINE vi super_raw(super_code w, bool is_signed)
 {
@@ -229,6 +243,26 @@ INLINE vi super_raw(super_code w, bool is_signed)
 }
 /* Adds products of 4 * n_k codes; x: where the first column has its. form: how many pairs of products a 16-bit sum
  * holds (8, 4 or 2), or PANEL_SIGNED. */
+#if defined(__AVXVNNI__)
+INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
+                      size_t n_cols, size_t n_k, int form)
+{
+    IG_UNROLL
+    for (size_t k = 0; k < n_k; k++) {
+        IG_UNROLL
+        for (size_t c = 0; c < n_cols; c++) {
+            int32_t four;
+            memcpy(&four, x + c * x_stride + 4 * k, 4);
+            vi xs = vi_set32(four);
+            IG_UNROLL
+            for (size_t r = 0; r < PANEL_REGS; r++)
+                sum[c][r] = form == PANEL_SIGNED
+                                ? DOT_BYTES(sum[c][r], _mm256_abs_epi8(w[k][r]), _mm256_sign_epi8(xs, w[k][r]))
+                                : DOT_BYTES(sum[c][r], w[k][r], xs);
+        }
+    }
+}
+#else
 INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
                       size_t n_cols, size_t n_k, int form)
 {
@@ -260,6 +294,7 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
         }
     }
 }
+#endif
 
 /* The first 16 bytes of a block, as ig_q4_k_scales wants them, and its result in both lanes of each row. */
 INLINE vi k4_scales(rows r) { return ig_q4_k_scales(vi_twice(r)); }

@@ -35,5 +35,5 @@ void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu)
     ig_fill_other_avx2(k);
     ig_fill_kv_avx2(k);
     ig_fill_pack_avx2(k);
-    ig_fill_grids_avx2();
+    ig_fill_grids();
 }

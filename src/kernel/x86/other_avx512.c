@@ -1,5 +1,5 @@
 #include "kernel/x86/vec_avx512.h"
 
-#include "kernel/x86/other.inc"
+#include "kernel/other.inc"
 
 void ig_fill_other_avx512(ig_kernels *k) { fill(k); }

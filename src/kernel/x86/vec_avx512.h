@@ -1,4 +1,4 @@
-/* Vectors of 16 floats: the words in which x86/kv.inc and x86/other.inc are written. */
+/* Vectors of 16 floats: the words in which kernel/kv.inc and kernel/other.inc are written. */
 #ifndef IG_KERNEL_X86_VEC_AVX512_H
 #define IG_KERNEL_X86_VEC_AVX512_H
 
@@ -40,6 +40,7 @@ INLINE vf vf_fma_minus(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE float half_value(uint16_t h) { return _cvtsh_ss(h); }
 INLINE float vf_sum(vf a)
 {
     return ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));

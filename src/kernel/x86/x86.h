@@ -4,21 +4,15 @@
 
 #include <immintrin.h>
 
+#include "kernel/grids.h"
 #include "kernel/kernel_list.h"
 
 #define X(id, name, pack)                                                                                              \
     void ig_mul_##name##_avx2(const ig_mul_args *a);                                                                   \
-    void ig_mul_##name##_avx512(const ig_mul_args *a); /* quantised types: with VNNI */
+    void ig_mul_##name##_avxvnni(const ig_mul_args *a); /* quantised types only */                                     \
+    void ig_mul_##name##_avx512(const ig_mul_args *a);  /* quantised types: with VNNI */
 IG_KERNEL_TYPES(X)
 #undef X
-/* Codebooks with a byte an element: magnitudes (IQ2, IQ3), eight times -1 0 1 (IQ1). Constant once a level is filled.
- */
-typedef struct ig_grids {
-    uint64_t iq2xxs[256], iq2xs[512], iq2s[1024], iq1s[2048];
-    uint32_t iq3xxs[256], iq3s[512];
-} ig_grids;
-extern ig_grids ig_grid_bytes;
-void ig_fill_grids_avx2(void);
 void ig_fill_pack_avx2(ig_kernels *k);
 void ig_fill_kv_avx2(ig_kernels *k);
 void ig_fill_kv_avx512(ig_kernels *k);

@@ -183,6 +183,7 @@ struct fr_job {
     ig_timer ping, deadline;
     char id[32];
     char user[FR_USER_BYTES], budget[FR_USER_BYTES];
+    uint64_t reserved;              /* tokens of the day, for its answers */
     uint32_t n_ctx_max, output_max; /* tokens that policy lets it have; UINT32_MAX: no limit */
     char n_ctx_rule[64];            /* which says so */
     fr_account *account;            /* or NULL */
@@ -340,6 +341,14 @@ bool fr_sees(fr_front *f, const fr_entry *e);
 void fr_policy_user(const fr_front *f, char *out, size_t n);
 /* Whose tokens a request's are, "" where nobody counts; and an event DONE or RESULT of it. */
 void fr_policy_budget(const fr_front *f, char out[FR_USER_BYTES]);
+/* What is left of the caller's tokens of the day by the last fr_may; UINT64_MAX: no limit. */
+uint64_t fr_policy_left(const fr_front *f);
+/* Of these, so many are set aside for `choices` answers of `output` tokens (0:
+ * not said) until they are released: requests at once do not use the same rest of a day. Returns how long each may
+ * become, UINT32_MAX: no limit. */
+uint32_t fr_policy_reserve(fr_front *f, const char *user, uint64_t left, uint64_t output, uint64_t choices,
+                           uint64_t *reserved);
+void fr_policy_release(fr_front *f, const char *user, uint64_t reserved);
 void fr_policy_spend(fr_front *f, const char *user, const json_t *done);
 
 /* ---- follow_loop.c: catalogues that this machine follows (follow.h). ---- */

@@ -32,6 +32,7 @@ static void free_job(fr_job *job)
     ig_timer_clear(f->loop, &job->ping);
     ig_timer_clear(f->loop, &job->deadline);
     fr_account_unannounce(job);
+    fr_policy_release(f, job->budget, job->reserved);
     unlink_job(job);
     if (w && job->waiting) fr_worker_unwait(w, job);
     for (fr_worker *o = job->everywhere ? f->workers : NULL; o; o = o->next) fr_worker_forget(o, job);
@@ -481,6 +482,28 @@ static uint32_t output_of(const ig_request *req)
     return (uint32_t)most;
 }
 
+/* Answers that will be made, all choices of all parts. */
+static uint64_t choices_of(const ig_request *req)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < json_array_size(req->parts); i++) {
+        const json_t *part = json_array_get(req->parts, i);
+        const char *op = json_string_value(json_object_get(part, "op"));
+        json_int_t own = json_integer_value(json_object_get(part, "n"));
+        if (!op || !strcmp(op, "embed") || !strcmp(op, "rerank") || frame_of(part) != IG_FRAME_REQUEST) continue;
+        n += own > 1 && own < 1024 ? (uint64_t)own : 1;
+    }
+    return n;
+}
+
+static void reserve(fr_job *job, uint64_t left)
+{
+    uint64_t asked = output_of(&job->req);
+    if (job->output_max < UINT32_MAX && (!asked || asked > job->output_max)) asked = job->output_max;
+    uint32_t most = fr_policy_reserve(job->front, job->budget, left, asked, choices_of(&job->req), &job->reserved);
+    if (most < job->output_max) job->output_max = most;
+}
+
 static bool is_allowed(fr_job *job, ig_problem *p)
 {
     ig_decision d;
@@ -492,8 +515,11 @@ static bool is_allowed(fr_job *job, ig_problem *p)
     job->output_max = d.limits.output;
     snprintf(job->n_ctx_rule, sizeof job->n_ctx_rule, "%s", d.n_ctx_rule);
     r.decided = NULL;
+    uint64_t left = fr_policy_left(job->front);
     r.action = IG_MAY_PIN;
-    return !is_pinning(&job->req) || fr_may(job->front, &r, p);
+    if (is_pinning(&job->req) && !fr_may(job->front, &r, p)) return false;
+    reserve(job, left);
+    return true;
 }
 
 /* Editors name no model: where there is neither a default nor one alone, they mean the one that was used last. */

@@ -25,6 +25,7 @@ typedef struct fr_ask { /* a request that waits for its caller's groups */
 typedef struct fr_spent { /* tokens of one caller today */
     char user[FR_USER_BYTES];
     uint64_t tokens;
+    uint64_t reserved; /* that answers under way may still take */
 } fr_spent;
 
 typedef struct fr_asking { /* a request that is being handled */
@@ -64,6 +65,7 @@ struct fr_policy {
     /* tokens since midnight by person; the ledger knows them by key */
     fr_spent *spent;
     size_t n_spent, spent_cap;
+    uint64_t left; /* of the caller's day, by the last decision; IG_NO_TOKEN_LIMIT */
     int64_t day;
 };
 
@@ -314,12 +316,13 @@ void fr_policy_user(const fr_front *f, char *out, size_t n)
 
 /* ------------------------------------------------------------------------------------------------ tokens of today */
 
+/* Whose day it is: a person's, whether they come by user id or by any of their keys. */
 static void budget_user(const ig_caller *w, char out[FR_USER_BYTES])
 {
-    if (w->has_uid)
-        snprintf(out, FR_USER_BYTES, "uid:%" PRIu32, w->uid);
-    else if (w->account && *w->account)
+    if (w->account && *w->account)
         snprintf(out, FR_USER_BYTES, "user:%.80s", w->account);
+    else if (w->has_uid)
+        snprintf(out, FR_USER_BYTES, "uid:%" PRIu32, w->uid);
     else if (w->key)
         snprintf(out, FR_USER_BYTES, "key:%s", w->key->id);
     else
@@ -361,14 +364,56 @@ void fr_policy_spend(fr_front *f, const char *user, const json_t *done)
     if (s && prompt >= 0 && completion >= 0) s->tokens += (uint64_t)prompt + (uint64_t)completion;
 }
 
-/* ------------------------------------------------------------------------------------------------ the decision */
+/* An answer may become as long as what is left of the day; one whose length nobody said, half as long, so that others
+ * of the same person still find something. Prompts are counted when they were read. */
+uint64_t fr_policy_left(const fr_front *f) { return f->policy ? f->policy->left : IG_NO_TOKEN_LIMIT; }
 
-/* As name_user of job.c writes it into the books. */
-static const char *key_user(const ig_key *key, char out[FR_USER_BYTES])
+uint32_t fr_policy_reserve(fr_front *f, const char *user, uint64_t left, uint64_t output, uint64_t choices,
+                           uint64_t *reserved)
 {
-    snprintf(out, FR_USER_BYTES, "key:%s", key->id);
-    return out;
+    *reserved = 0;
+    if (!f->policy || !*user || left == IG_NO_TOKEN_LIMIT || !choices) return UINT32_MAX;
+    uint64_t share = left / choices;
+    uint64_t each = output && output < share ? output : output ? share : share / 2;
+    if (!each) each = 1;
+    if (each >= UINT32_MAX) each = UINT32_MAX - 1;
+    fr_spent *s = spent_of(f->policy, user, true);
+    if (s) *reserved = each * choices, s->reserved += *reserved;
+    return (uint32_t)each;
 }
+
+void fr_policy_release(fr_front *f, const char *user, uint64_t reserved)
+{
+    fr_spent *s = reserved && f->policy ? spent_of(f->policy, user, false) : NULL;
+    if (s) s->reserved -= reserved < s->reserved ? reserved : s->reserved; /* since midnight they are others */
+}
+
+/* What the books say of today, also of before a restart: a person's own use and that of their keys (name_user of job.c
+ * writes the names). */
+static uint64_t booked_today(fr_front *f)
+{
+    const struct fr_policy *p = f->policy;
+    const ig_caller *w = &p->who;
+    char name[FR_USER_BYTES];
+    uint64_t sum = 0;
+    bool by_person = !w->has_uid && p->person && p->person->has_uid;
+    snprintf(name, sizeof name, "uid:%" PRIu32, by_person ? p->person->uid : w->uid);
+    if (w->has_uid || by_person)
+        sum = fr_books_today(f, name);
+    else if (!w->key)
+        sum = fr_books_today(f, "nobody");
+    for (size_t i = 0; i < ig_keys_n(p->keys); i++) {
+        const ig_key *k = ig_keys_at(p->keys, i);
+        bool mine =
+            (w->key && !strcmp(k->id, w->key->id)) || (w->account && *w->account && !strcmp(k->account, w->account));
+        if (!mine) continue;
+        snprintf(name, sizeof name, "key:%s", k->id);
+        sum += fr_books_today(f, name);
+    }
+    return sum;
+}
+
+/* ------------------------------------------------------------------------------------------------ the decision */
 
 static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_decision *d)
 {
@@ -396,8 +441,9 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     budget_user(&p->who, user);
     fr_spent *s = listing ? NULL : spent_of(p, user, false);
     ask.tokens_today = s ? s->tokens : 0;
-    uint64_t booked = listing ? 0 : fr_books_today(f, p->who.key ? key_user(p->who.key, user) : user);
-    if (booked > ask.tokens_today) ask.tokens_today = booked; /* also of before a restart */
+    uint64_t booked = listing ? 0 : booked_today(f);
+    if (booked > ask.tokens_today) ask.tokens_today = booked;
+    if (s) ask.tokens_today += s->reserved;
     ig_policy policy = p->config->policy;
     policy.configured |= p->n_sets > 0;
     if (!ig_grants_pick(p->sets, p->n_sets, ask.model.name, ask.model.digest, &p->picked, &p->picked_cap,
@@ -407,12 +453,16 @@ static void decide(fr_front *f, const fr_request_facts *r, bool listing, ig_deci
     }
     policy.assignments = p->picked;
     ig_policy_decide(&policy, &p->who, &ask, d, NULL);
+    if (listing) return;
+    uint64_t limit = d->limits.tokens_per_day;
+    p->left = limit == IG_NO_TOKEN_LIMIT ? limit : limit > ask.tokens_today ? limit - ask.tokens_today : 0;
 }
 
 bool fr_may(fr_front *f, const fr_request_facts *r, ig_problem *p)
 {
     ig_decision d = {.limits = IG_LIMITS_NONE};
     if (r->decided) *r->decided = d;
+    if (f->policy) f->policy->left = IG_NO_TOKEN_LIMIT;
     if (!applies(f)) return true;
     decide(f, r, false, &d);
     if (r->decided) *r->decided = d;

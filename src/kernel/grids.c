@@ -1,7 +1,8 @@
 /* The codebooks of ref/grids.c with a byte an element, so that a row is one load: made once, when the level is filled.
  */
+#include "kernel/grids.h"
+
 #include "kernel/ref/ref.h"
-#include "kernel/x86/x86.h"
 
 ig_grids ig_grid_bytes;
 
@@ -24,7 +25,7 @@ static void fill_fours(uint32_t *out, const uint16_t *rows, int n, const uint8_t
     for (int i = 0; i < n; i++) out[i] = (uint32_t)bytes_of(rows[i], 4, values);
 }
 
-void ig_fill_grids_avx2(void)
+void ig_fill_grids(void)
 {
     static const uint8_t iq2[] = {8, 25, 43, 0}, iq1[] = {0xF8, 0, 8, 0}; /* eight times -1 0 1 */
     static const uint8_t iq3xxs[] = {4, 12, 20, 28, 36, 44, 52, 62}, iq3s[] = {1, 3, 5, 7, 9, 11, 13, 15};

@@ -1,0 +1,2 @@
+#define MUL(type) ig_mul_##type##_neon
+#include "kernel/arm/mul_codebooks.inc"

@@ -1,0 +1,32 @@
+/* The avxvnni level's own entries: products of quantised weights. */
+#include "kernel/x86/x86.h"
+
+void ig_kernels_fill_avxvnni(ig_kernels *k, uint32_t cpu)
+{
+    (void)cpu;
+    k->type[IG_Q4_0].mul = ig_mul_q4_0_avxvnni;
+    k->type[IG_Q4_1].mul = ig_mul_q4_1_avxvnni;
+    k->type[IG_Q5_0].mul = ig_mul_q5_0_avxvnni;
+    k->type[IG_Q5_1].mul = ig_mul_q5_1_avxvnni;
+    k->type[IG_Q8_0].mul = ig_mul_q8_0_avxvnni;
+    k->type[IG_IQ4_NL].mul = ig_mul_iq4_nl_avxvnni;
+    k->type[IG_MXFP4].mul = ig_mul_mxfp4_avxvnni;
+    k->type[IG_NVFP4].mul = ig_mul_nvfp4_avxvnni;
+    k->type[IG_Q1_0].mul = ig_mul_q1_0_avxvnni;
+    k->type[IG_Q2_0].mul = ig_mul_q2_0_avxvnni;
+    k->type[IG_Q2_K].mul = ig_mul_q2_k_avxvnni;
+    k->type[IG_Q3_K].mul = ig_mul_q3_k_avxvnni;
+    k->type[IG_Q4_K].mul = ig_mul_q4_k_avxvnni;
+    k->type[IG_Q5_K].mul = ig_mul_q5_k_avxvnni;
+    k->type[IG_Q6_K].mul = ig_mul_q6_k_avxvnni;
+    k->type[IG_IQ4_XS].mul = ig_mul_iq4_xs_avxvnni;
+    k->type[IG_IQ2_XXS].mul = ig_mul_iq2_xxs_avxvnni;
+    k->type[IG_IQ2_XS].mul = ig_mul_iq2_xs_avxvnni;
+    k->type[IG_IQ2_S].mul = ig_mul_iq2_s_avxvnni;
+    k->type[IG_IQ3_XXS].mul = ig_mul_iq3_xxs_avxvnni;
+    k->type[IG_IQ3_S].mul = ig_mul_iq3_s_avxvnni;
+    k->type[IG_IQ1_S].mul = ig_mul_iq1_s_avxvnni;
+    k->type[IG_IQ1_M].mul = ig_mul_iq1_m_avxvnni;
+    k->type[IG_TQ1_0].mul = ig_mul_tq1_0_avxvnni;
+    k->type[IG_TQ2_0].mul = ig_mul_tq2_0_avxvnni;
+}
