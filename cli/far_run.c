@@ -36,9 +36,8 @@ static bool has_flag(const cli_call *call, const char *name)
 
 const char *far_run_obstacle(const cli_call *call)
 {
-    static const char *const local[] = {"grammar", "logprobs", "sampler-order", "logit-bias",    "ctx",
-                                        "threads", "kv",       "batch",         "context-shift", "chat",
-                                        "draft",   "speculate"};
+    static const char *const local[] = {"grammar", "logprobs", "sampler-order", "logit-bias", "ctx",   "threads",
+                                        "kv",      "batch",    "context-shift", "chat",       "draft", "speculate"};
     for (size_t i = 0; i < sizeof local / sizeof *local; i++)
         if (has_flag(call, local[i])) return local[i];
     return NULL;

@@ -173,6 +173,7 @@ struct fr_job {
     ig_emitter *emitter;
     ig_buf out;
     fr_entry *entry;
+    json_t *engine; /* owned: what runs it is not ours, as it was configured when it came; or NULL */
     fr_worker *worker;
     bool waiting, begun, sent, ended;
     bool everywhere; /* asks all workers, not its own alone */

@@ -43,6 +43,7 @@ static void free_job(fr_job *job)
     }
     fr_account_end(job);
     ig_emit_free(job->emitter);
+    json_decref(job->engine);
     ig_buf_fini(&job->out);
     if (job->parsed) ig_request_fini(&job->req);
     fr_entry_unref(job->entry);
@@ -431,7 +432,7 @@ static const char *name_of(const fr_job *job)
 static void set_context(fr_job *job)
 {
     fr_front *f = job->front;
-    const json_t *engine = fr_engine_of(f, job->entry);
+    const json_t *engine = job->engine = json_incref((json_t *)fr_engine_of(f, job->entry));
     const char *device = json_string_value(json_object_get(engine, "device"));
     job->wall_ns = fr_wall_ns();
     job->came_ns = ig_loop_now(f->loop);
