@@ -374,22 +374,22 @@ def test_calls(s):
 
 
 def test_progress():
-    s = Service('chat=' + CHAT, args=['--parallel', '1'])
+    s = Service('chat=' + CHAT, args=['--parallel', '1', '--speculate', 'off'])
     try:
         long = {'model': 'chat', 'messages': HELLO, 'max_tokens': 4000, 'ignore_eos': True, 'stream': True}
         first = s.open('POST', '/v1/chat/completions', long)
         first[1].read(100)
-        others = [s.open_only('/v1/chat/completions', long) for _ in range(2)]
+        others = [s.open_only('/v1/chat/completions', long) for _ in range(6)]  # the last one waits for seconds also on a fast machine
         text = b''
         # A slow machine only waits longer: the first stream ends when the others have been told.
         end = time.monotonic() + 60
-        others[1].settimeout(5)
+        others[-1].settimeout(5)
         while b': queue position' not in text and b'"finish_reason":"length"' not in text and time.monotonic() < end:
             try:
-                text += others[1].recv(65536)
+                text += others[-1].recv(65536)
             except TimeoutError:
                 pass
-        ok(re.search(rb': queue position [12] of [12]\n\n', text), 'a stream that waits is told its place and the depth of the queue', text[-300:])
+        ok(re.search(rb': queue position [1-6] of [1-6]\n\n', text), 'a stream that waits is told its place and the depth of the queue', text[-300:])
         for c in others:
             c.close()
         first[0].sock.close()
