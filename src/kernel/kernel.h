@@ -71,6 +71,11 @@ typedef struct ig_kv_kernels {
     void (*scores)(const float *q, const void *k, size_t k_stride, float scale, float *s, size_t n, size_t n_keys);
     /* acc[i] += sum over j of p[j] * v[j][i], j ascending */
     void (*mix)(const float *p, const void *v, size_t v_stride, float *acc, size_t n, size_t n_keys);
+    /* The same for n_q queries that see the same keys, s and p [n_q][s_stride], each as if it were alone. */
+    void (*scores_of)(const float *const *q, size_t n_q, const void *k, size_t k_stride, float scale, float *s,
+                      size_t s_stride, size_t n, size_t n_keys);
+    void (*mix_of)(const float *p, size_t p_stride, const void *v, size_t v_stride, float *const *acc, size_t n_q,
+                   size_t n, size_t n_keys);
 } ig_kv_kernels;
 
 typedef struct ig_kernels {

@@ -46,7 +46,7 @@ typedef struct walk { /* what all queries of a piece share */
     ig_kv_layout layout;
     const ig_seq *seq; /* whose pages are read */
     uint32_t g;
-    float *scores;
+    float *scores; /* [IG_QUERIES_MAX][IG_PAGE_TOKENS] */
 } walk;
 
 /* T5's bucket of the distance from key to query. */
@@ -60,11 +60,11 @@ static uint32_t bucket(const ig_model *m, const walk *a, uint32_t pos, uint32_t 
     return base + (b < n - 1 ? (uint32_t)b : n - 1);
 }
 
-/* Soft cap, biases and mask on the scores of keys first.. of a page. Returns whether any key is left. */
-static bool bias_scores(const walk *a, const query *q, uint32_t first, uint32_t n)
+/* Soft cap, biases and mask on the scores s of keys first.. of a page. Returns whether any key is left. */
+static bool bias_scores(const walk *a, const query *q, float *s, uint32_t first, uint32_t n)
 {
     const ig_model *m = a->run->m;
-    float cap = m->hp.attn_softcap, *s = a->scores;
+    float cap = m->hp.attn_softcap;
     bool any = q->mask == NULL;
     for (uint32_t i = 0; cap > 0 && i < n; i++) s[i] = cap * tanhf(s[i] / cap);
     for (uint32_t i = 0; q->slope > 0 && i < n; i++)
@@ -80,28 +80,50 @@ static bool bias_scores(const walk *a, const query *q, uint32_t first, uint32_t 
     return any;
 }
 
-/* Positions first..first+n-1 lie in one page; keys and values point at the first. */
-static void see_page(const walk *a, query *q, const uint8_t *keys, const uint8_t *values, uint32_t first, uint32_t n)
+/* Scores to weights. False: the query sees none of the keys. */
+static bool weigh(const walk *a, query *q, float *scores, uint32_t first, uint32_t n)
 {
     const ig_kernels *k = a->run->k;
-    float *scores = a->scores;
-    uint32_t head_v = a->w->head_v;
-    a->kv->scores(q->q, keys, a->layout.k_bytes, a->op->a, scores, a->w->head_k, n);
-    if (!bias_scores(a, q, first, n)) return;
+    if (!bias_scores(a, q, scores, first, n)) return false;
     float max = k->max(scores, n);
     if (max > q->max) {
         if (q->max > -INFINITY) {
             float old = q->max, shrink = k->exp_sum(&old, max, 1);
             q->sum *= shrink;
-            k->scale(q->acc, shrink, head_v);
+            k->scale(q->acc, shrink, a->w->head_v);
         }
         q->max = max;
     }
     q->sum += k->exp_sum(scores, q->max, n);
-    a->kv->mix(scores, values, a->layout.v_bytes, q->acc, head_v, n);
+    return true;
 }
 
-enum { QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk together */
+/* n_q queries see the same keys: positions first..first+n-1, in one page; keys and values point at the first. */
+static void see_page(const walk *a, query *queries, uint32_t n_q, const uint8_t *keys, const uint8_t *values,
+                     uint32_t first, uint32_t n)
+{
+    const float *q[IG_QUERIES_MAX];
+    float *acc[IG_QUERIES_MAX];
+    uint32_t left = 0;
+    for (uint32_t c = 0; c < n_q; c++) q[c] = queries[c].q;
+    a->kv->scores_of(q, n_q, keys, a->layout.k_bytes, a->op->a, a->scores, IG_PAGE_TOKENS, a->w->head_k, n);
+    for (uint32_t c = 0; c < n_q; c++) {
+        float *own = a->scores + (size_t)c * IG_PAGE_TOKENS, *to = a->scores + (size_t)left * IG_PAGE_TOKENS;
+        if (!weigh(a, &queries[c], own, first, n)) continue;
+        if (to != own) memcpy(to, own, n * sizeof *to);
+        acc[left++] = queries[c].acc;
+    }
+    a->kv->mix_of(a->scores, IG_PAGE_TOKENS, values, a->layout.v_bytes, acc, left, a->w->head_v, n);
+}
+
+/* Positions of the page from `start` on that the query sees; false: none. */
+static bool sees(const query *q, uint32_t start, uint32_t *low, uint32_t *high)
+{
+    uint32_t last = start + IG_PAGE_TOKENS - 1;
+    *low = q->from > start ? q->from : start;
+    *high = q->to < last ? q->to : last;
+    return *low <= *high && q->from <= last;
+}
 
 static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads)
 {
@@ -111,16 +133,16 @@ static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads
         if (queries[i].to > to) to = queries[i].to;
     }
     for (uint32_t p = from / IG_PAGE_TOKENS; p <= to / IG_PAGE_TOKENS; p++) {
-        uint32_t start = p * IG_PAGE_TOKENS, last = start + IG_PAGE_TOKENS - 1;
+        uint32_t start = p * IG_PAGE_TOKENS;
         const uint8_t *page = ig_page_at(a->run, a->w, a->seq, p);
         const uint8_t *keys = page + a->layout.keys + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.k_bytes;
         const uint8_t *values = page + a->layout.values + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.v_bytes;
-        for (uint32_t i = 0; i < n; i++) {
-            query *q = &queries[i];
-            uint32_t low = q->from > start ? q->from : start, high = q->to < last ? q->to : last;
-            if (low > high || q->from > last) continue;
-            see_page(a, q, keys + (low - start) * a->layout.k_bytes, values + (low - start) * a->layout.v_bytes, low,
-                     high - low + 1);
+        for (uint32_t i = 0, low, high, x, y, some; i < n; i += some) {
+            some = 1;
+            if (!sees(&queries[i], start, &low, &high)) continue;
+            while (i + some < n && sees(&queries[i + some], start, &x, &y) && x == low && y == high) some++;
+            see_page(a, queries + i, some, keys + (low - start) * a->layout.k_bytes,
+                     values + (low - start) * a->layout.v_bytes, low, high - low + 1);
         }
     }
 }
@@ -174,8 +196,8 @@ static query start_query(const walk *a, const ig_item *item, uint32_t row, uint3
 static void attend_heads(const walk *a, const ig_tile *tile, uint32_t head, uint32_t heads)
 {
     const ig_item *item = &a->run->items[a->run->rows[tile->first].item];
-    query queries[QUERIES_MAX];
-    uint32_t step = QUERIES_MAX / heads < tile->n ? QUERIES_MAX / heads : tile->n;
+    query queries[IG_QUERIES_MAX];
+    uint32_t step = IG_QUERIES_MAX / heads < tile->n ? IG_QUERIES_MAX / heads : tile->n;
     for (uint32_t done = 0; done < tile->n; done += step) {
         uint32_t n = tile->n - done < step ? tile->n - done : step;
         for (uint32_t r = 0; r < n; r++)
@@ -201,8 +223,8 @@ static void attend_piece(void *ctx, size_t piece, unsigned thread)
               .g = (uint32_t)(piece % w->n_heads_kv),
               .scores = j->run->scratch[thread].scores};
     uint32_t group = w->n_heads / w->n_heads_kv;
-    for (uint32_t h = 0; h < group; h += QUERIES_MAX) {
-        uint32_t heads = group - h < QUERIES_MAX ? group - h : QUERIES_MAX;
+    for (uint32_t h = 0; h < group; h += IG_QUERIES_MAX) {
+        uint32_t heads = group - h < IG_QUERIES_MAX ? group - h : IG_QUERIES_MAX;
         attend_heads(&a, tile, a.g * group + h, heads);
     }
 }

@@ -10,8 +10,8 @@
 enum {
     IG_PIECE_ROWS = 32, /* weight rows of one piece of work */
     IG_EXPERT_GROUPS_MAX = 512,
-    IG_QUERY_TILE = 8,  /* query rows that walk the pages together */
-    IG_WINDOW_KEEP = 2  /* pages behind a window that are kept for going back */
+    IG_QUERY_TILE = 8, /* query rows that walk the pages together */
+    IG_WINDOW_KEEP = 2 /* pages behind a window that are kept for going back */
 };
 
 typedef struct ig_row { /* one token of the step */
@@ -45,11 +45,13 @@ typedef struct ig_routing {
     bool *taken;                /* [n_threads, E] */
 } ig_routing;
 
+enum { IG_QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk over the pages together */
+
 typedef struct ig_scratch {   /* of one thread, one cache line apart */
     _Alignas(64) float *tile; /* [n_batch, IG_PIECE_ROWS] */
     uint8_t *packed;          /* IG_QUERY_TILE heads */
     float *chosen;            /* [2 n_ctx] indexer scores */
-    float scores[IG_PAGE_TOKENS];
+    float scores[IG_QUERIES_MAX * IG_PAGE_TOKENS];
     uint64_t weight_bytes;
 } ig_scratch;
 
@@ -73,7 +75,7 @@ struct ig_run {
     ig_routing routing;
     uint8_t *mask; /* [n_batch, groups, mask_bytes] chosen blocks of positions, reserved */
     uint64_t mask_bytes, mask_total;
-    uint64_t *kv_at; /* [n_kv_layers] where a layer's part of a page starts */
+    uint64_t *kv_at;              /* [n_kv_layers] where a layer's part of a page starts */
     uint8_t *pages[IG_KV_GROUPS]; /* [n_pages, page_bytes] reserved */
     uint64_t page_bytes[IG_KV_GROUPS];
     uint32_t *free_pages[IG_KV_GROUPS], n_free[IG_KV_GROUPS]; /* stacks of page numbers */
@@ -103,7 +105,10 @@ static inline uint32_t ig_snapshot_of(const ig_item *item, uint32_t pos)
     if (seen % IG_PAGE_TOKENS || (uint64_t)seen + IG_SNAPSHOTS * IG_PAGE_TOKENS <= item->end) return 0;
     return 1 + seen / IG_PAGE_TOKENS % IG_SNAPSHOTS;
 }
-static inline uint32_t ig_op_rows(const ig_run *run, const ig_op *op) { return op->wanted ? run->n_wanted : run->n_rows; }
+static inline uint32_t ig_op_rows(const ig_run *run, const ig_op *op)
+{
+    return op->wanted ? run->n_wanted : run->n_rows;
+}
 
 /* Tells the observer, where there is one, that a matrix of w meets n_rows rows. */
 static inline void ig_tell(const ig_run *run, const ig_mat *w, size_t matrix, const float *x, size_t stride,

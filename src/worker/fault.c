@@ -11,8 +11,7 @@ bool wk_refuse(wk_fault *f, const char *type, const char *param, const char *for
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    f->type = type;
-    f->param = param;
+    *f = (wk_fault){.type = type, .param = param};
     (void)ig_fail(&f->e, IG_BAD_INPUT, 0, "%s", text);
     return false;
 }
@@ -24,9 +23,7 @@ bool wk_refuse_status(wk_fault *f, const char *param, const ig_error *e)
                                                        [IG_TOO_LARGE] = "bad_request",
                                                        [IG_NOT_FOUND] = "bad_request",
                                                        [IG_NO_MEMORY] = "overloaded"};
-    f->type = types[e->status] ? types[e->status] : "internal";
-    f->param = param;
-    f->e = *e;
+    *f = (wk_fault){.type = types[e->status] ? types[e->status] : "internal", .param = param, .e = *e};
     return false;
 }
 

@@ -423,6 +423,53 @@ static const char *kv_once(const ig_kernels *k, int form, size_t n, size_t keys,
     return wrong;
 }
 
+/* Several queries at once against one after the other. */
+static const char *kv_together(const ig_kernels *k, int form, size_t n, size_t keys, size_t n_q)
+{
+    enum { Q_MAX = 11 };
+    const ig_kv_kernels *kv = &k->kv[form];
+    size_t stride = kv->bytes(n), s_stride = keys + rnd() % 3;
+    box src = floats_new(n, 0), rows = box_new(keys * stride, rnd() % 9), s = floats_new(n_q * s_stride, 4),
+        t = floats_new(keys, 3), q[Q_MAX], x[Q_MAX], y[Q_MAX];
+    const float *qs[Q_MAX];
+    float *accs[Q_MAX];
+    const char *wrong = NULL;
+    for (size_t j = 0; j < keys; j++) {
+        floats(&src, NORMAL);
+        kv->store((const float *)(void *)src.data, rows.data + j * stride, n);
+    }
+    for (size_t c = 0; c < n_q; c++) {
+        q[c] = floats_new(n, rnd() % 5);
+        x[c] = floats_new(n, rnd() % 5);
+        y[c] = floats_new(n, 0);
+        floats(&q[c], NORMAL);
+        floats(&x[c], NORMAL);
+        memcpy(y[c].data, x[c].data, n * 4);
+        qs[c] = (const float *)(void *)q[c].data;
+        accs[c] = (float *)(void *)x[c].data;
+    }
+    memset(s.data, 0, n_q * s_stride * 4);
+    kv->scores_of(qs, n_q, rows.data, stride, 0.125f, (float *)(void *)s.data, s_stride, n, keys);
+    kv->mix_of((const float *)(void *)s.data, s_stride, rows.data, stride, accs, n_q, n, keys);
+    for (size_t c = 0; c < n_q; c++) {
+        const float *weights = (const float *)(void *)(s.data + c * s_stride * 4);
+        kv->scores(qs[c], rows.data, stride, 0.125f, (float *)(void *)t.data, n, keys);
+        if (!same_row(t.data, s.data + c * s_stride * 4, keys)) wrong = "a score depends on the other queries";
+        kv->mix(weights, rows.data, stride, (float *)(void *)y[c].data, n, keys);
+        if (!same_row(x[c].data, y[c].data, n)) wrong = "mix depends on the other queries";
+        if (!box_intact(&x[c]) || !box_intact(&q[c])) wrong = "wrote outside";
+        box_free(&q[c]);
+        box_free(&x[c]);
+        box_free(&y[c]);
+    }
+    if (!box_intact(&s) || !box_intact(&rows)) wrong = "wrote outside";
+    box_free(&src);
+    box_free(&rows);
+    box_free(&s);
+    box_free(&t);
+    return wrong;
+}
+
 static const char *const kv_names[] = {"F32", "F16", "Q8_0"};
 
 static void test_kv(const ig_kernels *k)
@@ -435,6 +482,11 @@ static void test_kv(const ig_kernels *k)
         for (; i < 18 * 8 && !wrong; i++)
             wrong = kv_once(k, form, sizes[i / 8], keys[i % 8], i % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
         tap_ok(!wrong, "%s KV %s: store and mix equal to ref, scores within the bound%s%s", k->level, kv_names[form],
+               wrong ? ": " : "", wrong ? wrong : "");
+        if (wrong) printf("# n %zu keys %zu\n", sizes[(i - 1) / 8], keys[(i - 1) % 8]);
+        wrong = NULL;
+        for (i = 0; i < 18 * 8 && !wrong; i++) wrong = kv_together(k, form, sizes[i / 8], keys[i % 8], 1 + i * 5 % 11);
+        tap_ok(!wrong, "%s KV %s: several queries as one after the other%s%s", k->level, kv_names[form],
                wrong ? ": " : "", wrong ? wrong : "");
         if (wrong) printf("# n %zu keys %zu\n", sizes[(i - 1) / 8], keys[(i - 1) % 8]);
     }

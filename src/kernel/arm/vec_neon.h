@@ -12,7 +12,11 @@ typedef struct vf {
 typedef struct vd { /* 8 doubles */
     float64x2_t of[4];
 } vd;
-enum { LANES = 8 };
+enum {
+    LANES = 8,
+    MIX_WIDTH = 2, /* vectors that kv.inc keeps for each of four queries */
+    SCORES_Q = 2   /* queries that share four keys */
+};
 
 INLINE vf vf_set(float x) { return (vf){vdupq_n_f32(x), vdupq_n_f32(x)}; }
 INLINE vf vf_load(const void *p)
@@ -73,6 +77,10 @@ INLINE vf vf_min(vf a, vf b) { return (vf){four_min(a.low, b.low), four_min(a.hi
 INLINE vf vf_round(vf a) { return (vf){vrndnq_f32(a.low), vrndnq_f32(a.high)}; }
 INLINE float half_value(uint16_t h) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0); }
 INLINE float vf_sum(vf a) { return vaddvq_f32(vaddq_f32(a.low, a.high)); }
+INLINE void vf_store_sums(float out[4], const vf a[4], float scale)
+{
+    for (size_t j = 0; j < 4; j++) out[j] = vf_sum(a[j]) * scale;
+}
 /* x * 2^n for whole n in -252..252, rounded once. */
 INLINE float32x4_t four_scale2(float32x4_t x, float32x4_t n)
 {

@@ -107,6 +107,16 @@ static float at_q8_0(const uint8_t *row, size_t i)
     {                                                                                                                  \
         for (size_t j = 0; j < n_keys; j++)                                                                            \
             for (size_t i = 0; i < n; i++) acc[i] = fmaf(p[j], at_##type((const uint8_t *)v + j * stride, i), acc[i]); \
+    }                                                                                                                  \
+    static void scores_of_##type(const float *const *q, size_t n_q, const void *k, size_t stride, float scale,         \
+                                 float *s, size_t s_stride, size_t n, size_t n_keys)                                   \
+    {                                                                                                                  \
+        for (size_t c = 0; c < n_q; c++) scores_##type(q[c], k, stride, scale, s + c * s_stride, n, n_keys);           \
+    }                                                                                                                  \
+    static void mix_of_##type(const float *p, size_t p_stride, const void *v, size_t stride, float *const *acc,        \
+                              size_t n_q, size_t n, size_t n_keys)                                                     \
+    {                                                                                                                  \
+        for (size_t c = 0; c < n_q; c++) mix_##type(p + c * p_stride, v, stride, acc[c], n, n_keys);                   \
     }
 KV(f32)
 KV(f16)
@@ -233,9 +243,9 @@ void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu)
     k->pack[IG_PACK_F32] = (ig_pack_kernels){bytes_f32, copy_f32};
     k->pack[IG_PACK_Q8] = (ig_pack_kernels){bytes_q8, pack_q8};
     k->pack[IG_PACK_Q8K] = (ig_pack_kernels){bytes_q8k, pack_q8k};
-    k->kv[IG_KV_F32] = (ig_kv_kernels){bytes_f32, copy_f32, scores_f32, mix_f32};
-    k->kv[IG_KV_F16] = (ig_kv_kernels){bytes_f16, store_f16, scores_f16, mix_f16};
-    k->kv[IG_KV_Q8_0] = (ig_kv_kernels){bytes_q8_0, store_q8_0, scores_q8_0, mix_q8_0};
+    k->kv[IG_KV_F32] = (ig_kv_kernels){bytes_f32, copy_f32, scores_f32, mix_f32, scores_of_f32, mix_of_f32};
+    k->kv[IG_KV_F16] = (ig_kv_kernels){bytes_f16, store_f16, scores_f16, mix_f16, scores_of_f16, mix_of_f16};
+    k->kv[IG_KV_Q8_0] = (ig_kv_kernels){bytes_q8_0, store_q8_0, scores_q8_0, mix_q8_0, scores_of_q8_0, mix_of_q8_0};
     k->rms_norm = rms_norm;
     k->add = add;
     k->add_scaled = add_scaled;

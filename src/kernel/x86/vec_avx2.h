@@ -14,7 +14,11 @@ typedef __m256 vf;
 typedef struct vd { /* 8 doubles */
     __m256d low, high;
 } vd;
-enum { LANES = 8 };
+enum {
+    LANES = 8,
+    MIX_WIDTH = 2, /* vectors that kv.inc keeps for each of four queries */
+    SCORES_Q = 2   /* queries that share four keys */
+};
 
 INLINE vf vf_set(float x) { return _mm256_set1_ps(x); }
 INLINE vf vf_load(const void *p) { return _mm256_loadu_ps(p); }
@@ -49,6 +53,16 @@ INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 INLINE vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE float half_value(uint16_t h) { return _cvtsh_ss(h); }
 INLINE float vf_sum(vf a) { return ig_sum8_lanes(a); }
+/* out[j] = scale * vf_sum(a[j]), the same additions for four at once. */
+INLINE void vf_store_sums(float out[4], const vf a[4], float scale)
+{
+    __m256 x = _mm256_add_ps(_mm256_permute2f128_ps(a[0], a[1], 0x20), _mm256_permute2f128_ps(a[0], a[1], 0x31));
+    __m256 y = _mm256_add_ps(_mm256_permute2f128_ps(a[2], a[3], 0x20), _mm256_permute2f128_ps(a[2], a[3], 0x31));
+    x = _mm256_add_ps(_mm256_shuffle_ps(x, y, 0x44), _mm256_shuffle_ps(x, y, 0xEE)); /* halves: 0 and 2, 1 and 3 */
+    x = _mm256_add_ps(x, _mm256_movehdup_ps(x));
+    __m128 s = _mm_shuffle_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1), 0x88); /* 0 2 1 3 */
+    _mm_storeu_ps(out, _mm_mul_ps(_mm_permute_ps(s, 0xD8), _mm_set1_ps(scale)));
+}
 /* x * 2^n for whole n in -252..252, rounded once. */
 INLINE vf vf_scale2(vf x, vf n)
 {

@@ -14,7 +14,11 @@ typedef __m512 vf;
 typedef struct vd { /* 16 doubles */
     __m512d low, high;
 } vd;
-enum { LANES = 16 };
+enum {
+    LANES = 16,
+    MIX_WIDTH = 4, /* vectors that kv.inc keeps for each of four queries */
+    SCORES_Q = 4   /* queries that share four keys */
+};
 
 INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
 INLINE vf vf_load(const void *p) { return _mm512_loadu_ps(p); }
@@ -44,6 +48,18 @@ INLINE float half_value(uint16_t h) { return _cvtsh_ss(h); }
 INLINE float vf_sum(vf a)
 {
     return ig_sum8_lanes(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
+/* out[j] = scale * vf_sum(a[j]), the same additions for four at once. */
+INLINE void vf_store_sums(float out[4], const vf a[4], float scale)
+{
+    __m512 x = _mm512_add_ps(_mm512_shuffle_f32x4(a[0], a[1], 0x44), _mm512_shuffle_f32x4(a[0], a[1], 0xEE));
+    __m512 y = _mm512_add_ps(_mm512_shuffle_f32x4(a[2], a[3], 0x44), _mm512_shuffle_f32x4(a[2], a[3], 0xEE));
+    x = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xDD)); /* a quarter a sum */
+    x = _mm512_add_ps(x, _mm512_permute_ps(x, 0xEE));
+    x = _mm512_add_ps(x, _mm512_permute_ps(x, 0x55));
+    const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    __m128 s = _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, x));
+    _mm_storeu_ps(out, _mm_mul_ps(s, _mm_set1_ps(scale)));
 }
 /* x * 2^n for whole n, rounded once. */
 INLINE vf vf_scale2(vf x, vf n) { return _mm512_scalef_ps(x, n); }
