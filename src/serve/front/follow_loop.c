@@ -285,12 +285,10 @@ static bool may_manage(fr_front *f, ig_exchange *ex)
     const ig_incoming *in = ig_exchange_request(ex);
     fr_request_facts r = {.action = IG_MAY_MANAGE};
     ig_problem p;
-    fr_policy_enter(f, in);
     bool may = fr_policy_on(f) ? fr_may(f, &r, &p)
                                : fr_may_manage(f, in->who) ||
                                      ig_problem_set(&p, IG_P_DENIED, NULL,
                                                     "only the user who runs this service and root may do this");
-    fr_policy_leave(f);
     if (may && f->follow) return true;
     if (may) ig_problem_set(&p, IG_P_NOT_HERE, NULL, "this service has no store, and follows nothing");
     fr_answer_problem(f, ex, NULL, &p);
