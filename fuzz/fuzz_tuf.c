@@ -7,10 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Both rooms have a key. */
-#define ig_key ig_api_key
 #include "policy/policy.h"
-#undef ig_key
 #include "serve/serve.h"
 #include "store/catalogue/tuf.h"
 
@@ -56,7 +53,7 @@ typedef struct parts {
 static void sign_part(parts *p, const char *name, const char *text)
 {
     static const unsigned char seed[32] = {7};
-    ig_key k = {.private = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof seed)};
+    ig_tuf_key k = {.private = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof seed)};
     unsigned char raw[IG_SIGNATURE_BYTES];
     char hex[2 * IG_SIGNATURE_BYTES + 1] = "";
     json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, NULL);

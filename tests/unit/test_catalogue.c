@@ -23,7 +23,7 @@ enum { DAY = 86400, N_KEYS = 8 };
 #define NOW INT64_C(1795258222)
 
 static char work[64];
-static ig_key K[N_KEYS];
+static ig_tuf_key K[N_KEYS];
 
 static int drop(const char *path, const struct stat *sb, int flag, struct FTW *ftw)
 {
@@ -815,7 +815,7 @@ static void test_parts(void)
 
 static void test_keys(void)
 {
-    ig_key k, back = {0};
+    ig_tuf_key k, back = {0};
     ig_error e;
     unsigned char sig[IG_SIGNATURE_BYTES];
     char plain[200], locked[200];
@@ -1015,7 +1015,7 @@ static void test_thresholds(void)
 {
     char dir[200], k1[200], k2[200], pub[300];
     ig_error e = {0};
-    ig_key a_key, b_key;
+    ig_tuf_key a_key, b_key;
     ig_author *a = NULL;
     (void)snprintf(dir, sizeof dir, "%s", at("cat"));
     (void)snprintf(k1, sizeof k1, "%s", at("cat.keys/one.pem"));

@@ -26,7 +26,7 @@ ig_status ig_author_save(ig_author *a, ig_error *err);
 /* The object with keyids and threshold of a role in the draft; NULL. */
 json_t *ig_draft_role(const ig_author *a, const char *role);
 /* Private keys of the keys' folder; fini each. */
-ig_status ig_author_keys(const ig_author *a, ig_key keys[IG_AUTHOR_KEYS_MAX], size_t *n, ig_error *err);
+ig_status ig_author_keys(const ig_author *a, ig_tuf_key keys[IG_AUTHOR_KEYS_MAX], size_t *n, ig_error *err);
 /* Whole file below the working folder; NOT_FOUND. */
 ig_status ig_author_read(const ig_author *a, const char *file, size_t bytes_max, ig_buf *out, ig_error *err);
 /* The file of a model, whose SHA-256 is the model's digest; freed by ig_free. */

@@ -146,7 +146,7 @@ json_t *ig_draft_role(const ig_author *a, const char *role)
     return r;
 }
 
-static ig_status keep_key(ig_author *a, const ig_key *k, json_t *ids, ig_error *err)
+static ig_status keep_key(ig_author *a, const ig_tuf_key *k, json_t *ids, ig_error *err)
 {
     for (size_t i = 0; i < json_array_size(ids); i++)
         if (is(json_array_get(ids, i), k->id))
@@ -162,7 +162,7 @@ static ig_status keep_key(ig_author *a, const ig_key *k, json_t *ids, ig_error *
 static ig_status make_key(ig_author *a, const char *role, json_t *ids, ig_error *err)
 {
     char path[4096];
-    ig_key k;
+    ig_tuf_key k;
     if (!a->dry_run && mkdir(a->keys, 0700) < 0 && errno != EEXIST)
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder of keys %.300s", a->keys);
     IG_TRY(ig_key_generate(&k, err));
@@ -176,7 +176,7 @@ static ig_status make_key(ig_author *a, const char *role, json_t *ids, ig_error 
 /* Keys for a role: from files, or n_new new ones. */
 static ig_status choose_keys(ig_author *a, const char *role, ig_words files, size_t n_new, json_t *ids, ig_error *err)
 {
-    ig_key k;
+    ig_tuf_key k;
     for (size_t i = 0; i < files.n; i++) {
         IG_TRY(ig_key_load(files.list[i], a->passphrase, &k, err));
         ig_status st = keep_key(a, &k, ids, err);
@@ -189,7 +189,7 @@ static ig_status choose_keys(ig_author *a, const char *role, ig_words files, siz
 
 typedef struct key_walk {
     const ig_author *a;
-    ig_key *keys;
+    ig_tuf_key *keys;
     size_t n;
     ig_status st;
     ig_error *err;
@@ -199,7 +199,7 @@ static bool load_key(void *ctx, int dir, const char *entry)
 {
     key_walk *w = ctx;
     char path[4400];
-    ig_key k;
+    ig_tuf_key k;
     size_t n = strlen(entry);
     (void)dir;
     if (n < 5 || strcmp(entry + n - 4, ".pem") != 0 || entry[0] == '.') return true;
@@ -215,7 +215,7 @@ static bool load_key(void *ctx, int dir, const char *entry)
     return true;
 }
 
-ig_status ig_author_keys(const ig_author *a, ig_key keys[IG_AUTHOR_KEYS_MAX], size_t *n, ig_error *err)
+ig_status ig_author_keys(const ig_author *a, ig_tuf_key keys[IG_AUTHOR_KEYS_MAX], size_t *n, ig_error *err)
 {
     key_walk w = {.a = a, .keys = keys, .err = err};
     ig_status st = ig_folder_walk(AT_FDCWD, a->keys, load_key, &w, err);

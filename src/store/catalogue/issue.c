@@ -195,7 +195,7 @@ static bool names_key(const ig_doc *by, const char *role, const char *id)
     return false;
 }
 
-static ig_status add_signature(const ig_doc *d, const ig_key *k, json_t *list, bool *fresh, ig_error *err)
+static ig_status add_signature(const ig_doc *d, const ig_tuf_key *k, json_t *list, bool *fresh, ig_error *err)
 {
     unsigned char raw[IG_SIGNATURE_BYTES];
     char hex[2 * IG_SIGNATURE_BYTES + 1];
@@ -211,8 +211,8 @@ static ig_status add_signature(const ig_doc *d, const ig_key *k, json_t *list, b
 }
 
 /* Signs with every key at hand that one of the two documents names for the role; *d is replaced by the signed one. */
-static ig_status sign_with(ig_doc **d, const ig_doc *by, const ig_doc *also, const ig_key *keys, size_t n, bool *fresh,
-                           ig_error *err)
+static ig_status sign_with(ig_doc **d, const ig_doc *by, const ig_doc *also, const ig_tuf_key *keys, size_t n,
+                           bool *fresh, ig_error *err)
 {
     const char *role = (*d)->role;
     ig_status st = IG_OK;
@@ -283,8 +283,8 @@ static void report(const ig_doc *by, const ig_doc *d, bool fresh, ig_author_each
 }
 
 /* Signs what is staged and keeps it where something was added. */
-static ig_status sign_one(const ig_author *a, const ig_doc *by, const ig_doc *also, const ig_key *keys, size_t n_keys,
-                          bool fresh, ig_author_each each, void *ctx, ig_doc **out, ig_error *err)
+static ig_status sign_one(const ig_author *a, const ig_doc *by, const ig_doc *also, const ig_tuf_key *keys,
+                          size_t n_keys, bool fresh, ig_author_each each, void *ctx, ig_doc **out, ig_error *err)
 {
     bool own = by == *out; /* a root is signed by what it names itself */
     IG_TRY(sign_with(out, by, also, keys, n_keys, &fresh, err));
@@ -307,7 +307,7 @@ static bool is_signed(const ig_doc *d, const ig_doc *by, const ig_doc *old)
 }
 
 typedef struct signer {
-    const ig_key *keys;
+    const ig_tuf_key *keys;
     size_t n;
     bool publish; /* takes what is signed, makes and signs nothing */
     ig_author_each each;
@@ -382,7 +382,7 @@ static ig_status settle_all(const ig_author *a, const signer *k, set *s, ig_erro
 
 ig_status ig_author_sign(ig_author *a, ig_author_each each, void *ctx, ig_error *err)
 {
-    ig_key keys[IG_AUTHOR_KEYS_MAX];
+    ig_tuf_key keys[IG_AUTHOR_KEYS_MAX];
     size_t n;
     set s = {0};
     IG_TRY(ig_author_keys(a, keys, &n, err));
@@ -410,7 +410,7 @@ static ig_status check_signed(const ig_author *a, const set *s, ig_error *err)
 }
 
 /* Snapshot and timestamp: their keys are at hand, or it fails. */
-static ig_status seal(const ig_author *a, const char *role, const ig_doc *root, const ig_key *keys, size_t n_keys,
+static ig_status seal(const ig_author *a, const char *role, const ig_doc *root, const ig_tuf_key *keys, size_t n_keys,
                       ig_doc *const *below, size_t n, ig_author_each each, void *ctx, ig_doc **out, ig_error *err)
 {
     ig_doc *old;
@@ -533,7 +533,7 @@ static void drop_published(const ig_author *a, const ig_doc *d)
 }
 
 /* Snapshot and timestamp over a set that is signed, and everything to published/. */
-static ig_status write_published(const ig_author *a, const set *s, const ig_key *keys, size_t n_keys,
+static ig_status write_published(const ig_author *a, const set *s, const ig_tuf_key *keys, size_t n_keys,
                                  ig_author_each each, void *ctx, ig_catalogue **out, ig_error *err)
 {
     ig_doc *snapshot = NULL, *timestamp = NULL;
@@ -652,7 +652,7 @@ static ig_status copy_out(const ig_author *a, const char *out, ig_error *err)
 
 ig_status ig_author_publish(ig_author *a, const char *out, ig_author_each each, void *ctx, ig_error *err)
 {
-    ig_key keys[IG_AUTHOR_KEYS_MAX];
+    ig_tuf_key keys[IG_AUTHOR_KEYS_MAX];
     size_t n;
     set s = {0};
     ig_catalogue *c = NULL;

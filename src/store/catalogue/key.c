@@ -37,7 +37,7 @@ bool ig_hex_read(const char *text, unsigned char *out, size_t n)
     return text[2 * n] == 0;
 }
 
-json_t *ig_key_json(const ig_key *k)
+json_t *ig_key_json(const ig_tuf_key *k)
 {
     char hex[2 * IG_KEY_BYTES + 1];
     ig_hex_write(k->public, IG_KEY_BYTES, hex);
@@ -45,12 +45,12 @@ json_t *ig_key_json(const ig_key *k)
 }
 
 /* Fills public part and id from the EVP_PKEY, which becomes the key's. */
-static ig_status take(EVP_PKEY *p, bool private, const char *what, ig_key *out, ig_error *err)
+static ig_status take(EVP_PKEY *p, bool private, const char *what, ig_tuf_key *out, ig_error *err)
 {
     size_t n = IG_KEY_BYTES;
     ig_buf canon;
     ig_digest d;
-    *out = (ig_key){.private = private ? p : NULL};
+    *out = (ig_tuf_key){.private = private ? p : NULL};
     bool ok = EVP_PKEY_get_base_id(p) == EVP_PKEY_ED25519 && EVP_PKEY_get_raw_public_key(p, out->public, &n) == 1;
     if (!private) EVP_PKEY_free(p);
     if (!ok || n != IG_KEY_BYTES) {
@@ -73,21 +73,21 @@ static ig_status take(EVP_PKEY *p, bool private, const char *what, ig_key *out, 
     return st;
 }
 
-ig_status ig_key_generate(ig_key *out, ig_error *err)
+ig_status ig_key_generate(ig_tuf_key *out, ig_error *err)
 {
     EVP_PKEY *p = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-    *out = (ig_key){0};
+    *out = (ig_tuf_key){0};
     if (!p) return ig_fail(err, IG_UNSUPPORTED, 0, "OpenSSL cannot make an Ed25519 key");
     return take(p, true, "a new key", out, err);
 }
 
-void ig_key_fini(ig_key *k)
+void ig_key_fini(ig_tuf_key *k)
 {
     EVP_PKEY_free(k->private);
-    *k = (ig_key){0};
+    *k = (ig_tuf_key){0};
 }
 
-ig_status ig_key_save(const ig_key *k, const char *path, const char *passphrase, ig_error *err)
+ig_status ig_key_save(const ig_tuf_key *k, const char *path, const char *passphrase, ig_error *err)
 {
     BIO *bio = BIO_new(BIO_s_secmem());
     char *text = NULL;
@@ -109,7 +109,7 @@ ig_status ig_key_save(const ig_key *k, const char *path, const char *passphrase,
     return ok ? IG_OK : ig_fail_errno(err, IG_IO, e, "cannot write the key %.300s", path);
 }
 
-static ig_status parse_pem(const char *path, const ig_buf *text, const char *passphrase, ig_key *out, ig_error *err)
+static ig_status parse_pem(const char *path, const ig_buf *text, const char *passphrase, ig_tuf_key *out, ig_error *err)
 {
     BIO *bio = BIO_new_mem_buf(text->ptr, (int)text->len);
     bool is_public = bio && memmem(text->ptr, text->len, "BEGIN PUBLIC KEY", 16);
@@ -128,11 +128,11 @@ static ig_status parse_pem(const char *path, const ig_buf *text, const char *pas
                    path);
 }
 
-ig_status ig_key_load(const char *path, const char *passphrase, ig_key *out, ig_error *err)
+ig_status ig_key_load(const char *path, const char *passphrase, ig_tuf_key *out, ig_error *err)
 {
     struct stat sb;
     ig_buf text;
-    *out = (ig_key){0};
+    *out = (ig_tuf_key){0};
     int fd = ig_disk_open_regular(AT_FDCWD, path, O_RDONLY, &sb);
     if (fd < 0)
         return ig_fail_errno(err, errno == ENOENT ? IG_NOT_FOUND : IG_IO, errno, "cannot open the key %.300s", path);
@@ -149,7 +149,8 @@ ig_status ig_key_load(const char *path, const char *passphrase, ig_key *out, ig_
     return st;
 }
 
-ig_status ig_key_sign(const ig_key *k, const void *p, size_t n, unsigned char out[IG_SIGNATURE_BYTES], ig_error *err)
+ig_status ig_key_sign(const ig_tuf_key *k, const void *p, size_t n, unsigned char out[IG_SIGNATURE_BYTES],
+                      ig_error *err)
 {
     size_t len = IG_SIGNATURE_BYTES;
     EVP_MD_CTX *c = EVP_MD_CTX_new();

@@ -43,19 +43,20 @@ enum {
 ig_status ig_canon_write(const char *what, const json_t *j, ig_buf *out, ig_error *err);
 
 /* ---- keys (key.c): Ed25519 by OpenSSL */
-typedef struct ig_key {
+typedef struct ig_tuf_key {
     unsigned char public[IG_KEY_BYTES];
     char id[IG_HEX_LEN + 1]; /* SHA-256 of the canonical form of its JSON */
     void *private;           /* EVP_PKEY, or NULL */
-} ig_key;
-ig_status ig_key_generate(ig_key *out, ig_error *err);
-void ig_key_fini(ig_key *k);
-json_t *ig_key_json(const ig_key *k); /* {"keytype":"ed25519","scheme":"ed25519","keyval":{"public":HEX}} */
+} ig_tuf_key;
+ig_status ig_key_generate(ig_tuf_key *out, ig_error *err);
+void ig_key_fini(ig_tuf_key *k);
+json_t *ig_key_json(const ig_tuf_key *k); /* {"keytype":"ed25519","scheme":"ed25519","keyval":{"public":HEX}} */
 /* PKCS#8 as PEM, encrypted by AES-256 where passphrase is not NULL; mode 600, never over another file. */
-ig_status ig_key_save(const ig_key *k, const char *path, const char *passphrase, ig_error *err);
+ig_status ig_key_save(const ig_tuf_key *k, const char *path, const char *passphrase, ig_error *err);
 /* A private key, or a public one (PEM). Private keys must be of mode 600 or less. passphrase may be NULL. */
-ig_status ig_key_load(const char *path, const char *passphrase, ig_key *out, ig_error *err);
-ig_status ig_key_sign(const ig_key *k, const void *p, size_t n, unsigned char out[IG_SIGNATURE_BYTES], ig_error *err);
+ig_status ig_key_load(const char *path, const char *passphrase, ig_tuf_key *out, ig_error *err);
+ig_status ig_key_sign(const ig_tuf_key *k, const void *p, size_t n, unsigned char out[IG_SIGNATURE_BYTES],
+                      ig_error *err);
 bool ig_key_verify(const unsigned char public[IG_KEY_BYTES], const void *p, size_t n,
                    const unsigned char signature[IG_SIGNATURE_BYTES]);
 bool ig_hex_read(const char *text, unsigned char *out, size_t n); /* exactly 2 n digits */
