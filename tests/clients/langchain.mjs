@@ -22,9 +22,13 @@ for (const [name, make, most] of [['openai', openai, 'maxTokens'], ['ollama', ol
 
   await test(`${name}: a tool`, async () => {
     const r = await make({ [most]: callTokens }).bindTools([tools[0]], { tool_choice: 'required' }).invoke('Weather?')
-    if (name === 'ollama' && !r.tool_calls.length) return 'this package sends no tool_choice, and the model chose none'
-    assert.equal(r.tool_calls[0].name, 'weather')
-    checkArguments(r.tool_calls[0].args)
+    // ChatOllama sends no tool_choice: whether there is a call is the model's choice, and a model of random weights may make one.
+    if (name === 'openai') assert.equal(r.tool_calls.length > 0, true)
+    for (const call of r.tool_calls) {
+      assert.equal(call.name, 'weather')
+      checkArguments(call.args)
+    }
+    if (name === 'ollama') return 'this package sends no tool_choice'
   })
 
   await test(`${name}: structured output`, async () => {

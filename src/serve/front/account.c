@@ -96,28 +96,40 @@ static void write_ledger(fr_books *b, const fr_account *a)
     if (ig_ledger_add(b->ledger, &r, &err) != IG_OK) b->n_lost++;
 }
 
+/* What every record of an account says; what was not measured is -1. The strings live as long as the account. */
+static ig_audit_record record_of(const fr_account *a)
+{
+    bool by_key = !strncmp(a->user, "key:", 4);
+    return (ig_audit_record){.kind = a->kind,
+                             .request = a->id,
+                             .who = a->user,
+                             .key = by_key ? a->user + 4 : NULL,
+                             .app = a->app,
+                             .op = a->op,
+                             .model = a->model,
+                             .digest = a->digest,
+                             .decision = a->decision,
+                             .rule = a->rule,
+                             .result = a->result,
+                             .note = a->note,
+                             .n_in = -1,
+                             .n_cached = -1,
+                             .n_out = -1,
+                             .took_ms = -1};
+}
+
 static void write_audit(fr_books *b, const fr_account *a)
 {
     ig_error err;
     bool known = a->booked;
-    bool by_key = !strncmp(a->user, "key:", 4);
-    ig_audit_record r = {.kind = a->kind,
-                         .request = a->id,
-                         .who = a->user,
-                         .key = by_key ? a->user + 4 : NULL,
-                         .app = a->app,
-                         .op = a->op,
-                         .model = a->model,
-                         .digest = a->digest,
-                         .decision = a->decision,
-                         .rule = a->rule,
-                         .ran_on = known ? "local" : NULL,
-                         .result = a->result,
-                         .note = a->note,
-                         .n_in = known ? (int64_t)a->n_in : -1,
-                         .n_cached = known ? (int64_t)a->n_cached : -1,
-                         .n_out = known ? (int64_t)a->n_out : -1,
-                         .took_ms = (int64_t)((a->ended_ns - a->came_ns) / FR_NS_PER_MS)};
+    ig_audit_record r = record_of(a);
+    if (known) {
+        r.ran_on = "local";
+        r.n_in = (int64_t)a->n_in;
+        r.n_cached = (int64_t)a->n_cached;
+        r.n_out = (int64_t)a->n_out;
+    }
+    r.took_ms = (int64_t)((a->ended_ns - a->came_ns) / FR_NS_PER_MS);
     if (ig_audit_add(b->audit, &r, NULL, &err) != IG_OK) b->n_lost++;
 }
 
@@ -449,20 +461,8 @@ bool fr_account_announce(fr_job *job)
     ig_problem p;
     if (!b || !b->required || !json_array_size(job->req.parts)) return true;
     describe(a, job);
-    ig_audit_record r = {.kind = "begin",
-                         .request = a->id,
-                         .who = a->user,
-                         .key = !strncmp(a->user, "key:", 4) ? a->user + 4 : NULL,
-                         .app = a->app,
-                         .op = a->op,
-                         .model = a->model,
-                         .digest = a->digest,
-                         .decision = a->decision,
-                         .rule = a->rule,
-                         .n_in = -1,
-                         .n_cached = -1,
-                         .n_out = -1,
-                         .took_ms = -1};
+    ig_audit_record r = record_of(a);
+    r.kind = "begin";
     job->notice = announce(b, &r);
     if (job->notice) {
         job->notice->job = job;
@@ -528,18 +528,7 @@ static bool tell_admin(fr_front *f, ig_exchange *ex, const ig_incoming *in, cons
         fr_account_unref(a);
         return true;
     }
-    ig_audit_record r = {.kind = a->kind,
-                         .request = a->id,
-                         .who = a->user,
-                         .app = a->app,
-                         .op = a->op,
-                         .model = a->model,
-                         .decision = a->decision,
-                         .result = a->result,
-                         .n_in = -1,
-                         .n_cached = -1,
-                         .n_out = -1,
-                         .took_ms = -1};
+    ig_audit_record r = record_of(a);
     fr_notice *n = tell && ig_audit_sound(b->audit) ? announce(b, &r) : NULL;
     fr_account_unref(a);
     if (n) {
