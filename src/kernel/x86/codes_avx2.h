@@ -141,7 +141,7 @@ INLINE vi sum_lanes(const vi v[4])
     vi b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
-/* Nibbles against one column: a lane is a row. Rows i, i + 4, .. of LANES, 16 bytes each. */
+/* Nibbles against few columns: a lane is a row. Rows i, i + 4, .. of LANES, 16 bytes each. */
 INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
 {
     const uint8_t *a = w + i * stride, *b = a + 4 * stride;
@@ -149,10 +149,9 @@ INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
 }
 /* Sums of pairs of products, unsigned by signed. */
 INLINE vi vi_pairs(vi q, vi x) { return _mm256_maddubs_epi16(q, x); }
-/* Products of both nibbles of each byte with their activations, four sums a lane. */
-INLINE vi nibbles_dot(vi bytes, vi x_low, vi x_high)
+/* Products of low and high nibbles with their activations, four sums a lane. */
+INLINE vi nibbles_dot(vi low, vi high, vi x_low, vi x_high)
 {
-    vi low = vi_and(bytes, vi_set8(15)), high = vi_and(vi_shift16(bytes, -4), vi_set8(15));
 #if defined(__AVXVNNI__)
     return DOT_BYTES(DOT_BYTES(vi_zero(), low, x_low), high, x_high);
 #else

@@ -128,9 +128,8 @@ INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
                 _mm256_set_m128i(_mm_loadu_si128((const __m128i *)d), _mm_loadu_si128((const __m128i *)c)));
 }
 INLINE vi vi_pairs(vi q, vi x) { return _mm512_maddubs_epi16(q, x); }
-INLINE vi nibbles_dot(vi bytes, vi x_low, vi x_high)
+INLINE vi nibbles_dot(vi low, vi high, vi x_low, vi x_high)
 {
-    vi low = vi_and(bytes, vi_set8(15)), high = vi_and(vi_shift16(bytes, -4), vi_set8(15));
     return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(vi_zero(), low, x_low), high, x_high);
 }
 INLINE void lanes_first_halves(const vi first[4], vf *a, vf *b)
