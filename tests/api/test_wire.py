@@ -173,6 +173,56 @@ def test_bodies(s):
     c.close()
 
 
+def is_refusal(path, text, status):
+    """An answer of the server's own: status, request id in the header and, where the dialect has it there, in the body."""
+    head, _, body = text.partition('\r\n\r\n')
+    fields = {k.lower(): v for k, _, v in (line.partition(': ') for line in head.split('\r\n')[1:])}
+    answer = json.loads(body)
+    if path == '/v1/messages':
+        form = answer['type'] == 'error' and answer['request_id'] == fields['request-id'] and answer['error']['type']
+    elif path == '/api/chat':
+        form = isinstance(answer['error'], str)
+    else:
+        form = set(answer['error']) == {'message', 'type', 'param', 'code'}
+    return (form and f'HTTP/1.1 {status} ' in head and fields['x-request-id'] == fields['request-id'] and len(fields['request-id']) == 24 and
+            fields['x-should-retry'] == ('true' if status == 408 else 'false') and int(fields['content-length']) == len(body.encode()))
+
+
+def test_own_refusals(s):
+    """What the server refuses before anybody has seen the request."""
+    slow = []
+    for path in ('/v1/chat/completions', '/api/chat', '/v1/messages'):
+        many = ''.join(f'X{i}: 1\r\n' for i in range(101))
+        for status, rest in ((400, 'Host: localhost\r\nBad : 1\r\n\r\n'), (400, '\r\n'), (431, many + '\r\n'),
+                             (431, 'X: ' + 'a' * 9000 + '\r\n\r\n'), (400, 'Host: localhost\r\nContent-Length: +1\r\n\r\n'),
+                             (400, 'Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n'),
+                             (413, 'Host: localhost\r\nContent-Length: 99999999\r\n\r\n'),
+                             (417, 'Host: localhost\r\nContent-Length: 1\r\nExpect: more\r\n\r\n')):
+            c = s.connect()
+            c.sendall(f'POST {path}?beta=true HTTP/1.1\r\n{rest}'.encode())
+            with c.makefile('rb') as f:
+                text = f.read().decode()
+            c.close()
+            ok(is_refusal(path, text, status), f'{path}: {status} in the form of the dialect, with a request id', text)
+        for rest in ('Host: local', 'Host: localhost\r\nContent-Length: 5\r\n\r\nab'):
+            c = s.connect()
+            c.sendall(f'POST {path} HTTP/1.1\r\n{rest}'.encode())
+            slow.append((path, c))
+    c = s.connect()
+    c.sendall(b'\x16\x03\x01\x02\x00\x01\x00')
+    ok(is_refusal('', c.recv(4096).decode(), 400), 'TLS on a plain port: 400')
+    c.close()
+    return slow
+
+
+def test_slow(slow):
+    for path, c in slow:
+        with c.makefile('rb') as f:
+            text = f.read().decode()
+        c.close()
+        ok(is_refusal(path, text, 408), f'{path}: 408 in the form of the dialect, with a request id', text)
+
+
 # ---------------------------------------------------------------------------------------------- names of models
 
 def test_names_of_models(s):
@@ -431,6 +481,7 @@ def test_empty():
 def main():
     s = Service('chat=' + CHAT, 'story=' + STORY)
     try:
+        slow = test_own_refusals(s)
         test_cut(s)
         test_num_ctx(s)
         test_ranges(s)
@@ -453,6 +504,7 @@ def main():
         test_names_of_models(s)
         test_show(s)
         test_thoughts(s)
+        test_slow(slow)
     finally:
         code = s.stop()
         ok(code == 0, 'stops in order', (code, s.log[-5:]))

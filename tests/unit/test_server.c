@@ -176,16 +176,17 @@ static void on_gone(void *ctx, ig_exchange *ex)
     if (ig_exchange_ctx(ex) && ig_exchange_ctx(ex) != f) abort();
 }
 
-static void error_body(void *ctx, const ig_incoming *req, unsigned status, const char *text, ig_buf *body,
-                       const char **type)
+static void refused(void *ctx, ig_own_answer *r)
 {
-    ig_str path = req ? req->head->path : (ig_str){"", 0};
     (void)ctx;
-    *type = "application/json";
-    (void)ig_buf_printf(body, "{\"status\":%u,\"path\":\"%.*s\",\"error\":\"%s\"}", status, IG_STR_ARG(path), text);
+    r->type = "application/json";
+    (void)snprintf(r->scratch, sizeof r->scratch, "id-%u", r->status);
+    r->fields[r->n_fields++] = (ig_http_field){IG_STR("X-Id"), ig_str_from(r->scratch)};
+    (void)ig_buf_printf(r->body, "{\"status\":%u,\"path\":\"%.*s\",\"head\":%d,\"error\":\"%s\"}", r->status,
+                        IG_STR_ARG(r->path), r->req != NULL, r->text);
 }
 
-static const ig_handler handler = {on_head, on_request, on_drained, on_gone, error_body};
+static const ig_handler handler = {on_head, on_request, on_drained, on_gone, refused};
 
 /* ---- server and client ---- */
 
@@ -360,7 +361,14 @@ static const talk_row talks[] = {
     {"-", "an empty body", POST("/b", 0, "", ""), "[POST /b] .", NULL, 1, false},
     {"H05", "a chunked body", CHUNKED("/b", "5\r\nhello\r\n1;x\r\n!\r\n0\r\nT: 1\r\n\r\n"), "[POST /b] hello!.", NULL,
      1, false},
-    {"H05", "broken chunks", CHUNKED("/b", "5\r\nhelloX"), NULL, "\"status\":400,\"path\":\"/b\"", 1, true},
+    {"H05", "broken chunks", CHUNKED("/b", "5\r\nhelloX"), NULL, "\"status\":400,\"path\":\"/b\",\"head\":1", 1, true},
+    {"-", "a broken head is refused in the form of its path", "POST /v1/x?y HTTP/1.1\r\nHost : x\r\n\r\n", NULL,
+     "X-Id: id-400\r\n", 1, true},
+    {"-", "the same, the body", "POST /v1/x?y HTTP/1.1\r\n" H "A\r\n\r\n", NULL, "\"path\":\"/v1/x\",\"head\":0", 1,
+     true},
+    {"-", "a control character in the head", "POST /v1/x HTTP/1.1\r\nA: \x01\r\n\r\n", NULL,
+     "\"path\":\"/v1/x\",\"head\":0", 1, true},
+    {"-", "no path to be known", "POST v1/x HTTP/1.1\r\n" H "\r\n", NULL, "\"path\":\"\",\"head\":0", 1, true},
     {"H10", "pipelined: answers in order", GET("/1") POST("/2", 1, "", "x") GET("/3"), "[GET /3] .",
      "[GET /1] .HTTP/1.1 200 OK", 3, false},
     {"H10", "pipelined after a chunked body", CHUNKED("/1", "1\r\nx\r\n0\r\n\r\n") GET("/2"), "[GET /2] .",

@@ -70,9 +70,11 @@ typedef enum ig_op {
     X(NO_MODEL, 404, "not_found_error", "model_not_found", "not_found_error")                                          \
     X(NO_ROUTE, 404, "not_found_error", NULL, "not_found_error")                                                       \
     X(METHOD, 405, "invalid_request_error", NULL, "invalid_request_error")                                             \
+    X(TOO_SLOW, 408, "invalid_request_error", "request_timeout", "timeout_error")                                      \
     X(CONFLICT, 409, "invalid_request_error", NULL, "conflict_error")                                                  \
     X(TOO_LARGE, 413, "invalid_request_error", NULL, "request_too_large")                                              \
     X(MEDIA, 415, "invalid_request_error", "unsupported_media_type", "invalid_request_error")                          \
+    X(HEAD_TOO_LARGE, 431, "invalid_request_error", NULL, "request_too_large")                                         \
     X(OVERLOADED, 429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error")                                  \
     X(INTERNAL, 500, "server_error", NULL, "api_error")                                                                \
     X(NOT_HERE, 501, "not_supported_error", NULL, "invalid_request_error")                                             \

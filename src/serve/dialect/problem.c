@@ -84,7 +84,10 @@ unsigned ig_problem_status(const ig_problem *p, ig_dialect dialect)
     return rows[kind].status;
 }
 
-bool ig_problem_retry(const ig_problem *p) { return p->kind == IG_P_OVERLOADED || p->kind == IG_P_UNAVAILABLE; }
+bool ig_problem_retry(const ig_problem *p)
+{
+    return p->kind == IG_P_OVERLOADED || p->kind == IG_P_UNAVAILABLE || p->kind == IG_P_TOO_SLOW;
+}
 
 json_t *ig_openai_error(const ig_problem *p)
 {

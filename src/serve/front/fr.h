@@ -241,6 +241,8 @@ typedef struct fr_fields {
 } fr_fields;
 /* request_id NULL: a new one. type NULL: no body. */
 void fr_fields_begin(const fr_front *f, fr_fields *x, const ig_exchange *ex, const char *type, const char *request_id);
+/* What the server itself refuses, in the dialect's form where the path is known; ctx: the front. */
+void fr_refused(void *ctx, ig_own_answer *r);
 void fr_fields_add(fr_fields *x, const char *name, const char *value);
 void fr_fields_problem(fr_front *f, fr_fields *x, const ig_problem *p, unsigned status);
 void fr_answer_problem(fr_front *f, ig_exchange *ex, const ig_route *route, const ig_problem *p);
