@@ -121,11 +121,11 @@ typedef struct ig_route {
 
 typedef struct ig_match {
     const ig_route *route;
-    char arg[512]; /* what {…} stood for, percent-decoded; "" without */
+    char arg[512]; /* what {…} stood for; "" without */
 } ig_match;
 
-/* path: without query. False fills problem (NO_ROUTE, or METHOD where another method would do) and sets route to a row
- * of the dialect in whose form the problem is best told. */
+/* path: without query, its escapes undone. False fills problem (NO_ROUTE, or METHOD where another method would do) and
+ * sets route to a row of the dialect in whose form the problem is best told. */
 bool ig_dialect_match(const char *method, ig_str path, ig_match *out, ig_problem *problem);
 /* The methods that a path takes, as the field Allow has them: "GET, HEAD, OPTIONS". */
 void ig_dialect_methods(ig_str path, char *out, size_t n);
@@ -164,6 +164,9 @@ bool ig_dialect_parse(const ig_match *match, ig_str query, ig_str body, ig_reque
  * num_predict, may be NULL; unknown ones are skipped), then from the dialect's defaults. Call once, before the frames
  * go out. */
 bool ig_request_defaults(ig_request *req, const json_t *model_parameters, ig_problem *problem);
+/* Puts the messages that every conversation with the model begins with (may be NULL) in front of what was said, behind
+ * the system's. */
+bool ig_request_history(ig_request *req, const json_t *messages, ig_problem *problem);
 void ig_request_fini(ig_request *req);
 
 /* ------------------------------------------------------------------------------------------------ answers */
@@ -231,6 +234,7 @@ typedef struct ig_model_row {
     uint64_t n_embd, n_params, n_vocab;
     /* only for show; each may be NULL */
     const char *license, *modelfile, *template_text, *system, *parameters_text;
+    const json_t *messages;   /* borrowed list, or NULL */
     const json_t *model_info; /* borrowed object */
     const json_t *tensors;    /* borrowed list, or NULL */
 } ig_model_row;

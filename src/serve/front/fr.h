@@ -45,6 +45,7 @@ typedef struct fr_entry {
     uint64_t size_bytes, modified_ns;
     ig_manifest *manifest;                           /* owned; NULL: files outside the store */
     json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
+    json_t *messages;                                /* that every conversation begins with, {role, content}; or NULL */
     char *template_text, *system, *license, *parent; /* or NULL */
     json_t *engine;                /* owned: of another engine, which has its own models (engines.c); or NULL */
     json_t *facts;                 /* READY of a worker: what only a reader of the file knows; NULL until one has run */
