@@ -281,6 +281,13 @@ bool fr_admin_knows(ig_str path, char *methods, size_t n);
 json_t *fr_status(fr_front *f);
 json_t *fr_worker_status(const fr_worker *w);
 
+/* ---- reach.c ---- */
+
+/* {"callers": [{"address","who"}], "models", "changes", "hosts", "origins"}: sentences for people; new. */
+json_t *fr_reach(fr_front *f);
+/* The first three things to try, as they can be typed. */
+void fr_reach_say(fr_front *f);
+
 /* ---- events.c ---- */
 
 void fr_events_begin(fr_front *f, ig_exchange *ex);

@@ -309,11 +309,7 @@ static void announce(fr_front *f)
     fr_say(f, "ingle %s listens at %s", f->config->version, line);
     fr_say(f, "%zu model%s, at most %.1f GiB of memory for all", n, n == 1 ? "" : "s",
            (double)f->memory_max / (1 << 30));
-    if (!f->config->n_models && f->entries == NULL)
-        fr_say(f, "there is no model yet: ingle pull hf://ORG/REPO:QUANT NAME, or ingle pull FILE.gguf NAME");
-    else
-        fr_say(f, "try: ingle run %s \"Hello\"", f->entries->name);
-    fr_say(f, "see: ingle status, ingle ps, ingle help serve");
+    fr_reach_say(f);
     sd_notify(0, "READY=1");
     start_watchdog(f);
 }
