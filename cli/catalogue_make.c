@@ -45,7 +45,10 @@ static ig_status read_passphrase(desk *d, ig_error *err)
 
 static ig_status desk_open(const cli_call *call, bool open, desk *d, ig_error *err)
 {
-    *d = (desk){.call = call, .o = {.keys = cli_text(call, "keys"), .dry_run = cli_set(call, "dry-run")}};
+    *d = (desk){.call = call,
+                .o = {.keys = cli_text(call, "keys"),
+                      .dry_run = cli_set(call, "dry-run"),
+                      .insecure = cli_set(call, "insecure")}};
     if (call->n_args < 2)
         return ig_fail(err, IG_BAD_INPUT, 0,
                        "catalogue %s needs the folder of the catalogue. Type: ingle catalogue --help", call->args[0]);

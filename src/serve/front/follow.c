@@ -17,6 +17,8 @@ enum {
     RETRY_S = 60,
     START_S = 60, /* a tenth of it is the longest delay of the first sync */
     RETRY_DOUBLINGS = 6,
+    SYNC_S = 120, /* all documents of one sync; one of them */
+    SYNC_DOCUMENT_S = 30,
     POWER_LOOK_S = 15, /* between looks at the mains during a download */
     PULL_MIN_S = 300,  /* a download is left for a sync that is due after so long at the earliest */
     STATE_BYTES_MAX = 8 << 20,
@@ -316,12 +318,29 @@ static void adopt(thread *t, size_t i, ig_catalogue *c)
     s->brief = b;
 }
 
+/* A server that says nothing keeps neither the end of the service nor a reload waiting. */
+static bool may_go_on(void *ctx)
+{
+    thread *t = ctx;
+    struct fr_follow *w = t->w;
+    pthread_mutex_lock(&w->lock);
+    bool go_on = !w->stop && w->settings == t->s;
+    pthread_mutex_unlock(&w->lock);
+    return go_on;
+}
+
 static void sync_one(thread *t, size_t i)
 {
     const ig_follow *f = &t->s->list[i];
     source *s = &t->sources[i];
-    ig_catalogue_sync_options o = {
-        .source = f->source, .root_file = f->root, .name = f->name, .insecure = f->insecure, .document_s = 30};
+    ig_catalogue_sync_options o = {.source = f->source,
+                                   .root_file = f->root,
+                                   .name = f->name,
+                                   .insecure = f->insecure,
+                                   .document_s = SYNC_DOCUMENT_S,
+                                   .total_s = SYNC_S,
+                                   .go_on = may_go_on,
+                                   .ctx = t};
     ig_catalogue_sync_result result = {0};
     ig_catalogue *c = NULL;
     ig_error err = {0};
@@ -339,6 +358,7 @@ static void sync_one(thread *t, size_t i)
         adopt(t, i, c);
         return;
     }
+    if (st == IG_CANCELLED) return; /* it is due as before */
     if (strcmp(s->fault, err.text) != 0) tell(t, "catalogue %s: %.440s", f->name, err.text);
     (void)snprintf(s->fault, sizeof s->fault, "%.470s", err.text);
     s->due_ns = ig_now_ns() + retry_after(s->n_failed++, f->interval_s);
@@ -807,6 +827,7 @@ static void one_round(thread *t)
         look_at_clock(t, i);
         mark_catalogue(t, i);
     }
+    if (!may_go_on(t)) return; /* a new round begins, or the end */
     take_away(t);
     publish_briefs(t);
     if (t->s->n) ask_people(t);

@@ -67,6 +67,7 @@ static ig_status attach(const char *dir, const ig_author_options *o, ig_author *
     a->keys = copy(o && o->keys ? o->keys : keys);
     a->passphrase = o && o->passphrase ? copy(o->passphrase) : NULL;
     a->dry_run = o && o->dry_run;
+    a->insecure = o && o->insecure;
     a->now_s = o && o->now_s ? o->now_s : ig_clock_s();
     ig_status st = a->dir && a->keys && (a->passphrase || !o || !o->passphrase) ? IG_OK : no_memory(err);
     if (st == IG_OK) {
