@@ -1134,6 +1134,12 @@ static pid_t trickle(int *port)
     }
 }
 
+static bool never(void *ctx)
+{
+    *(bool *)ctx = true;
+    return false;
+}
+
 static void test_slow(void)
 {
     char url[64], root[200];
@@ -1156,6 +1162,21 @@ static void test_slow(void)
     else
         tap_ok(st == IG_IO && strstr(e.text, "too slowly") && ig_now_ns() - start < UINT64_C(20000000000),
                "slow retrieval: ten bytes a second are given up %s", e.text);
+    o.document_s = 30;
+    o.total_s = 1;
+    start = ig_now_ns();
+    st = st == IG_UNSUPPORTED ? st : ig_catalogue_verify(&o, &c, &e);
+    if (st != IG_UNSUPPORTED)
+        tap_ok(st == IG_IO && strstr(e.text, "whole catalogue within 1 s") &&
+                   ig_now_ns() - start < UINT64_C(20000000000),
+               "slow retrieval: all documents have one limit together %s", e.text);
+    bool asked = false;
+    o.go_on = never;
+    o.ctx = &asked;
+    st = st == IG_UNSUPPORTED ? st : ig_catalogue_verify(&o, &c, &e);
+    if (st != IG_UNSUPPORTED)
+        tap_ok(st == IG_CANCELLED && asked && strstr(e.text, "stopped"), "slow retrieval: it can be stopped %s",
+               e.text);
     (void)kill(child, SIGKILL);
     (void)waitpid(child, NULL, 0);
 }

@@ -19,8 +19,9 @@ enum {
     RETRY_DOUBLINGS = 6,
     SYNC_S = 120, /* all documents of one sync; one of them */
     SYNC_DOCUMENT_S = 30,
-    POWER_LOOK_S = 15, /* between looks at the mains during a download */
-    PULL_MIN_S = 300,  /* a download is left for a sync that is due after so long at the earliest */
+    REFUSED_REST_S = 6 * 3600, /* a model that failed its checks is fetched again so late, or when somebody asks */
+    POWER_LOOK_S = 15,         /* between looks at the mains during a download */
+    PULL_MIN_S = 300,          /* a download is left for a sync that is due after so long at the earliest */
     STATE_BYTES_MAX = 8 << 20,
     FOR_MAX = 16
 };
@@ -45,7 +46,7 @@ typedef struct thread {
     unsigned n_failed;
     const ig_follow *pulling;
     json_t *row; /* that is being fetched */
-    bool failed, unsaved;
+    bool failed, unsaved, asked, refused;
 } thread;
 
 __attribute__((format(printf, 2, 3))) static void tell(thread *t, const char *format, ...);
@@ -601,6 +602,7 @@ static void add_row(thread *t, size_t i, const ig_catalogue_target *target)
     if (strcmp(text_of(rec, "wanted"), target->digest) != 0) { /* another version: the state begins anew */
         json_object_set_new(rec, "wanted", json_string(target->digest));
         json_object_del(rec, "state");
+        json_object_del(rec, "refused");
     }
     if (present) json_object_set_new(rec, "digest", json_string(target->digest));
     if (!present && *text_of(rec, "digest")) json_object_set(row, "have", json_object_get(rec, "digest"));
@@ -673,18 +675,34 @@ static uint64_t used_bytes(const thread *t, const char *catalogue)
     return sum;
 }
 
+/* What fails here has come as it was signed: another try within hours brings the same. */
+static ig_status look_at_model(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err)
+{
+    thread *t = ctx;
+    ig_status st = ig_model_check(t->front->program, m, fds, about, err);
+    t->refused = st == IG_BAD_INPUT || st == IG_UNSUPPORTED;
+    return st;
+}
+
+static bool rests(const thread *t, const json_t *rec)
+{
+    int64_t at = json_integer_value(json_object_get(rec, "refused")), now = ig_clock_s();
+    return !t->asked && at > 0 && at <= now && now - at < REFUSED_REST_S && !strcmp(text_of(rec, "state"), "failed");
+}
+
 static void fetch_now(thread *t, json_t *row, const ig_follow *f, const ig_catalogue_target *target)
 {
     json_t *rec = record(t, "models", target->name);
     fr_notice n = {.op = "fetch", .result = "ok"};
     ig_pull_options o = {.insecure = f->insecure,
                          .bytes_per_s_max = f->rate_bytes,
-                         .check = {ig_model_check, t->front->program},
+                         .check = {look_at_model, t},
                          .progress = on_progress,
                          .ctx = t};
     ig_error err;
     bool changed = false;
     t->row = row;
+    t->refused = false;
     t->pulling = f;
     t->looked_ns = t->began_ns = ig_now_ns();
     json_object_set_new(row, "fetching", json_true());
@@ -710,6 +728,7 @@ static void fetch_now(thread *t, json_t *row, const ig_follow *f, const ig_catal
     } else {
         bool news = strcmp(text_of(rec, "why"), err.text) != 0;
         mark(rec, "failed", err.text);
+        if (t->refused) json_object_set_new(rec, "refused", json_integer(ig_clock_s()));
         t->failed = true;
         (void)snprintf(n.result, sizeof n.result, "failed");
         (void)snprintf(n.line, sizeof n.line, "model %s of catalogue %s: %.440s", target->name, f->name, err.text);
@@ -754,7 +773,7 @@ static void fetch_all(thread *t)
             !strcmp(text_of(rec, "state"), "present"))
             continue;
         if (must_stop(t)) return;
-        fetch(t, row);
+        if (!rests(t, rec)) fetch(t, row);
     }
 }
 
@@ -816,14 +835,13 @@ static void ask_people(thread *t)
 
 static void one_round(thread *t)
 {
-    bool asked;
     take_settings(t);
     pthread_mutex_lock(&t->w->lock);
-    asked = t->w->asked > t->w->synced;
+    t->asked = t->w->asked > t->w->synced;
     pthread_mutex_unlock(&t->w->lock);
     t->failed = false;
     for (size_t i = 0; i < t->s->n; i++) {
-        if (asked || ig_now_ns() >= t->sources[i].due_ns) sync_one(t, i);
+        if (t->asked || ig_now_ns() >= t->sources[i].due_ns) sync_one(t, i);
         look_at_clock(t, i);
         mark_catalogue(t, i);
     }
