@@ -147,6 +147,8 @@ int cli_status(const cli_call *call)
                  cli_bytes((uint64_t)number(status, "memory_budget_bytes"), budget));
         cli_outf("%" JSON_INTEGER_FORMAT " requests so far, %" JSON_INTEGER_FORMAT " under way\n\n",
                  number(status, "requests"), number(status, "queue"));
+        if (json_is_true(json_object_get(status, "audit_content")))
+            cli_outf("prompts and answers are recorded in the audit log\n\n");
         print_models(status);
     }
     json_decref(status);

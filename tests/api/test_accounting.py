@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,55 @@ def test_audit(s):
     code, text, _ = ingle('audit', 'verify', '--dir', folder, '--json')
     ok(code == 0 and json.loads(text)['ok'] and json.loads(text)['in_use'], 'a log in use verifies', text)
     return folder
+
+
+def test_content():
+    """Prompts and answers are recorded where policy says so, marked, from the reload on that says it; never in the messages."""
+    with tempfile.TemporaryDirectory() as etc:
+        env = {'INGLE_CONFIG': etc, 'INGLE_KEYS': os.path.join(etc, 'keys.json')}
+        s = Service('chat=' + CHAT, args=['--ctx', '1024'], env=env)
+
+        def say(text, **more):
+            return s.post('/v1/chat/completions', {'model': 'chat', 'messages': [{'role': 'user', 'content': text}], 'max_tokens': 6,
+                                                   'temperature': 0, **more})[1]
+
+        def tell(*verb):
+            return subprocess.run([INGLE, *verb, '--host', f'127.0.0.1:{s.port}'], capture_output=True, text=True, timeout=60,
+                                  check=False).stdout
+
+        def switch(yes):
+            with open(os.path.join(etc, 'ingle.conf'), 'w') as f:
+                f.write(f'[audit]\ncontent = {yes}\n')
+            n = len(s.log)
+            s.process.send_signal(signal.SIGHUP)
+            until(lambda: any('read again' in line for line in s.log[n:]))
+        say('plumcake')
+        ok('recorded' not in tell('status') and 'recorded nowhere' in tell('doctor'), 'off by default, status and doctor say so')
+        switch('yes')
+        answer = say('gingerbread')['choices'][0]['message']['content']
+        two = say('liquorice', n=2)
+        c, r = s.open('POST', '/v1/completions', {'model': 'chat', 'prompt': 'treacle ' * 60, 'max_tokens': 4, 'stream': True})
+        r.read()
+        c.close()
+        ok('prompts and answers are recorded' in tell('status'), 'ingle status says that it is on', tell('status'))
+        ok('prompts and answers are recorded' in tell('doctor'), 'so does ingle doctor', tell('doctor'))
+        ok(any('prompts and answers are recorded' in line for line in s.log), 'and the service')
+        switch('no')
+        say('aniseed')
+        s.process.terminate()
+        s.process.wait(60)
+        records = [r for r in records_of(state(s, 'audit')) if r['kind'] == 'request']
+        by = {word: [r for r in records if word in json.dumps(r)] for word in ('gingerbread', 'liquorice', 'treacle')}
+        ok(all(len(by[w]) == 1 and by[w][0].get('content') is True for w in by), 'what was asked is there, and marked', records)
+        ok(by['gingerbread'][0].get('answer') == answer, 'and the answer', (by['gingerbread'], answer))
+        ok(by['liquorice'][0]['answer'] == '\n'.join(f'[{i + 1}] ' + x['message']['content'] for i, x in enumerate(two['choices'])), 'of several choices each', by['liquorice'])
+        ok(len(records) == 5 and sum('content' in r for r in records) == 3 and
+           not any(w in json.dumps(records) for w in ('plumcake', 'aniseed')), 'nothing from before and after', records)
+        text = ''.join(s.log)
+        ok(not any(w in text for w in ('gingerbread', 'liquorice', 'treacle')), 'nothing of it is in the messages', text)
+        code, out, _ = ingle('audit', 'verify', '--dir', state(s, 'audit'))
+        ok(code == 0, 'the log verifies', out)
+        s.stop()
 
 
 def test_after(folder):
@@ -237,6 +287,7 @@ def main():
     test_after(copy)
     shutil.rmtree(kept)
     test_energy()
+    test_content()
     tmpfs = tempfile.mkdtemp()
     mounted = os.geteuid() == 0 and subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', tmpfs],
                                                    stderr=subprocess.DEVNULL).returncode == 0
