@@ -27,6 +27,7 @@ void ig_author_close(ig_author *a); /* NULL is fine */
 /* Puts a model into the draft, or replaces it; its rules stay as they are there. Of t are read: name, format, files,
  * licence, base, publisher, origins, labels, adapters, limits, texts. role: a delegated one, or NULL for targets. */
 ig_status ig_author_add(ig_author *a, const ig_catalogue_target *t, const char *role, bool *changed, ig_error *err);
+/* *changed false: there was none. */
 ig_status ig_author_drop(ig_author *a, const char *name, bool *changed, ig_error *err);
 /* Adds a rule to a model (name) or to the catalogue (NULL); a rule of the same id is replaced. An id is made where the
  * rule has none; the same rule twice is one. */

@@ -307,6 +307,8 @@ static ig_status push_layer(pusher *p, const layer *l, ig_error *err)
     IG_TRY(has_blob(p, &l->digest, l->size, &has, err));
     if (has) {
         p->result->present_bytes += l->size;
+    } else if (p->o->dry_run) {
+        p->result->sent_bytes += l->size;
     } else {
         IG_TRY(begin_upload(p, place, err));
         IG_TRY(send_pieces(p, l, place, err));
@@ -453,8 +455,9 @@ static ig_status push_all(pusher *p, const struct form *f, const int *fds, ig_er
         j = image_of(p->m, f, &config, list, n);
         image_text = j ? ig_json_dump(j) : NULL;
         json_decref(j);
-        st = image_text ? put_image(p, f, image_text, err)
-                        : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the image");
+        st = image_text && p->o->dry_run ? IG_OK
+             : image_text                ? put_image(p, f, image_text, err)
+                                         : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the image");
     }
     ig_free(image_text);
     ig_free(config_text);

@@ -107,6 +107,8 @@ def test_plain():
     digest = models()['tiny:latest']['digest']
     for form in ('ollama', 'docker', 'modelpack'):
         to = f'oci://{host}/me/{form}:v1'
+        r = ingle('push', 'tiny', to, '--form', form, '--dry-run')
+        ok(r.returncode == 0 and 'would be sent' in r.stdout and ingle('pull', to, 'x').returncode == 1, f'{form}: a dry run sends nothing', r.stderr)
         r = ingle('push', 'tiny', to, '--form', form, '--json')
         ok(r.returncode == 0 and json.loads(r.stdout)['sent'] > len(MODEL), f'push as {form}', r.stderr)
         image = get(host, f'/v2/me/{form}/manifests/v1', 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json')

@@ -502,7 +502,9 @@ ig_status ig_author_drop(ig_author *a, const char *name, bool *changed, ig_error
     json_t *home;
     char path[IG_NAME_MAX + 8];
     *changed = false;
-    IG_TRY(find_model(a, name, &home, path, err));
+    ig_status st = find_model(a, name, &home, path, err);
+    if (st == IG_NOT_FOUND) return IG_OK; /* as wanted */
+    IG_TRY(st);
     *changed = json_object_del(home, path) == 0;
     return ig_author_save(a, err);
 }
