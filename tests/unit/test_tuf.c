@@ -88,6 +88,8 @@ typedef struct world {
     uint64_t names[4];     /* version that the one above names; 0: v */
     bool no_hashes, twice, alias, with_team, team_gone;
     unsigned team_keys, team_signers;
+    uint64_t team_v, team_named; /* 0: as targets; as team_v */
+    int64_t team_expires;        /* seconds from NOW; 0: as targets */
     const char *team_path, *model;
 } world;
 
@@ -168,9 +170,14 @@ static char *targets_text(const world *w)
     return forge(j, w->signers[3], w->twice);
 }
 
+static uint64_t team_version(const world *w) { return w->team_v ? w->team_v : w->v[3]; }
+static uint64_t team_name(const world *w) { return w->team_named ? w->team_named : team_version(w); }
+
 static char *team_text(const world *w)
 {
-    json_t *j = head(w, IG_TUF_TARGETS, w->v[3]);
+    world own = *w;
+    if (w->team_expires) own.expires[IG_TUF_TARGETS] = w->team_expires;
+    json_t *j = head(&own, IG_TUF_TARGETS, team_version(w));
     json_object_set_new(j, "targets", json_pack("{s:o, s:o}", "team/x.json", plain_target(), "b.json", plain_target()));
     return forge(j, w->team_signers, false);
 }
@@ -190,7 +197,7 @@ static void build(const world *w, repo *r)
 {
     char *targets = targets_text(w), *team = team_text(w);
     json_t *meta = json_pack("{s:o}", "targets.json", meta_of(w, targets, named(w, 3)));
-    if (w->with_team && !w->team_gone) json_object_set_new(meta, "team.json", meta_of(w, team, w->v[3]));
+    if (w->with_team && !w->team_gone) json_object_set_new(meta, "team.json", meta_of(w, team, team_name(w)));
     json_t *s = head(w, IG_TUF_SNAPSHOT, w->v[2]), *t = head(w, IG_TUF_TIMESTAMP, w->v[1]);
     json_object_set_new(s, "meta", meta);
     char *snapshot = forge(s, w->signers[2], false);
@@ -198,7 +205,7 @@ static void build(const world *w, repo *r)
     put_versioned(r, "timestamp", w->v[1], forge(t, w->signers[1], false));
     put_versioned(r, "snapshot", named(w, 2), snapshot);
     put_versioned(r, "targets", named(w, 3), targets);
-    put_versioned(r, "team", w->v[3], team);
+    put_versioned(r, "team", team_name(w), team);
     put_versioned(r, "root", w->v[0], root_text(w));
 }
 
@@ -406,6 +413,33 @@ static void a_gone(world *w, repo *r) { build(w, r), repo_free(r); }
 static void a_team_key(world *w, repo *r) { w->with_team = true, w->team_signers = 8, build(w, r); }
 static void a_team_unnamed(world *w, repo *r) { w->with_team = true, w->team_gone = true, build(w, r); }
 
+static void a_team_altered(world *w, repo *r)
+{
+    w->with_team = true;
+    build(w, r), tamper(r, "metadata/2.team.json", "\"sha256\":\"");
+}
+static void a_team_altered_bare(world *w, repo *r)
+{
+    w->no_hashes = true;
+    a_team_altered(w, r);
+}
+static void a_team_expired(world *w, repo *r) { w->with_team = true, w->team_expires = -1, build(w, r); }
+static void a_team_endless(world *w, repo *r)
+{
+    w->with_team = true;
+    build(w, r), a_endless(r, "metadata/2.team.json", 9000);
+}
+static void a_team_mixed(world *w, repo *r)
+{
+    w->with_team = w->no_hashes = true, w->team_named = 3; /* says 3, is 2 */
+    build(w, r);
+}
+static void a_team_replayed(world *w, repo *r)
+{
+    w->with_team = true, w->v[1] = w->v[2] = w->v[3] = 3, w->team_v = 1; /* the client has seen 2 */
+    build(w, r);
+}
+
 static void a_team_patterns(world *w, repo *r)
 {
     json_t *j = head(w, IG_TUF_TARGETS, 2), *targets = json_object(), *paths = json_array();
@@ -493,6 +527,11 @@ static const struct {
     {"nothing there", a_gone, IG_NOT_FOUND, {"timestamp", "", ""}},
     {"delegation: signed by another key", a_team_key, IG_DENIED, {"team", "signed by 0", "expected 1"}},
     {"delegation: not in snapshot", a_team_unnamed, IG_DENIED, {"team", "snapshot version 2", "expected"}},
+    {"delegation: altered", a_team_altered, IG_DENIED, {"team", "SHA-256", "expected"}},
+    {"delegation: altered, no hashes", a_team_altered_bare, IG_DENIED, {"team", "signed by 0", "expected 1"}},
+    {"delegation: expired", a_team_expired, IG_DENIED, {"team", "expired at 2026", "now it is"}},
+    {"delegation: endless", a_team_endless, IG_TOO_LARGE, {"team", "more bytes", "expected"}},
+    {"delegation: of another version", a_team_mixed, IG_DENIED, {"team", "has version 2", "expected 3"}},
     {"delegation: too many patterns", a_team_patterns, IG_TOO_LARGE, {"targets", "patterns", "expected"}},
     {"rollback: timestamp", a_replay_timestamp, IG_DENIED, {"timestamp", "version 1", "expected 2 or later"}},
     {"rollback: snapshot", a_replay_snapshot, IG_DENIED, {"timestamp", "snapshot version 1", "expected 2 or later"}},
@@ -500,12 +539,13 @@ static const struct {
      a_replay_targets,
      IG_DENIED,
      {"snapshot", "targets.json with version 1", "expected 2 or later"}},
+    {"rollback: delegation",
+     a_team_replayed,
+     IG_DENIED,
+     {"snapshot", "team.json with version 1", "expected 2 or later"}},
 };
 
-static bool w_named_team(const char *name)
-{
-    return strstr(name, "signed by another key") || strstr(name, "too many patterns");
-}
+static bool w_named_team(const char *name) { return strstr(name, "delegation") && !strstr(name, "not in snapshot"); }
 
 /* Every attack meets a client that is at version 1 (2 for replays); afterwards a good version 9 is taken. */
 static void test_attacks(void)
@@ -514,6 +554,7 @@ static void test_attacks(void)
         bool replay = !strncmp(attacks[i].name, "rollback", 8);
         repo r = {0};
         world w = good, later = good, before = replay ? two() : good;
+        before.with_team = replay && strstr(attacks[i].name, "delegation");
         ig_error e = {0};
         uint64_t v;
         char *root = root_text(&good);
