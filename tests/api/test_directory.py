@@ -72,17 +72,6 @@ def make_ca():
 
 # ---- slapd
 
-def schema_rfc2307bis():
-    """groupOfNames with posixGroup as an auxiliary class, as RFC 2307bis has it."""
-    with open('/etc/ldap/schema/nis.schema') as f:
-        text = f.read()
-    at = text.index("NAME 'posixGroup'")
-    begin, end = text.rindex('objectclass', 0, at), text.index('\nobjectclass', at)
-    new = text[begin:end].replace('STRUCTURAL', 'AUXILIARY').replace('MUST ( cn $ gidNumber )', 'MUST gidNumber')
-    with open(path('rfc2307bis.schema'), 'w') as f:
-        f.write(text[:begin] + new + text[end:])
-
-
 class Slapd:
     def __init__(self, name, data, schema='nis', cert='server', extra='', env=None):
         self.folder = path(name)
