@@ -2,8 +2,10 @@
 """Ledger and audit log of a running service, read by the verbs. Prints TAP."""
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -170,6 +172,41 @@ def test_content():
         s.stop()
 
 
+def test_journal():
+    """--audit-journal: every record goes to syslog, too, in the order of the chain; what was asked and answered does not."""
+    if os.geteuid() or os.path.lexists('/dev/log'):
+        return tap.skip('audit records in syslog', '/dev/log is another program\'s, or may not be made')
+    sink = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sink.bind('/dev/log')
+    sink.settimeout(60)
+    try:
+        with tempfile.TemporaryDirectory() as etc:
+            with open(os.path.join(etc, 'ingle.conf'), 'w') as f:
+                f.write('[audit]\ncontent = yes\n')
+            s = Service('chat=' + CHAT, args=['--audit-journal'], env={'INGLE_CONFIG': etc, 'INGLE_KEYS': os.path.join(etc, 'keys.json')})
+            ask(s, model='no-such-model')
+            s.post('/v1/chat/completions', {'model': 'chat', 'messages': [{'role': 'user', 'content': 'gingerbread'}], 'max_tokens': 2})
+            s.process.terminate()
+            s.process.wait(60)
+            records = records_of(state(s, 'audit'))
+            lines = []
+            while len(lines) < len(records):
+                line = sink.recv(65536).decode()
+                lines += [line] if 'ingle audit' in line else []
+            s.stop()
+    except socket.timeout:
+        pass
+    finally:
+        sink.close()
+        os.unlink('/dev/log')
+    told = [json.loads(m.group(1)) for m in (re.search(r'ingle audit: (\{.*\})', line) for line in lines) if m]
+    ok(told == [r for r in records if 'content' not in r] and len(told) >= 3, 'every record is in syslog, as it is in the log',
+       (len(told), len(records)))
+    ok(not any('gingerbread' in line for line in lines) and any('has content' in line for line in lines) and
+       any('gingerbread' in json.dumps(r) for r in records), 'but for those with content, which stay in the log', lines)
+    return None
+
+
 def test_after(folder):
     code, text, err = ingle('audit', 'verify', '--dir', folder)
     ok(code == 0 and 'the log is whole' in text, 'after the stop: whole and sealed', text + err)
@@ -288,6 +325,7 @@ def main():
     shutil.rmtree(kept)
     test_energy()
     test_content()
+    test_journal()
     tmpfs = tempfile.mkdtemp()
     mounted = os.geteuid() == 0 and subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', tmpfs],
                                                    stderr=subprocess.DEVNULL).returncode == 0
