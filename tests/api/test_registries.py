@@ -353,6 +353,26 @@ def follow(name, to, **env):
     return [m['state'] for m in rows], report + text
 
 
+def check_kills(name, to, store, **env):
+    """Publishing is killed at some moment: who syncs sees the old or the new, and the next try ends it."""
+    bad, killed = [], 0
+    for i in range(8):
+        ingle('catalogue', 'assign', os.path.join(WORK, name), 'offered:1', '--user', f'kill{i}', '--id', f'kill{i}')
+        ingle('catalogue', 'sign', os.path.join(WORK, name))
+        p = subprocess.Popen([INGLE, 'catalogue', 'publish', os.path.join(WORK, name), to], env=dict(ENV, **env), stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        time.sleep(0.02 * i)
+        p.kill()
+        killed += p.wait(30) == -signal.SIGKILL
+        r = ingle('catalogue', 'sync', '--store', store, **env)
+        bad += [r.stderr] if r.returncode else []
+        r = publish(name, to, **env)
+        s = ingle('catalogue', 'sync', '--store', store, **env)
+        there = f'"kill{i}"' in ingle('catalogue', 'show', '--json', '--store', store).stdout
+        bad += [r.stderr + s.stderr + str(there)] if r.returncode or s.returncode or not there else []
+    ok(not bad and killed, f'{name}: publishing killed {killed} times: the old or the new is seen, and the next try ends it', bad)
+
+
 def check_catalogue(name, to, damage, **env):
     """Publishes, follows, changes, goes back in time, and damages what lies there."""
     r = publish(name, to, **env)
@@ -372,6 +392,7 @@ def check_catalogue(name, to, damage, **env):
     ok(r.returncode == 0 and again.returncode == 0, f'{name}: another version, and once more', r.stderr + again.stderr)
     r = ingle('catalogue', 'sync', '--store', store, '--json', **env)
     ok(r.returncode == 0 and '"more"' in ingle('catalogue', 'show', '--json', '--store', store).stdout, f'{name}: it is followed', r.stderr)
+    check_kills(name, to, store, **env)
     r = ingle('catalogue', 'publish', old, to, **env)
     ok(r.returncode == 1 and 'an old copy' in r.stderr, f'{name}: an old copy is not put over it', r.stderr)
     damage()
