@@ -225,10 +225,10 @@ def broken(name, file, old, new):
 def test_update(m, a, keys):
     """Updates that are signed and whole, and fail their checks: the old model goes on."""
     before = m.row('all:1')['digest']
-    for name, (old, new) in {'tokenizer': (b'tokenizer.ggml.tokens', b'tokenizer.ggml.tokenz'),
-                             'architecture': (b'general.architecture', b'general.architectura'),
-                             'shape': (b'llama.block_count', b'llama.block_kount')}.items():
-        file = broken(name + '.gguf', STORY, old, new)
+    for name, (of, old, new) in {'tokenizer': (STORY, b'tokenizer.ggml.tokens', b'tokenizer.ggml.tokenz'),
+                             'architecture': (STORY, b'general.architecture', b'general.architectura'),
+                             'template': (CHAT, b'%- for', b'%- fxr'), 'shape': (STORY, b'llama.block_count', b'llama.block_kount')}.items():
+        file = broken(name + '.gguf', of, old, new)
         a.add('all:1', file)
         a.publish()
         code, out = m.sync()
