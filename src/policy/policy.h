@@ -246,6 +246,7 @@ typedef struct ig_config {
     const ig_engine_config *engines; /* [n_engines] */
     size_t n_engines;
     const char *keys_file; /* NULL: the standard place */
+    bool audit_content;    /* prompts and answers go into the audit log */
     const ig_follow *follows;
     size_t n_follows;
     const char *folder;

@@ -335,6 +335,8 @@ static void test_config_refused(void)
         {"[policy]\nmood = deny\n", ":2: there is no key 'mood' in [policy]"},
         {"[polizei]\nmode = deny\n", ":2: there is no section [polizei]"},
         {"mode = deny\n", ":1: there is no section []"},
+        {"[audit]\ncontent = perhaps\n", ":2: 'perhaps': expected yes or no"},
+        {"[audit]\ncontents = yes\n", ":2:"},
         {"[policy]\nmode\n", ":2: expected [section]"},
         {"[policy]\nmode =\n", ":2: mode has no value"},
         {"[rule a b]\neffect = allow\n", "is no id of a rule"},
