@@ -107,6 +107,7 @@ def test_start(folder):
             ok(len(workers) == 1 and b'worker' in f.read().split(b'\0'), 'its only child is a worker, and called so', workers)
         test_texts(s, path)
         test_status(s, path, state)
+        test_gone(s, path)
         test_taken(s, folder, path)
     finally:
         ok(s.stop() == 0 and not os.path.exists(path), 'it stops in order, and takes its socket away')
@@ -194,6 +195,42 @@ def runs_as(user):
         return ingle('version', user=user)[0] == 0
     except (PermissionError, FileNotFoundError):
         return False
+
+
+def test_gone(s, path):
+    """A management call of a caller that has gone: its socket has no owner any more, so that it is nobody's."""
+    def left(request):
+        c = socket.create_connection(('127.0.0.1', s.port))
+        c.sendall(b'GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        c.recv(4096)  # it is accepted, and known
+        os.kill(s.process.pid, signal.SIGSTOP)  # so that the call is looked at only when its caller has gone
+        c.sendall(request)
+        c.close()
+        os.kill(s.process.pid, signal.SIGCONT)
+
+    def request(method, address, body):
+        data = json.dumps(body).encode()
+        return (f'{method} {address} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n').encode() + data
+
+    unix = 'unix:' + path
+    with socket.create_connection(('127.0.0.1', s.port)) as c:
+        c.sendall(request('POST', '/api/copy', {'source': 'chat', 'destination': 'half'}))
+        c.shutdown(socket.SHUT_WR)
+        ok(b' 200 OK' in c.recv(4096), 'a management call of a client that is half closed is carried out')
+
+    def names():
+        return [line.split()[0] for line in ingle('list', '--host', unix)[1].splitlines()]
+
+    before = names()
+    for method, address, body in (('DELETE', '/api/delete', {'model': 'chat'}), ('POST', '/api/copy', {'source': 'chat', 'destination': 'z'}),
+                                  ('POST', '/ingle/pin', {'model': 'chat', 'pinned': True}),
+                                  ('POST', '/api/create', {'model': 'z', 'from': 'chat', 'stream': False})):
+        n = int(json.loads(ingle('status', '--json', '--host', unix)[1])['requests'])
+        left(request(method, address, body))
+        until(lambda: int(json.loads(ingle('status', '--json', '--host', unix)[1])['requests']) >= n + 3)
+        ok(names() == before and 'pinned' not in ingle('ps', '--host', unix)[1],
+           f'{method} {address} of a client that has closed is not', ingle('list', '--host', unix))
+    ingle('rm', 'half', '--host', unix)
 
 
 # ---------------------------------------------------------------------------------------------- what cannot be
