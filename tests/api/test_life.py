@@ -160,6 +160,20 @@ def test_texts(s, path):
                              (('pull', 'file:///nowhere/x', 'x'), 1, 'No such file'), (('pull', CHAT, '../x'), 1, 'name')):
         code, said = ingle(*args, *(() if args[0] == 'stop' and len(args) == 1 else ('--host', unix)))
         ok(code == want and text in said, 'ingle ' + ' '.join(args) + f': {text}', (code, said))
+    code, said = ingle('show', 'chat', '--host', unix)
+    ok(code == 0 and re.search(r'^architecture +llama$', said, re.M) and re.search(r'^can +completion, tools', said, re.M) and
+       'llama.block_count = 2' in said, 'show: a model of the service', said)
+    ok(ingle('show', 'chat', INGLE_HOST=tcp)[1] == said, 'show: INGLE_HOST, too')
+    code, said = ingle('show', 'chat', '--json', '--host', unix)
+    ok(code == 0 and json.loads(said)['details']['family'] == 'llama', 'show --json', said)
+    code, said = ingle('show', 'chat', '--meta', 'tokenizer.ggml.tokens', '--host', unix)
+    ok(code == 0 and len(said.splitlines()) >= 280, 'show --meta of a list: an element a line', said[:200])
+    code, said = ingle('show', 'chat', '--tensors', '--host', unix)
+    ok(code == 0 and 'token_embd.weight F32 [64, 280]' in said, 'show --tensors', said[-300:])
+    for args, want, text in ((('nosuch',), 1, "'nosuch' not found"), (('chat', '--meta', 'no.key'), 1, 'no.key'), (('chat', '--scan'), 2, '--scan')):
+        code, said = ingle('show', *args, '--host', unix)
+        ok(code == want and text in said, f'show {" ".join(args)}: {text}', (code, said))
+    ok(ingle('show', CHAT, INGLE_HOST=unix)[0] == 0, 'show: a file is a file, whatever runs')
     code, said = ingle('pull', 'file://' + CHAT, 'again', '--host', unix)
     ok(code == 0 and ingle('rm', 'again', '--host', unix)[0] == 0, 'file:// is sent as well', said)
 
