@@ -67,7 +67,7 @@ def test_num_ctx(s):
 # ---------------------------------------------------------------------------------------------- refusals
 
 def test_ranges(s):
-    for field, value in (('temperature', 2.5), ('temperature', -1), ('presence_penalty', -3), ('frequency_penalty', 2.1),
+    for field, value in (('max_tokens', -5), ('max_tokens', 5.5), ('max_completion_tokens', '5'), ('temperature', 2.5), ('temperature', -1), ('presence_penalty', -3), ('frequency_penalty', 2.1),
                          ('logit_bias', {'97': 150}), ('top_p', 1.5), ('n', 0), ('top_logprobs', 3), ('seed', 'x')):
         status, body, _ = chat(s, **{field: value})
         ok(status == 400 and body['error']['param'] == field, f'openai: {field} {value} is refused', (status, body))
@@ -85,6 +85,11 @@ def test_names(s):
     rows = [('/v1/chat/completions', {'messages': HELLO, 'response_format': form}, 'response_format', 'invalid_json_schema'),
             ('/v1/responses', {'input': 'a', 'text': {'format': {'type': 'json_schema', 'name': 'x', 'schema': schema}}}, 'text.format',
              'invalid_json_schema'),
+            ('/v1/responses', {'input': 'a' * 5000}, 'input', 'context_length_exceeded'),
+            ('/v1/responses/input_tokens', {'input': 7}, 'input', None),
+            ('/v1/completions', {'prompt': 'a' * 5000}, 'prompt', 'context_length_exceeded'),
+            ('/v1/chat/completions', {'messages': [{'role': 'user', 'content': 'a' * 5000}]}, 'messages', 'context_length_exceeded'),
+            ('/infill', {'input_prefix': 'a' * 5000, 'input_suffix': 'b'}, 'input_prefix', 400),
             ('/v1/embeddings', {'input': ['a', '']}, 'input', None),
             ('/v1/rerank', {'query': 'a', 'documents': ['b']}, 'model', 'unsupported_parameter')]
     for path, body, param, code in rows:
