@@ -183,6 +183,7 @@ static const cli_flag show_flags[] = {
     {"meta", 0, CLI_TEXT, "KEY", 0, 0, NULL, "print only the value of KEY, an array one element a line"},
     JSON,
     STORE,
+    HOST,
 };
 
 static const cli_flag tokenize_flags[] = {
@@ -573,7 +574,7 @@ const cli_verb cli_verbs[] = {
     {"show", "MODEL", "describe a model file",
      "Prints what the model file MODEL holds, its metadata and the memory that a context needs, and whether that fits "
      "into "
-     "this machine's free memory.",
+     "this machine's free memory. A NAME that is no file is asked of the service where one runs (--host).",
      "ingle show model.gguf --ctx 8192\n"
      "ingle show model.gguf --json\n"
      "ingle show model.gguf --meta tokenizer.chat_template",
