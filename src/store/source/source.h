@@ -239,6 +239,11 @@ ig_status ig_registry_put_files(ig_asker *a, ig_registry *r, const char *artifac
 /* The listing of a repository (one page); want: quantisation, file or NULL. Addresses are paths. */
 ig_status ig_hub_plan(ig_str listing, const char *want, ig_plan *plan, ig_error *err);
 
+/* The hub's own cache on this machine (hub_local.c): holds models--ORG--REPO; takes all of it over. */
+bool ig_hub_is_cache(const char *root);
+ig_status ig_hub_import(ig_asker *a, const char *root, const ig_import_options *o, ig_import_result *out,
+                        ig_error *err);
+
 /* Fetches one item into the store (pull.c). */
 typedef struct ig_totals {
     uint64_t done, total;
