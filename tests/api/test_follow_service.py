@@ -283,15 +283,20 @@ class Mute:
 def test_mute(m, a):
     """Neither a reload nor the end of the service waits for a server that says nothing (a document may take 30 s)."""
     mute = Mute()
-    m.follow('mute', f'http://127.0.0.1:{mute.port}/c', a.root)
-    m.reload()
-    ok(until(lambda: mute.taken, 60), 'a catalogue is asked of a server that says nothing')
-    start = time.monotonic()
-    os.unlink(path('etc', 'conf.d', 'mute.conf'))
-    m.reload()
-    gone = until(lambda: [c['name'] for c in m.report()['catalogues']] == ['work'] and m.report()['compliant'], 60)
-    took = time.monotonic() - start
-    ok(gone and took < 20, f'a reload does not wait for it: {took:.1f} s', m.report()['catalogues'])
+    m.stop()
+    m.env.update(INGLE_S3_ENDPOINT=f'http://127.0.0.1:{mute.port}', AWS_ACCESS_KEY_ID='a', AWS_SECRET_ACCESS_KEY='b', no_proxy='*')
+    m.start()
+    for source in (f'http://127.0.0.1:{mute.port}/c', f'oci://127.0.0.1:{mute.port}/c:x', 's3://bucket/c'):
+        kind, n = source.split(':', 1)[0], len(mute.taken)
+        m.follow('mute', source, a.root)
+        m.reload()
+        ok(until(lambda: len(mute.taken) > n, 60), f'{kind}: a catalogue is asked of a server that says nothing')
+        start = time.monotonic()
+        os.unlink(path('etc', 'conf.d', 'mute.conf'))
+        m.reload()
+        gone = until(lambda: [c['name'] for c in m.report()['catalogues']] == ['work'] and m.report()['compliant'], 60)
+        took = time.monotonic() - start
+        ok(gone and took < 20, f'{kind}: a reload does not wait for it: {took:.1f} s', m.report()['catalogues'])
     n = len(mute.taken)
     m.follow('mute', f'http://127.0.0.1:{mute.port}/c', a.root)
     m.reload()

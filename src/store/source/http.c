@@ -585,14 +585,13 @@ static bool asking(void *ctx)
     return ig_asker_note(d->a, IG_PULL_ASKING, d->url, NULL);
 }
 
-/* In short steps: who asks may have had enough. */
-static bool wait_document(document *d, unsigned ms)
+bool ig_asker_wait(ig_asker *a, const char *what, unsigned ms)
 {
     for (unsigned i = 0; i < ms; i += STEP_MS) {
-        if (!asking(d)) return false;
+        if (!ig_asker_note(a, IG_PULL_ASKING, what, NULL)) return false;
         ig_sleep_ms(ms - i < STEP_MS ? ms - i : STEP_MS);
     }
-    return asking(d);
+    return ig_asker_note(a, IG_PULL_ASKING, what, NULL);
 }
 
 ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t bytes_max, ig_buf *out,
@@ -622,7 +621,7 @@ ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t b
             if (st != IG_OK) ig_buf_fini(out);
             return st;
         }
-        if (!wait_document(&d, ig_wait_ms(wait_ms, reply->retry_after_s))) {
+        if (!ig_asker_wait(a, request->url, ig_wait_ms(wait_ms, reply->retry_after_s))) {
             ig_buf_fini(out);
             return ig_fail(err, IG_CANCELLED, 0, "cancelled while waiting for %.250s", request->url);
         }

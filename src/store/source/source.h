@@ -43,6 +43,7 @@ typedef struct ig_asker {
 ig_status ig_asker_http(ig_asker *a, ig_error *err);
 /* Tells the caller; false: cancelled. */
 bool ig_asker_note(ig_asker *a, ig_pull_phase phase, const char *what, const char *note);
+bool ig_asker_wait(ig_asker *a, const char *what, unsigned ms); /* in short steps; false: cancelled */
 
 typedef struct ig_source {
     ig_source_info info;
