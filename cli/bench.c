@@ -223,7 +223,8 @@ static ingle_status set_up(bench_state *b, ingle_error *err)
                               .n_batch = b->n_batch,
                               .n_sessions = b->n_streams,
                               .n_logits = b->n_streams,
-                              .kv = input_kv(c, INGLE_KV_F16)};
+                              .kv = input_kv(c, INGLE_KV_F16),
+                              .no_head = true};
     if ((st = ingle_engine_new(b->model, &o, &b->engine, err)) != INGLE_OK) return st;
     b->load_ms = seconds(start) * 1e3;
     uint32_t n_ids = b->n_prompt > b->n_depth ? b->n_prompt : b->n_depth;

@@ -273,6 +273,7 @@ typedef struct ingle_engine_options {
     uint64_t kv_bytes_max; /* 0: enough for n_sessions full sessions; pages are taken as sessions grow */
     bool embed;            /* for ingle_embed: rows are final hidden states [n_embd_out] instead of logits */
     bool dense;            /* models with sparse attention attend to every position */
+    bool no_head;          /* the layer that some models have for guessing tokens ahead is not computed */
 } ingle_engine_options;
 
 /* Errors: TOO_LARGE (context above the trained one, names both), NO_MEMORY, UNSUPPORTED (file without tensors). */
@@ -451,10 +452,12 @@ typedef enum ingle_finish {
 
 /* Guesses of the next tokens, of which one step checks several. They never change what comes out, bit for bit. */
 typedef enum ingle_speculate {
-    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, where that pays by the measured
-                               * cost of steps and by how many guesses came true */
+    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, and the model's own head for it,
+                               * where it has one, is asked; where that pays by the measured cost of steps and by how
+                               * many guesses came true */
     INGLE_SPECULATE_OFF,
-    INGLE_SPECULATE_NGRAM /* wherever the text repeats, whether it pays or not (tests) */
+    INGLE_SPECULATE_NGRAM, /* wherever the text repeats, whether it pays or not (tests) */
+    INGLE_SPECULATE_HEAD   /* by the model's own head alone, whether it pays or not */
 } ingle_speculate;
 
 typedef struct ingle_generate_options {

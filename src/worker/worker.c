@@ -29,12 +29,15 @@ static const uint64_t memory_spare = (uint64_t)96 << 20; /* of the limit, for ev
 static bool read_speculate(wk_config *c, wk_fault *f)
 {
     static const char *const names[] = {
-        [INGLE_SPECULATE_AUTO] = "auto", [INGLE_SPECULATE_OFF] = "off", [INGLE_SPECULATE_NGRAM] = "ngram"};
+        [INGLE_SPECULATE_AUTO] = "auto",
+        [INGLE_SPECULATE_OFF] = "off",
+        [INGLE_SPECULATE_NGRAM] = "ngram",
+        [INGLE_SPECULATE_HEAD] = "head"};
     const json_t *how = json_object_get(c->body, "speculate");
     if (!how || json_is_null(how)) return true;
     for (size_t i = 0; json_is_string(how) && i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], json_string_value(how))) return c->speculate = (ingle_speculate)i, true;
-    return wk_refuse(f, "bad_request", "speculate", "\"speculate\" is not auto, off or ngram");
+    return wk_refuse(f, "bad_request", "speculate", "\"speculate\" is not auto, off, ngram or head");
 }
 
 static bool read_config(wk *w, wk_fault *f)
@@ -137,7 +140,9 @@ static bool make_engine(wk *w, wk_fault *f)
                               .n_batch = batch,
                               .n_sessions = w->cfg.n_sessions,
                               .n_logits = w->cfg.n_sessions + ROWS_SPARE,
-                              .kv = w->cfg.kv};
+                              .kv = w->cfg.kv,
+                              .no_head = w->cfg.speculate != INGLE_SPECULATE_AUTO &&
+                                         w->cfg.speculate != INGLE_SPECULATE_HEAD};
     if (o.n_ctx > w->info.n_ctx_train) o.n_ctx = w->info.n_ctx_train;
     if (w->cfg.memory_max && ingle_model_memory(w->model, o.n_ctx, o.kv, &need, &e) == INGLE_OK) {
         uint64_t rest = need.weights + need.workspace + memory_spare + need.logits * o.n_logits;

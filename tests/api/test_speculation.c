@@ -224,7 +224,8 @@ static uint32_t decide(double base, double each, uint32_t n_wrong, bool recurren
     ig_spec *s;
     ig_costs costs = {0};
     int32_t tokens[64], out[IG_SPEC_ROWS];
-    uint32_t ask, n = 0;
+    uint32_t n = 0;
+    ig_spec_ask ask;
     ig_error err;
     ig_spec_room room = {.n_due = 1, .most = IG_SPEC_ROWS - 1, .recurrent = recurrent, .n_others = n_others};
     for (int i = 0; i < 64; i++) tokens[i] = i % 8;
