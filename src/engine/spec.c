@@ -218,7 +218,8 @@ uint32_t ig_spec_guess(ig_spec *s, const ig_costs *costs, const ig_spec_room *ro
     else {
         if (repeat) k = choose(s, costs, room, s->class, 0, &rate);
         if (room->head) consider(s, costs, room, HEAD, room->head_ms > 0 ? room->head_ms : some, &rate, ask);
-        if (room->drafter) consider(s, costs, room, DRAFTER, room->drafter_ms > 0 ? room->drafter_ms : some, &rate, ask);
+        if (room->drafter)
+            consider(s, costs, room, DRAFTER, room->drafter_ms > 0 ? room->drafter_ms : some, &rate, ask);
     }
     if (ask->n) return 0;
     for (uint32_t i = 0; i < k; i++) out[i] = place + i < n ? tokens[place + i] : out[place + i - n];

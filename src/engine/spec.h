@@ -1,6 +1,6 @@
 /* Guesses of what comes next, so that one step can check several tokens: whole tokens are read off what was said before
- * (prompt look-up) or asked of the model's own head for it or of a smaller model. A guess never decides anything: what is sampled from a row of logits
- * counts, and the row behind a guess is used only where the guess was sampled.
+ * (prompt look-up) or asked of the model's own head for it or of a smaller model. A guess never decides anything: what
+ * is sampled from a row of logits counts, and the row behind a guess is used only where the guess was sampled.
  *
  * Part of the face of the engine inside ingle. One thread at a time. */
 #ifndef IG_ENGINE_SPEC_H

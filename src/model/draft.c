@@ -1,7 +1,7 @@
-/* The draft layer: one more layer behind the others that some families were trained with to say what comes after the next
- * token (DeepSeek-V3, arXiv 2412.19437, section 2.2). What it reads of position p is the state of the last layer there
- * and the token at p + 1; it has keys and values of its own, in the same pages, position p's at p. So it stays one token
- * behind the sequence: the state of the last token waits for the token that is chosen.
+/* The draft layer: one more layer behind the others that some families were trained with to say what comes after the
+ * next token (DeepSeek-V3, arXiv 2412.19437, section 2.2). What it reads of position p is the state of the last layer
+ * there and the token at p + 1; it has keys and values of its own, in the same pages, position p's at p. So it stays
+ * one token behind the sequence: the state of the last token waits for the token that is chosen.
  *
  * It keeps up with every step (ig_draft_keep_up), and goes ahead where somebody wants guesses (ig_draft_ahead): the
  * first from true states, further ones from its own, whose keys and values the next step writes over. Guesses decide

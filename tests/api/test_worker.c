@@ -20,6 +20,7 @@
 #include "base/os.h"
 #include "ingle.h"
 #include "ipc/ipc.h"
+#include "tests/golden/draft_models.h"
 #include "tests/tap.h"
 #include "worker/worker.h"
 
@@ -620,17 +621,18 @@ static bool same_answer(const answer *a, const answer *b)
            !strcmp(finish_of(a), finish_of(b)) && a->n_lp == b->n_lp && json_equal(a->lp, b->lp);
 }
 
-static void test_guesses(const char *file, uint32_t n_vocab)
+static void test_guesses(const char *path, const char *how, uint32_t n_vocab)
 {
     enum { N = 6 };
     static answer plain[N], alone[N], among[N];
+    const char *file = strrchr(path, '/') + 1;
     worker w;
     size_t same = 0, same_among = 0;
     json_int_t drafted = 0, accepted = 0;
-    bool ok = start_with(&w, data_path(file), json_pack("{s:s,s:i}", "speculate", "off", "n_ctx", 256));
+    bool ok = start_with(&w, path, json_pack("{s:s,s:i}", "speculate", "off", "n_ctx", 256));
     for (size_t i = 0; ok && i < N; i++) ok = go(&w, &plain[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
     stop(&w);
-    ok = ok && start_with(&w, data_path(file), json_pack("{s:s,s:i}", "speculate", "ngram", "n_ctx", 256));
+    ok = ok && start_with(&w, path, json_pack("{s:s,s:i}", "speculate", how, "n_ctx", 256));
     for (size_t i = 0; ok && i < N; i++) ok = go(&w, &alone[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
     for (size_t i = 0; ok && i < N; i++) ask(&w, &among[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
     ok = ok && collect(&w, among, N);
@@ -644,10 +646,25 @@ static void test_guesses(const char *file, uint32_t n_vocab)
         answer_fini(&alone[i]);
         answer_fini(&among[i]);
     }
-    tap_ok(ok && same == N && same_among == N, "%s: with guesses the same answers, %zu of %d alone, %zu among others",
-           file, same, N, same_among);
+    tap_ok(ok && same == N && same_among == N, "%s, %s: with guesses the same answers, %zu of %d alone, %zu among others",
+           file, how, same, N, same_among);
     tap_ok(accepted > 0 && accepted <= drafted, "%s: %lld tokens guessed, %lld came true", file, (long long)drafted,
            (long long)accepted);
+}
+
+/* The same with models that bring a head for it. */
+static void test_heads(const char *file, float rest)
+{
+    char path[] = "/tmp/ingle-heads-XXXXXX";
+    int fd = mkstemp(path);
+    if (fd < 0) abort();
+    close(fd);
+    draft_change change = {.perfect = true, .rest = rest};
+    if (tap_ok(draft_model_write(data_path(file), path, &change), "%s gets a head", file)) {
+        test_guesses(path, "head", 121);
+        test_guesses(path, "auto", 121);
+    }
+    remove(path);
 }
 
 /* Conversations that lose their slot to others come back from disk, and go on as if they had stayed; others than their
@@ -1425,10 +1442,13 @@ int main(void)
     test_prefix("archs/gemma3.gguf", 121);
     test_prefix("archs/falcon-h1.gguf", 121);
     test_prefix("archs/mamba.gguf", 121);
-    test_guesses("stories260K.gguf", 512);
-    test_guesses("archs/gemma3.gguf", 121);
-    test_guesses("archs/falcon-h1.gguf", 121);
-    test_guesses("archs/mamba.gguf", 121);
+    test_guesses(data_path("stories260K.gguf"), "ngram", 512);
+    test_guesses(data_path("archs/gemma3.gguf"), "ngram", 121);
+    test_guesses(data_path("archs/falcon-h1.gguf"), "ngram", 121);
+    test_guesses(data_path("archs/mamba.gguf"), "ngram", 121);
+    test_heads("archs/deepseek2.gguf", 0);
+    test_heads("archs/deepseek2.gguf", 0.2f);
+    test_heads("archs/qwen3next.gguf", 0.2f);
     test_spill("stories260K.gguf", 512, 0);
     test_spill("stories260K.gguf", 512, 400000);
     test_spill("archs/gemma3.gguf", 121, 0);
