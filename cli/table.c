@@ -44,7 +44,7 @@
     {                                                                                                                  \
         "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|head|auto",                                                \
             "guess tokens, which never changes the answer: ngram (where the text repeats itself), head (by the layer " \
-            "that some models have for it), off, auto (by both, where it pays; the default)"                                                                            \
+            "that some models have for it), off, auto (by both, where it pays; the default)"                           \
     }
 #define DRAFT                                                                                                          \
     {                                                                                                                  \

@@ -161,11 +161,10 @@ ingle_status talk_any_json(ingle_grammar **out, ingle_error *err)
     return ingle_grammar_open(INGLE_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, out, err);
 }
 
-static const char *const guess_names[] = {
-    [INGLE_SPECULATE_AUTO] = "auto",
-    [INGLE_SPECULATE_OFF] = "off",
-    [INGLE_SPECULATE_NGRAM] = "ngram",
-    [INGLE_SPECULATE_HEAD] = "head"};
+static const char *const guess_names[] = {[INGLE_SPECULATE_AUTO] = "auto",
+                                          [INGLE_SPECULATE_OFF] = "off",
+                                          [INGLE_SPECULATE_NGRAM] = "ngram",
+                                          [INGLE_SPECULATE_HEAD] = "head"};
 
 ingle_speculate talk_guess_how(const cli_call *call)
 {

@@ -452,9 +452,9 @@ typedef enum ingle_finish {
 
 /* Guesses of the next tokens, of which one step checks several. They never change what comes out, bit for bit. */
 typedef enum ingle_speculate {
-    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, and the model's own head for it,
-                               * where it has one, is asked; where that pays by the measured cost of steps and by how
-                               * many guesses came true */
+    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, and the model's own head for
+                               * it, where it has one, is asked; where that pays by the measured cost of steps and by
+                               * how many guesses came true */
     INGLE_SPECULATE_OFF,
     INGLE_SPECULATE_NGRAM, /* wherever the text repeats, whether it pays or not (tests) */
     INGLE_SPECULATE_HEAD   /* by the model's own head alone, whether it pays or not */

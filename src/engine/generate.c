@@ -136,7 +136,8 @@ static uint32_t guess(generation *g, uint32_t n, uint32_t n_due)
     uint32_t k = ig_spec_guess(g->spec, &e->costs, &room, g->s->tokens, n, out, &ask);
     if (ask.by == IG_SPEC_BY_HEAD) return ig_head_guess(g->s, g->s->tokens + n - n_due, n_due, ask.n, out);
     if (ask.by == IG_SPEC_BY_NONE) return k;
-    return ig_draft_guess(g->o.drafter, g->s->tokens, n, ask.n, ig_logits_width(e->model), out, &e->drafter_ms);
+    return ig_draft_guess(g->o.drafter, g->s->tokens, n, e->n_ctx, ask.n, ig_logits_width(e->model), out,
+                          &e->drafter_ms);
 }
 
 static ig_status take_step(generation *g, uint32_t n_due, uint32_t n_guessed, ig_error *err)

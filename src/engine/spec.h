@@ -59,8 +59,9 @@ void ig_spec_forget(ig_spec *s);
 /* Refuses a model whose vocabulary is another. Errors: UNSUPPORTED. */
 ig_status ig_draft_check(const ingle_model *model, const ingle_model *draft, ig_error *err);
 /* Brings the drafter's session to tokens [n] and writes what it would say next, at most `most` tokens; returns how
- * many, fewer where it cannot go on. *ms: what one of them took. */
-uint32_t ig_draft_guess(ingle_session *drafter, const int32_t *tokens, uint32_t n, uint32_t most, uint32_t n_vocab,
-                        int32_t *out, double *ms);
+ * many, fewer where it cannot go on. Where it lacks more than most_read tokens it reads so many and guesses nothing
+ * yet. *ms: what one guess took. */
+uint32_t ig_draft_guess(ingle_session *drafter, const int32_t *tokens, uint32_t n, uint32_t most_read, uint32_t most,
+                        uint32_t n_vocab, int32_t *out, double *ms);
 
 #endif

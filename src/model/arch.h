@@ -107,10 +107,11 @@ typedef enum ig_special { /* whole sub-graphs that only one family has */
                           IG_SPECIAL_T5       /* encoder, then decoder with cross attention */
 } ig_special;
 
-typedef enum ig_draft_kind { /* the layer behind the others that guesses tokens ahead, where files have one (arXiv 2412.19437) */
-                        IG_DRAFT_NONE,
-                        IG_DRAFT_RAW,   /* it reads what the last layer gives */
-                        IG_DRAFT_NORMED /* it reads that behind the final norm, and itself behind its own */
+typedef enum ig_draft_kind { /* the layer behind the others that guesses tokens ahead, where files have one (arXiv
+                                2412.19437) */
+                             IG_DRAFT_NONE,
+                             IG_DRAFT_RAW,   /* it reads what the last layer gives */
+                             IG_DRAFT_NORMED /* it reads that behind the final norm, and itself behind its own */
 } ig_draft_kind;
 
 enum ig_part {
@@ -154,7 +155,7 @@ enum ig_part {
 #define IG_PART_VALUE_SCALE (1ull << 36)    /* attention.value_scale times the attention output */
 #define IG_PART_NTK_ALPHA (1ull << 37)      /* base *= rope.scaling.alpha ^ (hd / (hd - 2)) */
 #define IG_PART_NO_FIRST_NORM (1ull << 38)  /* block 0 has no attn_norm */
-#define IG_PART_NEXTN (1ull << 39)          /* files may count nextn_predict_layers draft layers that they lack */
+#define IG_PART_NEXTN         (1ull << 39)  /* files may count nextn_predict_layers draft layers that they lack */
 
 #define IG_PART_CLASS_SOFTMAX (1ull << 40)  /* scores of a reranking model are probabilities of its classes */
 #define IG_PART_ONE_MATRIX (1ull << 42)     /* the embedding may be stored as output.weight alone */

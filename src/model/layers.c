@@ -370,7 +370,8 @@ static ig_status read_expert_widths(const ig_reader *r, ig_model *m, uint32_t n_
 ig_status ig_layers_init(ig_model *m, ig_error *err)
 {
     const ig_reader r = {m->file, m->arch, err};
-    uint32_t n = m->hp.n_layers_file, n_all = m->hp.n_layers + m->hp.n_draft, window = 0, interval = 4, n_dense = 0, n_ff = 0;
+    uint32_t n = m->hp.n_layers_file, n_all = m->hp.n_layers + m->hp.n_draft, window = 0, interval = 4, n_dense = 0,
+             n_ff = 0;
     bool windows = false;
     if (m->arch->special == IG_SPECIAL_T5) return ig_t5_layers(m, err);
     lists l = {.heads = ig_arena_alloc(&m->arena, n, sizeof *l.heads),

@@ -356,7 +356,8 @@ static void plan_decoder(ig_builder *b)
     ig_plan_head(b, IG_VIEW(X, 0));
 }
 
-/* The draft layer: in D the embedding of a token, and behind it the state of the one before, which draft.c puts there. */
+/* The draft layer: in D the embedding of a token, and behind it the state of the one before, which draft.c puts there.
+ */
 static void plan_draft(ig_builder *b, ig_layer *w)
 {
     const ig_model *m = b->m;

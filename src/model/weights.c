@@ -44,11 +44,11 @@ typedef enum dim {
     D_3EMBD,
     D_STATE,
     D_RANK,
-    D_X,     /* rows of ssm_x */
-    D_MIX_IN, /* rows of ssm_in */
+    D_X,        /* rows of ssm_x */
+    D_MIX_IN,   /* rows of ssm_in */
     D_CHANNELS, /* convolved */
-    D_MIX_A,  /* values of ssm_a */
-    D_GROUPS2, /* rows of ssm_ba */
+    D_MIX_A,    /* values of ssm_a */
+    D_GROUPS2,  /* rows of ssm_ba */
     D_DECAY,
     D_ICLR,
     D_VRES,

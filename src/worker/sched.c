@@ -68,6 +68,7 @@ static void user_enter(wk *w, wk_user *user, uint32_t n)
 static void slot_clear(wk *w, wk_slot *s)
 {
     wk_spill_keep(w, s);
+    wk_drafter_forget(w, s);
     (void)ig_session_keep(s->session, 0);
     wk_user_drop(w, s->user);
     s->user = NULL;
@@ -498,11 +499,14 @@ static void add_guesses(wk *w, size_t n)
                              .most = most,
                              .recurrent = ig_session_is_recurrent(c->slot->session),
                              .head = ig_session_has_head(c->slot->session),
-                             .head_ms = ig_engine_head_ms(w->engine)};
+                             .head_ms = ig_engine_head_ms(w->engine),
+                             .drafter = w->drafter != NULL,
+                             .drafter_ms = w->drafter_ms};
         uint32_t k = ig_spec_guess(c->spec, ig_engine_costs(w->engine), &room, c->tokens, c->n_tokens,
                                    c->tokens + c->n_tokens, &ask);
         if (ask.by == IG_SPEC_BY_HEAD)
             k = ig_head_guess(c->slot->session, c->tokens + c->n_tokens - due, due, ask.n, c->tokens + c->n_tokens);
+        if (ask.by == IG_SPEC_BY_DRAFTER) k = wk_drafter_guess(w, c, ask.n, c->tokens + c->n_tokens);
         if (k == 0 || !ig_session_mark(c->slot->session)) continue;
         w->guessed[i] = k;
         w->items[i].n_tokens += k;

@@ -115,6 +115,8 @@ static void spawn(worker *w)
     if (ig_channel_init(&w->ch, fds[0], 4, OUT_MAX, &e) != IG_OK) abort();
 }
 
+static const char *draft_path; /* a smaller model that workers start with, NULL: none */
+
 /* Sends INIT for the file; more (consumed, may be NULL) has further fields. Waits for READY. */
 static bool start_with(worker *w, const char *path, json_t *more)
 {
@@ -126,12 +128,15 @@ static bool start_with(worker *w, const char *path, json_t *more)
                              "n_sessions", 4, "n_batch", 64, "kv", "f16", "template", "system", "memory_max", 0);
     if (more) json_object_update(body, more);
     json_decref(more);
+    if (draft_path) json_object_set_new(body, "draft", json_pack("[s]", strrchr(draft_path, '/') + 1));
     spawn(w);
     char *text = json_dumps(body, JSON_COMPACT);
-    int fds[2] = {fd, -1};
+    int fds[3] = {fd};
+    size_t n_fds = fd >= 0;
+    if (draft_path) fds[n_fds++] = open(draft_path, O_RDONLY | O_CLOEXEC);
     if (json_integer_value(json_object_get(body, "spill_max")) > 0)
-        fds[1] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    send_body(w, IG_FRAME_INIT, 0, text, strlen(text), fds, fd < 0 ? 0 : fds[1] >= 0 ? 2 : 1);
+        fds[n_fds++] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    send_body(w, IG_FRAME_INIT, 0, text, strlen(text), fds, n_fds);
     free(text);
     json_decref(body);
     for (;;) {
@@ -646,10 +651,66 @@ static void test_guesses(const char *path, const char *how, uint32_t n_vocab)
         answer_fini(&alone[i]);
         answer_fini(&among[i]);
     }
-    tap_ok(ok && same == N && same_among == N, "%s, %s: with guesses the same answers, %zu of %d alone, %zu among others",
-           file, how, same, N, same_among);
+    tap_ok(ok && same == N && same_among == N,
+           "%s, %s: with guesses the same answers, %zu of %d alone, %zu among others", file, how, same, N, same_among);
     tap_ok(accepted > 0 && accepted <= drafted, "%s: %lld tokens guessed, %lld came true", file, (long long)drafted,
            (long long)accepted);
+}
+
+/* The same with a smaller model: prompts without repeats, so that it is the one who is asked, longer than what it reads
+ * beside a step; users take turns in the slots. */
+static json_t *telling(size_t i)
+{
+    static const char *const starts[] = {"Once upon a time, there was a little girl named Lily. She loved to play.",
+                                         "Tom had a red ball.", "One day, a big dog saw a cat in the garden. The cat"};
+    static const char *const users[] = {"anna", "ben", "cleo", "dora"};
+    char text[1024] = "";
+    for (size_t k = 0; k <= i % 3; k++)
+        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", k ? " " : "", starts[(i + k) % 3]);
+    return json_pack("{s:s,s:s,s:s,s:b,s:i,s:f,s:i,s:s,s:i,s:b}", "op", "generate", "kind", "text", "prompt", text,
+                     "return_ids", 1, "max_tokens", 60, "temperature", 0.3 * (double)(i % 3), "seed", (int)i, "user",
+                     users[i % 4], "logprobs", 1, "ignore_eos", 1);
+}
+
+static void test_draft(void)
+{
+    enum { N = 8 };
+    static answer plain[N], alone[N], among[N];
+    worker w;
+    size_t same = 0, same_among = 0;
+    json_int_t drafted = 0, accepted = 0;
+    const char *model = data_path("stories260K.gguf");
+    bool ok = start_with(&w, model, json_pack("{s:s,s:i}", "speculate", "off", "n_ctx", 256));
+    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &plain[i], IG_FRAME_REQUEST, telling(i));
+    stop(&w);
+    draft_path = data_path("stories260K.q4_0.gguf");
+    ok = ok && start_with(&w, model, json_pack("{s:s,s:i,s:i}", "speculate", "ngram", "n_ctx", 256, "n_sessions", 3));
+    json_int_t bytes = json_integer_value(json_object_get(json_object_get(w.ready, "memory"), "draft"));
+    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &alone[i], IG_FRAME_REQUEST, telling(i));
+    for (size_t i = 0; ok && i < N; i++) ask(&w, &among[i], IG_FRAME_REQUEST, telling(i));
+    ok = ok && collect(&w, among, N);
+    stop(&w);
+    for (size_t i = 0; i < N; i++) {
+        same += same_answer(&plain[i], &alone[i]);
+        same_among += same_answer(&plain[i], &among[i]);
+        drafted += usage_of(&alone[i], "drafted");
+        accepted += usage_of(&alone[i], "accepted");
+        answer_fini(&plain[i]);
+        answer_fini(&alone[i]);
+        answer_fini(&among[i]);
+    }
+    tap_ok(ok && same == N && same_among == N,
+           "with a smaller model the same answers, %zu of %d alone, %zu among others", same, N, same_among);
+    tap_ok(accepted > drafted / 2 && drafted > 100, "the smaller model guessed %lld tokens, %lld came true",
+           (long long)drafted, (long long)accepted);
+    tap_ok(bytes > 100000, "its %lld bytes are counted", (long long)bytes);
+    draft_path = data_path("archs/gemma3.gguf");
+    ok = start_with(&w, model, NULL);
+    const char *why = json_string_value(json_object_get(w.ready, "message"));
+    tap_ok(!ok && w.ready_type == IG_FRAME_ERROR && why && strstr(why, "vocabulary"), "another vocabulary: %s",
+           why ? why : "no reason");
+    stop(&w);
+    draft_path = NULL;
 }
 
 /* The same with models that bring a head for it. */
@@ -1446,6 +1507,7 @@ int main(void)
     test_guesses(data_path("archs/gemma3.gguf"), "ngram", 121);
     test_guesses(data_path("archs/falcon-h1.gguf"), "ngram", 121);
     test_guesses(data_path("archs/mamba.gguf"), "ngram", 121);
+    test_draft();
     test_heads("archs/deepseek2.gguf", 0);
     test_heads("archs/deepseek2.gguf", 0.2f);
     test_heads("archs/qwen3next.gguf", 0.2f);

@@ -8,7 +8,7 @@
 typedef struct draft_change {
     bool perfect; /* every layer adds nothing, so that the next token depends on the one before alone; the draft layer
                      says what the model says */
-    float rest;    /* with perfect: layers add so much of what they would, and the draft layer is often right */
+    float rest;   /* with perfect: layers add so much of what they would, and the draft layer is often right */
     const char *bent, *left_out; /* a tensor behind "blk.N." with half of its first dimension; one that is not there */
 } draft_change;
 
