@@ -164,7 +164,8 @@ ingle_status talk_any_json(ingle_grammar **out, ingle_error *err)
 static const char *const guess_names[] = {[INGLE_SPECULATE_AUTO] = "auto",
                                           [INGLE_SPECULATE_OFF] = "off",
                                           [INGLE_SPECULATE_NGRAM] = "ngram",
-                                          [INGLE_SPECULATE_HEAD] = "head"};
+                                          [INGLE_SPECULATE_HEAD] = "head",
+                                          [INGLE_SPECULATE_DRAFT] = "draft"};
 
 ingle_speculate talk_guess_how(const cli_call *call)
 {
@@ -183,6 +184,9 @@ bool talk_no_head(const cli_call *call)
 ig_status talk_check_guess(const cli_call *call, ig_error *err)
 {
     const char *how = cli_text(call, "speculate");
+    if (how && !strcmp(how, "draft") && !cli_set(call, "draft"))
+        return ig_fail(err, IG_BAD_INPUT, 0, "--speculate draft needs --draft MODEL. Type: ingle %s --help",
+                       call->verb->name);
     if (!cli_set(call, "draft") || !how || strcmp(how, "off") != 0) return IG_OK;
     return ig_fail(err, IG_BAD_INPUT, 0, "--draft and --speculate off exclude each other. Type: ingle %s --help",
                    call->verb->name);

@@ -291,6 +291,10 @@ INGLE_API uint32_t ingle_session_length(const ingle_session *session);
 /* Forgets all tokens from position n on (n <= length); the KV pages behind go back to the engine. Models with recurrent
  * layers or windows go back to a page end before n and evaluate the tokens from there again, without logits. */
 INGLE_API void ingle_session_truncate(ingle_session *session, uint32_t n);
+/* For measurements: makes the session one of n tokens at once, as long as the context at most, with made-up keys and
+ * values, so that what comes behind them costs what it costs behind a text of that length, and means nothing. Errors:
+ * TOO_LARGE, NO_MEMORY. */
+INGLE_API ingle_status ingle_session_pretend(ingle_session *session, uint32_t n, ingle_error *err);
 /* Encoder-decoder models: the text that the session's decoder attends to, once, before the first token of the session.
  * Errors: UNSUPPORTED (the model has no encoder), TOO_LARGE, BAD_INPUT. */
 INGLE_API ingle_status ingle_session_encode(ingle_session *session, const int32_t *tokens, size_t n, ingle_error *err);
@@ -457,7 +461,8 @@ typedef enum ingle_speculate {
                                * how many guesses came true */
     INGLE_SPECULATE_OFF,
     INGLE_SPECULATE_NGRAM, /* wherever the text repeats, whether it pays or not (tests) */
-    INGLE_SPECULATE_HEAD   /* by the model's own head alone, whether it pays or not */
+    INGLE_SPECULATE_HEAD,  /* by the model's own head alone, whether it pays or not */
+    INGLE_SPECULATE_DRAFT  /* by the smaller model alone, likewise */
 } ingle_speculate;
 
 typedef struct ingle_generate_options {

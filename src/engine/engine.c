@@ -299,6 +299,16 @@ ingle_status ingle_engine_step(ingle_engine *engine, ingle_step_item *items, siz
     return ig_pass(step(engine, items, n_items, &e), &e, err);
 }
 
+ingle_status ingle_session_pretend(ingle_session *s, uint32_t n, ingle_error *err)
+{
+    ig_error e;
+    (void)ig_session_keep(s, 0);
+    ig_status st = check_room(s, n, &e);
+    if (st == IG_OK) st = ig_seq_pretend(s->engine->run, &s->seq, n, &e);
+    for (uint32_t i = 0; st == IG_OK && i < n; i++) s->tokens[i] = 0;
+    return ig_pass(st, &e, err);
+}
+
 static ig_status feed(ingle_session *s, const int32_t *tokens, size_t n, ig_error *err)
 {
     if (n == 0) return ig_fail(err, IG_BAD_INPUT, 0, "there is nothing to feed, expected at least 1 token");

@@ -46,9 +46,9 @@ static ig_status prepare_guesses(generation *g, ig_error *err)
     const ingle_session *d = g->o.drafter;
     g->length = g->s->seq.n_tokens;
     g->logits = g->s->logits;
-    if ((unsigned)g->o.speculate > INGLE_SPECULATE_HEAD)
+    if ((unsigned)g->o.speculate > INGLE_SPECULATE_DRAFT)
         return ig_fail(err, IG_BAD_INPUT, 0, "speculate is %d, expected 0 to %d", (int)g->o.speculate,
-                       INGLE_SPECULATE_HEAD);
+                       INGLE_SPECULATE_DRAFT);
     if (d && d == g->s) return ig_fail(err, IG_BAD_INPUT, 0, "a session cannot draft for itself, expected another");
     if (d && e->drafts_with != d->engine->model) {
         IG_TRY(ig_draft_check(e->model, d->engine->model, err));

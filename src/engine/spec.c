@@ -195,11 +195,11 @@ static void consider(ig_spec *s, const ig_costs *costs, const ig_spec_room *room
 static uint32_t guess_anyway(ig_spec *s, const ig_spec_room *room, uint32_t repeat, ig_spec_ask *ask)
 {
     uint32_t n = room->most < ASKED_ANYWAY ? room->most : ASKED_ANYWAY;
-    bool text = s->mode == INGLE_SPECULATE_NGRAM;
-    if (text && repeat) return room->most < repeat + 2 ? room->most : repeat + 2;
-    if (!(text ? room->drafter : room->head)) return 0;
-    *ask = (ig_spec_ask){text ? IG_SPEC_BY_DRAFTER : IG_SPEC_BY_HEAD, n};
-    s->class = text ? DRAFTER : HEAD;
+    bool head = s->mode == INGLE_SPECULATE_HEAD;
+    if (s->mode == INGLE_SPECULATE_NGRAM && repeat) return room->most < repeat + 2 ? room->most : repeat + 2;
+    if (!(head ? room->head : room->drafter)) return 0;
+    *ask = (ig_spec_ask){head ? IG_SPEC_BY_HEAD : IG_SPEC_BY_DRAFTER, n};
+    s->class = head ? HEAD : DRAFTER;
     return 0;
 }
 

@@ -133,6 +133,10 @@ uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens);
 uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tokens);
 void ig_seq_fini(ig_run *run, ig_seq *seq);
 
+/* For measurements: makes the sequence one of n_tokens at once, with made-up keys and values; recurrent state is zero.
+ * Errors: NO_MEMORY (no pages; it is empty then). */
+ig_status ig_seq_pretend(ig_run *run, ig_seq *seq, uint32_t n_tokens, ig_error *err);
+
 /* What a sequence is, but for the bytes of its pages and states, which lie in a file in one piece. */
 typedef struct ig_seq_image {
     uint64_t n_bytes;

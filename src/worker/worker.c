@@ -31,12 +31,13 @@ static bool read_speculate(wk_config *c, wk_fault *f)
     static const char *const names[] = {[INGLE_SPECULATE_AUTO] = "auto",
                                         [INGLE_SPECULATE_OFF] = "off",
                                         [INGLE_SPECULATE_NGRAM] = "ngram",
-                                        [INGLE_SPECULATE_HEAD] = "head"};
+                                        [INGLE_SPECULATE_HEAD] = "head",
+                                        [INGLE_SPECULATE_DRAFT] = "draft"};
     const json_t *how = json_object_get(c->body, "speculate");
     if (!how || json_is_null(how)) return true;
     for (size_t i = 0; json_is_string(how) && i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], json_string_value(how))) return c->speculate = (ingle_speculate)i, true;
-    return wk_refuse(f, "bad_request", "speculate", "\"speculate\" is not auto, off, ngram or head");
+    return wk_refuse(f, "bad_request", "speculate", "\"speculate\" is not auto, off, ngram, head or draft");
 }
 
 static bool read_config(wk *w, wk_fault *f)
