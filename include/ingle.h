@@ -118,6 +118,7 @@ typedef struct ingle_model_info {
     bool has_encoder;      /* sessions want ingle_session_encode before the first token */
     bool causal;           /* false: a session takes all its tokens in one step */
     ingle_pooling pooling; /* what the model was trained with, never DEFAULT */
+    bool has_head;         /* one more layer, which guesses tokens ahead (ingle_speculate) */
 } ingle_model_info;
 INGLE_API void ingle_model_describe(const ingle_model *model, ingle_model_info *out);
 

@@ -210,7 +210,11 @@ static ig_status read_output(const ig_reader *r, ig_hparams *hp)
 }
 
 /* Is layer l one that drafts tokens ahead? Of some families files exist that count the key's layers and lack them. */
-static bool drafts(const ig_model *m, uint32_t l) { return ig_has_tensor(m, l, "nextn.eh_proj.weight"); }
+static bool drafts(const ig_model *m, uint32_t l)
+{
+    return ig_has_tensor(m, l, "nextn.eh_proj.weight") || ig_has_tensor(m, l, "nextn.enorm.weight") ||
+           ig_has_tensor(m, l, "nextn.hnorm.weight");
+}
 
 ig_status ig_hparams_read(const ig_format *f, ig_model *m, ig_error *err)
 {

@@ -436,8 +436,8 @@ static void check_broken(const char *name, const char *path)
 {
     static const char *const bent[] = {"nextn.eh_proj.weight",          "nextn.enorm.weight", "nextn.hnorm.weight",
                                        "nextn.shared_head_norm.weight", "attn_norm.weight",   "attn_output.weight"};
-    static const char *const left_out[] = {"nextn.enorm.weight", "nextn.hnorm.weight", "attn_norm.weight",
-                                           "attn_output.weight"};
+    static const char *const left_out[] = {"nextn.eh_proj.weight", "nextn.enorm.weight", "nextn.hnorm.weight",
+                                           "attn_norm.weight", "attn_output.weight"};
     ingle_generate_result r;
     ingle_error err = {0};
     for (size_t i = 0; i < sizeof bent / sizeof *bent; i++) {
