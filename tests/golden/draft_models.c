@@ -95,7 +95,7 @@ static void add_own(maker *m, const char *what, uint64_t n_in, uint64_t n_out)
     for (uint64_t i = 0; i < t->n; i++) {
         float r = (float)((double)(next_random(&seed) % 2000) / 1000 - 1);
         t->values[i] = n_out ? r * 0.3f : 1 + 0.2f * r;
-        if (m->change->perfect) t->values[i] = n_out ? (i % n_in == i / n_in ? 1 : 0) : 1;
+        if (m->change->perfect) t->values[i] = n_out ? (i % n_in == i / n_in ? 1.0f : 0.0f) : 1.0f;
     }
     if (!m->change->perfect || !ends_with(name, "shared_head_norm.weight")) return;
     const ig_tensor *norm = ig_format_tensor(m->f, "output_norm.weight");
