@@ -71,14 +71,22 @@ def measure_first(s, a):
 
 
 def generate(s, vocab, seed, n):
+    """When each of its tokens came, in seconds; one event is one token, but the last, which says why the answer ends."""
     c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=600)
     c.request('POST', '/v1/completions', json.dumps({'model': 'many', 'prompt': tokens(seed, 16, vocab), 'max_tokens': n, 'temperature': 0,
                                                      'ignore_eos': True, 'stream': True}), {'Content-Type': 'application/json'})
     r = c.getresponse()
-    r.read1(1)
-    start = time.perf_counter()
-    r.read()
-    return start, time.perf_counter()
+    times = []
+    while piece := r.read1(1 << 16):
+        times += [time.perf_counter()] * piece.count(b'data: {')
+    return times[:-1]
+
+
+def together(answers):
+    """Tokens/s while all of them are being answered, from the last's first token to the first's last: the engine's own rate is
+    without its prompts, too."""
+    begin, end = max(a[0] for a in answers), min(a[-1] for a in answers)
+    return sum(begin < t <= end for a in answers for t in a) / (end - begin)
 
 
 def measure_many(a, label, shape, kind, vocab, n, rounds, target):
@@ -89,9 +97,9 @@ def measure_many(a, label, shape, kind, vocab, n, rounds, target):
         for k in range(rounds):
             own = engine(path, a, '--prompt', 16, '--generate', n, '--streams', CLIENTS, '--runs', 1)['generate_tps']
             with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-                times = list(pool.map(lambda i: generate(s, vocab, 1000 * k + i + 2, n), range(CLIENTS)))
-            first, last, end = min(t[0] for t in times), max(t[0] for t in times), max(t[1] for t in times)
-            rows.append((CLIENTS * (n - 1) / (end - first), own, last - first))
+                answers = list(pool.map(lambda i: generate(s, vocab, 1000 * k + i + 2, n), range(CLIENTS)))
+            firsts = [x[0] for x in answers]
+            rows.append((together(answers), own, max(firsts) - min(firsts)))
     finally:
         s.stop()
     print(f'  {CLIENTS} clients, {label}: {statistics.median(r[0] for r in rows):.0f} tokens/s, engine '

@@ -48,6 +48,7 @@ typedef struct talk {
     void *ctx;
     long status;
     CURL *curl;
+    bool named; /* somebody has said where */
 } talk;
 
 /* ------------------------------------------------------------------------------------------------ where */
@@ -106,16 +107,44 @@ bool daemon_wanted(const char *host, bool *named)
     return yes || ((!store || !*store) && find_socket(path, sizeof path));
 }
 
-static void find_place(talk *t, const char *host, const char *path)
+/* HOST, HOST:PORT, [V6]:PORT or :PORT, behind the scheme and in front of a path. */
+static bool is_host(const char *z)
 {
+    size_t n = strcspn(z, "/");
+    const char *bracket = memchr(z, ']', n), *from = *z == '[' && bracket ? bracket + 1 : z;
+    const char *colon = memchr(from, ':', n - (size_t)(from - z));
+    if (n == 0 || n > 260 || strcspn(z, " \t\"'<>@?#\\") < n || (*z == '[' && !bracket)) return false;
+    if (!colon) return true;
+    unsigned long port = strtoul(colon + 1, NULL, 10);
+    size_t digits = strspn(colon + 1, "0123456789");
+    return digits && colon + 1 + digits == z + n && port > 0 && port < 65536;
+}
+
+/* flag: host was given on the command line. */
+static ig_status check_place(const char *host, bool flag, ig_error *err)
+{
+    const char *rest = starts(host, "http://") ? host + 7 : starts(host, "https://") ? host + 8 : host;
+    if (starts(host, "unix:") ? host[5] && strlen(host) < 100 : !strstr(rest, "://") && is_host(rest)) return IG_OK;
+    return ig_fail(
+        err, IG_BAD_INPUT, 0,
+        "%s is %.200s, expected HOST:PORT (also behind http:// or https://) or unix:PATH (of at most 94 bytes)",
+        flag ? "--host" : "INGLE_HOST or OLLAMA_HOST", host);
+}
+
+static ig_status find_place(talk *t, const char *host, const char *path, ig_error *err)
+{
+    const bool flag = host != NULL;
     if (!host) host = getenv("INGLE_HOST");
     if (!host || !*host) host = getenv("OLLAMA_HOST");
-    if (host && *host)
+    if (host && *host) {
+        IG_TRY(check_place(host, flag, err));
         set_place(t, host, path);
-    else if (find_socket(t->socket, sizeof t->socket))
+        t->named = true;
+    } else if (find_socket(t->socket, sizeof t->socket))
         snprintf(t->url, sizeof t->url, "http://localhost%s", path);
     else
         snprintf(t->url, sizeof t->url, "%s%s", STANDARD_URL, path);
+    return IG_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ what comes */
@@ -235,6 +264,29 @@ static bool key_header(char header[600])
     return key && *key && snprintf(header, 600, "Authorization: Bearer %s", key) < 600;
 }
 
+/* Of the url, without the path that we put behind it. */
+static size_t place_length(const talk *t)
+{
+    const char *host = strstr(t->url, "://");
+    return host ? (size_t)(host + 3 - t->url) + strcspn(host + 3, "/") : strlen(t->url);
+}
+
+static ig_status nobody(const talk *t, ig_error *err)
+{
+    char place[1100];
+    if (*t->socket)
+        snprintf(place, sizeof place, "unix:%s", t->socket);
+    else
+        snprintf(place, sizeof place, "%.*s", (int)(place_length(t) < 1000 ? place_length(t) : 1000), t->url);
+    if (t->named)
+        return ig_fail(
+            err, IG_NOT_FOUND, 0,
+            "no service answers at %.300s; it may listen elsewhere (--host ADDRESS, INGLE_HOST), or does not "
+            "run. Type: ingle serve",
+            place);
+    return ig_fail(err, IG_NOT_FOUND, 0, "no service answers at %.300s. Type: ingle serve", place);
+}
+
 static ig_status perform(talk *t, const char *method, const json_t *body, ig_error *err)
 {
     IG_TRY(load_curl(&t->api, err));
@@ -256,9 +308,10 @@ static ig_status perform(talk *t, const char *method, const json_t *body, ig_err
     t->api.curl_easy_cleanup(t->curl);
     t->api.curl_slist_free_all(headers);
     free(text);
-    if (rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST)
-        return ig_fail(err, IG_NOT_FOUND, 0, "no service answers at %s. Type: ingle serve",
-                       *t->socket ? t->socket : t->url);
+    if (rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST) return nobody(t, err);
+    if (rc == CURLE_SSL_CONNECT_ERROR)
+        return ig_fail(err, IG_IO, 0, "no TLS is spoken at %.*s; expected http:// in place of https://",
+                       (int)place_length(t), t->url);
     if (rc == CURLE_WRITE_ERROR && t->fn) return IG_OK; /* fn wanted no more */
     if (rc == CURLE_ABORTED_BY_CALLBACK) return ig_fail(err, IG_CANCELLED, 0, "interrupted");
     if (rc != CURLE_OK && t->status < 400)
@@ -272,9 +325,9 @@ ig_status daemon_call(const char *host, const char *method, const char *path, co
     talk t = {0};
     json_error_t error;
     ig_buf_init(&t.answer, ANSWER_BYTES_MAX);
-    find_place(&t, host, path);
-    ig_status status = perform(&t, method, body, err);
     if (out) *out = NULL;
+    ig_status status = find_place(&t, host, path, err);
+    if (status == IG_OK) status = perform(&t, method, body, err);
     if (status == IG_OK && out && t.answer.len) {
         *out = json_loadb(t.answer.ptr, t.answer.len, 0, &error);
         if (!json_is_object(*out)) {
@@ -299,8 +352,8 @@ ig_status daemon_stream_until(const char *host, const char *path, const json_t *
 {
     talk t = {.fn = fn, .stop = stop, .ctx = ctx};
     ig_buf_init(&t.answer, ANSWER_BYTES_MAX);
-    find_place(&t, host, path);
-    ig_status status = perform(&t, "POST", body, err);
+    ig_status status = find_place(&t, host, path, err);
+    if (status == IG_OK) status = perform(&t, "POST", body, err);
     if (status == IG_OK && t.answer.len) give_line(&t, t.answer.ptr, t.answer.len);
     ig_buf_fini(&t.answer);
     return status;
@@ -322,8 +375,8 @@ ig_status daemon_upload(const char *host, const char *file, const char *digest, 
     }
     t.upload_bytes = (uint64_t)st.st_size;
     ig_buf_init(&t.answer, ANSWER_BYTES_MAX);
-    find_place(&t, host, path);
-    ig_status status = perform(&t, "POST", NULL, err);
+    ig_status status = find_place(&t, host, path, err);
+    if (status == IG_OK) status = perform(&t, "POST", NULL, err);
     ig_buf_fini(&t.answer);
     fclose(t.upload);
     return status;

@@ -132,11 +132,25 @@ int far_push(const cli_call *call)
     return CLI_DONE;
 }
 
+/* What can only be a file of this computer. */
+static bool looks_like_path(const char *z)
+{
+    size_t n = strlen(z);
+    if (strstr(z, "://")) return false;
+    return *z == '/' || *z == '.' || *z == '~' || (n > 5 && !strcmp(z + n - 5, ".gguf"));
+}
+
 int far_pull(const cli_call *call)
 {
     pull p = {.call = call, .quiet = cli_set(call, "quiet")};
     const char *source = call->args[0], *name = call->n_args > 1 ? call->args[1] : NULL;
     struct stat st;
+    char why[600];
+    if (!strncmp(source, "file://", 7)) source += 7; /* the service reads none: it is sent */
+    if (stat(source, &st) && looks_like_path(source)) {
+        snprintf(why, sizeof why, "cannot read %.400s: %s", source, strerror(errno));
+        return cli_fail(why);
+    }
     if (cli_set(call, "insecure"))
         return cli_usage("--insecure is not for a service to do; pull into a folder with --store DIR");
     shop_catch_interrupt();

@@ -126,11 +126,36 @@ static int compliance(const cli_call *call)
     return code;
 }
 
+/* "a, b". */
+static void print_names(const char *what, const json_t *list)
+{
+    size_t n = json_array_size(list);
+    if (n) cli_outf("%s: ", what);
+    for (size_t i = 0; i < n; i++)
+        cli_outf("%s%s", json_string_value(json_array_get(list, i)), i + 1 < n ? ", " : "\n");
+}
+
+/* Who may reach what. */
+static void print_access(const json_t *status)
+{
+    const json_t *access = json_object_get(status, "access"), *callers = json_object_get(access, "callers"), *x;
+    size_t i;
+    json_array_foreach(json_object_get(status, "addresses"), i, x)
+    {
+        const char *who = text(json_array_get(callers, i), "who");
+        cli_outf("listens at %s%s%s\n", json_string_value(x), *who ? ": " : "", who);
+    }
+    if (!access) return; /* an older service */
+    cli_outf("may use models: %s\n", text(access, "models"));
+    cli_outf("may change models: %s\n", text(access, "changes"));
+    print_names("further names of this machine", json_object_get(access, "hosts"));
+    print_names("pages that may ask", json_object_get(access, "origins"));
+}
+
 int cli_status(const cli_call *call)
 {
     if (cli_set(call, "compliance")) return compliance(call);
-    json_t *status, *address;
-    size_t i;
+    json_t *status;
     char reserved[16], budget[16];
     int code = fetch(call, &status);
     if (code != CLI_DONE) return code;
@@ -140,8 +165,7 @@ int cli_status(const cli_call *call)
         cli_outf("ingle %s, process %" JSON_INTEGER_FORMAT ", up %.0f s%s\n", text(status, "version"),
                  number(status, "pid"), json_number_value(json_object_get(status, "uptime_s")),
                  json_is_true(json_object_get(status, "stopping")) ? ", stopping" : "");
-        json_array_foreach(json_object_get(status, "addresses"), i, address)
-            cli_outf("listens at %s\n", json_string_value(address));
+        print_access(status);
         cli_outf("memory for models: %s of %s\n",
                  cli_bytes((uint64_t)number(status, "memory_reserved_bytes"), reserved),
                  cli_bytes((uint64_t)number(status, "memory_budget_bytes"), budget));

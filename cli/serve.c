@@ -124,6 +124,37 @@ static void read_environment(environment *e, const cli_call *call, ig_front_conf
     c->meters = getenv("INGLE_METERS");
 }
 
+/* "https://app.example", with a port where there is one, or "*": as browsers send it. */
+static bool is_origin(const char *z)
+{
+    const char *host = strstr(z, "://");
+    if (!strcmp(z, "*")) return true;
+    return host && host != z && host[3] && !host[3 + strcspn(host + 3, "/ ?#@,")];
+}
+
+/* "name", "name:port", "name:*", "[v6]". */
+static bool is_host(const char *z) { return *z && !z[strcspn(z, "/ ?#@,")]; }
+
+static bool lists_are_good(const cli_call *call, ig_error *err)
+{
+    const cli_value *hosts = cli_get(call, "host"), *origins = cli_get(call, "origin");
+    for (size_t i = 0; i < hosts->n_list; i++)
+        if (!is_host(hosts->list[i])) {
+            ig_fail(err, IG_BAD_INPUT, 0,
+                    "--host got \"%.200s\", expected a name such as box.example or box.example:8080", hosts->list[i]);
+            return false;
+        }
+    for (size_t i = 0; i < origins->n_list; i++)
+        if (!is_origin(origins->list[i])) {
+            ig_fail(err, IG_BAD_INPUT, 0,
+                    "--origin got \"%.200s\", expected what browsers send, without a path: SCHEME://NAME or "
+                    "SCHEME://NAME:PORT",
+                    origins->list[i]);
+            return false;
+        }
+    return true;
+}
+
 static void read_lists(const cli_call *call, ig_front_config *c)
 {
     const cli_value *listen = cli_get(call, "listen"), *hosts = cli_get(call, "host"),
@@ -137,9 +168,14 @@ static void read_lists(const cli_call *call, ig_front_config *c)
 static bool choose_store(const cli_call *call, char *out, size_t n, ig_error *err)
 {
     const char *state = cli_text(call, "state");
+    struct stat sb;
     if (!state) return ig_store_place(out, n, err) == IG_OK;
     if (mkdir(state, 0700) && errno != EEXIST) {
         ig_fail_errno(err, IG_DENIED, errno, "cannot make the state folder %s", state);
+        return false;
+    }
+    if (stat(state, &sb) || !S_ISDIR(sb.st_mode)) {
+        ig_fail(err, IG_BAD_INPUT, 0, "the state folder %.300s is no folder; name another with --state DIR", state);
         return false;
     }
     /* Keys lie there, too, unless the environment says where. */
@@ -194,6 +230,7 @@ int cli_serve(const cli_call *call)
         cli_bad_value(call, "keep-alive", "a time such as 5m, 90s or -1 for ever", &err);
         code = cli_usage(err.text);
     }
+    if (code < 0 && !lists_are_good(call, &err)) code = cli_usage(err.text);
     read_lists(call, &c);
     read_environment(&env, call, &c);
     if (code < 0 && *env.said && !c.quiet) cli_note("taken from the environment: %s\n", env.said);

@@ -17,6 +17,29 @@ static void on_event(void *ctx, uint32_t type, const json_t *body)
     if (type != IG_FRAME_DONE && type != IG_FRAME_DELTA && type != IG_FRAME_RESULT) abort();
 }
 
+/* The same bytes as the answer to a question about tokens. */
+static void counts(const br_engine *e, const char *p, size_t n)
+{
+    static const char *const ops[] = {"tokenize", "detokenize", "template"};
+    json_error_t error;
+    br_ask ask;
+    br_fault f;
+    uint64_t n_tokens;
+    json_t *answer = json_loadb(p, n, JSON_ALLOW_NUL, &error);
+    if (br_read_tokens(answer, &n_tokens) && n_tokens > n) abort();
+    for (size_t i = 0; i < 3; i++) {
+        json_t *body = json_pack("{s:s}", "op", ops[i]), *prompt = json_string("x");
+        if (!br_ask_new(e, body, &ask, &f)) abort();
+        json_t *result = br_result_of(&ask, answer, prompt);
+        if (result && !json_is_object(result)) abort();
+        json_decref(result);
+        br_ask_fini(&ask);
+        json_decref(prompt);
+        json_decref(body);
+    }
+    json_decref(answer);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     br_engine e = {.name = "x", .model = "m", .embeds = true};
@@ -35,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!fine && (!h.fault.type || !*h.fault.message)) abort();
     if (fine && !ask.embed && n_done != ask.n) abort();
     br_hearing_fini(&h);
+    counts(&e, (const char *)data + 1, size - 1);
     br_fault_of_status(&e, 400, (const char *)data + 1, size - 1, &f);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Internal requests to the OpenAI dialect: a table of what each field becomes. */
+/* Internal requests to the OpenAI dialect: a table of what each field becomes. Counting is count.c's. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +21,7 @@ typedef struct asking {
     const json_t *from;
     json_t *to;
     bool chat;
+    br_limit limit;
     br_fault *f;
 } asking;
 
@@ -68,15 +69,16 @@ static bool extra(asking *a, const char *name, json_t *v)
     return is_neutral(name, v) || refuse(a, name);
 }
 
-/* What policy allows of a context. Nobody here can count the engine's tokens before it has read them. */
+/* What policy allows of a context; count.c says how it is kept. */
 static bool limited(asking *a, const char *name, json_t *v)
 {
     const char *rule = json_string_value(json_object_get(a->from, "n_ctx_rule"));
-    if (a->e->context && json_integer_value(v) >= a->e->context) return true;
-    return br_refuse(
-        a->f, "unsupported", name,
-        "%.64s allows a context of %lld tokens, and engine %.60s cannot be held to that; choose another model",
-        rule ? rule : "policy", (long long)json_integer_value(v), a->e->name);
+    json_int_t n = json_integer_value(v);
+    (void)name;
+    if (n < 0 || (a->e->context && n >= a->e->context)) return true;
+    a->limit.n_ctx = n ? (uint64_t)n : 1;
+    snprintf(a->limit.rule, sizeof a->limit.rule, "%s", rule ? rule : "policy");
+    return true;
 }
 
 static bool never(asking *a, const char *name, json_t *v)
@@ -203,7 +205,6 @@ static const struct {
     {"kind", skip},
     {"user", skip},
     {"priority", skip},
-    {"return_context", skip}, /* token ids, which such an engine does not have: the answer goes without */
     {"special", skip},
     {"parse_special", skip},
     {"return_context", skip}, /* tokens of a vocabulary that only the engine knows */
@@ -231,7 +232,7 @@ static bool ask_answer(asking *a, br_ask *out)
 {
     const char *kind = json_string_value(json_object_get(a->from, "kind"));
     json_int_t n = json_integer_value(json_object_get(a->from, "n"));
-    a->chat = kind && !strcmp(kind, "chat");
+    a->chat = out->chat = kind && !strcmp(kind, "chat");
     out->path = a->chat ? "/v1/chat/completions" : "/v1/completions";
     out->n = n > 1 && n <= BR_CHOICES_MAX ? (unsigned)n : 1;
     return put(a, "stream", json_true()) && put(a, "stream_options", json_pack("{s:b}", "include_usage", 1)) &&
@@ -240,9 +241,9 @@ static bool ask_answer(asking *a, br_ask *out)
 
 static bool ask_vectors(asking *a, br_ask *out)
 {
-    static const char *const known[] = {"op", "inputs", "normalize", "user", "priority"};
+    static const char *const known[] = {"op", "inputs", "normalize", "user", "priority", "n_ctx", "n_ctx_rule"};
     const char *name;
-    json_t *v;
+    json_t *v, *n_ctx = json_object_get(a->from, "n_ctx");
     if (!a->e->embeds)
         return br_refuse(a->f, "unsupported", "op",
                          "engine %.60s gives no embeddings; choose another model, or write embeddings = yes in "
@@ -254,31 +255,84 @@ static bool ask_vectors(asking *a, br_ask *out)
         for (size_t i = 0; i < sizeof known / sizeof *known; i++) fine |= !strcmp(known[i], name);
         if (!fine && !never(a, name, v)) return false;
     }
+    if (n_ctx) (void)limited(a, "n_ctx", n_ctx);
+    out->kind = BR_VECTORS;
     out->path = "/v1/embeddings";
     out->embed = true;
     out->normalize = json_is_true(json_object_get(a->from, "normalize"));
-    out->n = 1;
     return put(a, "input", json_incref(json_object_get(a->from, "inputs"))) &&
            put(a, "encoding_format", json_string("float"));
 }
 
+/* Members of `from` under the names that llama-server has for them. */
+static bool rename_all(asking *a, const char *const names[][2], size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        json_t *v = json_object_get(a->from, names[i][0]);
+        if (v && !copy(a, names[i][1], v)) return false;
+    }
+    return true;
+}
+
+static bool ask_tokens(asking *a, br_ask *out)
+{
+    static const char *const names[][2] = {
+        {"text", "content"}, {"special", "add_special"}, {"parse_special", "parse_special"}, {"pieces", "with_pieces"}};
+    out->kind = BR_TOKENS;
+    out->path = "/tokenize";
+    return rename_all(a, names, sizeof names / sizeof *names);
+}
+
+static bool ask_text(asking *a, br_ask *out)
+{
+    static const char *const names[][2] = {{"ids", "tokens"}};
+    out->kind = BR_TEXT;
+    out->path = "/detokenize";
+    return rename_all(a, names, 1);
+}
+
+/* The fields that a conversation has, also where only its tokens are counted. */
+static bool ask_template(asking *a, br_ask *out)
+{
+    static const char *const names[][2] = {{"messages", "messages"}, {"tools", "tools"}};
+    json_t *choice = json_object_get(a->from, "tool_choice"), *args = json_object_get(a->from, "template_args"),
+           *thinks = json_object_get(a->from, "reasoning");
+    out->kind = BR_TEMPLATE;
+    out->path = "/apply-template";
+    out->chat = a->chat = true;
+    return rename_all(a, names, 2) && (!choice || tool_choice(a, "tool_choice", choice)) &&
+           (!args || template_args(a, "template_args", args)) && (!thinks || reasoning(a, "reasoning", thinks));
+}
+
 bool br_ask_new(const br_engine *e, const json_t *body, br_ask *out, br_fault *f)
 {
+    static const struct {
+        const char *op;
+        bool (*fn)(asking *a, br_ask *out);
+    } ops[] = {{"generate", ask_answer},
+               {"embed", ask_vectors},
+               {"tokenize", ask_tokens},
+               {"detokenize", ask_text},
+               {"template", ask_template}};
     const char *op = json_string_value(json_object_get(body, "op"));
-    *out = (br_ask){.body = json_object()};
+    *out = (br_ask){.body = json_object(), .n = 1};
     asking a = {.e = e, .from = body, .to = out->body, .f = f};
+    bool (*fn)(asking * a, br_ask * out) = NULL;
+    for (size_t i = 0; op && i < sizeof ops / sizeof *ops; i++)
+        if (!strcmp(op, ops[i].op)) fn = ops[i].fn;
     bool fine = out->body ? put(&a, "model", json_string(e->model)) : no_memory(&a);
-    if (!fine)
-        ;
-    else if (op && !strcmp(op, "generate"))
-        fine = ask_answer(&a, out);
-    else if (op && !strcmp(op, "embed"))
-        fine = ask_vectors(&a, out);
-    else
+    if (fine && !fn)
         fine = br_refuse(f, "unsupported", "op", "engine %.60s cannot do this (%.40s); choose another model", e->name,
                          op ? op : "a query");
-    if (fine) return true;
-    json_decref(out->body);
-    out->body = NULL;
-    return false;
+    fine = fine && fn(&a, out);
+    out->limit = a.limit;
+    if (fine) br_ask_bound(out);
+    if (!fine) br_ask_fini(out);
+    return fine;
+}
+
+void br_ask_fini(br_ask *ask)
+{
+    json_decref(ask->body);
+    ask->body = NULL;
 }

@@ -11,9 +11,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "bridge/openai.h"
-#include "bridge/wire.h"
-#include "ipc/ipc.h"
+#include "bridge/call.h"
 
 #define OUT_BYTES_MAX  ((size_t)256 << 20)
 #define OUT_BYTES_FULL ((size_t)4 << 20) /* waits for the front: the engine has to wait, too */
@@ -24,49 +22,13 @@ enum {
     STATUS_MS = 1000,
     STATUS_IDLE_MS = 4000,
     STOP_MS = 5000,
-    BROKEN_MS = 1000, /* a lost connection may be the engine's death, which says more */
-    ERROR_BYTES_MAX = 64 << 10,
     START_MS_STANDARD = 600000,
     SILENCE_S_STANDARD = 600
 };
 
-typedef struct br_bridge br_bridge;
-
-typedef struct br_call {
-    br_bridge *b;
-    struct br_call *next;
-    uint64_t id;
-    br_transfer *transfer; /* NULL: over */
-    br_hearing hearing;
-    long status;
-    ig_buf error; /* body of an answer that is none */
-    uint64_t broken_ns;
-} br_call;
-
-struct br_bridge {
-    ig_channel ch;
-    json_t *init;
-    const json_t *config; /* of the engine, in init */
-    br_engine engine;
-    br_child child;
-    br_wire *wire;
-    br_call *calls;
-    unsigned n_calls;
-    bool ready, over;
-    int code;   /* how to end */
-    int signal; /* and by which signal, 0: none */
-    br_transfer *health;
-    const char *health_path;
-    bool healthy, no_health; /* no_health: the standard path is not there */
-    long start_ms, silence_s;
-    uint64_t started_ns, asked_ns, told_ns, bytes;
-    uint64_t tokens_generated, tokens_prompt;
-    bool broken; /* the front is gone */
-};
-
 /* ------------------------------------------------------------------------------------------------ to the front */
 
-static void send_json(br_bridge *b, uint32_t type, uint64_t id, const json_t *body)
+void br_send(br_bridge *b, uint32_t type, uint64_t id, const json_t *body)
 {
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     ig_error err;
@@ -74,9 +36,9 @@ static void send_json(br_bridge *b, uint32_t type, uint64_t id, const json_t *bo
     free(text);
 }
 
-static void send_new(br_bridge *b, uint32_t type, uint64_t id, json_t *body)
+void br_send_new(br_bridge *b, uint32_t type, uint64_t id, json_t *body)
 {
-    send_json(b, type, id, body);
+    br_send(b, type, id, body);
     json_decref(body);
 }
 
@@ -92,12 +54,12 @@ static json_t *clean_text(const char *z)
     return json_string(copy);
 }
 
-static void send_fault(br_bridge *b, uint64_t id, const br_fault *f)
+void br_send_fault(br_bridge *b, uint64_t id, const br_fault *f)
 {
-    send_new(b, IG_FRAME_ERROR, id,
-             json_pack("{s:s, s:o, s:o?, s:I, s:I}", "type", f->type, "message", clean_text(f->message), "param",
-                       *f->param ? clean_text(f->param) : NULL, "n_prompt", (json_int_t)f->n_prompt, "n_ctx",
-                       (json_int_t)f->n_ctx));
+    br_send_new(b, IG_FRAME_ERROR, id,
+                json_pack("{s:s, s:o, s:o?, s:I, s:I}", "type", f->type, "message", clean_text(f->message), "param",
+                          *f->param ? clean_text(f->param) : NULL, "n_prompt", (json_int_t)f->n_prompt, "n_ctx",
+                          (json_int_t)f->n_ctx));
 }
 
 static json_int_t number(const br_bridge *b, const char *name, json_int_t standard)
@@ -117,11 +79,11 @@ static void send_status(br_bridge *b, uint64_t now)
 {
     b->bytes = br_child_bytes(&b->child);
     b->told_ns = now;
-    send_new(b, IG_FRAME_STATUS, 0,
-             json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I}", "running", (int)b->n_calls, "waiting", 0,
-                       "kv_used_pages", 0, "kv_total_pages", 0, "tokens_generated", (json_int_t)b->tokens_generated,
-                       "tokens_prompt", (json_int_t)b->tokens_prompt, "memory_rss", (json_int_t)b->bytes, "memory_need",
-                       (json_int_t)reserved(b)));
+    br_send_new(b, IG_FRAME_STATUS, 0,
+                json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I}", "running", (int)b->n_calls, "waiting", 0,
+                          "kv_used_pages", 0, "kv_total_pages", 0, "tokens_generated", (json_int_t)b->tokens_generated,
+                          "tokens_prompt", (json_int_t)b->tokens_prompt, "memory_rss", (json_int_t)b->bytes,
+                          "memory_need", (json_int_t)reserved(b)));
 }
 
 static void send_ready(br_bridge *b, uint64_t now)
@@ -131,164 +93,38 @@ static void send_ready(br_bridge *b, uint64_t now)
     b->bytes = br_child_bytes(&b->child);
     b->ready = b->child.deaf = true;
     b->told_ns = now;
-    send_new(b, IG_FRAME_READY, 0,
-             json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:b, s:b, s:f, s:s, s:s, s:s, s:o}",
-                       "architecture", b->engine.name, "engine", b->engine.name, "n_ctx", number(b, "context", 0),
-                       "n_ctx_train", number(b, "context", 0), "n_params", (json_int_t)0, "n_vocab", (json_int_t)0,
-                       "memory", "weights", (json_int_t)reserved(b), "kv", (json_int_t)0, "workspace", (json_int_t)0,
-                       "has_template", 1, "has_logits", 1, "load_ms", (double)(now - b->started_ns) / 1e6, "kernels",
-                       b->engine.name, "format", "engine", "quantization", "", "capabilities", can));
+    br_send_new(b, IG_FRAME_READY, 0,
+                json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:b, s:b, s:f, s:s, s:s, s:s, s:o}",
+                          "architecture", b->engine.name, "engine", b->engine.name, "n_ctx", number(b, "context", 0),
+                          "n_ctx_train", number(b, "context", 0), "n_params", (json_int_t)0, "n_vocab", (json_int_t)0,
+                          "memory", "weights", (json_int_t)reserved(b), "kv", (json_int_t)0, "workspace", (json_int_t)0,
+                          "has_template", 1, "has_logits", 1, "load_ms", (double)(now - b->started_ns) / 1e6, "kernels",
+                          b->engine.name, "format", "engine", "quantization", "", "capabilities", can));
 }
 
-/* ------------------------------------------------------------------------------------------------ calls */
-
-static void free_call(br_call *c)
-{
-    br_bridge *b = c->b;
-    for (br_call **at = &b->calls; *at; at = &(*at)->next)
-        if (*at == c) {
-            *at = c->next;
-            break;
-        }
-    b->n_calls--;
-    if (c->transfer) br_wire_drop(b->wire, c->transfer);
-    br_hearing_fini(&c->hearing);
-    ig_buf_fini(&c->error);
-    ig_free(c);
-}
-
-static void fail_call(br_call *c, const br_fault *f)
-{
-    send_fault(c->b, c->id, f);
-    free_call(c);
-}
-
-static void on_event(void *ctx, uint32_t type, const json_t *body)
-{
-    br_call *c = ctx;
-    send_json(c->b, type, c->id, body);
-}
-
-static void on_head(void *ctx, long status, bool stream)
-{
-    br_call *c = ctx;
-    c->status = status;
-    br_hearing_begin(&c->hearing, stream);
-}
-
-static bool on_body(void *ctx, const char *p, size_t n)
-{
-    br_call *c = ctx;
-    if (c->status / 100 == 2) return br_hearing_feed(&c->hearing, p, n);
-    (void)ig_buf_add(&c->error, p, n); /* what is too long is not needed */
-    return true;
-}
+/* ------------------------------------------------------------------------------------------------ its end */
 
 /* The end of all: ERROR for request 0 fails every request, also those that are still on their way to us. */
 static void give_up(br_bridge *b, int code, const char *why)
 {
     br_fault f;
     br_refuse(&f, "internal", NULL, "engine %.60s %.320s", b->engine.name, why);
-    send_fault(b, 0, &f);
+    br_send_fault(b, 0, &f);
     b->over = true;
     b->code = code;
 }
 
-static void on_hung(br_bridge *b)
+void br_hung(br_bridge *b)
 {
     char why[120];
     snprintf(why, sizeof why, "said nothing for %ld s and was stopped; the next request starts it again", b->silence_s);
     if (!b->over) give_up(b, IG_BRIDGE_HUNG, why);
 }
 
-static void on_end(void *ctx, bool whole, const char *why)
-{
-    br_call *c = ctx;
-    br_bridge *b = c->b;
-    br_fault f;
-    c->transfer = NULL;
-    if (c->hearing.failed) {
-        fail_call(c, &c->hearing.fault);
-        return;
-    }
-    if (!whole && !strcmp(why, "timeout")) {
-        on_hung(b);
-        return;
-    }
-    if (!whole) {
-        c->broken_ns = ig_now_ns();
-        return;
-    }
-    if (c->status / 100 != 2) {
-        br_fault_of_status(&b->engine, c->status, c->error.ptr, c->error.len, &f);
-        fail_call(c, &f);
-        return;
-    }
-    if (!br_hearing_end(&c->hearing, false)) {
-        fail_call(c, &c->hearing.fault);
-        return;
-    }
-    b->tokens_generated += c->hearing.n_completion;
-    b->tokens_prompt += c->hearing.n_prompt;
-    free_call(c);
-}
-
-static const br_listener call_listener = {on_head, on_body, on_end};
-
-static bool begin_call(br_bridge *b, uint64_t id, const json_t *body, br_fault *f)
-{
-    br_ask ask;
-    if (!br_ask_new(&b->engine, body, &ask, f)) return false;
-    char *text = json_dumps(ask.body, JSON_COMPACT);
-    json_decref(ask.body);
-    br_call *c = text ? ig_calloc(1, sizeof *c) : NULL;
-    if (!c) {
-        free(text);
-        return br_refuse(f, "overloaded", NULL, "out of memory for the request");
-    }
-    *c = (br_call){.b = b, .id = id, .next = b->calls};
-    ig_buf_init(&c->error, ERROR_BYTES_MAX);
-    br_hearing_init(&c->hearing, &b->engine, &ask, on_event, c);
-    b->calls = c;
-    b->n_calls++;
-    c->transfer = br_wire_ask(b->wire, ask.path, text, strlen(text), b->silence_s, &call_listener, c);
-    free(text);
-    if (c->transfer) return true;
-    free_call(c);
-    return br_refuse(f, "overloaded", NULL, "out of memory for the request");
-}
-
-static void on_request(br_bridge *b, const ig_frame *frame)
-{
-    br_fault f;
-    json_error_t error;
-    json_t *body = json_loadb(frame->body, frame->n_body, JSON_ALLOW_NUL, &error);
-    bool fine = json_is_object(body) ? begin_call(b, frame->request, body, &f)
-                                     : br_refuse(&f, "bad_request", NULL, "the request is no JSON object");
-    json_decref(body);
-    if (!fine) send_fault(b, frame->request, &f);
-}
-
-static void on_cancel(br_bridge *b, uint64_t id)
-{
-    br_fault f;
-    for (br_call *c = b->calls; c; c = c->next) {
-        if (c->id != id) continue;
-        if (c->transfer) br_wire_drop(b->wire, c->transfer); /* closes the connection: the engine stops */
-        c->transfer = NULL;
-        br_refuse(&f, "internal", NULL, "the request was cancelled");
-        if (c->hearing.embed || !br_hearing_end(&c->hearing, true))
-            fail_call(c, &f);
-        else
-            free_call(c);
-        return;
-    }
-}
-
 static void on_frame(br_bridge *b, const ig_frame *frame)
 {
-    if (frame->type == IG_FRAME_REQUEST || frame->type == IG_FRAME_QUERY) on_request(b, frame);
-    if (frame->type == IG_FRAME_CANCEL) on_cancel(b, frame->request);
+    if (frame->type == IG_FRAME_REQUEST || frame->type == IG_FRAME_QUERY) br_request(b, frame);
+    if (frame->type == IG_FRAME_CANCEL) br_cancel(b, frame->request);
     if (frame->type == IG_FRAME_STOP) b->over = true;
 }
 
@@ -329,7 +165,7 @@ static void wait_for_health(br_bridge *b, uint64_t now)
     }
     if (now - b->told_ns > PROGRESS_MS * NS_PER_MS) {
         b->told_ns = now;
-        send_new(b, IG_FRAME_PROGRESS, 0, json_pack("{s:s, s:f}", "phase", "load", "share", 0.0));
+        br_send_new(b, IG_FRAME_PROGRESS, 0, json_pack("{s:s, s:f}", "phase", "load", "share", 0.0));
     }
     if (b->health || now - b->asked_ns < HEALTH_MS * NS_PER_MS) return;
     b->asked_ns = now;
@@ -360,17 +196,6 @@ static void look_after(br_bridge *b)
     give_up(b, b->ready ? IG_BRIDGE_ENDED : IG_BRIDGE_FAILED, why);
 }
 
-static void look_at_broken(br_bridge *b, uint64_t now)
-{
-    br_fault f;
-    for (br_call *c = b->calls, *next; c; c = next) {
-        next = c->next;
-        if (!c->broken_ns || now - c->broken_ns < BROKEN_MS * NS_PER_MS) continue;
-        br_refuse(&f, "internal", NULL, "engine %.60s closed the connection; send the request again", b->engine.name);
-        fail_call(c, &f);
-    }
-}
-
 /* ------------------------------------------------------------------------------------------------ the loop */
 
 static void read_channel(br_bridge *b)
@@ -388,8 +213,7 @@ static void read_channel(br_bridge *b)
 
 static int due_ms(const br_bridge *b)
 {
-    for (const br_call *c = b->calls; c; c = c->next)
-        if (c->broken_ns) return 50;
+    if (br_calls_broken(b)) return 50;
     return !b->ready ? 100 : b->n_calls ? STATUS_MS : STATUS_IDLE_MS;
 }
 
@@ -400,7 +224,7 @@ static void look_at_time(br_bridge *b)
         wait_for_health(b, now);
     else if (now - b->told_ns >= every * NS_PER_MS)
         send_status(b, now);
-    look_at_broken(b, now);
+    br_look_at_broken(b, now);
 }
 
 static void step(br_bridge *b)
@@ -484,7 +308,7 @@ static void die_alike(int signo)
 static void finish(br_bridge *b)
 {
     ig_error err;
-    while (b->calls) free_call(b->calls);
+    br_drop_calls(b);
     for (int rounds = 0; !b->broken && ig_channel_waiting(&b->ch) && rounds < 100; rounds++) {
         if (ig_channel_flush(&b->ch, &err) != IG_OK) break;
         if (ig_channel_waiting(&b->ch)) (void)poll(&(struct pollfd){b->ch.fd, POLLOUT, 0}, 1, 50);

@@ -36,14 +36,53 @@ typedef struct br_engine {
     bool embeds;
 } br_engine;
 
+/* What policy allows of a context, for an engine whose vocabulary only it knows. n_ctx 0: nothing to watch. */
+typedef struct br_limit {
+    uint64_t n_ctx;
+    uint64_t bound;    /* no prompt of the request has more tokens; of embeddings: no text */
+    const char *param; /* the field at fault (static) */
+    char rule[65];
+} br_limit;
+
+typedef enum br_kind {
+    BR_ANSWER,
+    BR_VECTORS,
+    BR_TOKENS,  /* text to tokens: {"text","special","parse_special","pieces"} */
+    BR_TEXT,    /* tokens to text: {"ids"} */
+    BR_TEMPLATE /* messages to the prompt and its tokens */
+} br_kind;
+
 typedef struct br_ask {
+    br_kind kind;
     const char *path; /* static */
     json_t *body;     /* owned */
     unsigned n;       /* choices */
     bool embed, normalize;
+    bool chat;
+    br_limit limit;
 } br_ask;
-/* body: of a REQUEST frame. What the engine has no word for is refused, not dropped. */
+/* body: of a REQUEST or QUERY frame. What the engine has no word for is refused, not dropped. */
 bool br_ask_new(const br_engine *e, const json_t *body, br_ask *out, br_fault *f);
+void br_ask_fini(br_ask *ask);
+/* Sets limit.bound and limit.param (by br_ask_new). */
+void br_ask_bound(br_ask *ask);
+/* Must the tokens be counted before the request goes out? False where the bound says that they fit. */
+bool br_ask_must_count(const br_ask *ask);
+/* The prompt has n tokens by the engine's own count, or (counted false) at most: the answer is held to what is left of
+ * the context, or the request is refused. */
+bool br_ask_hold(br_ask *ask, const br_engine *e, uint64_t n, bool counted, br_fault *f);
+/* What has to be asked of the engine to count: the body for /apply-template (new; NULL: none), and into texts[] the
+ * strings or lists of ids to be counted without one (borrowed from ask). */
+enum { BR_TEXTS_MAX = 1024 };
+size_t br_ask_texts(const br_ask *ask, const json_t **texts);
+json_t *br_ask_template(const br_ask *ask);
+/* Body of /tokenize for a text as the engine would read it; new. */
+json_t *br_tokenize_body(const json_t *text);
+/* Tokens of a /tokenize answer; false: it is none. */
+bool br_read_tokens(const json_t *answer, uint64_t *n);
+/* The result of a query from the engine's answer; new, NULL: it cannot be read. prompt: of /apply-template, where
+ * answer is that of /tokenize. */
+json_t *br_result_of(const br_ask *ask, const json_t *answer, const json_t *prompt);
 
 /* Takes events: type of the frame and its body (borrowed). */
 typedef void (*br_event_fn)(void *ctx, uint32_t type, const json_t *body);

@@ -10,27 +10,41 @@
 #include "base/str.h"
 #include "engine/api.h"
 
-enum { STAGES_MAX = 6, LAST_N_DEFAULT = 64, RING_MAX = 1 << 20 };
+enum {
+    STAGES_MAX = 6,
+    LAST_N_DEFAULT = 64,
+    RING_MAX = 1 << 20,
+    BLOCK = 64, /* tokens that are passed over together when none of them can be among the best */
+    LANES = 16,
+};
 
 typedef struct candidate {
     float logit;
     int32_t id;
 } candidate;
 
-typedef void (*stage_fn)(ingle_sampler *s);
+/* A stage changes each candidate for itself (one; -inf: it goes), or it chooses among them (choose). */
+typedef struct stage {
+    const char *name;
+    float (*one)(const ingle_sampler *s, int32_t id, float logit);
+    void (*choose)(ingle_sampler *s);
+} stage;
 
 struct ingle_sampler {
     ingle_sampler_options o;
     float *bias; /* [n_vocab] what is added, NULL: nothing */
     uint32_t n_vocab;
-    stage_fn stages[STAGES_MAX];
+    const stage *stages[STAGES_MAX];
     size_t n_stages;
     bool greedy;
-    candidate *c;     /* [n_vocab] */
-    size_t n;         /* candidates left */
-    bool sorted;      /* c is in falling order */
-    uint32_t *counts; /* [n_vocab] occurrences among the tokens looked back at */
-    int32_t *ring;    /* [n_ring] those tokens; NULL: all */
+    size_t n_best;     /* candidates that are taken off the logits at once, 0: all */
+    size_t n_done;     /* stages that this does */
+    uint32_t *touched; /* [blocks] tokens with a bias, and tokens looked back at; NULL: neither bias nor penalties */
+    candidate *c;      /* [n_vocab] */
+    size_t n;          /* candidates left */
+    bool sorted;       /* c is in falling order */
+    uint32_t *counts;  /* [n_vocab] occurrences among the tokens looked back at */
+    int32_t *ring;     /* [n_ring] those tokens; NULL: all */
     size_t n_ring, ring_at, ring_len;
     uint64_t seed, random[4];
 };
@@ -77,30 +91,31 @@ static double best_logit(const ingle_sampler *s)
     return (double)best;
 }
 
-static void stage_bias(ingle_sampler *s)
+static float add_bias(const ingle_sampler *s, int32_t id, float logit) { return logit + s->bias[id]; }
+
+static float penalize(const ingle_sampler *s, int32_t id, float logit)
+{
+    uint32_t n = s->counts[id];
+    if (n == 0) return logit;
+    logit = logit > 0 ? logit / s->o.repetition_penalty : logit * s->o.repetition_penalty;
+    return logit - ((float)n * s->o.frequency_penalty + s->o.presence_penalty);
+}
+
+static float cool(const ingle_sampler *s, int32_t id, float logit)
+{
+    (void)id;
+    return logit / s->o.temperature;
+}
+
+static void change_each(ingle_sampler *s, const stage *st)
 {
     size_t kept = 0;
-    if (!s->bias) return;
     for (size_t i = 0; i < s->n; i++) {
-        candidate c = s->c[i];
-        c.logit += s->bias[c.id];
+        candidate c = {st->one(s, s->c[i].id, s->c[i].logit), s->c[i].id};
         if (c.logit > -INFINITY) s->c[kept++] = c;
     }
     s->n = kept;
-    s->sorted = false;
-}
-
-static void stage_penalties(ingle_sampler *s)
-{
-    if (!s->counts) return;
-    for (size_t i = 0; i < s->n; i++) {
-        candidate *c = &s->c[i];
-        uint32_t n = s->counts[c->id];
-        if (n == 0) continue;
-        c->logit = c->logit > 0 ? c->logit / s->o.repetition_penalty : c->logit * s->o.repetition_penalty;
-        c->logit -= (float)n * s->o.frequency_penalty + s->o.presence_penalty;
-    }
-    s->sorted = false;
+    if (st->one != cool) s->sorted = false;
 }
 
 static void stage_top_k(ingle_sampler *s)
@@ -163,18 +178,9 @@ static void stage_min_p(ingle_sampler *s)
     s->n = kept;
 }
 
-static void stage_temperature(ingle_sampler *s)
-{
-    if (s->greedy) return;
-    for (size_t i = 0; i < s->n; i++) s->c[i].logit /= s->o.temperature;
-}
-
-static const struct {
-    const char *name;
-    stage_fn fn;
-} stage_table[STAGES_MAX] = {
-    {"bias", stage_bias},   {"penalties", stage_penalties}, {"top_k", stage_top_k},
-    {"top_p", stage_top_p}, {"min_p", stage_min_p},         {"temperature", stage_temperature},
+static const stage stage_table[STAGES_MAX] = {
+    {"bias", add_bias, NULL},     {"penalties", penalize, NULL}, {"top_k", NULL, stage_top_k},
+    {"top_p", NULL, stage_top_p}, {"min_p", NULL, stage_min_p},  {"temperature", cool, NULL},
 };
 static const char ORDER_DEFAULT[] = "bias;penalties;top_k;top_p;min_p;temperature";
 
@@ -183,10 +189,10 @@ static ig_status add_stage(ingle_sampler *s, ig_str name, ig_error *err)
     for (size_t t = 0; t < STAGES_MAX; t++) {
         if (!ig_str_is(name, stage_table[t].name)) continue;
         for (size_t i = 0; i < s->n_stages; i++)
-            if (s->stages[i] == stage_table[t].fn)
+            if (s->stages[i] == &stage_table[t])
                 return ig_fail(err, IG_BAD_INPUT, 0, "sampler stage \"%s\" is named twice", stage_table[t].name);
-        s->stages[s->n_stages++] = stage_table[t].fn;
-        s->greedy = s->greedy || (stage_table[t].fn == stage_temperature && s->o.temperature == 0);
+        s->stages[s->n_stages++] = &stage_table[t];
+        s->greedy = s->greedy || (stage_table[t].one == cool && s->o.temperature == 0);
         return IG_OK;
     }
     return ig_fail(err, IG_BAD_INPUT, 0, "sampler stage \"%.*s\" is not known, expected names from %s",
@@ -230,13 +236,50 @@ static ig_status check_options(const ingle_sampler *s, ig_error *err)
     return IG_OK;
 }
 
+/* Where nothing but changes of single tokens comes before the choice of the best (one, where sampling is greedy), those
+ * are found in one pass over the logits and the other tokens never become candidates. */
+static void plan_best(ingle_sampler *s)
+{
+    size_t i = 0;
+    while (i < s->n_stages && s->stages[i]->one && s->stages[i]->one != cool) i++;
+    if (s->greedy) {
+        bool changed_later = false; /* a stage behind a choice could still make another the best */
+        for (size_t k = i; k < s->n_stages; k++) changed_later |= s->stages[k]->one && s->stages[k]->one != cool;
+        s->n_best = !changed_later;
+        s->n_done = s->n_stages;
+    } else if (i < s->n_stages && s->stages[i]->choose == stage_top_k && s->o.top_k < s->n_vocab) {
+        s->n_best = s->o.top_k;
+        s->n_done = i + 1;
+    }
+}
+
+/* Stages that would change nothing go. */
+static void drop_idle(ingle_sampler *s)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->n_stages; i++) {
+        const stage *st = s->stages[i];
+        bool idle = (st->one == add_bias && !s->bias) || (st->one == penalize && !s->counts) ||
+                    (st->one == cool && (s->greedy || s->o.temperature == 1));
+        if (!idle) s->stages[kept++] = st;
+    }
+    s->n_stages = kept;
+}
+
 static bool allocate(ingle_sampler *s)
 {
     bool penalties = s->o.repetition_penalty != 1 || s->o.frequency_penalty != 0 || s->o.presence_penalty != 0;
     s->c = ig_calloc(s->n_vocab, sizeof *s->c);
     s->bias = s->o.n_bias ? ig_calloc(s->n_vocab, sizeof *s->bias) : NULL;
     if (!s->c || (s->o.n_bias && !s->bias)) return false;
-    for (size_t i = 0; i < s->o.n_bias; i++) s->bias[s->o.bias[i].id] += s->o.bias[i].bias;
+    if (s->o.n_bias || penalties) {
+        s->touched = ig_calloc(s->n_vocab / BLOCK + 1, sizeof *s->touched);
+        if (!s->touched) return false;
+    }
+    for (size_t i = 0; i < s->o.n_bias; i++) {
+        s->bias[s->o.bias[i].id] += s->o.bias[i].bias;
+        s->touched[s->o.bias[i].id / BLOCK]++;
+    }
     if (!penalties) return true;
     s->counts = ig_calloc(s->n_vocab, sizeof *s->counts);
     if (!s->counts || s->o.penalty_last_n == UINT32_MAX) return s->counts != NULL;
@@ -276,6 +319,8 @@ static ig_status make(ingle_sampler *s, ig_error *err)
     IG_TRY(check_options(s, err));
     IG_TRY(read_order(s, s->o.order, err));
     if (!allocate(s)) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a sampler over %u tokens", s->n_vocab);
+    drop_idle(s);
+    plan_best(s);
     s->seed = s->o.seed;
     if (s->o.seed_random) ig_random(&s->seed, sizeof s->seed);
     uint64_t state = s->seed;
@@ -312,6 +357,7 @@ void ingle_sampler_free(ingle_sampler *sampler)
     ig_free(sampler->bias);
     ig_free(sampler->counts);
     ig_free(sampler->ring);
+    ig_free(sampler->touched);
     ig_free(sampler);
 }
 
@@ -323,11 +369,14 @@ void ingle_sampler_accept(ingle_sampler *s, const int32_t *ids, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || (uint32_t)ids[i] >= s->n_vocab) continue;
         s->counts[ids[i]]++;
+        s->touched[ids[i] / BLOCK]++;
         if (!s->ring) continue;
-        if (s->ring_len == s->n_ring)
+        if (s->ring_len == s->n_ring) {
             s->counts[s->ring[s->ring_at]]--;
-        else
+            s->touched[s->ring[s->ring_at] / BLOCK]--;
+        } else {
             s->ring_len++;
+        }
         s->ring[s->ring_at] = ids[i];
         s->ring_at = (s->ring_at + 1) % s->n_ring;
     }
@@ -351,16 +400,76 @@ static int32_t choose(ingle_sampler *s)
     return s->c[s->n - 1].id;
 }
 
+static void gather_all(ingle_sampler *s, const float *logits)
+{
+    for (uint32_t i = 0; i < s->n_vocab; i++) {
+        s->c[s->n] = (candidate){logits[i], (int32_t)i};
+        s->n += isfinite(logits[i]) != 0;
+    }
+}
+
+/* Whether one of n logits may be above the bar; NaN is not. */
+static bool any_above(const float *logits, size_t n, float bar)
+{
+    float best[LANES];
+    for (size_t l = 0; l < LANES; l++) best[l] = bar;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++) best[l] = logits[i + l] > best[l] ? logits[i + l] : best[l];
+    for (size_t l = 0; l < LANES; l++)
+        if (best[l] > bar) return true;
+    for (; i < n; i++)
+        if (logits[i] > bar) return true;
+    return false;
+}
+
+/* A candidate more; the heap of n_best holds the best so far, once it is full and another comes. */
+static void consider(ingle_sampler *s, candidate c)
+{
+    if (s->n < s->n_best) {
+        s->c[s->n++] = c;
+        return;
+    }
+    if (!s->sorted) heapify(s->c, s->n, true);
+    s->sorted = true;
+    if (!before(c, s->c[0])) return;
+    s->c[0] = c;
+    sift(s->c, s->n, 0, true);
+}
+
+/* The n_best best, in falling order where there are more tokens than that, else in order of their ids. */
+static void gather_best(ingle_sampler *s, const float *logits)
+{
+    for (size_t from = 0; from < s->n_vocab; from += BLOCK) {
+        size_t n = s->n_vocab - from < BLOCK ? s->n_vocab - from : BLOCK;
+        bool touched = s->touched && s->touched[from / BLOCK];
+        if (s->sorted && !touched && !any_above(logits + from, n, s->c[0].logit)) continue;
+        for (size_t i = from; i < from + n; i++) {
+            candidate c = {logits[i], (int32_t)i};
+            if (!isfinite(c.logit)) continue;
+            for (size_t k = 0; touched && k < s->n_stages && s->stages[k]->one && s->stages[k]->one != cool; k++)
+                c.logit = s->stages[k]->one(s, c.id, c.logit);
+            if (c.logit > -INFINITY) consider(s, c);
+        }
+    }
+    if (s->sorted) sort_falling(s->c, s->n);
+}
+
 ingle_status ingle_sample(ingle_sampler *s, const float *logits, int32_t *out, ingle_error *err)
 {
     ig_error e;
     s->n = 0;
     s->sorted = false;
-    for (uint32_t i = 0; i < s->n_vocab; i++) {
-        s->c[s->n] = (candidate){logits[i], (int32_t)i};
-        s->n += isfinite(logits[i]) != 0;
+    if (s->n_best)
+        gather_best(s, logits);
+    else
+        gather_all(s, logits);
+    for (size_t i = s->n_best ? s->n_done : 0; i < s->n_stages && s->n; i++) {
+        if (s->stages[i]->one)
+            change_each(s, s->stages[i]);
+        else
+            s->stages[i]->choose(s);
     }
-    for (size_t i = 0; i < s->n_stages && s->n; i++) s->stages[i](s);
     if (s->n == 0)
         return ig_pass(
             ig_fail(&e, IG_BAD_INPUT, 0,

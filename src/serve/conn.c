@@ -230,6 +230,7 @@ static bool take_head(ig_conn *c, size_t head_len)
     c->server->counts.requests++;
     if (ig_http_parse_head(ex->bytes, head_len, &ex->head, &why) == IG_HTTP_BAD) {
         ig_exchange_release(c);
+        c->in_pos -= head_len; /* the bytes as they came, of which the refusal takes the path */
         return refuse(c, why.status, why.text);
     }
     ex->req.has_body = ex->head.chunked || ex->head.content_length > 0;

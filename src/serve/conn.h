@@ -141,6 +141,8 @@ ig_exchange *ig_exchange_new(ig_conn *c, const char *head, size_t n);
 unsigned ig_exchange_collect(ig_exchange *ex, const char *data, size_t n);
 void ig_exchange_gone(ig_conn *c);    /* on_gone, where it is due */
 void ig_exchange_release(ig_conn *c); /* frees it; none is fine */
+/* Such an answer as bytes: *r with status, text, req and path filled in. False: out has failed. */
+bool ig_own_answer_write(ig_server *server, ig_own_answer *r, bool head_only, ig_buf *out);
 /* The server's own answer in place of the handler's, after which the connection ends. */
 void ig_exchange_refuse(ig_conn *c, unsigned status, const char *text);
 

@@ -191,25 +191,39 @@ void ig_exchange_abort(ig_exchange *ex)
 
 /* ---- the server's own answers ---- */
 
-void ig_exchange_refuse(ig_conn *c, unsigned status, const char *text)
+bool ig_own_answer_write(ig_server *server, ig_own_answer *r, bool head_only, ig_buf *out)
 {
-    const ig_handler *h = c->server->handler;
-    const char *type = "text/plain; charset=utf-8";
-    bool head_only = c->ex && ig_str_is(c->ex->head.method, "HEAD");
+    const ig_handler *h = server->handler;
     ig_buf body;
     ig_buf_init(&body, 65536);
-    ig_exchange_gone(c);
-    if (h->error_body)
-        h->error_body(c->server->ctx, c->ex ? &c->ex->req : NULL, status, text, &body, &type);
+    r->body = &body;
+    r->type = "text/plain; charset=utf-8";
+    if (h->refused)
+        h->refused(server->ctx, r);
     else
-        (void)ig_buf_printf(&body, "%s\n", text);
+        (void)ig_buf_printf(&body, "%s\n", r->text);
     if (body.failed) body.len = 0;
-    ig_http_field fields[] = {{IG_STR("Content-Type"), ig_str_from(type)}, {IG_STR("Retry-After"), IG_STR("1")}};
-    bool ok = ig_http_write_head(&c->out, status, fields, status == 503 ? 2 : 1, IG_HTTP_FIXED, body.len, "close",
-                                 ig_server_date(c->server));
-    if (ok && !head_only && body.len) ok = ig_buf_add(&c->out, body.ptr, body.len);
-    if (!ok) c->broken = true;
+    ig_http_field fields[IG_OWN_FIELDS_MAX + 2] = {{IG_STR("Content-Type"), ig_str_from(r->type)}};
+    size_t n = 1;
+    if (r->status == 503) fields[n++] = (ig_http_field){IG_STR("Retry-After"), IG_STR("1")};
+    for (size_t i = 0; i < r->n_fields && i < IG_OWN_FIELDS_MAX; i++) fields[n++] = r->fields[i];
+    bool ok = ig_http_write_head(out, r->status, fields, n, IG_HTTP_FIXED, body.len, "close", ig_server_date(server));
+    if (ok && !head_only && body.len) ok = ig_buf_add(out, body.ptr, body.len);
     ig_buf_fini(&body);
+    return ok;
+}
+
+void ig_exchange_refuse(ig_conn *c, unsigned status, const char *text)
+{
+    ig_own_answer r = {.status = status, .text = text};
+    bool head_only = c->ex && ig_str_is(c->ex->head.method, "HEAD");
+    ig_exchange_gone(c);
+    if (c->ex)
+        r.req = &c->ex->req;
+    else if (c->state == CONN_HEAD)
+        r.path = ig_http_peek_path(c->in + c->in_pos, c->in_len - c->in_pos);
+    if (r.req) r.path = r.req->head->path;
+    if (!ig_own_answer_write(c->server, &r, head_only, &c->out)) c->broken = true;
     ig_exchange_release(c);
     c->close_after = true;
     c->in_pos = c->in_len = 0;

@@ -390,6 +390,19 @@ ig_http_result ig_http_parse_head(char *head, size_t n, ig_http_head *out, ig_ht
     return judge_connection(out, why);
 }
 
+ig_str ig_http_peek_path(const char *buf, size_t n)
+{
+    size_t at = 0, end;
+    while (at < n && at < IG_HTTP_METHOD_MAX && is_token_char(buf[at])) at++;
+    if (at == 0 || at + 1 >= n || buf[at] != ' ' || buf[at + 1] != '/') return (ig_str){"", 0};
+    for (end = ++at; end < n && end - at < IG_HTTP_TARGET_MAX; end++) {
+        const char c = buf[end];
+        if (c == ' ' || c == '?' || c == '\r') return (ig_str){buf + at, end - at};
+        if (c < ' ' || c == 127) break;
+    }
+    return (ig_str){"", 0};
+}
+
 bool ig_http_query(ig_str query, const char *name, char *out, size_t cap)
 {
     while (query.len) {

@@ -64,6 +64,10 @@ typedef struct ig_http_head {
  * Returns DONE or BAD. */
 ig_http_result ig_http_parse_head(char *head, size_t n, ig_http_head *out, ig_http_refusal *why);
 
+/* The path of a request line that may be broken behind it, as sent: for the form of a refusal alone. Empty where buf
+ * does not begin with METHOD SP /PATH and a blank, '?' or the end of the line behind it. */
+ig_str ig_http_peek_path(const char *buf, size_t n);
+
 /* First field of that name (ASCII letters of any case), or NULL. */
 const ig_http_field *ig_http_find(const ig_http_head *head, const char *name);
 /* Fields of that name. */

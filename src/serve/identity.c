@@ -212,11 +212,13 @@ static ig_status check_host(const ig_access_rules *rules, unsigned port, const i
             if (host_fits(own_names[i], name, named_port, port)) return IG_OK;
         for (size_t i = 0; i < rules->n_hosts; i++)
             if (host_fits(rules->hosts[i], name, named_port, port)) return IG_OK;
-    }
+    } else
+        named_port = 0;
+    const bool other = named_port && port && named_port != port; /* a name alone means our own port */
     return ig_fail(err, IG_DENIED, 0,
                    "the Host header says \"%.*s\", expected localhost:%u; use that address, or allow the name with: "
                    "ingle serve --host %.*s",
-                   IG_STR_ARG(head->host), port, IG_STR_ARG(name));
+                   IG_STR_ARG(head->host), port, IG_STR_ARG(other ? head->host : name));
 }
 
 /* The page came from this very listener. */
@@ -262,6 +264,10 @@ static ig_status check_origin(const ig_access_rules *rules, const ig_identity *w
         return ig_fail(err, IG_DENIED, 0, "the request has more than one Origin or Sec-Fetch-Site header");
     bool own = origin && own_origin(origin->value, who, port), granted = false;
     if (origin && !own) granted = granted_origin(rules, origin->value);
+    if (origin && ig_http_same(origin->value, "null"))
+        return ig_fail(err, IG_DENIED, 0,
+                       "a page without an address (Origin: null) may not use this service, and cannot be allowed to; "
+                       "serve the page from an address, and allow that with: ingle serve --origin URL");
     if (origin && !own && !granted)
         return ig_fail(err, IG_DENIED, 0,
                        "the page at \"%.*s\" may not use this service; allow it with: ingle serve --origin %.*s",

@@ -274,8 +274,9 @@ static ig_status listen_unix(ig_server *server, const char *path, const ig_liste
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (!*path || strlen(path) >= sizeof a.sun_path)
-        return ig_fail(err, IG_BAD_INPUT, 0, "the path of a unix socket has 1 to %zu bytes, \"%.120s\" does not",
-                       sizeof a.sun_path - 1, path);
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "unix:%.120s has no path for a socket, expected unix:PATH with 1 to %zu bytes", path,
+                       sizeof a.sun_path - 1);
     (void)snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
     char *copy = ig_alloc(strlen(path) + 1);
     if (!copy) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the listener %.200s", path);

@@ -138,12 +138,12 @@ static void pause_accepting(ig_server *server)
 
 static void refuse_connection(ig_server *server, int fd, bool tls)
 {
-    static const char answer[] =
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n"
-        "Retry-After: 1\r\nConnection: close\r\n\r\n"
-        "too many connections are open; close some of them\n";
+    ig_own_answer r = {.status = 503, .text = "too many connections are open; close some of them", .path = {"", 0}};
+    ig_buf out;
     server->counts.refused++;
-    if (!tls) (void)ig_sock_send(fd, answer, sizeof answer - 1);
+    ig_buf_init(&out, 65536);
+    if (!tls && ig_own_answer_write(server, &r, false, &out)) (void)ig_sock_send(fd, out.ptr, out.len);
+    ig_buf_fini(&out);
     close(fd);
 }
 

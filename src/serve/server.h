@@ -41,6 +41,21 @@ typedef struct ig_body_plan {
     void *sink_ctx;
 } ig_body_plan;
 
+enum { IG_OWN_FIELDS_MAX = 8 };
+/* An answer that the server itself gives, for the handler to put into its form. */
+typedef struct ig_own_answer {
+    unsigned status;
+    const char *text;       /* one sentence */
+    const ig_incoming *req; /* NULL where the head could not be read, or there is none */
+    ig_str path;            /* of the request line as far as it can be known: decoded where req is there; "" */
+    /* to be filled: */
+    ig_buf *body;
+    const char *type; /* text/plain where it is left alone */
+    ig_http_field fields[IG_OWN_FIELDS_MAX];
+    size_t n_fields;
+    char scratch[64]; /* for the fields' values, which must live as long as the struct */
+} ig_own_answer;
+
 typedef struct ig_handler {
     /* A head has come. Either fill *plan (the body is then read, after 100 Continue where asked), or answer now with
      * ig_exchange_respond or ig_exchange_begin: the body is then not read, on_request not called, and where a body was
@@ -52,10 +67,8 @@ typedef struct ig_handler {
     void (*on_drained)(void *ctx, ig_exchange *ex);
     /* The client went away, was too slow, sent something broken, or the server stops: drop all work for it. */
     void (*on_gone)(void *ctx, ig_exchange *ex);
-    /* Body of an answer that the server itself gives (400, 408, 413, 431, 503 ...): appends to *body, may set *type.
-     * req is NULL where the head could not be read. NULL: the sentence as text/plain. */
-    void (*error_body)(void *ctx, const ig_incoming *req, unsigned status, const char *text, ig_buf *body,
-                       const char **type);
+    /* The server itself answers (400, 408, 413, 431, 503 ...): what its answer says. NULL: the sentence as text. */
+    void (*refused)(void *ctx, ig_own_answer *r);
 } ig_handler;
 
 /* 0 stands for the value in the comment. */

@@ -115,6 +115,22 @@ void wk_send_prompt(wk *w, wk_choice *c)
 
 static double ms_between(uint64_t from, uint64_t to) { return from && to > from ? (double)(to - from) / 1e6 : 0; }
 
+/* What was said to the template and it does not read. */
+static void put_unused(const wk *w, const wk_request *r, ig_buf *b)
+{
+    enum { MOST = 16 };
+    const char *name;
+    json_t *v;
+    unsigned n = 0;
+    json_object_foreach(json_object_get(r->body, "template_args"), name, v)
+    {
+        if (json_is_null(v) || wk_chat_knows(w->chat, name) || n == MOST) continue;
+        ig_buf_printf(b, n++ ? "," : ",\"unused\":[");
+        wk_put_z(b, name);
+    }
+    if (n) ig_buf_add(b, "]", 1);
+}
+
 void wk_send_done(wk *w, wk_choice *c, const char *finish, const char *stop, const char *flag)
 {
     wk_request *r = c->r;
@@ -132,6 +148,7 @@ void wk_send_done(wk *w, wk_choice *c, const char *finish, const char *stop, con
         }
         ig_buf_printf(b, "]");
     }
+    put_unused(w, r, b);
     ig_buf_printf(b, ",\"usage\":{\"prompt\":%u,\"cached\":%u,\"completion\":%u,\"reasoning\":%u", r->n_prompt,
                   c->n_cached, c->n_generated, c->n_reasoning);
     if (c->n_drafted) ig_buf_printf(b, ",\"drafted\":%u,\"accepted\":%u", c->n_drafted, c->n_accepted);

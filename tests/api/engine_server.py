@@ -85,13 +85,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.delta({}, 'stop')
         self.end(**k)
 
+    def count(self, body):
+        """As llama-server, with a word a token; its id is its length."""
+        if 'bad' in ARGS or 'bad' in str(body.get('messages')):
+            self.answer(200, {'tokens': 'many', 'prompt': 7})
+        elif self.path == '/apply-template':
+            self.answer(200, {'prompt': ' '.join(f'<{m["role"]}> {m["content"]}' for m in body['messages'])})
+        elif self.path == '/detokenize':
+            self.answer(200, {'content': ' '.join('x' * t for t in body['tokens'])})
+        else:
+            words = (['<s>'] if body.get('add_special') else []) + body['content'].split()
+            self.answer(200, {'tokens': [{'id': len(w), 'piece': w} if body.get('with_pieces') else len(w) for w in words]})
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
         if KEY and self.headers.get('Authorization') != 'Bearer ' + KEY:
             self.answer(401, {'error': {'message': 'wrong key'}})
             return
         record(path=self.path, body=body)
-        if self.path == '/v1/embeddings':
+        if self.path in ('/tokenize', '/detokenize', '/apply-template') and '--counts' in ARGS:
+            self.count(body)
+        elif not self.path.startswith('/v1/'):
+            self.answer(404, {'error': {'message': 'File Not Found'}})
+        elif self.path == '/v1/embeddings':
             data = [{'index': i, 'embedding': [3.0, 4.0]} for i in range(len(body['input']))]
             self.answer(200, {'data': data[::-1], 'usage': {'prompt_tokens': 7}})
         elif self.path == '/v1/completions':

@@ -264,6 +264,94 @@ def test_starts():
         ok(until(lambda: not [p for p in pids if lives(p)]), 'no engine outlives the service', pids)
 
 
+CAP = '[rule cap]\neffect = limit\nwho = any\ncontext = 200\n'
+
+
+def told(body):
+    """The sentence of a refusal, whatever the dialect."""
+    error = body.get('error', '')
+    return error if isinstance(error, str) else error.get('message', '')
+
+
+def test_counts():
+    """Policy's limit of a context: by the engine's count, or by the bytes where it does not count."""
+    s = Engines({'counts': ('--socket {socket} --counts', 'embeddings = yes'), 'mute': ('--socket {socket}', 'embeddings = yes'),
+                 'large': ('--socket {socket}', 'context = 100')})
+    with open(os.path.join(s.place.name, 'conf.d', 'limits.conf'), 'w') as f:
+        f.write(CAP)
+    s.process.send_signal(signal.SIGHUP)
+    try:
+        until(lambda: s.said('read again'))
+        # What surely fits is not counted.
+        status, body, _ = s.say('counts', 'hello', max_tokens=9)
+        ok(status == 200 and content(body) == 'Hello from beyond' and s.records('path')[-1:] == ['/v1/chat/completions'] and
+           '/tokenize' not in s.records('path'), 'a short prompt is not counted', (body, s.records('path')))
+        # 500 bytes, but 102 tokens by the engine's count, and 98 are left.
+        words = 'hello ' + ' '.join(['word'] * 99)
+        status, body, _ = s.say('counts', words, max_tokens=300)
+        ok(status == 200 and s.records('path')[-3:] == ['/apply-template', '/tokenize', '/v1/chat/completions'] and
+           s.records('body')[-1]['max_tokens'] == 98, 'more bytes than the limit: the engine counts', (body, s.records('path')[-4:]))
+        status, body, _ = s.say('counts', words)
+        ok(status == 200 and s.records('body')[-1]['max_tokens'] == 98, 'an answer without a length is held to what is left')
+        status, body, _ = s.say('counts', words, max_tokens=5)
+        ok(status == 200 and s.records('body')[-1]['max_tokens'] == 5, 'a shorter one stays')
+        many = 'hello ' + ' '.join(['word'] * 300)
+        messages = [{'role': 'user', 'content': many}]
+        for path, ask in (('/v1/chat/completions', {'messages': messages}), ('/api/chat', {'messages': messages, 'stream': False}),
+                          ('/v1/messages', {'messages': messages, 'max_tokens': 5}), ('/v1/responses', {'input': many})):
+            status, body, _ = s.post(path, {'model': 'counts', **ask}, headers={'anthropic-version': '2023-06-01'})
+            ok(status == 400 and all(x in told(body) for x in ('303', '200', 'count of engine counts', 'rule cap')),
+               f'{path}: too long by the count of the engine', body)
+            status, body, _ = s.post(path, {'model': 'mute', **ask}, headers={'anthropic-version': '2023-06-01'})
+            ok(status == 400 and all(x in told(body) for x in ('up to', '200', 'does not count', 'rule cap')),
+               f'{path}: too long by its bytes', body)
+        status, body, _ = s.say('mute', 'hello', max_tokens=9)
+        ok(status == 200 and content(body) == 'Hello from beyond', 'an engine that does not count answers what surely fits', body)
+        status, body, _ = s.say('mute', 'hello')
+        held = s.records('body')[-1]['max_tokens']
+        ok(status == 200 and 0 < held < 72, 'and is held to what is left', held)
+        status, body, _ = s.say('large', 'hello ' + 'word ' * 500)
+        ok(status == 200 and 'max_tokens' not in s.records('body')[-1], 'an engine of a smaller context needs no watching', body)
+        n = s.records('path').count('/tokenize')
+        status, body, _ = s.post('/v1/completions', {'model': 'counts', 'prompt': 'word ' * 150, 'suffix': 'end', 'max_tokens': 80})
+        ok(status == 200 and s.records('body')[-1]['max_tokens'] == 200 - 151 - 2 and s.records('path').count('/tokenize') == n + 2,
+           'a completion: prompt and suffix', (body, s.records('body')[-1]))
+        status, body, _ = s.post('/v1/completions', {'model': 'mute', 'prompt': list(range(150)), 'max_tokens': 10})
+        ok(status == 200, 'token ids are counted already', body)
+        status, body, _ = s.post('/v1/completions', {'model': 'mute', 'prompt': list(range(201)), 'max_tokens': 10})
+        ok(status == 400 and '200' in told(body), 'too many of them', body)
+        for n, want in ((150, 200), (250, 400)):
+            status, body, _ = s.post('/v1/embeddings', {'model': 'counts', 'input': ['a', 'word ' * n]})
+            ok(status == want and (want == 200 or f'{n + 1} tokens' in told(body)), f'embeddings of {n} words: {want}', body)
+        status, body, _ = s.post('/v1/embeddings', {'model': 'mute', 'input': ['a', 'word ' * 150]})
+        ok(status == 400 and 'does not count' in told(body), 'embeddings by their bytes', body)
+        # An engine whose counts are nonsense is not believed.
+        status, body, _ = s.say('counts', 'hello bad ' + 'word ' * 100)
+        ok(status == 400 and 'up to' in told(body), 'a count that cannot be read is none', body)
+        test_queries(s)
+    finally:
+        s.stop()
+
+
+def test_queries(s):
+    hello = [{'role': 'system', 'content': 'Be brief'}, {'role': 'user', 'content': 'hello there'}]
+    rows = [('/tokenize', {'content': 'a word'}, lambda b: b['tokens'] == [1, 4]),
+            ('/tokenize', {'content': 'a word', 'add_special': True, 'with_pieces': True},
+             lambda b: b['tokens'][0] == {'id': 3, 'piece': '<s>'} and len(b['tokens']) == 3),
+            ('/detokenize', {'tokens': [1, 4]}, lambda b: b['content'] == 'x xxxx'),
+            ('/apply-template', {'messages': hello}, lambda b: b['prompt'] == '<system> Be brief <user> hello there'),
+            ('/v1/messages/count_tokens', {'messages': hello}, lambda b: b['input_tokens'] == 7),
+            ('/v1/responses/input_tokens', {'input': 'hello there'}, lambda b: b['input_tokens'] == 4)]
+    for path, ask, good in rows:
+        status, body, _ = s.post(path, {'model': 'counts', **ask}, headers={'anthropic-version': '2023-06-01'})
+        ok(status == 200 and good(body), f'{path}: the engine answers', body)
+        status, body, _ = s.post(path, {'model': 'mute', **ask}, headers={'anthropic-version': '2023-06-01'})
+        ok(status == 400 and 'engine mute does not answer /' in told(body) and 'choose another model' in told(body),
+           f'{path}: one clear refusal', body)
+    status, body, _ = s.post('/v1/messages/count_tokens', {'model': 'counts', 'messages': [{'role': 'user', 'content': 'bad'}]})
+    ok(status == 500 and 'cannot be read' in told(body), 'an answer that is none', body)
+
+
 def test_memory():
     lines = 'memory = 300M\ntimeout = 30s'
     s = Engines({'a': ('--socket {socket}', lines), 'b': ('--socket {socket}', lines),
@@ -382,6 +470,7 @@ def main():
         s.stop()
     ok(until(lambda: not [p for p in pids if lives(p)]), 'nothing is left of any engine', pids)
     test_starts()
+    test_counts()
     test_memory()
     test_pins()
     test_llama()

@@ -148,6 +148,9 @@ def test_anthropic_lists(s):
     ok(status == 200 and body['type'] == 'model' and body['id'] == 'chat' and 'created_at' in body, 'anthropic: one model', body)
     status, body, _ = s.get('/v1/models/nobody', headers=ANTHROPIC)
     ok(status == 404 and body['type'] == 'error' and body['error']['type'] == 'not_found_error', 'anthropic: no such model', body)
+    for asked, meant in (('a%2Fb%3Ac', 'a/b:c'), ('a%2541', 'a%41')):
+        status, body, _ = s.get('/v1/models/' + asked)
+        ok(status == 404 and f"'{meant}'" in message(body), f'{asked}: its escapes are undone once', body)
     status, body, _ = s.get('/v1/models/story')
     ok(body['ingle']['n_ctx_load'] == 512, 'what a model would be loaded with is never more than it was trained on', body)
 
@@ -160,7 +163,9 @@ def test_bodies(s):
                                ({'Content-Encoding': 'zstd'}, 415, 'zstd'), ({'Content-Encoding': 'gzip'}, 415, 'gzip'),
                                ({'Content-Encoding': 'identity'}, 200, ''), ({'Content-Type': 'application/x-www-form-urlencoded'}, 200, ''),
                                ({'Origin': 'https://a.example'}, 403, '--origin https://a.example'),
-                               ({'Host': 'a.example:99'}, 403, '--host a.example')):
+                               ({'Origin': 'null'}, 403, 'cannot be allowed'),
+                               ({'Host': 'a.example:99'}, 403, '--host a.example:99'), ({'Host': 'a.example'}, 403, '--host a.example'),
+                               ({'Host': 'localhost:99'}, 403, '--host localhost:99')):
         for path in ('/v1/chat/completions', '/api/chat', '/v1/messages'):
             status, answer, _ = s.post(path, body, headers=fields)
             ok(status == want and (status == 200 or text in message(answer)), f'{path}, {fields}: {want}', (status, answer))
@@ -171,6 +176,56 @@ def test_bodies(s):
     text = c.recv(4096).decode()
     ok(' 413 ' in text and '40000000' in text and '33554432' in text and '"request_too_large"' in text, '413 with both numbers', text)
     c.close()
+
+
+def is_refusal(path, text, status):
+    """An answer of the server's own: status, request id in the header and, where the dialect has it there, in the body."""
+    head, _, body = text.partition('\r\n\r\n')
+    fields = {k.lower(): v for k, _, v in (line.partition(': ') for line in head.split('\r\n')[1:])}
+    answer = json.loads(body)
+    if path == '/v1/messages':
+        form = answer['type'] == 'error' and answer['request_id'] == fields['request-id'] and answer['error']['type']
+    elif path == '/api/chat':
+        form = isinstance(answer['error'], str)
+    else:
+        form = set(answer['error']) == {'message', 'type', 'param', 'code'}
+    return (form and f'HTTP/1.1 {status} ' in head and fields['x-request-id'] == fields['request-id'] and len(fields['request-id']) == 24 and
+            fields['x-should-retry'] == ('true' if status == 408 else 'false') and int(fields['content-length']) == len(body.encode()))
+
+
+def test_own_refusals(s):
+    """What the server refuses before anybody has seen the request."""
+    slow = []
+    for path in ('/v1/chat/completions', '/api/chat', '/v1/messages'):
+        many = ''.join(f'X{i}: 1\r\n' for i in range(101))
+        for status, rest in ((400, 'Host: localhost\r\nBad : 1\r\n\r\n'), (400, '\r\n'), (431, many + '\r\n'),
+                             (431, 'X: ' + 'a' * 9000 + '\r\n\r\n'), (400, 'Host: localhost\r\nContent-Length: +1\r\n\r\n'),
+                             (400, 'Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n'),
+                             (413, 'Host: localhost\r\nContent-Length: 99999999\r\n\r\n'),
+                             (417, 'Host: localhost\r\nContent-Length: 1\r\nExpect: more\r\n\r\n')):
+            c = s.connect()
+            c.sendall(f'POST {path}?beta=true HTTP/1.1\r\n{rest}'.encode())
+            with c.makefile('rb') as f:
+                text = f.read().decode()
+            c.close()
+            ok(is_refusal(path, text, status), f'{path}: {status} in the form of the dialect, with a request id', text)
+        for rest in ('Host: local', 'Host: localhost\r\nContent-Length: 5\r\n\r\nab'):
+            c = s.connect()
+            c.sendall(f'POST {path} HTTP/1.1\r\n{rest}'.encode())
+            slow.append((path, c))
+    c = s.connect()
+    c.sendall(b'\x16\x03\x01\x02\x00\x01\x00')
+    ok(is_refusal('', c.recv(4096).decode(), 400), 'TLS on a plain port: 400')
+    c.close()
+    return slow
+
+
+def test_slow(slow):
+    for path, c in slow:
+        with c.makefile('rb') as f:
+            text = f.read().decode()
+        c.close()
+        ok(is_refusal(path, text, 408), f'{path}: 408 in the form of the dialect, with a request id', text)
 
 
 # ---------------------------------------------------------------------------------------------- names of models
@@ -205,6 +260,52 @@ def test_show(s):
     ok(status == 404, 'show, verbose: no such model', body2)
     ok('stop ' in body['parameters'] and body['system'] == 'S' and body['details']['family'] == 'llama' and body['modified_at'],
        'show: parameters, system, details', body)
+
+
+def test_create(s):
+    """Every field of a model that is made of another one."""
+    history = [{'role': 'user', 'content': 'Who are you?'}, {'role': 'assistant', 'content': 'A test.'}]
+    status, lines = s.lines('/api/create', {'model': 'made', 'from': 'mine', 'system': 'Be brief.', 'license': ['One', 'Two'],
+                                            'messages': history, 'parameters': {'temperature': 0, 'stop': ['x']}})
+    ok(status == 200 and lines[-1] == {'status': 'success'}, 'create', lines)
+    _, body, _ = s.post('/api/show', {'model': 'made'})
+    ok(body.get('messages') == history and body['license'] == 'One\n\nTwo' and body['system'] == 'Be brief.' and
+       'MESSAGE user "Who are you?"' in body['modelfile'].split('\n'), 'show: messages, licences, system', {k: body.get(k) for k in ('messages', 'license')})
+    said = '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\nA test.<|im_end|>\n'
+    _, body, _ = s.post('/apply-template', {'model': 'made', 'messages': HELLO})
+    ok(body.get('prompt') == said + '<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n', 'every conversation begins with them', body)
+    _, body, _ = s.post('/apply-template', {'model': 'made', 'messages': [{'role': 'system', 'content': 'Be brief.'}, *HELLO]})
+    ok(body.get('prompt', '').startswith(said), 'behind the system prompt of the request', body)
+    n = len(body.get('prompt', ''))
+    counts = [s.post('/v1/messages/count_tokens', {'model': 'made', 'messages': HELLO}, headers=ANTHROPIC)[1].get('input_tokens')]
+    for path, ask, read in (('/api/chat', {'messages': HELLO, 'stream': False, 'options': {'num_predict': 1}}, lambda b: b['prompt_eval_count']),
+                            ('/api/generate', {'prompt': 'Hello', 'stream': False, 'options': {'num_predict': 1}}, lambda b: b['prompt_eval_count']),
+                            ('/v1/chat/completions', {'messages': HELLO, 'max_tokens': 1}, lambda b: b['usage']['prompt_tokens']),
+                            ('/v1/messages', {'messages': HELLO, 'max_tokens': 1},
+                             lambda b: b['usage']['input_tokens'] + b['usage']['cache_read_input_tokens'])):
+        status, body, _ = s.post(path, {'model': 'made', **ask}, headers=ANTHROPIC)
+        counts.append(read(body) if status == 200 else body)
+    ok(n > 100 and len(set(counts)) == 1, 'every dialect reads the same prompt, and counts it alike', counts)
+    for field, value, text in (('template', '{{ .System }} {{ .Prompt }}', 'Go'), ('template', '{% if', 'template'),
+                               ('messages', [{'role': 'user', 'content': 'x', 'images': ['aGk=']}], 'images'),
+                               ('messages', [{'role': 'wizard', 'content': 'x'}], 'role'), ('parameters', {'temperature': 'hot'}, 'temperature'),
+                               ('adapters', {'a': 'sha256:' + '0' * 64}, 'adapters'), ('license', 7, 'license')):
+        status, body, _ = s.post('/api/create', {'model': 'bad', 'from': 'mine', 'stream': False, field: value})
+        ok(status in (400, 501) and text in message(body), f'create, {field} {value}: refused', (status, body))
+    ok(s.post('/api/show', {'model': 'bad'})[0] == 404, 'and nothing was made')
+
+
+def test_effort(s):
+    """What a template does not read changes nothing, and is named in the client's words."""
+    for path, ask, name in (('/v1/chat/completions', {'messages': HELLO, 'reasoning_effort': 'high', 'max_tokens': 1}, 'reasoning_effort'),
+                            ('/v1/chat/completions', {'messages': HELLO, 'chat_template_kwargs': {'tone': 'dry'}, 'max_tokens': 1},
+                             'chat_template_kwargs.tone'),
+                            ('/v1/responses', {'input': 'a', 'reasoning': {'effort': 'low'}, 'max_output_tokens': 1}, 'reasoning.effort'),
+                            ('/v1/messages', {'messages': HELLO, 'output_config': {'effort': 'low'}, 'max_tokens': 1}, 'output_config.effort')):
+        status, body, _ = s.post(path, {'model': 'chat', **ask}, headers=ANTHROPIC)
+        ok(status == 200 and body['ingle']['ignored'] == [name], f'{path}: {name}', body)
+    status, body, _ = chat(s, reasoning_effort='none', max_tokens=1)
+    ok(status == 200 and body['ingle']['ignored'] == [], 'no reasoning where there is none: nothing to tell', body)
 
 
 # ---------------------------------------------------------------------------------------------- generate
@@ -414,6 +515,21 @@ def test_metrics(s):
     ok(done.returncode == 0 and not done.stderr, 'promtool finds nothing wrong', done.stderr + done.stdout)
 
 
+def test_hosts():
+    """What a 403 says to type helps."""
+    s = Service('chat=' + CHAT, args=['--host', 'a.example:99', '--host', 'b.example', '--origin', 'https://app.example'])
+    try:
+        for fields, want in (({'Host': 'a.example:99'}, 200), ({'Host': 'a.example'}, 403), ({'Host': 'b.example'}, 200),
+                             ({'Host': f'B.example:{s.port}'}, 200), ({'Host': 'b.example:99'}, 403),
+                             ({'Origin': 'https://app.example'}, 200), ({'Origin': 'https://app.example.evil'}, 403),
+                             ({'Origin': 'http://app.example'}, 403), ({'Origin': 'null'}, 403)):
+            status, body, headers = s.get('/v1/models', headers=fields)
+            cors = headers['access-control-allow-origin']
+            ok(status == want and cors == (fields.get('Origin') if want == 200 else None), f'{fields}: {want}', (status, body, cors))
+    finally:
+        s.stop()
+
+
 def test_empty():
     """A fresh service, nothing loaded, several models."""
     s = Service('chat=' + CHAT, 'story=' + STORY)
@@ -431,6 +547,7 @@ def test_empty():
 def main():
     s = Service('chat=' + CHAT, 'story=' + STORY)
     try:
+        slow = test_own_refusals(s)
         test_cut(s)
         test_num_ctx(s)
         test_ranges(s)
@@ -452,11 +569,15 @@ def main():
             s.add('mine', f.read())
         test_names_of_models(s)
         test_show(s)
+        test_create(s)
+        test_effort(s)
         test_thoughts(s)
+        test_slow(slow)
     finally:
         code = s.stop()
         ok(code == 0, 'stops in order', (code, s.log[-5:]))
     test_progress()
+    test_hosts()
     test_empty()
     return tap.end()
 

@@ -51,6 +51,7 @@ INLINE vi vi_and_not(vi a, vi b) { return _mm256_andnot_si256(b, a); }
 INLINE vi vi_add8(vi a, vi b) { return _mm256_add_epi8(a, b); }
 INLINE vi vi_sub8(vi a, vi b) { return _mm256_sub_epi8(a, b); }
 INLINE vi vi_sub16(vi a, vi b) { return _mm256_sub_epi16(a, b); }
+INLINE vi vi_add16(vi a, vi b) { return _mm256_add_epi16(a, b); }
 INLINE vi vi_sub32(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 INLINE vi vi_add32(vi a, vi b) { return _mm256_add_epi32(a, b); }
 /* Up (by > 0) or down in 16-bit fields. */
@@ -140,22 +141,32 @@ INLINE vi sum_lanes(const vi v[4])
     vi b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
-/* Nibbles against one column: a lane is a row. Rows i, i + 4, .. of LANES, 16 bytes each. */
+/* Nibbles against few columns: a lane is a row. Rows i, i + 4, .. of LANES, 16 bytes each. */
 INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
 {
     const uint8_t *a = w + i * stride, *b = a + 4 * stride;
     return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)b), _mm_loadu_si128((const __m128i *)a));
 }
-/* Products of both nibbles of each byte with their activations, four sums a lane. */
-INLINE vi nibbles_dot(vi bytes, vi x_low, vi x_high)
+/* Sums of pairs of products, unsigned by signed. */
+INLINE vi vi_pairs(vi q, vi x) { return _mm256_maddubs_epi16(q, x); }
+/* Products of low and high nibbles with their activations, four sums a lane. */
+INLINE vi nibbles_dot(vi low, vi high, vi x_low, vi x_high)
 {
-    vi low = vi_and(bytes, vi_set8(15)), high = vi_and(vi_shift16(bytes, -4), vi_set8(15));
 #if defined(__AVXVNNI__)
     return DOT_BYTES(DOT_BYTES(vi_zero(), low, x_low), high, x_high);
 #else
     vi pairs = _mm256_add_epi16(_mm256_maddubs_epi16(low, x_low), _mm256_maddubs_epi16(high, x_high));
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 #endif
+}
+/* first: rows as lanes_of has them. Their first two halves. */
+INLINE void lanes_first_halves(const vi first[4], vf *a, vf *b)
+{
+    vi t = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(first[0], first[1]), _mm256_unpacklo_epi32(first[2], first[3]));
+    __m128i sort = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    t = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(t, _mm256_broadcastsi128_si256(sort)), 0xD8);
+    *a = _mm256_cvtph_ps(_mm256_castsi256_si128(t));
+    *b = _mm256_cvtph_ps(_mm256_extracti128_si256(t, 1));
 }
 /* The halves at w, w + stride, .. of LANES rows. */
 INLINE vf lanes_halves(const uint8_t *w, size_t stride) { return _mm256_cvtph_ps(ig_eight_halves(w, stride)); }
@@ -298,5 +309,7 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
 
 /* The first 16 bytes of a block, as ig_q4_k_scales wants them, and its result in both lanes of each row. */
 INLINE vi k4_scales(rows r) { return ig_q4_k_scales(vi_twice(r)); }
+/* Of a row a lane. */
+INLINE vi k4_lane_scales(vi heads) { return ig_q4_k_scales(heads); }
 
 #endif

@@ -35,6 +35,7 @@ INLINE vi vi_and_not(vi a, vi b) { return _mm512_andnot_si512(b, a); }
 INLINE vi vi_add8(vi a, vi b) { return _mm512_add_epi8(a, b); }
 INLINE vi vi_sub8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
 INLINE vi vi_sub16(vi a, vi b) { return _mm512_sub_epi16(a, b); }
+INLINE vi vi_add16(vi a, vi b) { return _mm512_add_epi16(a, b); }
 INLINE vi vi_sub32(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 INLINE vi vi_add32(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vi vi_shift16(vi a, int by) /* counts in registers: compilers disagree about an immediate's sign */
@@ -126,10 +127,19 @@ INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
     return join(_mm256_set_m128i(_mm_loadu_si128((const __m128i *)b), _mm_loadu_si128((const __m128i *)a)),
                 _mm256_set_m128i(_mm_loadu_si128((const __m128i *)d), _mm_loadu_si128((const __m128i *)c)));
 }
-INLINE vi nibbles_dot(vi bytes, vi x_low, vi x_high)
+INLINE vi vi_pairs(vi q, vi x) { return _mm512_maddubs_epi16(q, x); }
+INLINE vi nibbles_dot(vi low, vi high, vi x_low, vi x_high)
 {
-    vi low = vi_and(bytes, vi_set8(15)), high = vi_and(vi_shift16(bytes, -4), vi_set8(15));
     return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(vi_zero(), low, x_low), high, x_high);
+}
+INLINE void lanes_first_halves(const vi first[4], vf *a, vf *b)
+{
+    vi t = _mm512_unpacklo_epi64(_mm512_unpacklo_epi32(first[0], first[1]), _mm512_unpacklo_epi32(first[2], first[3]));
+    __m128i sort = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    t = _mm512_shuffle_epi8(t, _mm512_broadcast_i32x4(sort));
+    t = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), t);
+    *a = _mm512_cvtph_ps(_mm512_castsi512_si256(t));
+    *b = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(t, 1));
 }
 INLINE vf lanes_halves(const uint8_t *w, size_t stride)
 {
@@ -249,6 +259,11 @@ INLINE vi k4_scales(rows r)
     __m256i heads = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)r.b), _mm_loadu_si128((const __m128i *)r.a));
     heads = ig_q4_k_scales(heads);
     return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3), _mm512_castsi256_si512(heads));
+}
+
+INLINE vi k4_lane_scales(vi heads)
+{
+    return join(ig_q4_k_scales(_mm512_castsi512_si256(heads)), ig_q4_k_scales(_mm512_extracti64x4_epi64(heads, 1)));
 }
 
 #endif

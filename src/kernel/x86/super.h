@@ -65,6 +65,11 @@ static inline __attribute__((always_inline, target("avx2"))) __m256i ig_q4_k_sca
     _mm_setr_epi16(IG_Q4_K_SCALE(from), IG_Q4_K_SCALE(from), IG_Q4_K_SCALE(from + 1), IG_Q4_K_SCALE(from + 1),         \
                    IG_Q4_K_SCALE(from + 2), IG_Q4_K_SCALE(from + 2), IG_Q4_K_SCALE(from + 3), IG_Q4_K_SCALE(from + 3))
 
+/* All minimums, 16 bits each. */
+#define IG_Q4_K_ALL_MINS                                                                                               \
+    _mm_setr_epi16(IG_Q4_K_SCALE(8), IG_Q4_K_SCALE(9), IG_Q4_K_SCALE(10), IG_Q4_K_SCALE(11), IG_Q4_K_SCALE(12),        \
+                   IG_Q4_K_SCALE(13), IG_Q4_K_SCALE(14), IG_Q4_K_SCALE(15))
+
 /* The 16 int8 of Q6_K as 16 bits: even ones in the low lane, odd ones in the high lane. */
 static inline __attribute__((always_inline, target("avx2"))) __m256i ig_q6_k_scales(__m128i bytes)
 {

@@ -70,9 +70,11 @@ typedef enum ig_op {
     X(NO_MODEL, 404, "not_found_error", "model_not_found", "not_found_error")                                          \
     X(NO_ROUTE, 404, "not_found_error", NULL, "not_found_error")                                                       \
     X(METHOD, 405, "invalid_request_error", NULL, "invalid_request_error")                                             \
+    X(TOO_SLOW, 408, "invalid_request_error", "request_timeout", "timeout_error")                                      \
     X(CONFLICT, 409, "invalid_request_error", NULL, "conflict_error")                                                  \
     X(TOO_LARGE, 413, "invalid_request_error", NULL, "request_too_large")                                              \
     X(MEDIA, 415, "invalid_request_error", "unsupported_media_type", "invalid_request_error")                          \
+    X(HEAD_TOO_LARGE, 431, "invalid_request_error", NULL, "request_too_large")                                         \
     X(OVERLOADED, 429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error")                                  \
     X(INTERNAL, 500, "server_error", NULL, "api_error")                                                                \
     X(NOT_HERE, 501, "not_supported_error", NULL, "invalid_request_error")                                             \
@@ -119,11 +121,11 @@ typedef struct ig_route {
 
 typedef struct ig_match {
     const ig_route *route;
-    char arg[512]; /* what {…} stood for, percent-decoded; "" without */
+    char arg[512]; /* what {…} stood for; "" without */
 } ig_match;
 
-/* path: without query. False fills problem (NO_ROUTE, or METHOD where another method would do) and sets route to a row
- * of the dialect in whose form the problem is best told. */
+/* path: without query, its escapes undone. False fills problem (NO_ROUTE, or METHOD where another method would do) and
+ * sets route to a row of the dialect in whose form the problem is best told. */
 bool ig_dialect_match(const char *method, ig_str path, ig_match *out, ig_problem *problem);
 /* The methods that a path takes, as the field Allow has them: "GET, HEAD, OPTIONS". */
 void ig_dialect_methods(ig_str path, char *out, size_t n);
@@ -162,6 +164,9 @@ bool ig_dialect_parse(const ig_match *match, ig_str query, ig_str body, ig_reque
  * num_predict, may be NULL; unknown ones are skipped), then from the dialect's defaults. Call once, before the frames
  * go out. */
 bool ig_request_defaults(ig_request *req, const json_t *model_parameters, ig_problem *problem);
+/* Puts the messages that every conversation with the model begins with (may be NULL) in front of what was said, behind
+ * the system's. */
+bool ig_request_history(ig_request *req, const json_t *messages, ig_problem *problem);
 void ig_request_fini(ig_request *req);
 
 /* ------------------------------------------------------------------------------------------------ answers */
@@ -229,6 +234,7 @@ typedef struct ig_model_row {
     uint64_t n_embd, n_params, n_vocab;
     /* only for show; each may be NULL */
     const char *license, *modelfile, *template_text, *system, *parameters_text;
+    const json_t *messages;   /* borrowed list, or NULL */
     const json_t *model_info; /* borrowed object */
     const json_t *tensors;    /* borrowed list, or NULL */
 } ig_model_row;

@@ -49,6 +49,7 @@ static void choice_free(ig_choice *c)
     json_decref(c->stop);
     json_decref(c->flag);
     json_decref(c->relaxed);
+    json_decref(c->unused);
     json_decref(c->ids);
     json_decref(c->context);
 }
@@ -152,6 +153,7 @@ static void keep_done(ig_choice *c, const json_t *body)
     c->stop = json_is_string(stop) ? json_incref(stop) : NULL;
     c->flag = json_is_string(flag) ? json_incref(flag) : NULL;
     c->relaxed = json_incref(json_object_get(body, "relaxed"));
+    c->unused = json_incref(json_object_get(body, "unused"));
     c->context = json_incref(json_object_get(body, "context"));
     c->n_prompt = count_of(usage, "prompt");
     c->n_cached = count_of(usage, "cached");
@@ -317,6 +319,12 @@ static const struct {
     {"/api/chat", "reasoning", "think"},
     {"/api/generate", "reasoning", "think"},
     {"", "reasoning", "reasoning_effort"},
+    {"/v1/messages", "reasoning_effort", "output_config.effort"},
+    {"/v1/responses", "reasoning_effort", "reasoning.effort"},
+    {"/responses", "reasoning_effort", "reasoning.effort"},
+    {"/api/chat", "reasoning_effort", "think (how much)"},
+    {"/api/generate", "reasoning_effort", "think (how much)"},
+    {"", "reasoning_effort", "reasoning_effort"},
 };
 
 static const char *their_name(const char *path, const char *ours)
@@ -493,6 +501,15 @@ static json_t *all_ignored(const ig_emitter *e)
         int n = snprintf(text, sizeof text, "tools.%.64s.parameters",
                          json_string_value(name) ? json_string_value(name) : "");
         ig_append(&all, json_stringn(text, n > 0 ? (size_t)n : 0));
+    }
+    json_array_foreach(e->n_choices ? e->choices[0].unused : NULL, i, name)
+    {
+        const char *z = json_string_value(name) ? json_string_value(name) : "",
+                   *theirs = their_name(e->req->route->path, z);
+        int n = theirs != z ? snprintf(text, sizeof text, "%s", theirs)
+                            : snprintf(text, sizeof text, "chat_template_kwargs.%.64s", z);
+        size_t len = n > 0 && (size_t)n < sizeof text ? ig_utf8_whole(text, (size_t)n) : 0;
+        if (len) ig_append(&all, json_stringn(text, len));
     }
     return all;
 }

@@ -27,6 +27,7 @@ typedef struct ig_choice {
     const char *finish; /* static: "stop", "length", "tool_calls", "cancelled" */
     json_t *stop;       /* owned; matched stop string, NULL without */
     json_t *flag;       /* owned string or NULL */
+    json_t *unused;     /* owned list of names or NULL: what was said to a template that does not read it */
     json_t *relaxed;    /* owned list of names or NULL: tools whose schema is not enforced whole */
     json_t *ids;        /* owned array or NULL */
     json_t *context;    /* owned array or NULL: ids of prompt and answer */
@@ -60,7 +61,7 @@ struct ig_emitter {
     uint64_t now_ns;
     unsigned status;
     bool head_out, begun, ended, failed;
-    bool answers; /* a first piece is there */
+    bool answers;             /* a first piece is there */
     const char *problem_type; /* content type of an error body, NULL without */
 };
 

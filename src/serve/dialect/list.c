@@ -160,12 +160,12 @@ static json_t *model_info(const ig_model_row *r, bool verbose)
 void ig_list_show(const ig_model_row *r, bool verbose, ig_buf *out)
 {
     char time[40];
-    write_tree(json_pack("{s:o*, s:o, s:o, s:o, s:o*, s:o, s:o, s:O*, s:o, s:s}", "license",
+    write_tree(json_pack("{s:o*, s:o, s:o, s:o, s:o*, s:o, s:O*, s:o, s:O*, s:o, s:s}", "license",
                          text_or_nothing(r->license), "modelfile", text(r->modelfile), "parameters",
                          text(r->parameters_text), "template", text(r->template_text), "system",
-                         text_or_nothing(r->system), "details", details(r), "model_info", model_info(r, verbose),
-                         "tensors", (json_t *)r->tensors, "capabilities", texts(r->capabilities), "modified_at",
-                         ig_time_text(r->modified_ns, time)),
+                         text_or_nothing(r->system), "details", details(r), "messages", (json_t *)r->messages,
+                         "model_info", model_info(r, verbose), "tensors", (json_t *)r->tensors, "capabilities",
+                         texts(r->capabilities), "modified_at", ig_time_text(r->modified_ns, time)),
                out);
 }
 

@@ -203,15 +203,11 @@ static json_t *translate(ig_parse *p, size_t i, json_t *m)
     return copy;
 }
 
-bool ig_parse_ollama_chat(ig_parse *p)
+/* Into p->to, in the form of the common reader. */
+static bool read_all_messages(ig_parse *p, json_t *list)
 {
-    json_t *list = json_object_get(p->body, "messages"), *body = p->body, *m;
+    json_t *body = p->body, *m, *translated = json_array(), *scratch = json_object();
     size_t i;
-    if (!read_common(p, chat_params)) return false;
-    if (list && !json_is_null(list) && !json_is_array(list))
-        return ig_refuse(p, IG_P_BAD_REQUEST, "messages", "messages must be a list");
-    if (json_array_size(list) == 0) return load_only(p);
-    json_t *translated = json_array(), *scratch = json_object();
     bool good = translated && json_object_set_new(scratch, "messages", translated) == 0;
     if (!good) ig_no_memory(p);
     json_array_foreach(list, i, m)
@@ -224,7 +220,17 @@ bool ig_parse_ollama_chat(ig_parse *p)
     good = good && ig_read_messages(p);
     p->body = body;
     json_decref(scratch);
-    return good && ig_read_chat_tools(p) && ig_add_generate(p, "chat");
+    return good;
+}
+
+bool ig_parse_ollama_chat(ig_parse *p)
+{
+    json_t *list = json_object_get(p->body, "messages");
+    if (!read_common(p, chat_params)) return false;
+    if (list && !json_is_null(list) && !json_is_array(list))
+        return ig_refuse(p, IG_P_BAD_REQUEST, "messages", "messages must be a list");
+    if (json_array_size(list) == 0) return load_only(p);
+    return read_all_messages(p, list) && ig_read_chat_tools(p) && ig_add_generate(p, "chat");
 }
 
 /* ------------------------------------------------------------------------------------------------ generate */
@@ -378,11 +384,25 @@ static bool read_parameters(ig_parse *p, const char *name, json_t *v)
     return good && ig_set(p, "parameters", json_incref(v));
 }
 
+/* The beginning of every conversation with the model: what was said, texts alone. */
 static bool read_create_messages(ig_parse *p, const char *name, json_t *v)
 {
-    (void)name;
+    json_t *one, *list;
+    size_t i;
     if (json_is_array(v) && json_array_size(v) == 0) return true;
-    return ig_read_messages(p);
+    if (!json_is_array(v)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a list", name);
+    if (!read_all_messages(p, v)) return false;
+    list = json_array();
+    json_array_foreach(json_object_get(p->to, "messages"), i, one)
+    {
+        json_t *role = json_object_get(one, "role"), *content = json_object_get(one, "content");
+        if (!json_is_string(role) || !json_is_string(content)) {
+            json_decref(list);
+            return ig_refuse(p, IG_P_UNSUPPORTED, name, "%s[%zu] must have a role and a text alone", name, i);
+        }
+        ig_append(&list, json_pack("{s:O, s:O}", "role", role, "content", content));
+    }
+    return list ? ig_set(p, "messages", list) : ig_no_memory(p);
 }
 
 static const ig_param manage_params[] = {
@@ -399,11 +419,9 @@ static const ig_param show_params[] = {
     {0},
 };
 static const ig_param pull_params[] = {
-    {"insecure", IG_K_ONLY, NULL, 0, 0, NULL},
-    {"destination", IG_K_STRING, NULL, 0, 0, NULL}, /* ours: the name it gets here */
-    {"username", IG_K_IGNORE, NULL, 0, 0, NULL},
-    {"password", IG_K_IGNORE, NULL, 0, 0, NULL},
-    {0},
+    {"insecure", IG_K_ONLY, NULL, 0, 0, NULL},   {"destination", IG_K_STRING, NULL, 0, 0, NULL}, /* ours: the name it
+                                                                                                    gets here */
+    {"username", IG_K_IGNORE, NULL, 0, 0, NULL}, {"password", IG_K_IGNORE, NULL, 0, 0, NULL},    {0},
 };
 static const ig_param copy_params[] = {
     {"source", IG_K_STRING, NULL, 0, 0, NULL},

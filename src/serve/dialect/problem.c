@@ -84,7 +84,10 @@ unsigned ig_problem_status(const ig_problem *p, ig_dialect dialect)
     return rows[kind].status;
 }
 
-bool ig_problem_retry(const ig_problem *p) { return p->kind == IG_P_OVERLOADED || p->kind == IG_P_UNAVAILABLE; }
+bool ig_problem_retry(const ig_problem *p)
+{
+    return p->kind == IG_P_OVERLOADED || p->kind == IG_P_UNAVAILABLE || p->kind == IG_P_TOO_SLOW;
+}
 
 json_t *ig_openai_error(const ig_problem *p)
 {
@@ -110,11 +113,11 @@ static json_t *editor_error(const ig_problem *p)
 static json_t *anthropic_error(const ig_problem *p, const char *request_id)
 {
     const ig_problem_kind kind = p->kind < IG_P_COUNT ? p->kind : IG_P_INTERNAL;
-    char text[sizeof p->message + 64];
+    char text[sizeof p->message + 96];
     /* Agents of this dialect look for these words to shorten their conversation. */
     if (kind == IG_P_TOO_LONG && p->n_ctx)
-        (void)snprintf(text, sizeof text, "prompt is too long: %llu tokens > %llu maximum",
-                       (unsigned long long)p->n_prompt, (unsigned long long)p->n_ctx);
+        (void)snprintf(text, sizeof text, "prompt is too long: %llu tokens > %llu maximum; %s",
+                       (unsigned long long)p->n_prompt, (unsigned long long)p->n_ctx, p->message);
     else
         (void)snprintf(text, sizeof text, "%s", p->message);
     return json_pack("{s:s, s:{s:s, s:s}, s:s*}", "type", "error", "error", "type", rows[kind].anthropic, "message",

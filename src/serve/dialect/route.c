@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "serve/dialect/emit.h"
 #include "serve/dialect/read.h"
 
@@ -109,6 +110,18 @@ static const ig_route *stranger(ig_str path)
     return &routes[0];
 }
 
+/* A name: printable UTF-8. */
+static bool take_arg(ig_str in, char *out, size_t size)
+{
+    if (in.len >= size || !ig_utf8_valid(in.ptr, in.len)) return false;
+    for (size_t i = 0; i < in.len; i++) {
+        if ((unsigned char)in.ptr[i] < 0x20 || in.ptr[i] == 0x7f) return false;
+        out[i] = in.ptr[i];
+    }
+    out[in.len] = 0;
+    return true;
+}
+
 bool ig_dialect_match(const char *method, ig_str path, ig_match *out, ig_problem *problem)
 {
     const ig_route *other = NULL;
@@ -120,7 +133,7 @@ bool ig_dialect_match(const char *method, ig_str path, ig_match *out, ig_problem
             other = &routes[i];
             if (!method_fits(&routes[i], method, head != 0)) continue;
             out->route = &routes[i];
-            if (ig_percent_decode(rest, out->arg, sizeof out->arg)) return true;
+            if (take_arg(rest, out->arg, sizeof out->arg)) return true;
             return ig_problem_set(problem, IG_P_BAD_REQUEST, NULL, "the path holds a bad name behind %zu bytes",
                                   path.len - rest.len);
         }
@@ -164,6 +177,37 @@ bool ig_dialect_parse(const ig_match *match, ig_str query, ig_str body, ig_reque
     if (good && (!req->echo || !req->defaults || !req->ignored)) good = ig_no_memory(&p);
     json_decref(p.to);
     return good;
+}
+
+static size_t behind_system(const json_t *messages)
+{
+    size_t i = 0;
+    for (; i < json_array_size(messages); i++) {
+        const char *role = json_string_value(json_object_get(json_array_get(messages, i), "role"));
+        if (!role || (strcmp(role, "system") != 0 && strcmp(role, "developer") != 0)) break;
+    }
+    return i;
+}
+
+bool ig_request_history(ig_request *req, const json_t *messages, ig_problem *problem)
+{
+    json_t *part, *one;
+    size_t i, k;
+    json_array_foreach(req->parts, i, part)
+    {
+        json_t *said = json_object_get(part, "messages");
+        if (!said || !messages || json_object_get(part, "context")) continue;
+        size_t at = behind_system(said);
+        json_t *all = json_copy(said); /* others may hold the list */
+        json_array_foreach(messages, k, one) if (all && json_array_insert(all, at + k, one))
+        {
+            json_decref(all);
+            all = NULL;
+        }
+        if (!all || json_object_set_new(part, "messages", all) != 0)
+            return ig_problem_set(problem, IG_P_UNAVAILABLE, NULL, "out of memory for the request; try again later");
+    }
+    return true;
 }
 
 void ig_request_fini(ig_request *req)

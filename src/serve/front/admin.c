@@ -39,8 +39,11 @@ json_t *fr_status(fr_front *f)
 
 static void do_status(fr_front *f, ig_exchange *ex, const ig_incoming *in)
 {
-    (void)in;
-    fr_answer_json(f, ex, 200, fr_status(f));
+    json_t *status = fr_status(f);
+    json_object_set_new(status, "access", fr_reach(f));
+    if (f->store && fr_may_manage(f, in->who))
+        json_object_set_new(status, "store", json_string(ig_store_root(f->store)));
+    fr_answer_json(f, ex, 200, status);
 }
 
 static void do_events(fr_front *f, ig_exchange *ex, const ig_incoming *in)

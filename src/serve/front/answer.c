@@ -89,6 +89,42 @@ void fr_answer_problem(fr_front *f, ig_exchange *ex, const ig_route *route, cons
     ig_buf_fini(&body);
 }
 
+static ig_problem_kind kind_of(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        ig_problem_kind kind;
+    } rows[] = {{408, IG_P_TOO_SLOW}, {413, IG_P_TOO_LARGE}, {431, IG_P_HEAD_TOO_LARGE},
+                {500, IG_P_INTERNAL}, {501, IG_P_NOT_HERE},  {503, IG_P_UNAVAILABLE}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].status == status) return rows[i].kind;
+    return IG_P_BAD_REQUEST;
+}
+
+void fr_refused(void *ctx, ig_own_answer *r)
+{
+    fr_front *f = ctx;
+    ig_match match = {0};
+    ig_problem p, unused;
+    fr_new_id(r->scratch);
+    ig_problem_set(&p, kind_of(r->status), NULL, "%.400s", r->text);
+    if (r->path.len) (void)ig_dialect_match("POST", r->path, &match, &unused);
+    ig_dialect_problem(match.route ? match.route->dialect : IG_D_OPENAI, &p, r->scratch, r->body);
+    r->type = "application/json";
+    const ig_http_field fields[] = {
+        {IG_STR("X-Request-Id"), ig_str_from(r->scratch)},
+        {IG_STR("Request-Id"), ig_str_from(r->scratch)},
+        {IG_STR("X-Should-Retry"), ig_problem_retry(&p) ? IG_STR("true") : IG_STR("false")}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) r->fields[r->n_fields++] = fields[i];
+    f->counts.refused++;
+    ig_str cors = {0};
+    ig_error err;
+    const ig_incoming *in = r->req;
+    if (!in || ig_access_check(&f->access, in->who, in->port, in->head, &cors, &err) != IG_OK || !cors.len) return;
+    r->fields[r->n_fields++] = (ig_http_field){IG_STR("Access-Control-Allow-Origin"), cors};
+    r->fields[r->n_fields++] = (ig_http_field){IG_STR("Vary"), IG_STR("Origin")};
+}
+
 void fr_answer(fr_front *f, ig_exchange *ex, unsigned status, const char *type, ig_buf *body)
 {
     fr_fields x;

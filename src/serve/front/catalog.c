@@ -37,6 +37,7 @@ void fr_entry_unref(fr_entry *e)
     ig_free(e->digest);
     ig_manifest_free(e->manifest);
     ig_free(e->template_text);
+    json_decref(e->messages);
     ig_free(e->system);
     ig_free(e->license);
     ig_free(e->parent);
@@ -133,6 +134,20 @@ static json_t *read_object(const char *text)
     return value;
 }
 
+/* Texts alone: what else a model of another registry brings cannot be said here. */
+static json_t *read_messages(const char *text)
+{
+    json_error_t error;
+    json_t *value = text ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : NULL, *one;
+    size_t i;
+    bool good = json_array_size(value) > 0;
+    json_array_foreach(value, i, one) good =
+        good && json_is_string(json_object_get(one, "role")) && json_is_string(json_object_get(one, "content"));
+    if (good) return value;
+    json_decref(value);
+    return NULL;
+}
+
 static bool copy_some(char **to, const char *from) { return !from || !*from || (*to = copy(from)); }
 
 /* Takes the manifest over, also on failure. */
@@ -148,6 +163,7 @@ static bool add_manifest(fr_front *f, ig_manifest *m)
     e->modified_ns = m->added_s > 0 ? (uint64_t)m->added_s * FR_NS_PER_S : 0;
     e->parameters = read_object(m->parameters);
     e->facts = read_object(m->about);
+    e->messages = read_messages(m->messages);
     e->name = copy(m->name.text);
     e->digest = copy(m->digest.hex);
     return e->name && e->digest && copy_some(&e->template_text, m->template) && copy_some(&e->system, m->system) &&

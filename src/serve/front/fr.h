@@ -45,6 +45,7 @@ typedef struct fr_entry {
     uint64_t size_bytes, modified_ns;
     ig_manifest *manifest;                           /* owned; NULL: files outside the store */
     json_t *parameters;                              /* the model's own defaults, Ollama names; or NULL */
+    json_t *messages;                                /* that every conversation begins with, {role, content}; or NULL */
     char *template_text, *system, *license, *parent; /* or NULL */
     json_t *engine;                /* owned: of another engine, which has its own models (engines.c); or NULL */
     json_t *facts;                 /* READY of a worker: what only a reader of the file knows; NULL until one has run */
@@ -255,6 +256,8 @@ typedef struct fr_fields {
 } fr_fields;
 /* request_id NULL: a new one. type NULL: no body. */
 void fr_fields_begin(const fr_front *f, fr_fields *x, const ig_exchange *ex, const char *type, const char *request_id);
+/* What the server itself refuses, in the dialect's form where the path is known; ctx: the front. */
+void fr_refused(void *ctx, ig_own_answer *r);
 void fr_fields_add(fr_fields *x, const char *name, const char *value);
 void fr_fields_problem(fr_front *f, fr_fields *x, const ig_problem *p, unsigned status);
 void fr_answer_problem(fr_front *f, ig_exchange *ex, const ig_route *route, const ig_problem *p);
@@ -291,6 +294,13 @@ bool fr_admin_knows(ig_str path, char *methods, size_t n);
 /* Of the models that the caller may see; new references, NULL without memory. */
 json_t *fr_status(fr_front *f);
 json_t *fr_worker_status(const fr_worker *w);
+
+/* ---- reach.c ---- */
+
+/* {"callers": [{"address","who"}], "models", "changes", "hosts", "origins"}: sentences for people; new. */
+json_t *fr_reach(fr_front *f);
+/* The first three things to try, as they can be typed. */
+void fr_reach_say(fr_front *f);
 
 /* ---- events.c ---- */
 

@@ -173,29 +173,7 @@ static void on_gone(void *ctx, ig_exchange *ex)
     if (party) party->gone(party);
 }
 
-static const struct {
-    unsigned status;
-    ig_problem_kind kind;
-} server_problems[] = {{401, IG_P_NO_AUTH},    {403, IG_P_DENIED},    {404, IG_P_NO_ROUTE},
-                       {405, IG_P_METHOD},     {413, IG_P_TOO_LARGE}, {415, IG_P_MEDIA},
-                       {429, IG_P_OVERLOADED}, {500, IG_P_INTERNAL},  {503, IG_P_UNAVAILABLE}};
-
-static void error_body(void *ctx, const ig_incoming *in, unsigned status, const char *text, ig_buf *body,
-                       const char **type)
-{
-    (void)ctx;
-    ig_match match = {0};
-    ig_problem p, ignored;
-    ig_problem_kind kind = IG_P_BAD_REQUEST;
-    for (size_t i = 0; i < sizeof server_problems / sizeof *server_problems; i++)
-        if (server_problems[i].status == status) kind = server_problems[i].kind;
-    ig_problem_set(&p, kind, NULL, "%.400s", text);
-    if (in) match_of(in, &match, &ignored);
-    ig_dialect_problem(match.route ? match.route->dialect : IG_D_OPENAI, &p, NULL, body);
-    *type = "application/json";
-}
-
-static const ig_handler handler = {on_head, on_request, NULL, on_gone, error_body};
+static const ig_handler handler = {on_head, on_request, NULL, on_gone, fr_refused};
 
 /* ------------------------------------------------------------------------------------------------ time and signals */
 
@@ -332,11 +310,7 @@ static void announce(fr_front *f)
     fr_say(f, "ingle %s listens at %s", f->config->version, line);
     fr_say(f, "%zu model%s, at most %.1f GiB of memory for all", n, n == 1 ? "" : "s",
            (double)f->memory_max / (1 << 30));
-    if (!f->config->n_models && f->entries == NULL)
-        fr_say(f, "there is no model yet: ingle pull hf://ORG/REPO:QUANT NAME, or ingle pull FILE.gguf NAME");
-    else
-        fr_say(f, "try: ingle run %s \"Hello\"", f->entries->name);
-    fr_say(f, "see: ingle status, ingle ps, ingle help serve");
+    fr_reach_say(f);
     sd_notify(0, "READY=1");
     start_watchdog(f);
 }

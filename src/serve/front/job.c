@@ -306,6 +306,7 @@ static bool send_parts(fr_job *job, ig_problem *p)
     if (job->everywhere) return ask_all(job, p);
     /* An engine that is not ours has standards of its own. */
     if (!job->worker->engine && !ig_request_defaults(&job->req, job->entry->parameters, p)) return false;
+    if (!ig_request_history(&job->req, job->entry->messages, p)) return false;
     for (size_t i = 0; i < n; i++) {
         json_t *part = json_array_get(job->req.parts, i);
         json_object_set_new(part, "user", json_string(job->user));

@@ -221,6 +221,12 @@ static void put_modelfile(const fr_entry *e, ig_buf *out)
         if (!json_is_array(value)) put_parameter(name, value, out);
         json_array_foreach(value, i, one) put_parameter(name, one, out);
     }
+    json_array_foreach(e->messages, i, one)
+    {
+        ig_buf_printf(out, "MESSAGE %s ", json_string_value(json_object_get(one, "role")));
+        ig_json_write(json_object_get(one, "content"), out);
+        ig_buf_add(out, "\n", 1);
+    }
     ig_buf_add(out, "", 1);
 }
 
@@ -240,6 +246,7 @@ void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all)
     row.template_text = e->template_text ? e->template_text : fact(e, "template");
     row.system = e->system;
     row.license = e->license;
+    row.messages = e->messages;
     row.model_info = json_object_get(all ? all : e->facts, "meta");
     row.tensors = json_object_get(all, "tensors");
     ig_list_show(&row, all != NULL, &body);

@@ -127,27 +127,47 @@ static ig_status add_files(fr_task *t, ig_manifest *m, ig_error *err)
     return status;
 }
 
+static char *dump(const json_t *v) { return v ? json_dumps(v, JSON_COMPACT) : NULL; }
+
+static ig_status make_model(fr_task *t, ig_manifest *m, ig_error *err)
+{
+    const char *from = string_of(t->req.manage, "from");
+    ig_check check = checker(t);
+    add_status(t, from ? "using existing layers" : "parsing GGUF");
+    if (from) return ig_store_create(t->front->store, from, m, &check, NULL, err);
+    ig_status status = add_files(t, m, err);
+    if (status == IG_OK) status = ig_store_add(t->front->store, m, &check, NULL, err);
+    ig_free((void *)(uintptr_t)m->files);
+    return status;
+}
+
 static ig_status do_create(fr_task *t, ig_error *err)
 {
     const json_t *a = t->req.manage, *licence = json_object_get(a, "license");
-    const char *from = string_of(a, "from");
-    json_t *parameters = json_object_get(a, "parameters");
-    ig_check check = checker(t);
-    ig_manifest m = {.template = string_of(a, "template"),
-                     .system = string_of(a, "system"),
-                     .licence = json_string_value(json_array_get(licence, 0)),
-                     .source = "created by a client"};
+    ig_buf licences;
+    ig_manifest m = {
+        .template = string_of(a, "template"), .system = string_of(a, "system"), .source = "created by a client"};
     if (string_of(a, "quantize"))
         return ig_fail(err, IG_UNSUPPORTED, 0,
                        "quantize is not done while creating; type: ingle quantize IN OUT TYPE, then create");
+    if (m.template && !ig_manifest_template(&m))
+        return ig_fail(err, IG_BAD_INPUT, 0,
+                       "template is written in Go's language, expected Jinja as models ship it; leave it out to use "
+                       "the one of the model's file");
     IG_TRY(ig_name_parse(t->req.model, &m.name, err));
-    char *text = parameters ? json_dumps(parameters, JSON_COMPACT) : NULL;
-    m.parameters = text;
-    add_status(t, from ? "using existing layers" : "parsing GGUF");
-    ig_status status = from ? ig_store_create(t->front->store, from, &m, &check, NULL, err) : add_files(t, &m, err);
-    if (!from && status == IG_OK) status = ig_store_add(t->front->store, &m, &check, NULL, err);
-    if (!from) ig_free((void *)(uintptr_t)m.files);
-    free(text);
+    char *parameters = dump(json_object_get(a, "parameters")), *messages = dump(json_object_get(a, "messages"));
+    ig_buf_init(&licences, IG_BODY_BYTES_MAX + 4096);
+    for (size_t i = 0; i < json_array_size(licence); i++)
+        ig_buf_printf(&licences, "%s%s", i ? "\n\n" : "", json_string_value(json_array_get(licence, i)));
+    if (licences.len) ig_buf_add(&licences, "", 1);
+    m.parameters = parameters;
+    m.messages = messages;
+    m.licence = licences.len ? licences.ptr : NULL;
+    ig_status status =
+        licences.failed ? ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the licence") : make_model(t, &m, err);
+    ig_buf_fini(&licences);
+    free(parameters);
+    free(messages);
     if (status == IG_OK) add_status(t, "writing manifest");
     return status;
 }
