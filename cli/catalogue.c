@@ -35,7 +35,7 @@ static ig_catalogue_sync_options sync_options(const cli_call *call, const char *
                                        .insecure = cli_set(call, "insecure")};
 }
 
-static bool is_draft(const char *at)
+bool catalogue_is_draft(const char *at)
 {
     char path[4200];
     struct stat sb;
@@ -48,7 +48,7 @@ ig_status catalogue_read(const cli_call *call, const char *at, ig_catalogue **ou
     ig_author *a;
     ig_store *store;
     *out = NULL;
-    if (at && is_draft(at)) {
+    if (at && catalogue_is_draft(at)) {
         IG_TRY(ig_author_open(at, NULL, &a, err));
         ig_status st = ig_author_draft(a, out, err);
         ig_author_close(a);
@@ -454,24 +454,30 @@ static int catalogue_diff(const cli_call *call)
     return st != IG_OK ? catalogue_fail(&err) : same ? CLI_DONE : CLI_NO;
 }
 
-static ig_status verify_bundle(const char *name, const char *file, const char *key, ig_error *err)
+ig_status catalogue_verify_bundle(const ig_manifest *m, const char *file, const char *key, ig_error *err)
 {
-    ig_store *store = NULL;
-    ig_manifest *m = NULL;
     ig_buf bundle, pem;
     ig_buf_init(&bundle, 16 << 20);
     ig_buf_init(&pem, 16 << 10);
     ig_status st = ig_file_read(file, &bundle, err);
     if (st == IG_OK) st = ig_file_read(key, &pem, err);
-    if (st == IG_OK) st = shop_open(true, &store, err);
-    if (st == IG_OK) st = ig_store_find(store, name, &m, err);
     if (st == IG_OK)
         st = ig_bundle_verify((ig_str){bundle.ptr ? bundle.ptr : "", bundle.len},
                               (ig_str){pem.ptr ? pem.ptr : "", pem.len}, m, err);
-    ig_manifest_free(m);
-    ig_store_close(store);
     ig_buf_fini(&bundle);
     ig_buf_fini(&pem);
+    return st;
+}
+
+static ig_status verify_bundle(const char *name, const char *file, const char *key, ig_error *err)
+{
+    ig_store *store = NULL;
+    ig_manifest *m = NULL;
+    ig_status st = shop_open(true, &store, err);
+    if (st == IG_OK) st = ig_store_find(store, name, &m, err);
+    if (st == IG_OK) st = catalogue_verify_bundle(m, file, key, err);
+    ig_manifest_free(m);
+    ig_store_close(store);
     return st;
 }
 

@@ -45,7 +45,10 @@ static ig_status read_passphrase(desk *d, ig_error *err)
 
 static ig_status desk_open(const cli_call *call, bool open, desk *d, ig_error *err)
 {
-    *d = (desk){.call = call, .o = {.keys = cli_text(call, "keys"), .dry_run = cli_set(call, "dry-run")}};
+    *d = (desk){.call = call,
+                .o = {.keys = cli_text(call, "keys"),
+                      .dry_run = cli_set(call, "dry-run"),
+                      .insecure = cli_set(call, "insecure")}};
     if (call->n_args < 2)
         return ig_fail(err, IG_BAD_INPUT, 0,
                        "catalogue %s needs the folder of the catalogue. Type: ingle catalogue --help", call->args[0]);
@@ -72,6 +75,7 @@ int catalogue_init(const cli_call *call)
     ig_error err;
     const char *mode = cli_text(call, "default");
     ig_status st = desk_open(call, false, &d, &err);
+    if (st == IG_OK && catalogue_is_draft(call->args[1])) return desk_close(&d, st, false, &err);
     if (st == IG_OK && !d.o.dry_run) st = ig_author_init(call->args[1], &d.o, !mode || !strcmp(mode, "denied"), &err);
     return desk_close(&d, st, true, &err);
 }
@@ -141,6 +145,16 @@ static ig_status add_from(desk *d, const ig_manifest *m, ig_catalogue_file *file
     return st;
 }
 
+/* A model that carries the publisher's signature is offered only where it holds. */
+static ig_status check_bundle(const cli_call *call, const ig_manifest *m, ig_error *err)
+{
+    const char *bundle = cli_text(call, "signature"), *signer = cli_text(call, "signer");
+    if (!bundle && !signer) return IG_OK;
+    if (!bundle || !signer)
+        return ig_fail(err, IG_BAD_INPUT, 0, "--signature and --signer go together: FILE.sig and the key, PUBLIC.pem");
+    return catalogue_verify_bundle(m, bundle, signer, err);
+}
+
 int catalogue_add(const cli_call *call)
 {
     desk d;
@@ -156,6 +170,7 @@ int catalogue_add(const cli_call *call)
     if (st == IG_OK && !files) st = ig_fail(&err, IG_NO_MEMORY, 0, "out of memory");
     if (st == IG_OK) st = shop_open(true, &store, &err);
     if (st == IG_OK) st = ig_store_find(store, call->args[2], &m, &err);
+    if (st == IG_OK) st = check_bundle(call, m, &err);
     if (st == IG_OK) st = add_from(&d, m, files, &changed, &err);
     ig_manifest_free(m);
     ig_store_close(store);

@@ -292,10 +292,14 @@ static int do_check(ig_ledger *l)
     return CLI_NO;
 }
 
-static int do_forget(ig_ledger *l, const char *user)
+static int do_forget(const cli_call *call, ig_ledger *l, const char *user)
 {
     uint64_t n;
     ig_error err;
+    if (cli_set(call, "dry-run")) {
+        cli_outf("every record of %s would name nobody (nothing was written)\n", user);
+        return CLI_DONE;
+    }
     if (ig_ledger_forget(l, user, &n, &err) != IG_OK) return cli_fail(err.text);
     cli_outf("%llu records no longer name this user\n", (unsigned long long)n);
     return CLI_DONE;
@@ -336,9 +340,9 @@ int cli_cost(const cli_call *call)
     const char *path = cli_text(call, "ledger"), *gone = cli_text(call, "forget");
     cost_job j = {0};
     if (!path && !state_file("ledger.db", place, sizeof place, &err)) return cli_fail(err.text);
-    ig_ledger_options o = {.read_only = !gone};
+    ig_ledger_options o = {.read_only = !gone || cli_set(call, "dry-run")};
     if (ig_ledger_open(path ? path : place, &o, &l, &err) != IG_OK) return cli_fail(err.text);
-    int code = gone ? do_forget(l, gone) : cli_set(call, "check") ? do_check(l) : run(call, l, &j);
+    int code = gone ? do_forget(call, l, gone) : cli_set(call, "check") ? do_check(l) : run(call, l, &j);
     ig_ledger_close(l);
     ig_prices_free(&j.prices);
     ig_arena_fini(&j.arena);

@@ -16,6 +16,7 @@
 #include "daemon.h"
 #include "ingle.h"
 #include "out.h"
+#include "policy/policy.h"
 #include "shop.h"
 #include "verbs.h"
 
@@ -69,6 +70,25 @@ static ig_status store_place(const cli_call *call, char *out, size_t n, ig_error
         json_decref(status);
     }
     return place ? IG_OK : ig_store_place(out, n, err);
+}
+
+/* What the service does; without one what this machine's configuration says. */
+static void check_privacy(const cli_call *call, finding *f)
+{
+    json_t *status = NULL;
+    ig_config *config = NULL;
+    ig_error err;
+    bool records;
+    if (daemon_call(cli_text(call, "host"), "GET", "/ingle/status", NULL, &status, &err) == IG_OK)
+        records = json_is_true(json_object_get(status, "audit_content"));
+    else
+        records = ig_config_load(ig_config_folder(), &config, &err) == IG_OK && config->audit_content;
+    if (records)
+        find(f, WORTH, "prompts and answers are recorded in the audit log (content in [audit])");
+    else
+        find(f, GOOD, "prompts and answers are recorded nowhere");
+    json_decref(status);
+    ig_config_free(config);
 }
 
 static void check_store(const cli_call *call, finding *f)
@@ -188,9 +208,9 @@ static void check_descriptors(const cli_call *call, finding *f)
 static const struct {
     const char *name;
     void (*fn)(const cli_call *call, finding *f);
-} checks[] = {{"service", check_service},  {"store", check_store},         {"disk", check_disk},
-              {"memory", check_memory},    {"processor", check_processor}, {"sandbox", check_sandbox},
-              {"files", check_descriptors}};
+} checks[] = {{"service", check_service}, {"privacy", check_privacy},  {"store", check_store},
+              {"disk", check_disk},       {"memory", check_memory},    {"processor", check_processor},
+              {"sandbox", check_sandbox}, {"files", check_descriptors}};
 
 int cli_doctor(const cli_call *call)
 {

@@ -207,23 +207,53 @@ int far_list(const cli_call *call)
     return CLI_DONE;
 }
 
+/* Dry runs: whether the service has the model. */
+static ig_status look_at(const cli_call *call, const char *name, ig_error *err)
+{
+    json_t *body = json_pack("{s:s}", "model", name);
+    ig_status st = daemon_call(host_of(call), "POST", "/api/show", body, NULL, err);
+    json_decref(body);
+    return st;
+}
+
+int far_dry(const cli_call *call, const char *what)
+{
+    ig_error err;
+    if (look_at(call, call->args[0], &err) != IG_OK) return cli_fail(err.text);
+    cli_outf("%s would be %s (nothing was done)\n", call->args[0], what);
+    return CLI_DONE;
+}
+
+static ig_status remove_model(const cli_call *call, const char *name, bool *gone, ig_error *err)
+{
+    json_t *body = json_pack("{s:s}", "model", name);
+    ig_status st = cli_set(call, "dry-run") ? look_at(call, name, err)
+                                            : daemon_call(host_of(call), "DELETE", "/api/delete", body, NULL, err);
+    json_decref(body);
+    *gone = st != IG_OK && cli_set(call, "absent") && strstr(err->text, "not found");
+    return *gone ? IG_OK : st;
+}
+
 int far_rm(const cli_call *call)
 {
     int code = CLI_DONE;
     for (size_t i = 0; i < call->n_args; i++) {
         ig_error err;
-        json_t *body = json_pack("{s:s}", "model", call->args[i]);
-        if (daemon_call(host_of(call), "DELETE", "/api/delete", body, NULL, &err) == IG_OK)
-            cli_outf("removed %s\n", call->args[i]);
-        else
+        bool gone;
+        if (remove_model(call, call->args[i], &gone, &err) != IG_OK)
             code = cli_fail(err.text);
-        json_decref(body);
+        else if (gone)
+            cli_outf("unchanged: there is no %s\n", call->args[i]);
+        else
+            cli_outf(cli_set(call, "dry-run") ? "%s would be removed (nothing was written)\n" : "removed %s\n",
+                     call->args[i]);
     }
     return code;
 }
 
 int far_cp(const cli_call *call)
 {
+    if (cli_set(call, "dry-run")) return far_dry(call, "copied");
     ig_error err;
     json_t *body = json_pack("{s:s, s:s}", "source", call->args[0], "destination", call->args[1]);
     ig_status status = daemon_call(host_of(call), "POST", "/api/copy", body, NULL, &err);

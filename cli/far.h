@@ -12,6 +12,7 @@ int far_push(const cli_call *call);
 int far_list(const cli_call *call);
 int far_rm(const cli_call *call);
 int far_cp(const cli_call *call);
+int far_dry(const cli_call *call, const char *what); /* "NAME would be WHAT", where the service has it */
 /* run: streams the answer of the service. */
 int far_run(const cli_call *call);
 /* What the flags of `run` and `chat` say, as the service wants it; new references. Options: what is not said is left to

@@ -62,20 +62,40 @@ int cli_list(const cli_call *call)
 
 /* ------------------------------------------------------------------------------------------------ rm, cp */
 
+/* *gone: there is none, which is as wanted. */
+static ig_status remove_model(const cli_call *call, ig_store *store, const char *name, bool *gone, uint64_t *bytes,
+                              ig_error *err)
+{
+    ig_manifest *m = NULL;
+    *gone = false;
+    *bytes = 0;
+    ig_status st =
+        cli_set(call, "dry-run") ? ig_store_find(store, name, &m, err) : ig_store_remove(store, name, bytes, err);
+    if (m) *bytes = ig_manifest_bytes(m);
+    ig_manifest_free(m);
+    if (st != IG_NOT_FOUND || !cli_set(call, "absent")) return st;
+    *gone = true;
+    return IG_OK;
+}
+
 int cli_rm(const cli_call *call)
 {
     if (far(call)) return far_rm(call);
     ig_store *store;
     ig_error err;
     int code = CLI_DONE;
-    if (shop_open(false, &store, &err) != IG_OK) return shop_fail(&err);
+    bool gone, dry = cli_set(call, "dry-run");
+    if (shop_open(dry, &store, &err) != IG_OK) return shop_fail(&err);
     for (size_t i = 0; i < call->n_args; i++) {
-        uint64_t freed;
+        uint64_t bytes;
         char size[16];
-        if (ig_store_remove(store, call->args[i], &freed, &err) != IG_OK)
+        if (remove_model(call, store, call->args[i], &gone, &bytes, &err) != IG_OK)
             code = shop_fail(&err);
+        else if (gone)
+            cli_outf("unchanged: there is no %s\n", call->args[i]);
         else
-            cli_outf("removed %s, %s freed\n", call->args[i], cli_bytes(freed, size));
+            cli_outf(dry ? "%s would be removed, it has %s (nothing was written)\n" : "removed %s, %s freed\n",
+                     call->args[i], cli_bytes(bytes, size));
     }
     ig_store_close(store);
     return code;
@@ -85,9 +105,16 @@ int cli_cp(const cli_call *call)
 {
     if (far(call)) return far_cp(call);
     ig_store *store = NULL;
+    ig_manifest *m = NULL;
+    ig_name to;
     ig_error err;
-    ig_status st = shop_open(false, &store, &err);
-    if (st == IG_OK) st = ig_store_copy(store, call->args[0], call->args[1], &err);
+    bool dry = cli_set(call, "dry-run");
+    ig_status st = shop_open(dry, &store, &err);
+    if (st == IG_OK && !dry) st = ig_store_copy(store, call->args[0], call->args[1], &err);
+    if (st == IG_OK && dry) st = ig_store_find(store, call->args[0], &m, &err);
+    if (st == IG_OK && dry) st = ig_name_parse(call->args[1], &to, &err);
+    if (st == IG_OK && dry) cli_outf("%s would be %.12s (nothing was written)\n", to.text, m->digest.hex);
+    ig_manifest_free(m);
     ig_store_close(store);
     return st == IG_OK ? CLI_DONE : shop_fail(&err);
 }
@@ -118,8 +145,10 @@ static bool on_progress(void *ctx, const char *what, uint64_t done, uint64_t tot
 int cli_verify(const cli_call *call)
 {
     json_t *list = cli_set(call, "json") ? json_array() : NULL;
-    ig_verify_options o = {
-        .quarantine = cli_set(call, "quarantine"), .damaged = on_damaged, .progress = on_progress, .ctx = list};
+    ig_verify_options o = {.quarantine = cli_set(call, "quarantine") && !cli_set(call, "dry-run"),
+                           .damaged = on_damaged,
+                           .progress = on_progress,
+                           .ctx = list};
     ig_verify_result r = {0};
     ig_store *store = NULL;
     ig_error err;

@@ -5,6 +5,7 @@
 
 #include "args.h"
 #include "daemon.h"
+#include "far.h"
 #include "out.h"
 #include "verbs.h"
 
@@ -171,6 +172,8 @@ int cli_status(const cli_call *call)
                  cli_bytes((uint64_t)number(status, "memory_budget_bytes"), budget));
         cli_outf("%" JSON_INTEGER_FORMAT " requests so far, %" JSON_INTEGER_FORMAT " under way\n\n",
                  number(status, "requests"), number(status, "queue"));
+        if (json_is_true(json_object_get(status, "audit_content")))
+            cli_outf("prompts and answers are recorded in the audit log\n\n");
         print_models(status);
     }
     json_decref(status);
@@ -179,6 +182,7 @@ int cli_status(const cli_call *call)
 
 int cli_stop(const cli_call *call)
 {
+    if (cli_set(call, "dry-run")) return far_dry(call, "unloaded");
     ig_error err;
     json_t *body = json_pack("{s:s, s:i, s:b}", "model", call->args[0], "keep_alive", 0, "stream", 0);
     ig_status status = body ? daemon_call(cli_text(call, "host"), "POST", "/api/generate", body, NULL, &err)
@@ -202,6 +206,7 @@ static ig_status set_pin(const cli_call *call, bool pinned, ig_error *err)
 /* First loaded, so that what cannot be loaded is not pinned. */
 int cli_pin(const cli_call *call)
 {
+    if (cli_set(call, "dry-run")) return far_dry(call, "loaded and pinned");
     ig_error err;
     json_t *body = json_pack("{s:s, s:b}", "model", call->args[0], "stream", 0);
     ig_status st = body ? daemon_call(cli_text(call, "host"), "POST", "/api/generate", body, NULL, &err)
@@ -213,6 +218,7 @@ int cli_pin(const cli_call *call)
 
 int cli_unpin(const cli_call *call)
 {
+    if (cli_set(call, "dry-run")) return far_dry(call, "unpinned");
     ig_error err;
     return set_pin(call, false, &err) == IG_OK ? CLI_DONE : cli_fail(err.text);
 }

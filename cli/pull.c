@@ -28,8 +28,89 @@ static void print_model(const cli_call *call, const ig_manifest *m)
     cli_outf("%s  %.12s  %s\n", m->name.text, m->digest.hex, cli_bytes(ig_manifest_bytes(m), size));
 }
 
+/* ---- dry runs */
+
+typedef struct dry_run {
+    shop_progress progress; /* first: shop_tell gets the same pointer */
+    json_t *files;          /* with --json */
+    char model[IG_NAME_MAX + 1];
+    uint64_t bytes, n;
+} dry_run;
+
+static void would(void *ctx, const ig_would_pull *w)
+{
+    dry_run *d = ctx;
+    char size[16];
+    cli_bar_end();
+    (void)snprintf(d->model, sizeof d->model, "%s", w->model);
+    d->n++;
+    if (w->has_size && !w->here) d->bytes += w->size;
+    if (d->files)
+        (void)json_array_append_new(d->files, json_pack("{s:s, s:s, s:I, s:b}", "model", w->model, "file", w->file,
+                                                        "size", w->has_size ? (json_int_t)w->size : (json_int_t)-1,
+                                                        "here", (int)w->here));
+    else
+        cli_outf("%s  %s  %s%s\n", w->model, w->file, w->has_size ? cli_bytes(w->size, size) : "?",
+                 w->here ? "  is here" : "");
+}
+
+static int end_dry(dry_run *d, ig_status st, const ig_error *err)
+{
+    char size[16];
+    cli_bar_end();
+    if (st == IG_OK && d->files) {
+        json_t *j = json_pack("{s:b, s:O}", "dry_run", 1, "files", d->files);
+        cli_out_json(j);
+        json_decref(j);
+    } else if (st == IG_OK)
+        cli_outf("%llu file%s, %s would be loaded (nothing was)\n", (unsigned long long)d->n, d->n == 1 ? "" : "s",
+                 cli_bytes(d->bytes, size));
+    json_decref(d->files);
+    return st == IG_OK ? CLI_DONE : shop_fail(err);
+}
+
+/* From here and without a service: only the source is asked. A store that is not there yet has nothing. */
+static ig_status begin_dry(const cli_call *call, dry_run *d, ig_pull_options *o, ig_store **store, ig_error *err)
+{
+    *d = (dry_run){.progress = {.quiet = true}, .files = cli_set(call, "json") ? json_array() : NULL};
+    o->ctx = d;
+    o->would = would;
+    ig_status st = shop_open(true, store, err);
+    if (st == IG_NOT_FOUND) *store = NULL;
+    return st == IG_NOT_FOUND ? IG_OK : st;
+}
+
+static int pull_dry(const cli_call *call)
+{
+    dry_run d;
+    ig_error err;
+    ig_store *store = NULL;
+    ig_pull_options o = pull_options(call, &d.progress);
+    o.name = call->n_args > 1 ? call->args[1] : NULL;
+    o.insecure = cli_set(call, "insecure");
+    ig_status st = begin_dry(call, &d, &o, &store, &err);
+    if (st == IG_OK) st = ig_store_pull(store, call->args[0], &o, NULL, &err);
+    ig_store_close(store);
+    return end_dry(&d, st, &err);
+}
+
+static int import_dry(const cli_call *call)
+{
+    dry_run d;
+    ig_error err;
+    ig_store *store = NULL;
+    ig_import_options o = {.pull = pull_options(call, &d.progress)};
+    ig_import_result r;
+    o.pull.name = cli_text(call, "model");
+    ig_status st = begin_dry(call, &d, &o.pull, &store, &err);
+    if (st == IG_OK) st = ig_store_import(store, call->n_args ? call->args[0] : NULL, &o, &r, &err);
+    ig_store_close(store);
+    return end_dry(&d, st, &err);
+}
+
 int cli_pull(const cli_call *call)
 {
+    if (cli_set(call, "dry-run")) return pull_dry(call);
     if (!cli_set(call, "store") && daemon_wanted(cli_text(call, "host"), NULL)) return far_pull(call);
     shop_progress progress = {.quiet = cli_set(call, "quiet")};
     ig_pull_options o = pull_options(call, &progress);
@@ -94,6 +175,7 @@ static void print_sum(const import_out *o, const ig_import_result *r)
 
 int cli_import(const cli_call *call)
 {
+    if (cli_set(call, "dry-run")) return import_dry(call);
     shop_progress progress = {.quiet = cli_set(call, "quiet")};
     import_out out = {call, cli_set(call, "json") ? json_array() : NULL};
     ig_import_options o = {

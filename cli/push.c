@@ -10,10 +10,13 @@
 
 int cli_push(const cli_call *call)
 {
-    if (!cli_set(call, "store") && daemon_wanted(cli_text(call, "host"), NULL)) return far_push(call);
+    bool dry = cli_set(call, "dry-run");
+    if (!cli_set(call, "store") && daemon_wanted(cli_text(call, "host"), NULL))
+        return dry ? far_dry(call, "pushed") : far_push(call);
     shop_progress progress = {.quiet = cli_set(call, "quiet"), .sends = true};
     ig_push_options o = {.pull = {.progress = shop_tell, .ctx = &progress, .insecure = cli_set(call, "insecure")},
-                         .form = cli_text(call, "form")};
+                         .form = cli_text(call, "form"),
+                         .dry_run = dry};
     ig_push_result r;
     ig_store *store = NULL;
     ig_error err;
@@ -24,6 +27,11 @@ int cli_push(const cli_call *call)
     cli_bar_end();
     ig_store_close(store);
     if (st != IG_OK) return shop_fail(&err);
+    if (dry) {
+        cli_outf("%s: %s would be sent, %s are there already (nothing was sent)\n", call->args[1],
+                 cli_bytes(r.sent_bytes, sent), cli_bytes(r.present_bytes, present));
+        return CLI_DONE;
+    }
     if (cli_set(call, "json")) {
         char digest[80];
         (void)snprintf(digest, sizeof digest, "sha256:%s", r.digest.hex);
@@ -47,9 +55,14 @@ int cli_export(const cli_call *call)
     char size[16];
     shop_catch_interrupt();
     ig_status st = shop_open(true, &store, &err);
-    if (st == IG_OK) st = ig_store_export(store, call->args[0], call->args[1], &o, &m, &err);
+    bool dry = cli_set(call, "dry-run");
+    if (st == IG_OK)
+        st = dry ? ig_store_find(store, call->args[0], &m, &err)
+                 : ig_store_export(store, call->args[0], call->args[1], &o, &m, &err);
     cli_bar_end();
-    if (st == IG_OK) cli_outf("%s  %s  %s\n", m->name.text, cli_bytes(ig_manifest_bytes(m), size), call->args[1]);
+    if (st == IG_OK)
+        cli_outf("%s  %s  %s%s\n", m->name.text, cli_bytes(ig_manifest_bytes(m), size), call->args[1],
+                 dry ? "  (nothing was written)" : "");
     ig_manifest_free(m);
     ig_store_close(store);
     return st == IG_OK ? CLI_DONE : shop_fail(&err);

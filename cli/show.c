@@ -72,14 +72,42 @@ static void print_line(const char *name, const char *text)
     cli_outf("%s\n", strchr(text, '\n') ? " ..." : "");
 }
 
-/* What the store knows about the model; its own lines come before those of the file. */
-static void print_manifest(const ig_manifest *m)
+/* What the store was told; else what the file says of itself, as such; else that nobody has said. */
+static void print_told(const show_state *s, const char *name, const char *told, const char *const keys[2])
 {
+    ig_buf text;
+    ingle_meta m;
+    if (told && *told) {
+        print_line(name, told);
+        return;
+    }
+    ig_buf_init(&text, 0);
+    bool said = false;
+    for (size_t k = 0; k < 2 && !said; k++)
+        for (uint64_t i = 0; ingle_model_meta(s->model, i, &m) && !said; i++)
+            said = !strcmp(m.key, keys[k]) && !is_array(&m) && meta_text(s->model, i, 0, 128, &text) && text.len;
+    cli_outf("%-16s", name);
+    if (said) print_clean(text.ptr, text.len);
+    cli_outf(said ? " (as the file says)\n" : "not known\n");
+    ig_buf_fini(&text);
+}
+
+static double bits_per_weight(const ingle_model_info *i)
+{
+    return i->n_params ? 8.0 * (double)i->weight_bytes / (double)i->n_params : 0;
+}
+
+/* What the store knows about the model; its own lines come before those of the file. */
+static void print_manifest(const show_state *s)
+{
+    static const char *const licence[2] = {"general.license", "general.license.name"};
+    static const char *const base[2] = {"general.base_model.0.repo_url", "general.base_model.0.name"};
+    const ig_manifest *m = s->manifest;
     char bytes[16], age[32];
     cli_outf("model           %s\ndigest          sha256:%s\n", m->name.text, m->digest.hex);
     print_line("source", m->source);
-    print_line("license", m->licence);
-    print_line("base model", m->base);
+    print_told(s, "license", m->licence, licence);
+    print_told(s, "base model", m->base, base);
     print_line("parameters set", m->parameters);
     print_line("system prompt", m->system);
     print_line("template", m->template);
@@ -93,7 +121,7 @@ static void print_manifest(const ig_manifest *m)
 
 static void print_overview(const show_state *s)
 {
-    if (s->manifest) print_manifest(s->manifest);
+    if (s->manifest) print_manifest(s);
     const ingle_model_info *i = &s->info;
     char bytes[16];
     cli_outf("architecture    ");
@@ -110,6 +138,7 @@ static void print_overview(const show_state *s)
     cli_outf(", %u file%s", i->n_parts, i->n_parts == 1 ? "" : "s");
     cli_outf("\nparameters      %llu\nweights         %s in %llu tensors\n", (unsigned long long)i->n_params,
              cli_bytes(i->weight_bytes, bytes), (unsigned long long)i->n_tensors);
+    if (i->n_params) cli_outf("bits per weight %.2f\n", bits_per_weight(i));
     if (i->n_ctx_train) cli_outf("context         %u\n", i->n_ctx_train);
     if (i->n_embd) cli_outf("width           %u\n", i->n_embd);
     if (i->n_layers)
@@ -252,6 +281,7 @@ static json_t *json_overview(const show_state *s)
     json_object_set_new(j, "name", json_text(i->name, strlen(i->name)));
     json_object_set_new(j, "file_type", json_string(i->file_type));
     json_object_set_new(j, "kernels", json_string(i->kernels));
+    json_object_set_new(j, "bits_per_weight", json_real(bits_per_weight(i)));
     const struct {
         const char *key;
         uint64_t value;

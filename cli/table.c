@@ -7,7 +7,8 @@
 
 #define THREADS                                                                                                        \
     {                                                                                                                  \
-        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL, "threads to compute with (default: one a usable core, the fast ones)"\
+        "threads", 0, CLI_COUNT, "N", 1, 1024, NULL,                                                                   \
+            "threads to compute with (default: one a usable core, the fast ones)"                                      \
     }
 #define CONTEXT(text)                                                                                                  \
     {                                                                                                                  \
@@ -35,6 +36,10 @@
 #define QUIET                                                                                                          \
     {                                                                                                                  \
         "quiet", 'q', CLI_SWITCH, NULL, 0, 0, NULL, "print no progress"                                                \
+    }
+#define DRY_RUN                                                                                                        \
+    {                                                                                                                  \
+        "dry-run", 0, CLI_SWITCH, NULL, 0, 0, NULL, "say what would be done and do nothing"                            \
     }
 #define NO_CHECK                                                                                                       \
     {                                                                                                                  \
@@ -332,6 +337,7 @@ static const cli_flag status_flags[] = {
 
 static const cli_flag stop_flags[] = {
     HOST,
+    DRY_RUN,
 };
 
 static const cli_flag audit_flags[] = {
@@ -363,6 +369,7 @@ static const cli_flag cost_flags[] = {
     {"otlp", 0, CLI_SWITCH, NULL, 0, 0, NULL, "print OpenTelemetry metrics as OTLP/JSON"},
     {"check", 0, CLI_SWITCH, NULL, 0, 0, NULL, "read the whole ledger and tell whether it is sound"},
     {"forget", 0, CLI_TEXT, "USER", 0, 0, NULL, "take this user's name out of the ledger for good"},
+    DRY_RUN,
 };
 
 static const cli_flag pull_flags[] = {
@@ -372,6 +379,7 @@ static const cli_flag pull_flags[] = {
     {"rate", 0, CLI_COUNT, "KIB", 1, 4294967295.0, NULL, "load at most KIB KiB a second"},
     {"connections", 0, CLI_COUNT, "N", 1, 16, NULL, "load large files over N connections (default: 4)"},
     NO_CHECK,
+    DRY_RUN,
     QUIET,
     JSON,
 };
@@ -381,6 +389,7 @@ static const cli_flag push_flags[] = {
     STORE,
     {"form", 0, CLI_TEXT, "FORM", 0, 0, NULL, "form of the image: ollama, docker or modelpack"},
     {"insecure", 0, CLI_SWITCH, NULL, 0, 0, NULL, "allow registries without https on other machines"},
+    DRY_RUN,
     QUIET,
     JSON,
 };
@@ -388,6 +397,7 @@ static const cli_flag push_flags[] = {
 static const cli_flag export_flags[] = {
     STORE,
     {"force", 'f', CLI_SWITCH, NULL, 0, 0, NULL, "replace files that are there"},
+    DRY_RUN,
     QUIET,
 };
 
@@ -396,6 +406,7 @@ static const cli_flag import_flags[] = {
     {"model", 0, CLI_TEXT, "NAME", 0, 0, NULL, "import this model alone"},
     {"copy", 0, CLI_SWITCH, NULL, 0, 0, NULL, "copy files rather than refer to where they lie"},
     NO_CHECK,
+    DRY_RUN,
     QUIET,
     JSON,
 };
@@ -407,14 +418,23 @@ static const cli_flag list_flags[] = {
     JSON,
 };
 
-static const cli_flag store_flags[] = {
+static const cli_flag cp_flags[] = {
     HOST,
     STORE,
+    DRY_RUN,
+};
+
+static const cli_flag rm_flags[] = {
+    HOST,
+    STORE,
+    {"absent", 0, CLI_SWITCH, NULL, 0, 0, NULL, "a model that is not there is as wanted (exit code 0)"},
+    DRY_RUN,
 };
 
 static const cli_flag verify_flags[] = {
     STORE,
     {"quarantine", 0, CLI_SWITCH, NULL, 0, 0, NULL, "move damaged files aside, so that pull loads them anew"},
+    DRY_RUN,
     JSON,
 };
 
@@ -475,6 +495,9 @@ static const cli_flag catalogue_flags[] = {
     {"as", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: name in the catalogue (default: as in the store)"},
     {"license", 0, CLI_TEXT, "ID", 0, 0, NULL, "add: SPDX id of the licence"},
     {"publisher", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: who published the model"},
+    {"signature", 0, CLI_FILE, "FILE", 0, 0, NULL,
+     "add: the model's OpenSSF Model Signing bundle; it is refused where that does not hold"},
+    {"signer", 0, CLI_FILE, "FILE", 0, 0, NULL, "add: public key (PEM) that must have made it"},
     {"base", 0, CLI_TEXT, "NAME", 0, 0, NULL, "add: the model that it was made of"},
     {"origin", 0, CLI_LIST, "SOURCE", 0, 0, NULL,
      "add: where it is pulled from, as ingle pull has it; may be given again (default: where the store got it)"},
@@ -717,10 +740,10 @@ const cli_verb cli_verbs[] = {
      list_flags, LEN(list_flags), 0, 0, "", cli_list},
     {"rm", "NAME...", "remove models from the store",
      "Takes the names away, and the files that no other model names and no process uses.", "ingle rm my-model",
-     store_flags, LEN(store_flags), 1, CLI_ARGS_MAX, "", cli_rm},
+     rm_flags, LEN(rm_flags), 1, CLI_ARGS_MAX, "", cli_rm},
     {"cp", "FROM TO", "give a model another name",
      "Adds the name TO for the model FROM. Nothing is copied but the name.", "ingle cp qwen3:0.6b team/helper",
-     store_flags, LEN(store_flags), 2, 2, "", cli_cp},
+     cp_flags, LEN(cp_flags), 2, 2, "", cli_cp},
     {"push", "NAME oci://HOST/REPOSITORY[:TAG]", "put a model into a registry",
      "Sends a model of the store to a registry as an image. Files that the registry has are not sent again, and what "
      "was "
@@ -789,7 +812,8 @@ const cli_verb cli_verbs[] = {
      "assign DIR [NAME] and deny DIR [NAME] add a rule for the model, or for the whole catalogue.\n\n"
      "delegate DIR ROLE lets another role answer for some paths.\n\n"
      "sign DIR signs what has changed with the keys at hand; exit code 3 while signatures are missing.\n\n"
-     "publish DIR [OUT] writes DIR/published, and the same to OUT, for a file share or a web server.\n\n"
+     "publish DIR [OUT] writes DIR/published, and the same to OUT: a folder of a file share or a web server, "
+     "s3://BUCKET/PREFIX, or oci://HOST/REPOSITORY:TAG.\n\n"
      "rotate DIR ROLE gives a role new keys: root, targets, snapshot, timestamp or a delegated one.\n\n"
      "verify URL reads a published catalogue as a client would; exit code 3 when it must not be trusted.\n\n"
      "diff DIR compares the draft with what is published, diff A B two catalogues; exit code 3 when they differ.\n\n"

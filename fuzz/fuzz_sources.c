@@ -108,7 +108,7 @@ static void sign(ig_str s, const char *text, ig_plan *plan, ig_error *e)
 {
     static const ig_s3_key key = {.id = "id", .secret = "secret", .region = "r"};
     (void)s, (void)plan, (void)e;
-    (void)ig_s3_sign(&key, "GET", text, 0, no_header, NULL);
+    (void)ig_s3_sign(&key, "GET", text, NULL, 0, no_header, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

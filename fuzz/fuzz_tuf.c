@@ -1,8 +1,8 @@
 /* Catalogues as strangers publish them. The first byte chooses: '0' to '3' one document (root, timestamp, snapshot,
  * targets); '4' an update: parts that begin with a line "=NAME" hold what is signed, and are signed here with a fixed
  * key, so that the fuzzer gets behind the signatures; the part "=pin" is the trusted root. '5' the custom part of a
- * target, '6' a key and a model signature. What is accepted must keep its canonical form, and what is in force must be
- * signed and in time. */
+ * target, '6' a key and a model signature, '7' the artifact of a registry that holds a catalogue. What is accepted must
+ * keep its canonical form, and what is in force must be signed and in time. */
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +185,22 @@ static void read_bundle(ig_str text)
     judge(ig_bundle_verify((ig_str){end + 2, text.len - n - 2}, (ig_str){text.ptr, n}, &m, &e), &e);
 }
 
+/* Every layer that has a title can be found, or is refused. */
+static void read_artifact(ig_str text)
+{
+    json_t *image = NULL;
+    ig_digest digest;
+    ig_error e = {0};
+    uint64_t size;
+    ig_status st = ig_catalogue_image_read(text, &image, &e);
+    judge(st, &e);
+    if ((st == IG_OK) != (image != NULL)) abort();
+    if (image && ig_catalogue_image_find(image, "metadata/timestamp.json", &digest, &size) &&
+        ig_digest_parse(digest.hex, &(ig_digest){0}, NULL) != IG_OK)
+        abort();
+    json_decref(image);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1) return 0;
@@ -197,6 +213,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] == '4') run_update(text);
     if (data[0] == '5') read_custom(s);
     if (data[0] == '6') read_bundle(s);
+    if (data[0] == '7') read_artifact(s);
     free(text);
     return 0;
 }

@@ -58,7 +58,7 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
                             .n_ctx = e->n_ctx,
                             .kv = kv_kinds[o.kv],
                             .dense = o.dense,
-                            .draft = !o.no_head,
+                            .draft = !o.no_head && !o.embed,
                             .embed = o.embed};
     return count_pages(e, o.kv_bytes_max, run, err);
 }

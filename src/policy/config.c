@@ -72,10 +72,10 @@ __attribute__((format(printf, 2, 3))) static bool bad(reader *r, const char *for
     return false;
 }
 
-static void note(reader *r, const char *what, const char *id)
+static void note(reader *r, const char *id, const char *what)
 {
     char text[300];
-    int n = snprintf(text, sizeof text, "rule %s: %s", id, what);
+    int n = snprintf(text, sizeof text, "%s%s%s%s", *id ? "rule " : "", id, *id ? ": " : "", what);
     char *kept = r->config->n_notes < NOTES_MAX ? keep(r, text, (size_t)n) : NULL;
     if (kept) r->notes[r->config->n_notes++] = kept;
 }
@@ -268,6 +268,14 @@ static bool set_yes(reader *r, void *to, const char *value)
     bool yes = !strcmp(value, "yes") || !strcmp(value, "true");
     if (!yes && strcmp(value, "no") && strcmp(value, "false")) return BAD(r, "'%.40s': expected yes or no", value);
     *(bool *)to = yes;
+    return true;
+}
+
+/* Whoever lays down the file, and whoever reads what is in force, is told. */
+static bool set_content(reader *r, void *to, const char *value)
+{
+    if (!set_yes(r, to, value)) return false;
+    if (*(bool *)to) note(r, "", "content = yes: prompts and answers of everybody are recorded in the audit log");
     return true;
 }
 
@@ -478,6 +486,7 @@ static const key_row policy_keys[] = {
     {"managers", set_terms, offsetof(ig_config, policy.managers), true},
     {"keys_file", set_text, offsetof(ig_config, keys_file), false},
 };
+static const key_row audit_keys[] = {{"content", set_content, offsetof(ig_config, audit_content), false}};
 #define RULE(field) offsetof(ig_rule, field)
 static const key_row rule_keys[] = {
     {"effect", set_effect, RULE(effect), false},
@@ -562,12 +571,13 @@ static const struct {
     size_t n;
 } sections[] = {
     {"policy", policy_keys, ROWS(policy_keys)},
+    {"audit", audit_keys, ROWS(audit_keys)},
     {"directory", directory_keys, ROWS(directory_keys)},
     {"ldap", ldap_keys, ROWS(ldap_keys)},
 };
 /* First words of sections that other parts of ingle read from the same files. */
 static const char *const foreign[] = {
-    "audit", "ledger", "prices", "route", "service", "store",
+    "ledger", "prices", "route", "service", "store",
 };
 
 static bool is_foreign(const char *section)
@@ -726,11 +736,10 @@ static int on_pair(void *user, const char *section, const char *name, const char
             if (!i) r->config->policy.configured = true;
             return set_row(r, sections[i].rows, sections[i].n, r->config, name, value);
         }
-    return BAD(
-        r,
-        "there is no section [%.40s]; expected [policy], [rule ID], [engine NAME], [model NAME], [catalogue NAME], "
-        "[directory] or [ldap]",
-        section);
+    return BAD(r,
+               "there is no section [%.40s]; expected [policy], [rule ID], [engine NAME], [model NAME], [catalogue "
+               "NAME], [audit], [directory] or [ldap]",
+               section);
 }
 
 /* ------------------------------------------------------------------------------------------------ files */
@@ -887,9 +896,9 @@ static bool limits_something(const ig_limits *l)
 static void look_at(reader *r, const ig_rule *rule)
 {
     bool limited = limits_something(&rule->limits);
-    if (rule->effect == IG_REFUSE && limited) note(r, "refuses, its limits mean nothing", rule->id);
+    if (rule->effect == IG_REFUSE && limited) note(r, rule->id, "refuses, its limits mean nothing");
     if (rule->effect == IG_ALLOW && limited && !r->config->policy.deny && rule->actions & 1u << IG_MAY_USE)
-        note(r, "allows with limits, but with mode = open everybody may without; write effect = limit", rule->id);
+        note(r, rule->id, "allows with limits, but with mode = open everybody may without; write effect = limit");
 }
 
 static bool finish_rules(reader *r)

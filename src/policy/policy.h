@@ -255,6 +255,7 @@ typedef struct ig_config {
     const ig_model_config *models; /* [n_models]; the first that fits counts */
     size_t n_models;
     const char *keys_file; /* NULL: the standard place */
+    bool audit_content;    /* prompts and answers go into the audit log */
     const ig_follow *follows;
     size_t n_follows;
     const char *folder;

@@ -15,6 +15,7 @@ typedef struct ig_author_options {
     const char *passphrase; /* of private keys; NULL: they are not encrypted */
     int64_t now_s;          /* 0: the clock; for tests */
     bool dry_run;           /* judge and report, write nothing */
+    bool insecure;          /* publish to a bucket or registry without TLS */
 } ig_author_options;
 
 /* Makes a working folder (which must be missing or empty), and a key for each of the four roles, mode 600, encrypted
@@ -26,6 +27,7 @@ void ig_author_close(ig_author *a); /* NULL is fine */
 /* Puts a model into the draft, or replaces it; its rules stay as they are there. Of t are read: name, format, files,
  * licence, base, publisher, origins, labels, adapters, limits, texts. role: a delegated one, or NULL for targets. */
 ig_status ig_author_add(ig_author *a, const ig_catalogue_target *t, const char *role, bool *changed, ig_error *err);
+/* *changed false: there was none. */
 ig_status ig_author_drop(ig_author *a, const char *name, bool *changed, ig_error *err);
 /* Adds a rule to a model (name) or to the catalogue (NULL); a rule of the same id is replaced. An id is made where the
  * rule has none; the same rule twice is one. */
@@ -52,7 +54,8 @@ typedef void (*ig_author_each)(void *ctx, const ig_author_report *report);
  * of the folder. each may be NULL. */
 ig_status ig_author_sign(ig_author *a, ig_author_each each, void *ctx, ig_error *err);
 /* Signs snapshot and timestamp, verifies the whole as a client would, and writes DIR/published; then the same to `out`
- * (NULL: nowhere else), the timestamp last. Errors: DENIED (signatures are missing, or it does not verify), IO. */
+ * (NULL: nowhere else; a folder, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY:TAG), the timestamp last. Errors: DENIED
+ * (signatures are missing, or it does not verify), IO. */
 ig_status ig_author_publish(ig_author *a, const char *out, ig_author_each each, void *ctx, ig_error *err);
 /* The draft as a catalogue. */
 ig_status ig_author_draft(const ig_author *a, ig_catalogue **out, ig_error *err);

@@ -112,12 +112,15 @@ struct ig_manifest;
 struct ig_pull_options;
 
 typedef struct ig_catalogue_sync_options {
-    const char *source;    /* a folder, or https://...; NULL: the one of the last time */
-    const char *root_file; /* the trusted root; NULL: the one of the last time */
-    const char *name;      /* of the catalogue on this machine; NULL: "default" */
-    bool insecure;         /* allow plain http to other machines */
-    unsigned document_s;   /* a document may take so long; 0: 120 */
-    int64_t now_s;         /* 0: the clock; for tests */
+    const char *source;       /* a folder, https://..., s3://..., oci://...; NULL: the one of the last time */
+    const char *root_file;    /* the trusted root; NULL: the one of the last time */
+    const char *name;         /* of the catalogue on this machine; NULL: "default" */
+    bool insecure;            /* allow plain http to other machines */
+    unsigned document_s;      /* a document may take so long; 0: 120 */
+    unsigned total_s;         /* all documents together; 0: 600 */
+    bool (*go_on)(void *ctx); /* asked at least once a second while the network is waited for; false: CANCELLED */
+    void *ctx;
+    int64_t now_s; /* 0: the clock; for tests */
 } ig_catalogue_sync_options;
 typedef struct ig_catalogue_sync_result {
     bool changed;

@@ -46,11 +46,43 @@ static ig_status copy_bytes(exporter *x, int from, int to, const char *path, ig_
     return st;
 }
 
+/* Is the file there with this content already? Then there is nothing to do. */
+static bool is_same(int from, int dir, const char *name)
+{
+    struct stat a, b;
+    int fd = ig_disk_open_regular(dir, name, O_RDONLY, NULL);
+    char *block = fd >= 0 ? ig_alloc(2 * (size_t)BLOCK) : NULL;
+    bool same = block && fstat(from, &a) == 0 && fstat(fd, &b) == 0 && a.st_size == b.st_size;
+    for (uint64_t at = 0; same && at < (uint64_t)a.st_size;) {
+        ssize_t n = ig_disk_read_at(from, block, BLOCK, at);
+        same =
+            n > 0 && ig_disk_read_at(fd, block + BLOCK, (size_t)n, at) == n && !memcmp(block, block + BLOCK, (size_t)n);
+        at += n > 0 ? (uint64_t)n : 0;
+    }
+    ig_free(block);
+    if (fd >= 0) close(fd);
+    return same;
+}
+
+static bool is_same_text(const char *text, int dir, const char *name)
+{
+    ig_buf there;
+    int fd = ig_disk_open_regular(dir, name, O_RDONLY, NULL);
+    if (fd < 0) return false;
+    ig_buf_init(&there, IG_MANIFEST_BYTES_MAX);
+    bool same = ig_fd_read_all(fd, name, &there, NULL) == IG_OK && there.len == strlen(text) &&
+                !memcmp(there.ptr ? there.ptr : "", text, there.len);
+    ig_buf_fini(&there);
+    close(fd);
+    return same;
+}
+
 /* Under another name first, so that what carries the file's name is whole. */
 static ig_status put_file(exporter *x, int from, int dir, const char *name, const char *path, ig_error *err)
 {
     char part[300];
     struct stat sb;
+    if (!x->o->replace && fstatat(dir, name, &sb, AT_SYMLINK_NOFOLLOW) == 0 && is_same(from, dir, name)) return IG_OK;
     if (!x->o->replace && fstatat(dir, name, &sb, AT_SYMLINK_NOFOLLOW) == 0)
         return ig_fail(err, IG_BAD_INPUT, 0, "%.250s is there already. Type: --force to replace it", path);
     if (fstat(from, &sb) < 0) return ig_fail_errno(err, IG_IO, errno, "cannot read the store's file for %.200s", path);
@@ -87,13 +119,13 @@ static ig_status put_manifest(exporter *x, const ig_manifest *m, int root, const
     char *text;
     ig_digest d;
     struct stat sb;
-    if (!x->o->replace && fstatat(root, MANIFEST, &sb, AT_SYMLINK_NOFOLLOW) == 0)
-        return ig_fail(err, IG_BAD_INPUT, 0, "%.250s/" MANIFEST " is there already. Type: --force to replace it",
-                       folder);
+    ig_status st = IG_OK;
     IG_TRY(ig_manifest_write(m, &d, &text, err));
-    ig_status st = ig_disk_write_whole(root, MANIFEST, text, strlen(text), 0644)
-                       ? IG_OK
-                       : ig_fail_errno(err, IG_IO, errno, "cannot write %.250s/" MANIFEST, folder);
+    bool there = !x->o->replace && fstatat(root, MANIFEST, &sb, AT_SYMLINK_NOFOLLOW) == 0;
+    if (there && !is_same_text(text, root, MANIFEST))
+        st = ig_fail(err, IG_BAD_INPUT, 0, "%.250s/" MANIFEST " is there already. Type: --force to replace it", folder);
+    else if (!there && !ig_disk_write_whole(root, MANIFEST, text, strlen(text), 0644))
+        st = ig_fail_errno(err, IG_IO, errno, "cannot write %.250s/" MANIFEST, folder);
     ig_free(text);
     return st;
 }

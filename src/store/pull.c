@@ -889,13 +889,27 @@ static void drop_new(ig_asker *a, const ig_store_file *files, const bool *new, s
 /* The model itself is at fault, not the network, the disk or the person who cancelled. */
 static bool is_refusal(ig_status st) { return st == IG_BAD_INPUT || st == IG_UNSUPPORTED || st == IG_TOO_LARGE; }
 
+static void tell_plan(const ig_asker *a, const ig_plan *plan)
+{
+    for (size_t i = 0; i < plan->n; i++) {
+        const ig_item *item = &plan->items[i];
+        ig_would_pull w = {plan->m.name.text, item->text ? "(text)" : item->name, item->size, item->has_size, false};
+        w.here = a->store && item->has_digest && !item->text && ig_store_blob_has(a->store, &item->digest, NULL);
+        a->o->would(a->o->ctx, &w);
+    }
+}
+
 ig_status ig_plan_run(ig_asker *a, ig_plan *plan, ig_import_result *counts, ig_manifest **out, ig_error *err)
 {
+    if (out) *out = NULL;
+    if (a->o->would) {
+        tell_plan(a, plan);
+        return IG_OK;
+    }
     size_t n = 0;
     ig_store_file *files = ig_arena_alloc(&plan->arena, plan->n + 1, sizeof *files);
     int *leases = ig_arena_alloc(&plan->arena, plan->n + 1, sizeof *leases);
     bool *new = ig_arena_alloc(&plan->arena, plan->n + 1, sizeof *new);
-    if (out) *out = NULL;
     if (!files || !leases || !new) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of the model");
     ig_status st = fetch_all(a, plan, counts, files, leases, new, &n, err);
     plan->m.files = files;
@@ -927,7 +941,7 @@ ig_status ig_store_pull(ig_store *s, const char *source, const ig_pull_options *
     ig_name name;
     if (!err) err = &own;
     if (out) *out = NULL;
-    IG_TRY(ig_store_writable(s, err));
+    if (!a.o->would) IG_TRY(ig_store_writable(s, err));
     if (a.o->name) IG_TRY(ig_name_parse(a.o->name, &name, err));
     const ig_source *from = ig_source_find(source);
     if (!from)

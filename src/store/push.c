@@ -307,6 +307,8 @@ static ig_status push_layer(pusher *p, const layer *l, ig_error *err)
     IG_TRY(has_blob(p, &l->digest, l->size, &has, err));
     if (has) {
         p->result->present_bytes += l->size;
+    } else if (p->o->dry_run) {
+        p->result->sent_bytes += l->size;
     } else {
         IG_TRY(begin_upload(p, place, err));
         IG_TRY(send_pieces(p, l, place, err));
@@ -453,8 +455,9 @@ static ig_status push_all(pusher *p, const struct form *f, const int *fds, ig_er
         j = image_of(p->m, f, &config, list, n);
         image_text = j ? ig_json_dump(j) : NULL;
         json_decref(j);
-        st = image_text ? put_image(p, f, image_text, err)
-                        : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the image");
+        st = image_text && p->o->dry_run ? IG_OK
+             : image_text                ? put_image(p, f, image_text, err)
+                                         : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the image");
     }
     ig_free(image_text);
     ig_free(config_text);
@@ -502,5 +505,50 @@ ig_status ig_store_push(ig_store *s, const char *name, const char *to, const ig_
     ig_http_free(p.a.http);
     ig_manifest_free(m);
     ig_arena_fini(&arena);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------------------------ small files */
+
+static ig_status file_layers(const ig_registry_file *files, size_t n, const char *media, layer *list, ig_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        list[i] = (layer){.title = files[i].title, .text = files[i].text, .size = files[i].n, .fd = -1};
+        (void)snprintf(list[i].media, sizeof list[i].media, "%s", media);
+        if (!ig_sha_text(files[i].text, files[i].n, &list[i].digest))
+            return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for what is pushed");
+    }
+    return IG_OK;
+}
+
+ig_status ig_registry_put_files(ig_asker *a, ig_registry *r, const char *artifact, const char *media,
+                                const ig_registry_file *files, size_t n, ig_error *err)
+{
+    static const ig_push_options none = {0};
+    static const ig_manifest no_model = {0};
+    const struct form f = {.manifest = OCI_MANIFEST, .artifact = artifact};
+    layer *list = ig_calloc(n + 1, sizeof *list), config = {.media = "application/vnd.oci.empty.v1+json", .text = "{}"};
+    ig_push_result result = {0};
+    pusher p = {.a = *a, .r = *r, .o = &none, .result = &result, .what = "catalogue", .fd = -1};
+    char *text = NULL;
+    if (!list) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for what is pushed");
+    config.size = strlen(config.text);
+    config.fd = -1;
+    ig_status st = file_layers(files, n, media, list, err);
+    if (st == IG_OK && !ig_sha_text(config.text, (size_t)config.size, &config.digest))
+        st = ig_fail(err, IG_NO_MEMORY, 0, "out of memory for what is pushed");
+    for (size_t i = 0; st == IG_OK && i < n; i++) {
+        p.what = list[i].title;
+        st = push_layer(&p, &list[i], err);
+    }
+    if (st == IG_OK) st = push_layer(&p, &config, err);
+    if (st == IG_OK) {
+        json_t *j = image_of(&no_model, &f, &config, list, n);
+        text = j ? ig_json_dump(j) : NULL;
+        json_decref(j);
+        st = text ? put_image(&p, &f, text, err) : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for what is pushed");
+    }
+    ig_free(text);
+    ig_free(list);
     return st;
 }

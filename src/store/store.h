@@ -236,6 +236,11 @@ typedef struct ig_pull_progress {
     ig_digest digest; /* of the file; "" when not yet known */
 } ig_pull_progress;
 
+typedef struct ig_would_pull {
+    const char *model, *file;
+    uint64_t size;
+    bool has_size, here; /* here: the store has the file */
+} ig_would_pull;
 typedef struct ig_pull_options {
     const char *name;         /* NULL: from the source */
     bool no_files;            /* refuse sources on this machine (a client must not name paths) */
@@ -247,6 +252,9 @@ typedef struct ig_pull_options {
     unsigned first_wait_ms;   /* before the second try, doubled each time; 0: 500 */
     ig_check check;
     bool (*progress)(void *ctx, const ig_pull_progress *p); /* false: cancel; called several times a second */
+    /* Not NULL: a dry run. It is told every file that the model has; nothing is loaded or written, and the store, which
+     * may be NULL then, is only asked what it has. */
+    void (*would)(void *ctx, const ig_would_pull *w);
     void *ctx;
 } ig_pull_options;
 
@@ -278,6 +286,7 @@ ig_status ig_store_import(ig_store *store, const char *path, const ig_import_opt
 typedef struct ig_push_options {
     ig_pull_options pull; /* insecure, no_files, first_wait_ms, progress, ctx */
     const char *form;     /* NULL: the standard */
+    bool dry_run;         /* ask what is there, send nothing; the result says what would be sent, and has no digest */
 } ig_push_options;
 typedef struct ig_push_result {
     uint64_t sent_bytes, present_bytes;

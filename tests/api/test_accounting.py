@@ -2,7 +2,10 @@
 """Ledger and audit log of a running service, read by the verbs. Prints TAP."""
 import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -118,6 +121,90 @@ def test_audit(s):
     code, text, _ = ingle('audit', 'verify', '--dir', folder, '--json')
     ok(code == 0 and json.loads(text)['ok'] and json.loads(text)['in_use'], 'a log in use verifies', text)
     return folder
+
+
+def test_content():
+    """Prompts and answers are recorded where policy says so, marked, from the reload on that says it; never in the messages."""
+    with tempfile.TemporaryDirectory() as etc:
+        env = {'INGLE_CONFIG': etc, 'INGLE_KEYS': os.path.join(etc, 'keys.json')}
+        s = Service('chat=' + CHAT, args=['--ctx', '1024'], env=env)
+
+        def say(text, **more):
+            return s.post('/v1/chat/completions', {'model': 'chat', 'messages': [{'role': 'user', 'content': text}], 'max_tokens': 6,
+                                                   'temperature': 0, **more})[1]
+
+        def tell(*verb):
+            return subprocess.run([INGLE, *verb, '--host', f'127.0.0.1:{s.port}'], capture_output=True, text=True, timeout=60,
+                                  check=False).stdout
+
+        def switch(yes):
+            with open(os.path.join(etc, 'ingle.conf'), 'w') as f:
+                f.write(f'[audit]\ncontent = {yes}\n')
+            n = len(s.log)
+            s.process.send_signal(signal.SIGHUP)
+            until(lambda: any('read again' in line for line in s.log[n:]))
+        say('plumcake')
+        ok('recorded' not in tell('status') and 'recorded nowhere' in tell('doctor'), 'off by default, status and doctor say so')
+        switch('yes')
+        answer = say('gingerbread')['choices'][0]['message']['content']
+        two = say('liquorice', n=2)
+        c, r = s.open('POST', '/v1/completions', {'model': 'chat', 'prompt': 'treacle ' * 60, 'max_tokens': 4, 'stream': True})
+        r.read()
+        c.close()
+        ok('prompts and answers are recorded' in tell('status'), 'ingle status says that it is on', tell('status'))
+        ok('prompts and answers are recorded' in tell('doctor'), 'so does ingle doctor', tell('doctor'))
+        ok(any('prompts and answers are recorded' in line for line in s.log), 'and the service')
+        switch('no')
+        say('aniseed')
+        s.process.terminate()
+        s.process.wait(60)
+        records = [r for r in records_of(state(s, 'audit')) if r['kind'] == 'request']
+        by = {word: [r for r in records if word in json.dumps(r)] for word in ('gingerbread', 'liquorice', 'treacle')}
+        ok(all(len(by[w]) == 1 and by[w][0].get('content') is True for w in by), 'what was asked is there, and marked', records)
+        ok(by['gingerbread'][0].get('answer') == answer, 'and the answer', (by['gingerbread'], answer))
+        ok(by['liquorice'][0]['answer'] == '\n'.join(f'[{i + 1}] ' + x['message']['content'] for i, x in enumerate(two['choices'])), 'of several choices each', by['liquorice'])
+        ok(len(records) == 5 and sum('content' in r for r in records) == 3 and
+           not any(w in json.dumps(records) for w in ('plumcake', 'aniseed')), 'nothing from before and after', records)
+        text = ''.join(s.log)
+        ok(not any(w in text for w in ('gingerbread', 'liquorice', 'treacle')), 'nothing of it is in the messages', text)
+        code, out, _ = ingle('audit', 'verify', '--dir', state(s, 'audit'))
+        ok(code == 0, 'the log verifies', out)
+        s.stop()
+
+
+def test_journal():
+    """--audit-journal: every record goes to syslog, too, in the order of the chain; what was asked and answered does not."""
+    if os.geteuid() or os.path.lexists('/dev/log'):
+        return tap.skip('audit records in syslog', '/dev/log is another program\'s, or may not be made')
+    sink = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sink.bind('/dev/log')
+    sink.settimeout(60)
+    try:
+        with tempfile.TemporaryDirectory() as etc:
+            with open(os.path.join(etc, 'ingle.conf'), 'w') as f:
+                f.write('[audit]\ncontent = yes\n')
+            s = Service('chat=' + CHAT, args=['--audit-journal'], env={'INGLE_CONFIG': etc, 'INGLE_KEYS': os.path.join(etc, 'keys.json')})
+            ask(s, model='no-such-model')
+            s.post('/v1/chat/completions', {'model': 'chat', 'messages': [{'role': 'user', 'content': 'gingerbread'}], 'max_tokens': 2})
+            s.process.terminate()
+            s.process.wait(60)
+            records = records_of(state(s, 'audit'))
+            lines = []
+            while len(lines) < len(records):
+                line = sink.recv(65536).decode()
+                lines += [line] if 'ingle audit' in line else []
+            s.stop()
+    except socket.timeout:
+        pass
+    finally:
+        sink.close()
+        os.unlink('/dev/log')
+    told = [json.loads(m.group(1)) for m in (re.search(r'ingle audit: (\{.*\})', line) for line in lines) if m]
+    ok(told == [r for r in records if 'content' not in r] and len(told) >= 3, 'every record is in syslog, as it is in the log',
+       (len(told), len(records)))
+    ok(not any('gingerbread' in line for line in lines) and any('has content' in line for line in lines) and
+       any('gingerbread' in json.dumps(r) for r in records), 'but for those with content, which stay in the log', lines)
+    return None
 
 
 def test_after(folder):
@@ -237,6 +324,8 @@ def main():
     test_after(copy)
     shutil.rmtree(kept)
     test_energy()
+    test_content()
+    test_journal()
     tmpfs = tempfile.mkdtemp()
     mounted = os.geteuid() == 0 and subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', tmpfs],
                                                    stderr=subprocess.DEVNULL).returncode == 0

@@ -10,6 +10,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import ldif  # noqa: E402
+
 INGLE = os.path.join(os.environ.get('INGLE_BUILD', 'build'), 'ingle')
 SLAPD = shutil.which('slapd', path='/usr/sbin:/usr/bin')
 n = failed = 0
@@ -69,19 +72,8 @@ def make_ca():
 
 # ---- slapd
 
-def schema_rfc2307bis():
-    """groupOfNames with posixGroup as an auxiliary class, as RFC 2307bis has it."""
-    with open('/etc/ldap/schema/nis.schema') as f:
-        text = f.read()
-    at = text.index("NAME 'posixGroup'")
-    begin, end = text.rindex('objectclass', 0, at), text.index('\nobjectclass', at)
-    new = text[begin:end].replace('STRUCTURAL', 'AUXILIARY').replace('MUST ( cn $ gidNumber )', 'MUST gidNumber')
-    with open(path('rfc2307bis.schema'), 'w') as f:
-        f.write(text[:begin] + new + text[end:])
-
-
 class Slapd:
-    def __init__(self, name, ldif, schema='/etc/ldap/schema/nis.schema', cert='server', extra='', env=None):
+    def __init__(self, name, data, schema='nis', cert='server', extra='', env=None):
         self.folder = path(name)
         os.makedirs(os.path.join(self.folder, 'db'))
         self.port, self.tls_port = free_port(), free_port()
@@ -89,31 +81,17 @@ class Slapd:
         self.conf = os.path.join(self.folder, 'slapd.conf')
         self.env = env
         with open(self.conf, 'w') as f:
-            f.write(f'''include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include {schema}
-modulepath /usr/lib/ldap
-moduleload back_mdb
-moduleload memberof
-pidfile {self.folder}/pid
+            f.write(ldif.slapd_conf(self.folder, ['core', 'cosine', schema], overlay='overlay memberof\n',
+                                    options='index objectClass,uid,uidNumber,member,memberUid,gidNumber eq\n', more=f'''moduleload memberof
 TLSCACertificateFile {path("ca.pem")}
 TLSCertificateFile {path(cert + ".pem")}
 TLSCertificateKeyFile {path(cert + ".key")}
 sizelimit size.soft=500 size.pr=200 size.prtotal=unlimited
 {extra}
-database mdb
-maxsize 1073741824
-suffix "dc=example,dc=org"
-rootdn "cn=admin,dc=example,dc=org"
-rootpw secret
-directory {self.folder}/db
-index objectClass,uid,uidNumber,member,memberUid,gidNumber eq
-dbnosync
-overlay memberof
-''')
+'''))
         lines = os.path.join(self.folder, 'data.ldif')
         with open(lines, 'w') as f:
-            f.write(ldif)
+            f.write(data)
         r = run('/usr/sbin/slapadd', '-q', '-f', self.conf, '-l', lines)
         if r.returncode:
             raise RuntimeError(r.stderr[-2000:])
@@ -143,69 +121,32 @@ overlay memberof
         return 'ldapi://' + self.socket.replace('/', '%2f')
 
 
-BASE = '''dn: dc=example,dc=org
-objectClass: dcObject
-objectClass: organization
-o: x
-dc: example
-
-dn: ou=people,dc=example,dc=org
-objectClass: organizationalUnit
-ou: people
-
-dn: ou=groups,dc=example,dc=org
-objectClass: organizationalUnit
-ou: groups
-
-'''
-
-
 def user(i):
-    return f'''dn: uid=u{i},ou=people,dc=example,dc=org
-objectClass: account
-objectClass: posixAccount
-uid: u{i}
-cn: u{i}
-uidNumber: {20000 + i}
-gidNumber: {30000 + i % 7}
-homeDirectory: /home/u{i}
-
-'''
-
-
-def group(name, members):
-    rows = ''.join(f'member: {m}\n' for m in members)
-    return f'dn: cn={name},ou=groups,dc=example,dc=org\nobjectClass: groupOfNames\ncn: {name}\n{rows}\n'
+    return ldif.user(f'u{i}', 20000 + i, 30000 + i % 7)
 
 
 def dn_user(i):
-    return f'uid=u{i},ou=people,dc=example,dc=org'
-
-
-def dn_group(name):
-    return f'cn={name},ou=groups,dc=example,dc=org'
+    return ldif.dn_user(f'u{i}')
 
 
 def big_ldif():
     """Users in teams, teams in ten divisions, those in one company; a circle; 600 groups of one user."""
-    out = [BASE] + [user(i) for i in range(USERS)]
+    out = [ldif.BASE] + [user(i) for i in range(USERS)]
     for t in range(TEAMS):
-        out.append(group(f'team{t}', [dn_user(i) for i in range(t, USERS, TEAMS)]))
+        out.append(ldif.group(f'team{t}', [dn_user(i) for i in range(t, USERS, TEAMS)]))
     for d in range(10):
-        out.append(group(f'division{d}', [dn_group(f'team{t}') for t in range(d, TEAMS, 10)]))
-    out.append(group('company', [dn_group(f'division{d}') for d in range(10)] + [dn_group('circle')]))
-    out.append(group('circle', [dn_group('company')]))
+        out.append(ldif.group(f'division{d}', [ldif.dn_group(f'team{t}') for t in range(d, TEAMS, 10)]))
+    out.append(ldif.group('company', [ldif.dn_group(f'division{d}') for d in range(10)] + [ldif.dn_group('circle')]))
+    out.append(ldif.group('circle', [ldif.dn_group('company')]))
     for g in range(600):
-        out.append(group(f'many{g}', [dn_user(7)]))
+        out.append(ldif.group(f'many{g}', [dn_user(7)]))
     return ''.join(out)
 
 
 def posix_ldif():
-    out = [BASE] + [user(i) for i in range(50)]
+    out = [ldif.BASE] + [user(i) for i in range(50)]
     for g in range(7):
-        members = ''.join(f'memberUid: u{i}\n' for i in range(50) if i % 7 != g and i % (g + 2) == 0)
-        out.append(f'dn: cn=posix{g},ou=groups,dc=example,dc=org\nobjectClass: posixGroup\ncn: posix{g}\n'
-                   f'gidNumber: {30000 + g}\n{members}\n')
+        out.append(ldif.posix_group(f'posix{g}', 30000 + g, [f'u{i}' for i in range(50) if i % 7 != g and i % (g + 2) == 0]))
     return ''.join(out)
 
 
@@ -348,7 +289,7 @@ def test_gssapi():
         skip('GSSAPI', 'krb5-kdc and krb5-admin-server are not installed')
         return
     env = make_realm()
-    s = Slapd('gss', BASE + user(1) + group('kerberos', [dn_user(1)]), extra='sasl-host localhost\nsasl-realm TEST\n',
+    s = Slapd('gss', ldif.BASE + user(1) + ldif.group('kerberos', [dn_user(1)]), extra='sasl-host localhost\nsasl-realm TEST\n',
               env={**env, 'KRB5_KTNAME': path('krb', 'ldap.keytab')})
     with open(s.conf, 'a') as f:  # only for those who have shown a ticket
         f.write('access to * by users read\n')

@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from service import CHAT, DATA, INGLE, STORY, Service, Tap, until  # noqa: E402
@@ -46,7 +48,7 @@ class Admin:
         return out
 
     def add(self, model, file, *more):
-        ingle('pull', file, model, '-q', env=self.env)
+        ingle('pull', file, model, '-q', '--no-check', env=self.env)
         self.cat('add', self.name, model, '--license', 'MIT', '--origin', file, *more)
 
     def publish(self):
@@ -205,6 +207,102 @@ def test_damage(m, a, keys):
     ok(code == 0 and m.chat(keys['ops'], 'ops:1')[0] == 200, 'the next sync mends it', out)
 
 
+def audit():
+    out = ingle('audit', 'export', env={'INGLE_STORE': path('store')})[1]
+    return [json.loads(line) for line in out.splitlines() if line.startswith('{')]
+
+
+def broken(name, file, old, new):
+    """A copy of a model in which a text is another: its hashes are right when it is signed, and it cannot be used."""
+    with open(file, 'rb') as f:
+        data = f.read()
+    assert old in data and len(old) == len(new)
+    with open(path(name), 'wb') as f:
+        f.write(data.replace(old, new))
+    return path(name)
+
+
+def test_update(m, a, keys):
+    """Updates that are signed and whole, and fail their checks: the old model goes on."""
+    before = m.row('all:1')['digest']
+    for name, (of, old, new) in {'tokenizer': (STORY, b'tokenizer.ggml.tokens', b'tokenizer.ggml.tokenz'),
+                             'architecture': (STORY, b'general.architecture', b'general.architectura'),
+                             'template': (CHAT, b'%- for', b'%- fxr'), 'shape': (STORY, b'llama.block_count', b'llama.block_kount')}.items():
+        file = broken(name + '.gguf', of, old, new)
+        a.add('all:1', file)
+        a.publish()
+        code, out = m.sync()
+        row = m.row('all:1')
+        ok(code == 3 and row.get('state') == 'failed' and row.get('have') == before and row['digest'] != before and row.get('why'),
+           f'{name}: the update is not taken, and compliance says why: {row.get("why", "")[-80:]}', (code, row))
+        status, body = m.chat(keys['ops'], 'all:1')
+        ok(status == 200 and 'all:1' in m.listed(), f'{name}: the old model goes on serving', (status, body))
+        listed = json.loads(ingle('list', '--json', env={'INGLE_STORE': path('store')})[1])['models']
+        ok([x['digest'].removeprefix('sha256:') for x in listed if x['name'] == 'all:1'] == [before], f'{name}: it is the one that the name stands for', listed)
+        told = ('fetch', 'failed', row['digest'].removeprefix('sha256:'))
+        ok(until(lambda: told in [(r.get('op'), r.get('result'), r.get('digest', '').removeprefix('sha256:')) for r in audit()], 30),
+           f'{name}: the audit log has it', audit()[-3:])
+    os.unlink(file)
+    why, then = m.row('all:1')['why'], m.report()['checked']
+    m.reload()
+    until(lambda: m.report()['checked'] > then, 60)
+    ok(m.row('all:1')['why'] == why, 'what was refused is not fetched again and again', m.row('all:1'))
+    m.stop(signal.SIGKILL)
+    m.start()
+    ok(m.chat(keys['ops'], 'all:1')[0] == 200, 'also after a kill the old one serves')
+    a.add('all:1', STORY, '--parameters', '{"temperature":0.2}')
+    a.publish()
+    code, out = m.sync()
+    ok(code == 0 and m.row('all:1')['state'] == 'present' and m.row('all:1')['digest'] != before and
+       m.chat(keys['ops'], 'all:1')[0] == 200, 'a sound one replaces it', (code, out, m.row('all:1')))
+
+
+class Mute:
+    """A server that accepts and sends nothing."""
+
+    def __init__(self):
+        self.socket = socket.create_server(('127.0.0.1', 0))
+        self.port, self.taken = self.socket.getsockname()[1], []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        try:
+            while True:
+                self.taken.append(self.socket.accept()[0])
+        except OSError:
+            pass
+
+    def close(self):
+        self.socket.close()
+        for c in self.taken:
+            c.close()
+
+
+def test_mute(m, a):
+    """Neither a reload nor the end of the service waits for a server that says nothing (a document may take 30 s)."""
+    mute = Mute()
+    m.follow('mute', f'http://127.0.0.1:{mute.port}/c', a.root)
+    m.reload()
+    ok(until(lambda: mute.taken, 60), 'a catalogue is asked of a server that says nothing')
+    start = time.monotonic()
+    os.unlink(path('etc', 'conf.d', 'mute.conf'))
+    m.reload()
+    gone = until(lambda: [c['name'] for c in m.report()['catalogues']] == ['work'] and m.report()['compliant'], 60)
+    took = time.monotonic() - start
+    ok(gone and took < 20, f'a reload does not wait for it: {took:.1f} s', m.report()['catalogues'])
+    n = len(mute.taken)
+    m.follow('mute', f'http://127.0.0.1:{mute.port}/c', a.root)
+    m.reload()
+    until(lambda: len(mute.taken) > n, 60)
+    start = time.monotonic()
+    code = m.stop()
+    took = time.monotonic() - start
+    ok(code == 0 and took < 20, f'nor does the end: {took:.1f} s', code)
+    os.unlink(path('etc', 'conf.d', 'mute.conf'))
+    mute.close()
+    m.start()
+
+
 def test_root(m, a):
     loose = shutil.copy(a.root, path('loose.json'))
     os.chmod(loose, 0o666)
@@ -275,6 +373,8 @@ def main():
         test_running(m, a, keys)
         test_damage(m, a, keys)
         test_root(m, a)
+        test_update(m, a, keys)
+        test_mute(m, a)
         test_two(m, a, keys)
         test_metered(m, a)
     finally:

@@ -17,7 +17,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import INGLE, Service, Tap, until  # noqa: E402
+from service import INGLE, STORY, Service, Tap, until  # noqa: E402
 
 WORK = tempfile.mkdtemp(prefix='test_hub.')
 STORE = os.path.join(WORK, 'store')
@@ -420,6 +420,47 @@ def test_token(hub):
     drop()
 
 
+def catalogue(*args, **env):
+    return ingle('catalogue', *args, **env)
+
+
+def test_catalogue(hub):
+    """A catalogue behind TLS: verified by the certificate and by its signatures; altered and cut bytes change nothing."""
+    cat, out, etc = (os.path.join(WORK, x) for x in ('cat', 'www/cat', 'etc'))
+    rc, said = ingle('pull', '-q', STORY, 'story')
+    put('story.gguf', open(STORY, 'rb').read())
+    for step in (('init', cat), ('add', cat, 'story', '--license', 'MIT', '--origin', hub.url + '/story.gguf'),
+                 ('assign', cat, 'story', '--required', '--id', 'all'), ('sign', cat), ('publish', cat, out)):
+        rc, said = catalogue(*step)
+        if rc:
+            return ok(False, f'catalogue {step[0]}', said)
+    root, client = os.path.join(out, 'metadata', '1.root.json'), os.path.join(WORK, 'client')
+    ingle('pull', '-q', STORY, 'x', INGLE_STORE=client)
+    rc, said = catalogue('sync', hub.url + '/cat', '--root', root, INGLE_STORE=client)
+    ok(rc == 0 and 'story' in said, 'a catalogue is synced over TLS', said)
+    rc, said = catalogue('sync', INGLE_STORE=client, SSL_CERT_FILE='/etc/ssl/certs/ca-certificates.crt')
+    ok(rc == 1 and 'last good state' in said, 'not from a server whose certificate nobody vouches for', said)
+    rc, said = catalogue('sync', hub.url + '/cat', INGLE_STORE=client, no_proxy='*')
+    ok(rc == 0, 'and again from the right one', said)
+    stamp = os.path.join(out, 'metadata', 'timestamp.json')
+    with open(stamp, 'rb') as f:
+        good = f.read()
+    for what, bad in (('cut', good[:len(good) // 2]), ('altered', good.replace(b'"version":', b'"version":1')), ('empty', b''),
+                      ('endless', good + b' ' * 100000), ('a page of a captive portal', b'<html>log in</html>')):
+        put('cat/metadata/timestamp.json', bad)
+        rc, said = catalogue('sync', INGLE_STORE=client)
+        ok(rc == 1 and 'timestamp' in said and 'last good state' in said, f'{what}: refused, the last good state stays', said)
+    put('cat/metadata/timestamp.json', good)
+    os.makedirs(os.path.join(etc, 'conf.d'))
+    with open(os.path.join(etc, 'conf.d', 'c.conf'), 'w', encoding='utf-8') as f:
+        f.write(f'[catalogue c]\nsource = {hub.url}/cat\nroot = {root}\nbattery = yes\nmetered = yes\n')
+    s = Service(env=dict(ENV, INGLE_CONFIG=etc, CURL_CA_BUNDLE=os.path.join(WORK, 'cert.pem')))
+    rc, said = ingle('catalogue', 'sync', '--wait', '--host', f'127.0.0.1:{s.port}')
+    ok(rc == 0 and 'present' in said, 'a service follows it over TLS', said)
+    s.stop()
+    return drop()
+
+
 def main():
     if not shutil.which('nginx') or not shutil.which('openssl'):
         tap.skip('nginx as a hub', 'nginx or openssl is not installed')
@@ -439,6 +480,7 @@ def main():
         test_redirects(hub)
         test_together(hub)
         test_token(hub)
+        test_catalogue(hub)
         if "--no-stalls" not in sys.argv:
             test_stalls(hub, backend)
     finally:

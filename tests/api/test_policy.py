@@ -275,6 +275,47 @@ def test_unconfigured():
         s.stop()
 
 
+def test_priority():
+    """One conversation at a time: who has less than the usual priority steps aside at once, others after their turn."""
+    def race(s, keys):
+        """How much sooner than carl, who began before, ada has her answer, as a share of the time that his takes."""
+        c, r = s.open('POST', '/v1/completions', {'model': 'story', 'prompt': 'Once', 'max_tokens': 1000, 'stream': True, 'ignore_eos': True},
+                      keys['carl'])
+        r.read(16)
+        start = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            def rest():
+                r.read()
+                return time.monotonic()
+            carl = pool.submit(rest)
+            status, body, _ = s.post('/v1/completions', {'model': 'story', 'prompt': 'A', 'max_tokens': 1}, headers=keys['ada'])
+            ada = time.monotonic()
+            c_end = carl.result(120)
+        c.close()
+        return (c_end - ada) / (c_end - start) if status == 200 else body
+
+    with tempfile.TemporaryDirectory() as folder:
+        env = {'INGLE_CONFIG': folder, 'INGLE_KEYS': os.path.join(folder, 'keys.json')}
+        keys = {}
+        for user in ('ada', 'carl'):
+            out = subprocess.run([INGLE, 'key', 'add', user, '--user', user, '--group', 'x'], env=dict(os.environ, **env), capture_output=True,
+                                 text=True, check=True)
+            keys[user] = {'Authorization': 'Bearer ' + out.stdout.strip()}
+        for less in (False, True):
+            with open(os.path.join(folder, 'ingle.conf'), 'w') as f:
+                f.write('[policy]\nmode = open\n' + ('[rule less]\neffect = limit\nwho = user:carl\npriority = 10\n' if less else ''))
+            s = Service('story=' + STORY, args=['--ctx', '2048', '--parallel', '1'], env=env)
+            s.post('/v1/completions', {'model': 'story', 'prompt': 'Once', 'max_tokens': 1}, headers=keys['ada'])
+            times = []
+            while len(times) < (10 if less else 3) and not (less and times and times[-1] > 0.25):
+                times.append(race(s, keys))
+            if less:
+                ok(times[-1] > 0.25, 'with less priority he steps aside', times)
+            else:
+                ok(sorted(times)[1] < 0.25, 'alike, she waits for her turn', times)
+            s.stop()
+
+
 def main():
     p = Place()
     try:
@@ -285,6 +326,7 @@ def main():
         p.ldap.close()
     ok(code == 0, 'the service ends well', (code, ''.join(p.service.log)[-3000:]))
     test_unconfigured()
+    test_priority()
     return tap.end()
 
 

@@ -107,6 +107,8 @@ def test_plain():
     digest = models()['tiny:latest']['digest']
     for form in ('ollama', 'docker', 'modelpack'):
         to = f'oci://{host}/me/{form}:v1'
+        r = ingle('push', 'tiny', to, '--form', form, '--dry-run')
+        ok(r.returncode == 0 and 'would be sent' in r.stdout and ingle('pull', to, 'x').returncode == 1, f'{form}: a dry run sends nothing', r.stderr)
         r = ingle('push', 'tiny', to, '--form', form, '--json')
         ok(r.returncode == 0 and json.loads(r.stdout)['sent'] > len(MODEL), f'push as {form}', r.stderr)
         image = get(host, f'/v2/me/{form}/manifests/v1', 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json')
@@ -312,6 +314,127 @@ def test_service():
     child.wait()
 
 
+# ---------------------------------------------------------------------------------------------------- catalogues
+
+def make_catalogue(name, origin):
+    """A catalogue of one model, signed and not published yet."""
+    steps = [('init', name), ('add', name, 'tiny', '--as', 'offered:1', '--license', 'MIT', '--origin', origin),
+             ('assign', name, 'offered:1', '--required', '--id', 'all'), ('sign', name)]
+    for step in steps:
+        r = ingle('catalogue', step[0], os.path.join(WORK, name), *step[2:])
+        if r.returncode:
+            return ok(False, f'{name}: {step}', r.stderr)
+    return True
+
+
+def publish(name, to, **env):
+    return ingle('catalogue', 'publish', os.path.join(WORK, name), to, **env)
+
+
+def follow(name, to, **env):
+    """A service that follows the catalogue where it is published; returns (state of the model, report)."""
+    etc, store = (os.path.join(WORK, f'{name}-{x}') for x in ('etc', 'served'))
+    port = free_port()
+    os.makedirs(os.path.join(etc, 'conf.d'), exist_ok=True)
+    with open(os.path.join(etc, 'conf.d', 'a.conf'), 'w', encoding='utf-8') as f:
+        f.write(f'[catalogue {name}]\nsource = {to}\nroot = {WORK}/{name}.root.json\nbattery = yes\nmetered = yes\n')
+    service = subprocess.Popen([INGLE, 'serve', '--store', store, '--listen', f'tcp:127.0.0.1:{port}'], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, env=dict(ENV, INGLE_CONFIG=etc, **env))
+    children.append(service)
+    end = time.monotonic() + 60
+    r = None
+    while time.monotonic() < end and (r is None or r.returncode == 1):
+        r = ingle('catalogue', 'sync', '--wait', '--host', f'127.0.0.1:{port}')
+        time.sleep(0.1)
+    report = ingle('status', '--compliance', '--json', '--host', f'127.0.0.1:{port}').stdout
+    service.terminate()
+    _, text = service.communicate(timeout=60)
+    rows = json.loads(report or '{}').get('models', [])
+    return [m['state'] for m in rows], report + text
+
+
+def check_kills(name, to, store, **env):
+    """Publishing is killed at some moment: who syncs sees the old or the new, and the next try ends it."""
+    bad, killed = [], 0
+    for i in range(8):
+        ingle('catalogue', 'assign', os.path.join(WORK, name), 'offered:1', '--user', f'kill{i}', '--id', f'kill{i}')
+        ingle('catalogue', 'sign', os.path.join(WORK, name))
+        p = subprocess.Popen([INGLE, 'catalogue', 'publish', os.path.join(WORK, name), to], env=dict(ENV, **env), stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        time.sleep(0.02 * i)
+        p.kill()
+        killed += p.wait(30) == -signal.SIGKILL
+        r = ingle('catalogue', 'sync', '--store', store, **env)
+        bad += [r.stderr] if r.returncode else []
+        r = publish(name, to, **env)
+        s = ingle('catalogue', 'sync', '--store', store, **env)
+        there = f'"kill{i}"' in ingle('catalogue', 'show', '--json', '--store', store).stdout
+        bad += [r.stderr + s.stderr + str(there)] if r.returncode or s.returncode or not there else []
+    ok(not bad and killed, f'{name}: publishing killed {killed} times: the old or the new is seen, and the next try ends it', bad)
+
+
+def check_catalogue(name, to, damage, **env):
+    """Publishes, follows, changes, goes back in time, and damages what lies there."""
+    r = publish(name, to, **env)
+    ok(r.returncode == 0, f'{name}: a catalogue is published', r.stderr)
+    root = shutil.copy(os.path.join(WORK, name, 'published', 'metadata', '1.root.json'), os.path.join(WORK, name + '.root.json'))
+    store = os.path.join(WORK, name + '-store')
+    r = ingle('catalogue', 'sync', to, '--root', root, '--store', store, **env)
+    ok(r.returncode == 0 and 'offered:1' in r.stdout, f'{name}: it is synced', r.stderr + r.stdout)
+    states, said = follow(name, to, **env)
+    ok(states == ['present'], f'{name}: a service follows it and fetches what is required', said)
+    old = shutil.copytree(os.path.join(WORK, name), os.path.join(WORK, name + '-old'))
+    shutil.copytree(os.path.join(WORK, name + '.keys'), old + '.keys')
+    ingle('catalogue', 'assign', os.path.join(WORK, name), 'offered:1', '--group', 'more', '--id', 'more')
+    ingle('catalogue', 'sign', os.path.join(WORK, name))
+    r = publish(name, to, **env)
+    again = publish(name, to, **env)
+    ok(r.returncode == 0 and again.returncode == 0, f'{name}: another version, and once more', r.stderr + again.stderr)
+    r = ingle('catalogue', 'sync', '--store', store, '--json', **env)
+    ok(r.returncode == 0 and '"more"' in ingle('catalogue', 'show', '--json', '--store', store).stdout, f'{name}: it is followed', r.stderr)
+    check_kills(name, to, store, **env)
+    r = ingle('catalogue', 'publish', old, to, **env)
+    ok(r.returncode == 1 and 'an old copy' in r.stderr, f'{name}: an old copy is not put over it', r.stderr)
+    damage()
+    r = ingle('catalogue', 'sync', to, '--store', store, **env)
+    ok(r.returncode == 1 and 'last good state' in r.stderr, f'{name}: what was altered is refused', r.stderr)
+
+
+def test_catalogue_registry():
+    child, host = registry('catalogues')
+    if not child:
+        return ok(False, 'docker-registry starts for catalogues')
+    r = ingle('push', 'tiny', f'oci://{host}/me/tiny:v1')
+    to = f'oci://{host}/company/catalogue:main'
+    if r.returncode or not make_catalogue('byoci', f'oci://{host}/me/tiny:v1'):
+        return ok(False, 'a catalogue is made', r.stderr)
+    r = publish('byoci', f'oci://{host}/company/catalogue@sha256:' + '0' * 64)
+    ok(r.returncode == 1 and 'under a tag' in r.stderr, 'byoci: not under a digest', r.stderr)
+    r = publish('byoci', 'ftp://x/y')
+    ok(r.returncode == 1 and 'no place' in r.stderr and 's3://' in r.stderr, 'another place is refused', r.stderr)
+
+    def damage():
+        """The tag names an image that is no catalogue."""
+        ingle('push', 'tiny', to)
+    check_catalogue('byoci', to, damage)
+    child.terminate()
+    child.wait()
+
+
+def test_catalogue_s3(s3, env):
+    env = {k: v for k, v in env.items() if k != 'INGLE_STORE'}
+    if not make_catalogue('bys3', 's3://models/a/tiny.gguf'):
+        return None
+    r = publish('bys3', 's3://models/catalogue', **dict(env, AWS_SECRET_ACCESS_KEY='wrong'))
+    ok(r.returncode == 1 and '403' in r.stderr, 'bys3: a wrong secret', r.stderr)
+
+    def damage():
+        with open(os.path.join(WORK, 'bys3', 'published', 'metadata', 'timestamp.json'), encoding='utf-8') as f:
+            text = f.read().replace('"version":', '"version":9')
+        ok(s3.ask('PUT', '/models/catalogue/metadata/timestamp.json', text.encode()) == 200, 'bys3: a forged timestamp')
+    return check_catalogue('bys3', 's3://models/catalogue', damage, **env)
+
+
 # ---------------------------------------------------------------------------------------------------- Swift
 
 class S3:
@@ -417,12 +540,15 @@ def test_s3():
         r = ingle('pull', 's3://models/a/tiny.gguf', 'f', INGLE_S3_ENDPOINT=env['INGLE_S3_ENDPOINT'], AWS_SHARED_CREDENTIALS_FILE=credentials,
                   AWS_PROFILE='work', INGLE_STORE=WORK + '/s3-file')
         ok((r.returncode == 0) == good and (good or 'chmod 600' in r.stderr), f'keys from a file of mode {mode:o}', r.stderr)
+    if 'tiny:latest' not in models():
+        ingle('pull', os.path.join(DATA, 'stories260K.gguf'), 'tiny')
+    return test_catalogue_s3(s3, env)
 
 
 def main():
     try:
         if shutil.which('docker-registry'):
-            for test in (test_plain, test_passwords, test_tokens, test_service):
+            for test in (test_plain, test_passwords, test_tokens, test_service, test_catalogue_registry):
                 test()
         else:
             skip('registries', 'docker-registry is not installed')

@@ -24,6 +24,7 @@ if DEMO:
     source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     os.environ.setdefault('INGLE_BUILD', os.path.join(source, 'build'))
     os.environ.setdefault('INGLE_DATA', os.path.join(source, 'tests', 'data'))
+import ldif  # noqa: E402
 from service import CHAT, DATA, INGLE, STORY, Service, until  # noqa: E402
 
 SLAPD, SLAPADD = '/usr/sbin/slapd', '/usr/sbin/slapadd'
@@ -111,55 +112,11 @@ class Directory:
     def __init__(self):
         self.port = free_port()
         os.makedirs(path('ldap', 'db'))
-        people = ''.join(f'''dn: uid={u},ou=people,dc=example,dc=org
-objectClass: inetOrgPerson
-objectClass: posixAccount
-uid: {u}
-cn: {u}
-sn: {u}
-uidNumber: {i}
-gidNumber: 20000
-homeDirectory: /home/{u}
-
-''' for u, i in (('ada', 20001), ('bob', 20002), ('carl', 20003)))
-        groups = ''.join(f'''dn: cn={g},ou=groups,dc=example,dc=org
-objectClass: groupOfNames
-cn: {g}
-member: cn=nobody,dc=example,dc=org
-member: uid={u},ou=people,dc=example,dc=org
-
-''' for g, u in (('engineers', 'ada'), ('writers', 'bob')))
-        ldif = write('ldap/data.ldif', f'''dn: dc=example,dc=org
-objectClass: dcObject
-objectClass: organization
-o: example
-dc: example
-
-dn: ou=people,dc=example,dc=org
-objectClass: organizationalUnit
-ou: people
-
-dn: ou=groups,dc=example,dc=org
-objectClass: organizationalUnit
-ou: groups
-
-{people}{groups}''')
-        self.conf = write('ldap/slapd.conf', f'''include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/nis.schema
-include /etc/ldap/schema/inetorgperson.schema
-modulepath /usr/lib/ldap
-moduleload back_mdb
-pidfile {path("ldap", "pid")}
-database mdb
-maxsize 67108864
-suffix "dc=example,dc=org"
-rootdn "cn=admin,dc=example,dc=org"
-rootpw secret
-directory {path("ldap", "db")}
-dbnosync
-''')
-        r = subprocess.run([SLAPADD, '-q', '-f', self.conf, '-l', ldif], capture_output=True, text=True, timeout=60)
+        people = [ldif.user(u, i, 20000) for u, i in (('ada', 20001), ('bob', 20002), ('carl', 20003))]
+        groups = [ldif.group(g, ['cn=nobody,' + ldif.ROOT, ldif.dn_user(u)]) for g, u in (('engineers', 'ada'), ('writers', 'bob'))]
+        data = write('ldap/data.ldif', ''.join([ldif.BASE, *people, *groups]))
+        self.conf = write('ldap/slapd.conf', ldif.slapd_conf(path('ldap'), ['core', 'cosine', 'nis']))
+        r = subprocess.run([SLAPADD, '-q', '-f', self.conf, '-l', data], capture_output=True, text=True, timeout=60)
         if r.returncode:
             raise RuntimeError(r.stderr)
         self.start()
@@ -175,15 +132,10 @@ dbnosync
         self.process.wait(30)
 
     def leave(self, user, group):
-        change = f'''dn: cn={group},ou=groups,dc=example,dc=org
-changetype: modify
-delete: member
-member: uid={user},ou=people,dc=example,dc=org
-'''
         if DEMO:
             say(f'  (the directory: {user} leaves {group})')
         r = subprocess.run(['ldapmodify', '-x', '-H', f'ldap://127.0.0.1:{self.port}', '-D', 'cn=admin,dc=example,dc=org', '-w',
-                            'secret'], input=change, capture_output=True, text=True, timeout=60)
+                            'secret'], input=ldif.leave(user, group), capture_output=True, text=True, timeout=60)
         if r.returncode:
             raise RuntimeError(r.stderr)
 

@@ -339,6 +339,8 @@ static void test_config_refused(void)
         {"[model a]\ndraft = b\ndraft = c\n", ":3: draft is given twice"},
         {"[model ]\ndraft = b\n", ""},
         {"mode = deny\n", ":1: there is no section []"},
+        {"[audit]\ncontent = perhaps\n", ":2: 'perhaps': expected yes or no"},
+        {"[audit]\ncontents = yes\n", ":2:"},
         {"[policy]\nmode\n", ":2: expected [section]"},
         {"[policy]\nmode =\n", ":2: mode has no value"},
         {"[rule a b]\neffect = allow\n", "is no id of a rule"},

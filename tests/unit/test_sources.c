@@ -198,14 +198,14 @@ static void test_request(void **state)
     (void)state;
     ig_s3_key key = {.id = "id", .secret = "secret", .region = "eu-north-1", .token = "session"};
     seen s = {""};
-    assert_true(ig_s3_sign(&key, "GET", "https://b.example:9000/a%20b?list-type=2", 1369353600, keep, &s));
+    assert_true(ig_s3_sign(&key, "GET", "https://b.example:9000/a%20b?list-type=2", NULL, 1369353600, keep, &s));
     assert_non_null(strstr(s.text, "x-amz-date: 20130524T000000Z\n"));
     assert_non_null(strstr(s.text, "x-amz-security-token: session\n"));
     assert_non_null(strstr(s.text, "Credential=id/20130524/eu-north-1/s3/aws4_request"));
     assert_non_null(strstr(s.text, "SignedHeaders=host;x-amz-checksum-mode;x-amz-content-sha256;x-amz-date;"
                                    "x-amz-security-token,"));
     assert_null(strstr(s.text, "secret:"));
-    assert_false(ig_s3_sign(&key, "GET", "no address", 0, keep, &s));
+    assert_false(ig_s3_sign(&key, "GET", "no address", NULL, 0, keep, &s));
 }
 
 /* ------------------------------------------------------------------------------------------------ lists of buckets */

@@ -14,7 +14,7 @@
 #include "route/meter.h"
 #include "serve/front/fr.h"
 
-enum { SEAL_S = 61, GROUP = 100, BACKLOG_MAX = 20000, REFUSALS_A_SECOND = 50 };
+enum { SEAL_S = 61, GROUP = 100, BACKLOG_MAX = 20000, REFUSALS_A_SECOND = 50, CONTENT_MAX = 64 << 20 };
 
 struct fr_account {
     unsigned refs;
@@ -26,6 +26,7 @@ struct fr_account {
     uint64_t n_in, n_cached, n_out, n_reasoning, n_deltas, n_weight;
     uint64_t came_ns, began_ns, ended_ns;
     uint64_t energy_uj;
+    fr_content *content; /* or NULL */
 };
 
 /* What waits until the audit log has it: a job, or an administrator's exchange. */
@@ -54,7 +55,7 @@ struct fr_books {
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t some;
     fr_account *first, **last;
-    size_t n_waiting;
+    size_t n_waiting, n_content; /* accounts, and bytes of what was asked and answered */
     bool stop;
     bool failed; /* the thread's own */
     uint64_t n_dropped;
@@ -70,6 +71,12 @@ static void tell(fr_books *b, const char *text)
     snprintf(b->news, sizeof b->news, "%s", text);
     pthread_mutex_unlock(&b->lock);
     ig_waker_wake(&b->waker);
+}
+
+static void free_account(fr_account *a)
+{
+    fr_content_free(a->content);
+    ig_free(a);
 }
 
 static void write_ledger(fr_books *b, const fr_account *a)
@@ -130,6 +137,8 @@ static void write_audit(fr_books *b, const fr_account *a)
         r.n_out = (int64_t)a->n_out;
     }
     r.took_ms = (int64_t)((a->ended_ns - a->came_ns) / FR_NS_PER_MS);
+    r.prompt = fr_content_prompt(a->content);
+    r.answer = fr_content_answer(a->content);
     if (ig_audit_add(b->audit, &r, NULL, &err) != IG_OK) b->n_lost++;
 }
 
@@ -192,7 +201,7 @@ static bool take_queue(fr_books *b, fr_account **list)
     *list = b->first;
     b->first = NULL;
     b->last = &b->first;
-    b->n_waiting = 0;
+    b->n_waiting = b->n_content = 0;
     bool go_on = !b->stop;
     pthread_mutex_unlock(&b->lock);
     return go_on;
@@ -209,7 +218,7 @@ static void *writer(void *ctx)
             list = a->next;
             if (b->ledger && a->booked) write_ledger(b, a);
             if (b->audit) write_audit(b, a);
-            ig_free(a);
+            free_account(a);
         }
         commit_all(b);
     }
@@ -289,6 +298,7 @@ void fr_account_begin(fr_job *job, const ig_incoming *in)
     fr_account *a = job->account = new_account(job->front, in);
     if (!a) return;
     snprintf(a->id, sizeof a->id, "%s", job->id);
+    if (a->books->audit && fr_content_on(job->front)) a->content = fr_content_new();
 }
 
 void fr_account_decided(fr_account *a, const char *rule, const char *group)
@@ -311,7 +321,13 @@ static void hand_over(fr_account *a)
     fr_books *b = a->books;
     pthread_mutex_lock(&b->lock);
     bool room = b->n_waiting < BACKLOG_MAX;
+    if (room && a->content && b->n_content + fr_content_bytes(a->content) > CONTENT_MAX) {
+        fr_content_free(a->content);
+        a->content = NULL;
+        snprintf(a->note, sizeof a->note, "prompt and answer were left out: too much waits to be written");
+    }
     if (room) {
+        b->n_content += fr_content_bytes(a->content);
         a->next = NULL;
         *b->last = a;
         b->last = &a->next;
@@ -319,7 +335,7 @@ static void hand_over(fr_account *a)
     } else
         b->n_dropped++;
     pthread_mutex_unlock(&b->lock);
-    if (!room) ig_free(a);
+    if (!room) free_account(a);
 }
 
 void fr_account_unref(fr_account *a)
@@ -331,7 +347,7 @@ void fr_account_unref(fr_account *a)
     if (a->told)
         hand_over(a);
     else
-        ig_free(a);
+        free_account(a);
 }
 
 void fr_account_result(fr_account *a, const char *result)
@@ -369,6 +385,7 @@ void fr_account_end(fr_job *job)
     if (!a) return;
     describe(a, job);
     a->told = a->told || a->booked;
+    if (a->booked && job->parsed) fr_content_ask(a->content, job->req.parts);
     job->account = NULL;
     fr_account_unref(a);
 }
@@ -601,7 +618,10 @@ void fr_account_event(fr_worker *w, uint64_t call, ig_event type, const json_t *
     fr_call *c = w->calls;
     while (c && c->id != call) c = c->next;
     if (!c || !c->account) return;
-    if (type == IG_EV_DELTA) c->account->n_deltas++, c->account->n_weight++;
+    if (type == IG_EV_DELTA) {
+        c->account->n_deltas++, c->account->n_weight++;
+        fr_content_delta(c->account->content, c->part, body);
+    }
     if (type == IG_EV_ERROR) fr_account_result(c->account, "failed");
     if (type == IG_EV_DONE || type == IG_EV_RESULT || type == IG_EV_ERROR)
         take_usage(c, json_object_get(body, "usage"));
@@ -662,7 +682,8 @@ static ig_status open_books(fr_front *f, fr_books *b, ig_error *err)
     const char *at = place(f, c->ledger, "ledger.db", path, sizeof path);
     if (at) IG_TRY(judge(f, c->ledger != NULL, ig_ledger_open(at, NULL, &b->ledger, err), err));
     at = place(f, c->audit, "audit", path, sizeof path);
-    ig_audit_options o = {.journal = c->audit_journal};
+    /* Only what has content has some: fr_content_on says for each request whether it has. */
+    ig_audit_options o = {.journal = c->audit_journal, .content = true};
     ig_audit_report report = {0};
     b->required = c->audit_required;
     if (at) IG_TRY(judge(f, c->audit != NULL || b->required, ig_audit_open(at, &o, &b->audit, &report, err), err));

@@ -30,11 +30,12 @@ json_t *fr_status(fr_front *f)
             json_array_append_new(models, fr_worker_status(w));
     for (size_t i = 0; i < ig_server_n_listeners(f->server); i++)
         json_array_append_new(addresses, json_string(ig_server_address(f->server, i)));
-    return json_pack("{s:s, s:i, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "version", f->config->version, "pid",
+    return json_pack("{s:s, s:i, s:f, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:b}", "version", f->config->version, "pid",
                      (int)getpid(), "uptime_s", (double)(ig_now_ns() - f->started_ns) / 1e9, "addresses", addresses,
                      "models", models, "memory_budget_bytes", (json_int_t)f->memory_max, "memory_reserved_bytes",
                      (json_int_t)fr_pool_bytes(f), "requests", (json_int_t)f->counts.requests, "queue",
-                     (json_int_t)f->n_jobs, "stopping", (int)f->stopping);
+                     (json_int_t)f->n_jobs, "stopping", (int)f->stopping, "audit_content",
+                     (int)(f->books && fr_content_on(f)));
 }
 
 static void do_status(fr_front *f, ig_exchange *ex, const ig_incoming *in)

@@ -17,8 +17,11 @@ enum {
     RETRY_S = 60,
     START_S = 60, /* a tenth of it is the longest delay of the first sync */
     RETRY_DOUBLINGS = 6,
-    POWER_LOOK_S = 15, /* between looks at the mains during a download */
-    PULL_MIN_S = 300,  /* a download is left for a sync that is due after so long at the earliest */
+    SYNC_S = 120, /* all documents of one sync; one of them */
+    SYNC_DOCUMENT_S = 30,
+    REFUSED_REST_S = 6 * 3600, /* a model that failed its checks is fetched again so late, or when somebody asks */
+    POWER_LOOK_S = 15,         /* between looks at the mains during a download */
+    PULL_MIN_S = 300,          /* a download is left for a sync that is due after so long at the earliest */
     STATE_BYTES_MAX = 8 << 20,
     FOR_MAX = 16
 };
@@ -43,7 +46,7 @@ typedef struct thread {
     unsigned n_failed;
     const ig_follow *pulling;
     json_t *row; /* that is being fetched */
-    bool failed, unsaved;
+    bool failed, unsaved, asked, refused;
 } thread;
 
 __attribute__((format(printf, 2, 3))) static void tell(thread *t, const char *format, ...);
@@ -316,12 +319,29 @@ static void adopt(thread *t, size_t i, ig_catalogue *c)
     s->brief = b;
 }
 
+/* A server that says nothing keeps neither the end of the service nor a reload waiting. */
+static bool may_go_on(void *ctx)
+{
+    thread *t = ctx;
+    struct fr_follow *w = t->w;
+    pthread_mutex_lock(&w->lock);
+    bool go_on = !w->stop && w->settings == t->s;
+    pthread_mutex_unlock(&w->lock);
+    return go_on;
+}
+
 static void sync_one(thread *t, size_t i)
 {
     const ig_follow *f = &t->s->list[i];
     source *s = &t->sources[i];
-    ig_catalogue_sync_options o = {
-        .source = f->source, .root_file = f->root, .name = f->name, .insecure = f->insecure, .document_s = 30};
+    ig_catalogue_sync_options o = {.source = f->source,
+                                   .root_file = f->root,
+                                   .name = f->name,
+                                   .insecure = f->insecure,
+                                   .document_s = SYNC_DOCUMENT_S,
+                                   .total_s = SYNC_S,
+                                   .go_on = may_go_on,
+                                   .ctx = t};
     ig_catalogue_sync_result result = {0};
     ig_catalogue *c = NULL;
     ig_error err = {0};
@@ -339,6 +359,7 @@ static void sync_one(thread *t, size_t i)
         adopt(t, i, c);
         return;
     }
+    if (st == IG_CANCELLED) return; /* it is due as before */
     if (strcmp(s->fault, err.text) != 0) tell(t, "catalogue %s: %.440s", f->name, err.text);
     (void)snprintf(s->fault, sizeof s->fault, "%.470s", err.text);
     s->due_ns = ig_now_ns() + retry_after(s->n_failed++, f->interval_s);
@@ -581,6 +602,7 @@ static void add_row(thread *t, size_t i, const ig_catalogue_target *target)
     if (strcmp(text_of(rec, "wanted"), target->digest) != 0) { /* another version: the state begins anew */
         json_object_set_new(rec, "wanted", json_string(target->digest));
         json_object_del(rec, "state");
+        json_object_del(rec, "refused");
     }
     if (present) json_object_set_new(rec, "digest", json_string(target->digest));
     if (!present && *text_of(rec, "digest")) json_object_set(row, "have", json_object_get(rec, "digest"));
@@ -653,18 +675,34 @@ static uint64_t used_bytes(const thread *t, const char *catalogue)
     return sum;
 }
 
+/* What fails here has come as it was signed: another try within hours brings the same. */
+static ig_status look_at_model(void *ctx, const ig_manifest *m, const int *fds, ig_buf *about, ig_error *err)
+{
+    thread *t = ctx;
+    ig_status st = ig_model_check(t->front->program, m, fds, about, err);
+    t->refused = st == IG_BAD_INPUT || st == IG_UNSUPPORTED;
+    return st;
+}
+
+static bool rests(const thread *t, const json_t *rec)
+{
+    int64_t at = json_integer_value(json_object_get(rec, "refused")), now = ig_clock_s();
+    return !t->asked && at > 0 && at <= now && now - at < REFUSED_REST_S && !strcmp(text_of(rec, "state"), "failed");
+}
+
 static void fetch_now(thread *t, json_t *row, const ig_follow *f, const ig_catalogue_target *target)
 {
     json_t *rec = record(t, "models", target->name);
     fr_notice n = {.op = "fetch", .result = "ok"};
     ig_pull_options o = {.insecure = f->insecure,
                          .bytes_per_s_max = f->rate_bytes,
-                         .check = {ig_model_check, t->front->program},
+                         .check = {look_at_model, t},
                          .progress = on_progress,
                          .ctx = t};
     ig_error err;
     bool changed = false;
     t->row = row;
+    t->refused = false;
     t->pulling = f;
     t->looked_ns = t->began_ns = ig_now_ns();
     json_object_set_new(row, "fetching", json_true());
@@ -690,6 +728,7 @@ static void fetch_now(thread *t, json_t *row, const ig_follow *f, const ig_catal
     } else {
         bool news = strcmp(text_of(rec, "why"), err.text) != 0;
         mark(rec, "failed", err.text);
+        if (t->refused) json_object_set_new(rec, "refused", json_integer(ig_clock_s()));
         t->failed = true;
         (void)snprintf(n.result, sizeof n.result, "failed");
         (void)snprintf(n.line, sizeof n.line, "model %s of catalogue %s: %.440s", target->name, f->name, err.text);
@@ -734,7 +773,7 @@ static void fetch_all(thread *t)
             !strcmp(text_of(rec, "state"), "present"))
             continue;
         if (must_stop(t)) return;
-        fetch(t, row);
+        if (!rests(t, rec)) fetch(t, row);
     }
 }
 
@@ -796,17 +835,17 @@ static void ask_people(thread *t)
 
 static void one_round(thread *t)
 {
-    bool asked;
     take_settings(t);
     pthread_mutex_lock(&t->w->lock);
-    asked = t->w->asked > t->w->synced;
+    t->asked = t->w->asked > t->w->synced;
     pthread_mutex_unlock(&t->w->lock);
     t->failed = false;
     for (size_t i = 0; i < t->s->n; i++) {
-        if (asked || ig_now_ns() >= t->sources[i].due_ns) sync_one(t, i);
+        if (t->asked || ig_now_ns() >= t->sources[i].due_ns) sync_one(t, i);
         look_at_clock(t, i);
         mark_catalogue(t, i);
     }
+    if (!may_go_on(t)) return; /* a new round begins, or the end */
     take_away(t);
     publish_briefs(t);
     if (t->s->n) ask_people(t);

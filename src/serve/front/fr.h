@@ -245,6 +245,17 @@ void fr_account_refuse(fr_account *account, const ig_problem *p, const char *rul
 void fr_account_denied(fr_front *f, const ig_incoming *in, const ig_problem *p); /* before there was a job */
 void fr_account_event(fr_worker *w, uint64_t call, ig_event type, const json_t *body);
 
+/* ---- content.c: prompts and answers for the audit log, where policy says so. NULL is fine everywhere. ---- */
+typedef struct fr_content fr_content;
+bool fr_content_on(const fr_front *f);
+fr_content *fr_content_new(void);
+void fr_content_free(fr_content *c);
+size_t fr_content_bytes(const fr_content *c);
+void fr_content_ask(fr_content *c, const json_t *parts); /* of the worker's request */
+void fr_content_delta(fr_content *c, size_t part, const json_t *body);
+ig_str fr_content_prompt(const fr_content *c);
+ig_str fr_content_answer(fr_content *c); /* once, at the end */
+
 /* ---- answer.c ---- */
 
 /* Header fields that every answer has, put together in fields[FR_FIELDS_MAX]; texts in scratch. */

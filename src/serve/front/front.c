@@ -206,6 +206,12 @@ static void on_second(void *ctx)
 
 void fr_tick(fr_front *f) { ig_timer_set(f->loop, &f->second, ig_loop_now(f->loop) + FR_NS_PER_S, on_second, f); }
 
+static void tell_content(fr_front *f)
+{
+    if (f->books && fr_content_on(f))
+        fr_say(f, "prompts and answers are recorded in the audit log (content in [audit])");
+}
+
 static void on_reload(void *ctx)
 {
     fr_front *f = ctx;
@@ -219,6 +225,7 @@ static void on_reload(void *ctx)
     fr_catalog_refresh(f, true);
     fr_engines_refresh(f);
     fr_drafts_refresh(f);
+    tell_content(f);
     fr_say(f, "read again: policy, keys%s, the list of models", c->tls_cert ? ", the certificate" : "");
     sd_notify(0, "READY=1");
 }
@@ -311,6 +318,7 @@ static void announce(fr_front *f)
     fr_say(f, "%zu model%s, at most %.1f GiB of memory for all", n, n == 1 ? "" : "s",
            (double)f->memory_max / (1 << 30));
     fr_reach_say(f);
+    tell_content(f);
     sd_notify(0, "READY=1");
     start_watchdog(f);
 }

@@ -505,6 +505,16 @@ static void reserve(fr_job *job, uint64_t left)
     if (most < job->output_max) job->output_max = most;
 }
 
+/* Whom policy gives less than the usual priority steps aside for others, as batch work does. */
+static void set_class(fr_job *job, int32_t priority)
+{
+    if (priority < 0 || priority >= IG_PRIORITY_STANDARD) return;
+    for (size_t i = 0; i < json_array_size(job->req.parts); i++) {
+        json_t *part = json_array_get(job->req.parts, i);
+        if (frame_of(part) == IG_FRAME_REQUEST) json_object_set_new(part, "priority", json_string("batch"));
+    }
+}
+
 static bool is_allowed(fr_job *job, ig_problem *p)
 {
     ig_decision d;
@@ -514,6 +524,7 @@ static bool is_allowed(fr_job *job, ig_problem *p)
     if (*d.rule) fr_account_decided(job->account, d.rule, NULL);
     job->n_ctx_max = d.limits.n_ctx;
     job->output_max = d.limits.output;
+    set_class(job, d.limits.priority);
     snprintf(job->n_ctx_rule, sizeof job->n_ctx_rule, "%s", d.n_ctx_rule);
     r.decided = NULL;
     uint64_t left = fr_policy_left(job->front);

@@ -19,7 +19,7 @@ struct ig_author {
     int fd, lock;
     json_t *draft;
     int64_t now_s;
-    bool dry_run;
+    bool dry_run, insecure;
 };
 
 ig_status ig_author_save(ig_author *a, ig_error *err);
@@ -31,5 +31,12 @@ ig_status ig_author_keys(const ig_author *a, ig_tuf_key keys[IG_AUTHOR_KEYS_MAX]
 ig_status ig_author_read(const ig_author *a, const char *file, size_t bytes_max, ig_buf *out, ig_error *err);
 /* The file of a model, whose SHA-256 is the model's digest; freed by ig_free. */
 ig_status ig_content_file(const ig_catalogue_target *t, char **text, ig_digest *digest, ig_error *err);
+
+/* ---- places other than a folder (outlet.c): s3://BUCKET/PREFIX, oci://HOST/REPOSITORY:TAG */
+bool ig_outlet_fits(const char *to);
+/* Judges the timestamp that is there before anything is sent. */
+typedef ig_status (*ig_outlet_judge)(void *ctx, const ig_buf *theirs, ig_error *err);
+/* What lies below the folder `published`. Errors: DENIED (judge, or the server), IO, UNSUPPORTED. */
+ig_status ig_outlet_put(const char *to, int published, bool insecure, ig_outlet_judge judge, void *ctx, ig_error *err);
 
 #endif

@@ -136,10 +136,16 @@ ig_status ig_bundle_verify(ig_str bundle, ig_str key_pem, const ig_manifest *m, 
     size_t n = 0;
     IG_TRY(ig_store_json("the model signature", bundle, IG_TUF_VALUES_MAX, &j, err));
     const json_t *envelope = json_object_get(j, "dsseEnvelope");
+    const json_t *material = json_object_get(j, "verificationMaterial");
     const char *media = ig_json_text(j, "mediaType"), *type = ig_json_text(envelope, "payloadType");
     ig_status st = IG_OK;
     if (!media || !strstr(media, "application/vnd.dev.sigstore.bundle"))
         st = wrong(err, "mediaType", "application/vnd.dev.sigstore.bundle.v0.3+json");
+    else if (json_object_get(material, "certificate") || json_object_get(material, "x509CertificateChain"))
+        st = ig_fail(
+            err, IG_UNSUPPORTED, 0,
+            "model signature: it was made with a certificate (of Sigstore or a company), expected one made with "
+            "a key. Type: model_signing sign key, or verify it with model_signing itself");
     else if (!type || strcmp(type, PAYLOAD_TYPE) != 0)
         st = wrong(err, "payloadType", PAYLOAD_TYPE);
     if (st == IG_OK) st = decode(ig_json_text(envelope, "payload"), PAYLOAD_BYTES_MAX, "the payload", &body, &n, err);

@@ -67,6 +67,7 @@ static ig_status attach(const char *dir, const ig_author_options *o, ig_author *
     a->keys = copy(o && o->keys ? o->keys : keys);
     a->passphrase = o && o->passphrase ? copy(o->passphrase) : NULL;
     a->dry_run = o && o->dry_run;
+    a->insecure = o && o->insecure;
     a->now_s = o && o->now_s ? o->now_s : ig_clock_s();
     ig_status st = a->dir && a->keys && (a->passphrase || !o || !o->passphrase) ? IG_OK : no_memory(err);
     if (st == IG_OK) {
@@ -501,7 +502,9 @@ ig_status ig_author_drop(ig_author *a, const char *name, bool *changed, ig_error
     json_t *home;
     char path[IG_NAME_MAX + 8];
     *changed = false;
-    IG_TRY(find_model(a, name, &home, path, err));
+    ig_status st = find_model(a, name, &home, path, err);
+    if (st == IG_NOT_FOUND) return IG_OK; /* as wanted */
+    IG_TRY(st);
     *changed = json_object_del(home, path) == 0;
     return ig_author_save(a, err);
 }

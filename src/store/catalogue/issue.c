@@ -595,19 +595,19 @@ static bool copy_entry(void *ctx, int dir, const char *entry)
     return c->st == IG_OK;
 }
 
+typedef struct ours {
+    const char *out;
+    ig_buf stamp;
+} ours;
+
 /* Clients that have seen a later timestamp there would refuse ours from then on. */
-static ig_status check_not_older(int to, const char *out, const ig_buf *ours, ig_error *err)
+static ig_status judge_theirs(void *ctx, const ig_buf *text, ig_error *err)
 {
-    ig_buf text;
+    const ours *o = ctx;
+    const char *out = o->out;
     ig_doc *theirs = NULL, *own = NULL;
-    int fd = ig_disk_open_regular(to, "metadata/timestamp.json", O_RDONLY, NULL);
-    if (fd < 0) return IG_OK;
-    ig_buf_init(&text, IG_TUF_TIMESTAMP_BYTES_MAX);
-    ig_status st = ig_fd_read_all(fd, "timestamp.json", &text, NULL);
-    close(fd);
-    if (st == IG_OK) st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(&text), &theirs, NULL);
-    if (st == IG_OK) st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(ours), &own, NULL);
-    ig_buf_fini(&text);
+    ig_status st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(text), &theirs, NULL);
+    if (st == IG_OK) st = ig_doc_read(IG_TUF_TIMESTAMP, NULL, text_of(&o->stamp), &own, NULL);
     if (st == IG_OK && theirs->version > own->version)
         st = ig_fail(err, IG_DENIED, 0,
                      "%.200s has timestamp version %llu and this folder %llu, expected none later: is it an old copy?",
@@ -616,6 +616,19 @@ static ig_status check_not_older(int to, const char *out, const ig_buf *ours, ig
         st = IG_OK; /* what is no timestamp is replaced */
     ig_doc_free(theirs);
     ig_doc_free(own);
+    return st;
+}
+
+static ig_status check_not_older(int to, ours *o, ig_error *err)
+{
+    ig_buf text;
+    int fd = ig_disk_open_regular(to, "metadata/timestamp.json", O_RDONLY, NULL);
+    if (fd < 0) return IG_OK;
+    ig_buf_init(&text, IG_TUF_TIMESTAMP_BYTES_MAX);
+    ig_status st = ig_fd_read_all(fd, "timestamp.json", &text, NULL);
+    close(fd);
+    st = st == IG_OK ? judge_theirs(o, &text, err) : IG_OK;
+    ig_buf_fini(&text);
     return st;
 }
 
@@ -632,21 +645,31 @@ static ig_status copy_folders(int from, int to, ig_error *err)
     return IG_OK;
 }
 
+static ig_status copy_to_folder(int from, ours *o, ig_error *err)
+{
+    if (mkdir(o->out, 0755) < 0 && errno != EEXIST)
+        return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", o->out);
+    int to = ig_disk_open(AT_FDCWD, o->out, O_RDONLY | O_DIRECTORY, 0);
+    if (to < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", o->out);
+    ig_status st = check_not_older(to, o, err);
+    if (st == IG_OK) st = copy_folders(from, to, err);
+    if (st == IG_OK) st = put_file(to, "metadata/timestamp.json", o->stamp.ptr, o->stamp.len, true, err);
+    close(to);
+    return st;
+}
+
 static ig_status copy_out(const ig_author *a, const char *out, ig_error *err)
 {
-    ig_buf stamp;
-    if (mkdir(out, 0755) < 0 && errno != EEXIST)
-        return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", out);
-    IG_TRY(ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &stamp, err));
-    int to = ig_disk_open(AT_FDCWD, out, O_RDONLY | O_DIRECTORY, 0);
+    ours o = {.out = out};
     int from = ig_disk_open(a->fd, "published", O_RDONLY | O_DIRECTORY, 0);
-    ig_status st = to >= 0 && from >= 0 ? check_not_older(to, out, &stamp, err)
-                                        : ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", out);
-    if (st == IG_OK) st = copy_folders(from, to, err);
-    if (st == IG_OK) st = put_file(to, "metadata/timestamp.json", stamp.ptr, stamp.len, true, err);
-    ig_buf_fini(&stamp);
-    if (to >= 0) close(to);
-    if (from >= 0) close(from);
+    if (from < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s/published", a->dir);
+    ig_status st = ig_author_read(a, "published/metadata/timestamp.json", IG_TUF_TIMESTAMP_BYTES_MAX, &o.stamp, err);
+    if (st == IG_OK) {
+        st = ig_outlet_fits(out) ? ig_outlet_put(out, from, a->insecure, judge_theirs, &o, err)
+                                 : copy_to_folder(from, &o, err);
+        ig_buf_fini(&o.stamp);
+    }
+    close(from);
     return st;
 }
 

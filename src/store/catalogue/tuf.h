@@ -150,7 +150,12 @@ typedef struct ig_origin {
     ig_status (*fetch)(void *ctx, const char *name, size_t bytes_max, ig_buf *out, ig_error *err);
     void *ctx;
 } ig_origin;
-/* A folder or an address. Closed by ig_origin_close. */
+/* In a registry a catalogue is one artifact of this type whose layers are its files, by their titles. */
+#define IG_CATALOGUE_ARTIFACT "application/vnd.ingle.catalogue.v1+json"
+#define IG_CATALOGUE_FILE     "application/vnd.ingle.catalogue.file.v1+json"
+ig_status ig_catalogue_image_read(ig_str text, json_t **out, ig_error *err);
+bool ig_catalogue_image_find(const json_t *image, const char *name, ig_digest *digest, uint64_t *size);
+/* A folder, an address of https, a bucket, a registry. Closed by ig_origin_close. */
 ig_status ig_origin_open(const ig_catalogue_sync_options *o, ig_origin *out, ig_error *err);
 void ig_origin_close(ig_origin *o);
 /* The file name of a role's document of a version: "metadata/3.root.json", "metadata/timestamp.json". */

@@ -26,6 +26,7 @@ enum {
     ERROR_BYTES_MAX = 1 << 20,
     GET_TRIES = 3,
     GET_WAIT_MS = 500,
+    STEP_MS = 100,
     WAIT_MAX_MS = 30000,
     RETRY_AFTER_MAX_S = 100000
 };
@@ -333,7 +334,8 @@ static bool add_proof(ig_http *h, const transfer *t, struct curl_slist **list)
     }
     if (!auth || !ig_url_has_origin(t->url, auth->origin)) return true;
     if (auth->s3)
-        return ig_s3_sign(auth->s3, r->method ? r->method : "GET", t->url, ig_clock_s(), add_signed, &s) && s.ok;
+        return ig_s3_sign(auth->s3, r->method ? r->method : "GET", t->url, r->payload, ig_clock_s(), add_signed, &s) &&
+               s.ok;
     return !auth->value || add_header(h, list, "Authorization", auth->value);
 }
 
@@ -564,6 +566,16 @@ static bool asking(void *ctx)
     return ig_asker_note(d->a, IG_PULL_ASKING, d->url, NULL);
 }
 
+/* In short steps: who asks may have had enough. */
+static bool wait_document(document *d, unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i += STEP_MS) {
+        if (!asking(d)) return false;
+        ig_sleep_ms(ms - i < STEP_MS ? ms - i : STEP_MS);
+    }
+    return asking(d);
+}
+
 ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t bytes_max, ig_buf *out,
                            ig_http_reply *reply, ig_error *err)
 {
@@ -591,7 +603,10 @@ ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t b
             if (st != IG_OK) ig_buf_fini(out);
             return st;
         }
-        ig_sleep_ms(ig_wait_ms(wait_ms, reply->retry_after_s));
+        if (!wait_document(&d, ig_wait_ms(wait_ms, reply->retry_after_s))) {
+            ig_buf_fini(out);
+            return ig_fail(err, IG_CANCELLED, 0, "cancelled while waiting for %.250s", request->url);
+        }
         wait_ms = ig_wait_longer(wait_ms);
     }
 }

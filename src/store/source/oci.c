@@ -60,9 +60,8 @@ static ig_status not_found(const ig_registry *r, ig_error *err)
                    r->ref.has_digest ? "@" : ":", r->ref.has_digest ? r->ref.digest.hex : r->ref.tag);
 }
 
-/* One manifest by tag or digest; wanted (may be NULL): the digest that it must have, *got what it has. */
-static ig_status ask_manifest(ig_asker *a, ig_registry *r, const ig_digest *wanted, ig_buf *body, ig_digest *got,
-                              ig_error *err)
+ig_status ig_registry_manifest(ig_asker *a, ig_registry *r, const ig_digest *wanted, ig_buf *body, ig_digest *got,
+                               ig_error *err)
 {
     char url[IG_URL_MAX];
     ig_http_reply reply;
@@ -117,7 +116,7 @@ static ig_status read_index(ig_asker *a, ig_registry *r, const ig_digest *list, 
     for (size_t i = 0; i < n; i++) {
         ig_buf body;
         ig_digest got;
-        IG_TRY(ask_manifest(a, r, &list[i], &body, &got, err));
+        IG_TRY(ig_registry_manifest(a, r, &list[i], &body, &got, err));
         st = read_image(a, r, &body, out, err);
         ig_buf_fini(&body);
         if (st != IG_UNSUPPORTED) return st;
@@ -147,7 +146,7 @@ static ig_status plan_of(ig_asker *a, const char *address, ig_plan *out, ig_erro
     if (!r) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the address of the registry");
     IG_TRY(ig_registry_open(a, address, "pull", &out->arena, r, err));
     IG_TRY(name_of(&r->ref, &out->m.name, err));
-    IG_TRY(ask_manifest(a, r, r->ref.has_digest ? &r->ref.digest : NULL, &body, &got, err));
+    IG_TRY(ig_registry_manifest(a, r, r->ref.has_digest ? &r->ref.digest : NULL, &body, &got, err));
     ig_status st =
         ig_image_index((ig_str){body.ptr ? body.ptr : "", body.len}, list, TRY_IMAGES_MAX, &n, &is_index, err);
     if (st == IG_OK) st = is_index ? read_index(a, r, list, n, out, err) : read_image(a, r, &body, out, err);

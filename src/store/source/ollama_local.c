@@ -121,7 +121,7 @@ ig_status ig_store_import(ig_store *s, const char *path, const ig_import_options
     static const ig_pull_options none = {0};
     char usual[1024], manifests[PATH_BYTES_MAX + 16];
     *out = (ig_import_result){0};
-    IG_TRY(ig_store_writable(s, err));
+    if (!options || !options->pull.would) IG_TRY(ig_store_writable(s, err));
     if (!path && !usual_place(usual, sizeof usual))
         return ig_fail(err, IG_NOT_FOUND, 0,
                        "there is no store of Ollama on this machine, or it may not be read: give its folder");

@@ -346,6 +346,24 @@ static ig_status plan_of(ig_asker *a, const char *address, ig_plan *out, ig_erro
     return IG_OK;
 }
 
+ig_status ig_s3_open(const char *address, ig_plan *plan, const char **base, ig_auth **auth, ig_error *err)
+{
+    ig_item unused = {0};
+    place *p = ig_arena_alloc(&plan->arena, 1, sizeof *p);
+    if (!p) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the address");
+    IG_TRY(parse(address, p, &unused, err));
+    size_t n = strlen(p->key);
+    while (n && p->key[n - 1] == '/') p->key[--n] = 0;
+    if (unused.has_digest)
+        return ig_fail(err, IG_BAD_INPUT, 0, "\"%.200s\" is no folder of S3, expected s3://BUCKET/PREFIX", address);
+    p->auth.arena = &plan->arena;
+    IG_TRY(find_key(p, plan, err));
+    IG_TRY(set_base(p, err));
+    *base = n ? url_of(p, plan, p->key) : p->base;
+    *auth = &p->auth;
+    return *base ? IG_OK : ig_fail(err, IG_TOO_LARGE, 0, "the prefix %.200s is too long", p->key);
+}
+
 const ig_source ig_source_s3 = {
     {"s3", "s3://BUCKET/KEY[#sha256=DIGEST]", "a GGUF file, or what lies below a prefix, in S3 or its like"},
     fits,

@@ -148,7 +148,7 @@ ig_status ig_sigv4_sign(const ig_sigv4 *in, ig_buf *shown, ig_buf *out, ig_error
 
 /* ------------------------------------------------------------------------------------------------ one request */
 
-bool ig_s3_sign(const ig_s3_key *key, const char *method, const char *url, int64_t now_s,
+bool ig_s3_sign(const ig_s3_key *key, const char *method, const char *url, const char *payload, int64_t now_s,
                 void (*add)(void *ctx, const char *name, const char *value), void *ctx)
 {
     static const char nothing[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -163,8 +163,8 @@ bool ig_s3_sign(const ig_s3_key *key, const char *method, const char *url, int64
     (void)snprintf(host, sizeof host, "%.*s", (int)n, p);
     (void)snprintf(path, sizeof path, "%.*s", (int)n_path, p + n);
     const char *query = p[n + n_path] == '?' ? p + n + n_path + 1 : "";
-    const char *headers[4][2] = {{"x-amz-checksum-mode", "ENABLED"},
-                                 {"x-amz-content-sha256", nothing},
+    const char *headers[4][2] = {{payload ? "x-amz-meta-sha256" : "x-amz-checksum-mode", payload ? payload : "ENABLED"},
+                                 {"x-amz-content-sha256", payload ? payload : nothing},
                                  {"x-amz-date", date},
                                  {"x-amz-security-token", key->token}};
     ig_sigv4 in = {.method = method,
@@ -174,7 +174,7 @@ bool ig_s3_sign(const ig_s3_key *key, const char *method, const char *url, int64
                    .region = key->region,
                    .service = "s3",
                    .date = date,
-                   .payload = nothing,
+                   .payload = payload ? payload : nothing,
                    .headers = headers,
                    .n_headers = key->token ? 4 : 3,
                    .id = key->id,

@@ -127,9 +127,13 @@ typedef struct ig_sigv4 {
 enum { IG_SIGV4_HEADERS_MAX = 16 };
 /* The value of Authorization. Errors: TOO_LARGE. canonical (may be NULL): the canonical request, for tests. */
 ig_status ig_sigv4_sign(const ig_sigv4 *in, ig_buf *canonical, ig_buf *out, ig_error *err);
-/* Headers of one request without a body. False: too long. */
-bool ig_s3_sign(const ig_s3_key *key, const char *method, const char *url, int64_t now_s,
+/* Headers of one request. payload: SHA-256 of its body, which is kept with the object; NULL: no body. False: too long.
+ */
+bool ig_s3_sign(const ig_s3_key *key, const char *method, const char *url, const char *payload, int64_t now_s,
                 void (*add)(void *ctx, const char *name, const char *value), void *ctx);
+/* What lies below s3://BUCKET/PREFIX: its address without a slash at the end, and who asks; both live as the plan does.
+ */
+ig_status ig_s3_open(const char *address, ig_plan *plan, const char **base, ig_auth **auth, ig_error *err);
 /* One page of ListObjectsV2. next: continuation token, "" on the last page. */
 typedef struct ig_s3_listing {
     bool truncated;
@@ -162,6 +166,7 @@ typedef struct ig_http_request {
     bool insecure, guarded; /* guarded: for a client of the service */
     bool no_redirect;
     const char *content_type, *content_range;
+    const char *payload; /* SHA-256 of what is sent, where S3 wants it signed */
     /* Body to send: n bytes from an offset; false: it cannot be read. */
     bool (*send)(void *ctx, void *p, size_t n, uint64_t at);
     uint64_t n_send;
@@ -218,6 +223,18 @@ typedef struct ig_registry {
 /* Finds out how the registry is spoken to; actions: "pull" or "pull,push". */
 ig_status ig_registry_open(ig_asker *a, const char *address, const char *actions, ig_arena *arena, ig_registry *r,
                            ig_error *err);
+
+/* One manifest of any kind by digest or, where `wanted` is NULL, by tag, verified; *got: its digest. */
+ig_status ig_registry_manifest(ig_asker *a, ig_registry *r, const ig_digest *wanted, ig_buf *body, ig_digest *got,
+                               ig_error *err);
+/* Puts small files as one artifact under a tag (push.c): what is there is not sent again; the tag changes at once. */
+typedef struct ig_registry_file {
+    char title[256];
+    char *text; /* owned by whoever made it */
+    size_t n;
+} ig_registry_file;
+ig_status ig_registry_put_files(ig_asker *a, ig_registry *r, const char *artifact, const char *media,
+                                const ig_registry_file *files, size_t n, ig_error *err);
 
 /* The listing of a repository (one page); want: quantisation, file or NULL. Addresses are paths. */
 ig_status ig_hub_plan(ig_str listing, const char *want, ig_plan *plan, ig_error *err);
