@@ -47,9 +47,10 @@
     }
 #define SPECULATE                                                                                                      \
     {                                                                                                                  \
-        "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|auto",                                                     \
-            "guess tokens where the text repeats itself, which never changes the answer: off, ngram (always), auto "   \
-            "(where it pays; the default)"                                                                             \
+        "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|head|draft|auto",                                          \
+            "guess tokens, which never changes the answer: ngram (where the text repeats itself), head (by the layer " \
+            "that some models have for it), draft (by a smaller model), off, auto (by all of them, where it pays; "    \
+            "the default)"                                                                                             \
     }
 #define DRAFT                                                                                                          \
     {                                                                                                                  \
@@ -265,6 +266,10 @@ static const cli_flag bench_flags[] = {
     KV("f16"),
     JSON,
     STORE,
+    {"made-up", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "make the keys and values of --depth up instead of reading a text, so that any depth is there at once"},
+    SPECULATE,
+    DRAFT,
 };
 
 static const cli_flag quantize_flags[] = {
@@ -636,10 +641,14 @@ const cli_verb cli_verbs[] = {
      "--depth so many tokens stand before the prompt; they are fed once. The share of bandwidth is what generation "
      "reads of weights, keys and values per second, compared with the speed at which all threads together read a "
      "buffer of 512 MiB.\n\n"
+     "With --speculate or --draft the prompt repeats itself, the likeliest tokens are generated, and how many of them "
+     "were guessed is told.\n\n"
      "With --json: prompt_tps, generate_tps and depth_tps in tokens a second, load_ms, peak_rss_bytes, "
-     "bandwidth_share, bytes_per_token, and what was measured.",
+     "bandwidth_share, bytes_per_token, drafted and accepted with guesses, and what was measured.",
      "ingle bench model.gguf\n"
-     "ingle bench model.gguf --threads 4 --streams 8 --json",
+     "ingle bench model.gguf --threads 4 --streams 8 --json\n"
+     "ingle bench model.gguf --depth 131072 --made-up --prompt 8\n"
+     "ingle bench large.gguf --draft small.gguf",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
     {"quantize", "IN OUT TYPE", "make a model file smaller",
      "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "

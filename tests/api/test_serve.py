@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -291,6 +292,36 @@ def test_guesses():
     ok(max(cached['plain']) < 20 and min(cached['guessing']) > 30, 'conversations come back from disk', cached)
 
 
+def test_draft():
+    """A smaller model of the configuration: the same answers, counted; one that does not fit, or is not there, is named."""
+    small = os.path.join(os.path.dirname(STORY), 'stories260K.q4_0.gguf')
+    body = {'model': 'story', 'prompt': 'Once upon a time, Tom had a dog.', 'max_tokens': 80, 'temperature': 0.5, 'seed': 5,
+            'timings_per_token': True}
+    with tempfile.TemporaryDirectory() as folder:
+        def ask(s, draft):
+            """With another configuration."""
+            with open(os.path.join(folder, 'ingle.conf'), 'w') as f:
+                f.write(f'[model stor*]\ndraft = {draft}\n' if draft else '[service]\n')
+            before = sum('read again' in x for x in s.log)
+            s.process.send_signal(signal.SIGHUP)
+            until(lambda: sum('read again' in x for x in s.log) > before)
+            return s.post('/v1/completions', body)[:2]
+
+        s = Service('story=' + STORY, 'small=' + small, 'chat=' + CHAT, args=['--speculate', 'ngram', '--threads', '1'],
+                    env={'INGLE_CONFIG': folder})
+        try:
+            plain, drafted = ask(s, None)[1], ask(s, 'small')[1]
+            ok(plain['choices'][0]['text'] == drafted['choices'][0]['text'] != '', 'a smaller model changes no answer',
+               (plain, drafted))
+            timings = drafted['timings']
+            ok(timings.get('draft_n_accepted', 0) > 40, 'and guesses most of it', timings)
+            for draft, word in (('chat', 'vocabulary'), ('nobody', 'not there')):
+                status, answer = ask(s, draft)
+                ok(status >= 400 and word in str(answer), f'{draft} cannot draft: {word}', answer)
+        finally:
+            s.stop()
+
+
 def main():
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--default', 'chat'])
     try:
@@ -310,6 +341,7 @@ def main():
         code = s.stop()
         ok(code == 0, 'stops in order', (code, s.log[-5:]))
     test_guesses()
+    test_draft()
     return tap.end()
 
 
