@@ -9,6 +9,7 @@
  *     shape=hybrid    qwen35, 24 layers, width 1024, gated delta-net in three of four layers, 248,320 tokens
  *     small=1         llama: 2 layers, d 256, ff 512, heads 8, kv 2, vocab 320
  *     layers= d= ff= heads= kv= head= vocab= ctx= seed=     other numbers than the shape's
+ *     loud=N          layers from N on add next to nothing: a model of N layers and the same seed says nearly the same
  *     type=Q4_0       all matrices: F32, F16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ1_S to IQ4_XS, TQ1_0, TQ2_0, MXFP4
  *     mix=Q4_K_M      or types as `ingle quantize` chooses them
  *     embedding=Q8_0  type of token_embd, which is the output matrix, too
@@ -28,7 +29,7 @@
 typedef struct shape {
     const char *name;
     const struct family *family;
-    uint64_t layers, d, ff, heads, kv, head, vocab, ctx, experts, used, seed;
+    uint64_t layers, d, ff, heads, kv, head, vocab, ctx, experts, used, seed, loud;
 } shape;
 
 typedef struct type_row {
@@ -329,12 +330,12 @@ static const family llama = {"llama", llama_meta, llama_layer}, qwen3moe = {"qwe
                     gemma3 = {"gemma3", windows_meta, windows_layer}, qwen35 = {"qwen35", hybrid_meta, hybrid_layer};
 
 static const shape shapes[] = {
-    {"1b", &llama, 16, 2048, 8192, 32, 8, 64, 128256, 131072, 0, 0, 1},
-    {"3b", &llama, 28, 3072, 8192, 24, 8, 128, 128256, 131072, 0, 0, 1},
-    {"experts", &qwen3moe, 16, 1024, 512, 16, 4, 128, 128256, 131072, 64, 6, 1},
-    {"windows", &gemma3, 26, 1152, 6912, 4, 1, 256, 262144, 32768, 0, 0, 1},
-    {"hybrid", &qwen35, 24, 1024, 3584, 8, 2, 256, 248320, 262144, 0, 0, 1},
-    {"small", &llama, 2, 256, 512, 8, 2, 32, 320, 512, 0, 0, 1},
+    {"1b", &llama, 16, 2048, 8192, 32, 8, 64, 128256, 131072, 0, 0, 1, 0},
+    {"3b", &llama, 28, 3072, 8192, 24, 8, 128, 128256, 131072, 0, 0, 1, 0},
+    {"experts", &qwen3moe, 16, 1024, 512, 16, 4, 128, 128256, 131072, 64, 6, 1, 0},
+    {"windows", &gemma3, 26, 1152, 6912, 4, 1, 256, 262144, 32768, 0, 0, 1, 0},
+    {"hybrid", &qwen35, 24, 1024, 3584, 8, 2, 256, 248320, 262144, 0, 0, 1, 0},
+    {"small", &llama, 2, 256, 512, 8, 2, 32, 320, 512, 0, 0, 1, 0},
 };
 
 static void list_tensors(tensors *t)
@@ -474,6 +475,14 @@ static void put_directory(const tensors *t)
     }
 }
 
+static float deviation_of(const shape *s, const tensor *t)
+{
+    float deviation = 1.0f / sqrtf((float)t->ne[0]);
+    bool gives = strstr(t->name, "attn_output.") || strstr(t->name, "ffn_down");
+    bool quiet = s->loud && gives && strtoull(t->name + strlen("blk."), NULL, 10) >= s->loud;
+    return quiet ? deviation / 64 : deviation;
+}
+
 static void put_file(const tensors *t, uint32_t file_type)
 {
     static const unsigned char zeros[ALIGNMENT];
@@ -494,7 +503,11 @@ static void put_file(const tensors *t, uint32_t file_type)
     put_directory(t);
     long at = ftell(out);
     if (at % ALIGNMENT) put(zeros, (size_t)(ALIGNMENT - at % ALIGNMENT));
-    for (size_t i = 0; i < t->n; i++) put_tensor(&t->all[i], 1.0f / sqrtf((float)t->all[i].ne[0]));
+    for (size_t i = 0; i < t->n; i++) {
+        /* The last norm does not depend on how many layers there are. */
+        if (t->shape->loud && i + 1 == t->n) rng_state = t->shape->seed * 0x9E3779B97F4A7C15u + 2;
+        put_tensor(&t->all[i], deviation_of(t->shape, &t->all[i]));
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ arguments */
@@ -504,8 +517,9 @@ static bool set_number(shape *s, const char *name, size_t n_name, const char *va
     const struct {
         const char *name;
         uint64_t *value;
-    } fields[] = {{"layers", &s->layers}, {"d", &s->d},         {"ff", &s->ff},   {"heads", &s->heads}, {"kv", &s->kv},
-                  {"head", &s->head},     {"vocab", &s->vocab}, {"ctx", &s->ctx}, {"seed", &s->seed}};
+    } fields[] = {{"layers", &s->layers}, {"d", &s->d},       {"ff", &s->ff},       {"heads", &s->heads},
+                  {"kv", &s->kv},         {"head", &s->head}, {"vocab", &s->vocab}, {"ctx", &s->ctx},
+                  {"seed", &s->seed},     {"loud", &s->loud}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         char *end;
         if (strlen(fields[i].name) != n_name || strncmp(fields[i].name, name, n_name) != 0) continue;

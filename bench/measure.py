@@ -40,12 +40,12 @@ class Side:
         if name == 'peer' and library:
             self.env['PEER_LIB'] = peer_level(os.path.dirname(program), library)
 
-    def bench(self, model, prompt, generate, depth=0, streams=1, runs=1):
+    def bench(self, model, prompt, generate, depth=0, streams=1, runs=1, more=()):
         """prompt_tps, generate_tps, depth_tps, peak_rss_bytes, and for ingle what `ingle bench --json` says besides."""
         n = [str(x) for x in (self.threads, prompt, generate, depth, streams, runs)]
         if self.name == 'ingle':
             return json.loads(output([self.program, 'bench', model, '--json', '--threads', n[0], '--prompt', n[1], '--generate', n[2],
-                                      '--depth', n[3], '--streams', n[4], '--runs', n[5]], self.env))
+                                      '--depth', n[3], '--streams', n[4], '--runs', n[5], *more], self.env))
         text = output([self.program, 'bench', model, *n], self.env)
         rows = RUN.findall(text)
         median = [statistics.median(float(r[k]) for r in rows) for k in (0, 1)]
@@ -123,9 +123,31 @@ def load(side, model, o):
     return dict(got, **{'load-warm': side.first(model)})
 
 
-KINDS = {'short': short, 'deep': deep, 'streams': streams, 'load': load}
+DEPTHS = [0, 4096, 16384, 65536, 131008]  # the last one: what 128k leave for a prompt and an answer
+
+
+def depths(side, model, o):
+    """What a token costs behind so many; keys and values are made up, or the deepest would take hours."""
+    got = {}
+    for n in DEPTHS:
+        r = side.bench(model, 8, o.generate, depth=n, more=['--made-up'])
+        o.bytes_per_token[f'depth-{n}'] = r['bytes_per_token']
+        got[f'depth-{n}'] = r['generate_tps']
+    return got
+
+
+def guess(side, model, o):
+    """An answer that repeats itself, with and without guesses."""
+    ways = {'guess-off': ['--speculate', 'off'], 'guess-text': ['--speculate', 'auto'],
+            'guess-draft': ['--speculate', 'draft', '--draft', o.draft]}
+    return {name: side.bench(model, 64, o.generate, more=more)['generate_tps'] for name, more in ways.items()}
+
+
+KINDS = {'short': short, 'deep': deep, 'streams': streams, 'load': load, 'depths': depths, 'guess': guess}
+ALONE = {'depths', 'guess'}  # what the peer is not asked
 METRICS = {'short': ['prefill-512', 'decode-0', 'memory-512'], 'deep': ['prefill-4096', 'decode-4096', 'memory-4096'],
-           'streams': ['streams-8'], 'load': ['load-cold', 'load-warm']}
+           'streams': ['streams-8'], 'load': ['load-cold', 'load-warm'], 'depths': [f'depth-{n}' for n in DEPTHS],
+           'guess': ['guess-off', 'guess-text', 'guess-draft']}
 
 
 # ---------------------------------------------------------------------------------------------------- the machine

@@ -13,6 +13,8 @@ SHAPES = {
     'experts': 'qwen3moe, 16 layers, width 1024, 64 experts, 6 used',
     'windows': 'gemma3, 26 layers, width 1152, window 512 in five of six layers, 262,144 tokens',
     'hybrid': 'qwen35, 24 layers, width 1024, gated delta-net in three of four layers, 248,320 tokens',
+    'steady': 'as 1b, but what comes behind the first two layers adds next to nothing',
+    'steady-small': 'the first two layers of steady, which say nearly the same',
     'service': 'llama, 6 layers, width 256, 8,192 tokens',
 }
 SERVICE = ['layers=6', 'd=256', 'ff=768', 'heads=8', 'kv=2', 'vocab=8192', 'ctx=16384', 'type=Q8_0']
@@ -32,7 +34,8 @@ def arguments(shape, kind):
     matrices, with the embedding in Q8_0 as in files of that type."""
     if shape == 'service':
         return SERVICE
-    return ['shape=' + shape] + (['type=MXFP4', 'embedding=Q8_0'] if kind == 'MXFP4' else ['mix=' + kind])
+    words = {'steady': ['shape=1b', 'loud=2'], 'steady-small': ['shape=1b', 'loud=2', 'layers=2']}.get(shape, ['shape=' + shape])
+    return words + (['type=MXFP4', 'embedding=Q8_0'] if kind == 'MXFP4' else ['mix=' + kind])
 
 
 def get(build, folder, shape, kind):

@@ -1,4 +1,5 @@
-/* ingle bench: speed of prompt and generation, medians of some runs after a short one to warm up. */
+/* ingle bench: speed of prompt and generation, medians of some runs after a short one to warm up. With guesses the
+ * prompt repeats itself, and what is generated is the likeliest. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -7,9 +8,17 @@
 #include "base/pool.h"
 #include "input.h"
 #include "out.h"
+#include "talk.h"
 #include "verbs.h"
 
-enum { RUNS_MAX = 100, BANDWIDTH_BYTES = 512 << 20, PIECE_BYTES = 1 << 20, WARM_PROMPT = 64, WARM_GENERATE = 8 };
+enum {
+    RUNS_MAX = 100,
+    BANDWIDTH_BYTES = 512 << 20,
+    PIECE_BYTES = 1 << 20,
+    WARM_PROMPT = 64,
+    WARM_GENERATE = 8,
+    REPEAT = 32
+};
 
 typedef struct bench_state {
     const cli_call *call;
@@ -22,6 +31,10 @@ typedef struct bench_state {
     int32_t *next;            /* [n_streams] */
     uint32_t n_prompt, n_generate, n_depth, n_streams, n_batch, n_runs;
     bool filled; /* the sessions hold the depth */
+    bool guesses;
+    talk_guess guess;
+    ingle_sampler *sampler;
+    uint64_t n_drafted, n_accepted;
     double load_ms, depth_tps, prompt_tps, generate_tps;
     uint64_t peak_rss_bytes;
     double bandwidth; /* bytes a second; 0: not measured */
@@ -123,8 +136,21 @@ static ingle_status feed(bench_state *b, ingle_session *session, uint32_t n, boo
     return INGLE_OK;
 }
 
+/* With guesses: one stream, through the face that people use. */
+static ingle_status generate_guessing(bench_state *b, uint32_t n, ingle_error *err)
+{
+    ingle_generate_result r;
+    ingle_generate_options o = {
+        .size = sizeof o, .n_max = n, .ignore_end = true, .speculate = b->guess.how, .drafter = b->guess.session};
+    ingle_status st = ingle_generate(b->sessions[0], b->sampler, &o, &r, err);
+    b->n_drafted += r.n_drafted;
+    b->n_accepted += r.n_accepted;
+    return st;
+}
+
 static ingle_status generate(bench_state *b, uint32_t n, ingle_error *err)
 {
+    if (b->guesses) return generate_guessing(b, n, err);
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t k = 0; k < b->n_streams; k++)
             b->items[k] = (ingle_step_item){
@@ -140,13 +166,17 @@ static ingle_status generate(bench_state *b, uint32_t n, ingle_error *err)
 static ingle_status to_depth(bench_state *b, ingle_error *err)
 {
     ingle_status st = INGLE_OK;
+    bool made_up = cli_set(b->call, "made-up");
     uint64_t t = ig_now_ns();
     for (uint32_t k = 0; st == INGLE_OK && k < b->n_streams; k++) {
         ingle_session_truncate(b->sessions[k], b->filled ? b->n_depth : 0);
-        if (!b->filled) st = feed(b, b->sessions[k], b->n_depth, false, err);
+        if (!b->filled && made_up)
+            st = ingle_session_pretend(b->sessions[k], b->n_depth, err);
+        else if (!b->filled)
+            st = feed(b, b->sessions[k], b->n_depth, false, err);
         b->next[k] = (int32_t)((k * 31u + 5) % b->info.n_vocab);
     }
-    if (!b->filled && b->n_depth) b->depth_tps = (double)b->n_depth * b->n_streams / seconds(t);
+    if (!b->filled && b->n_depth && !made_up) b->depth_tps = (double)b->n_depth * b->n_streams / seconds(t);
     b->filled = true;
     return st;
 }
@@ -183,6 +213,7 @@ static ingle_status measure(bench_state *b, ingle_error *err)
     for (uint32_t run = 0; run <= b->n_runs; run++) {
         ingle_status st = one_run(b, run == 0, &prompt[run], &generated[run], err);
         if (st != INGLE_OK) return st;
+        if (run == 0) b->n_drafted = b->n_accepted = 0;
     }
     b->prompt_tps = median(prompt + 1, b->n_runs);
     b->generate_tps = median(generated + 1, b->n_runs);
@@ -222,8 +253,9 @@ static ingle_status set_up(bench_state *b, ingle_error *err)
                               .n_ctx = b->n_depth + b->n_prompt + b->n_generate,
                               .n_batch = b->n_batch,
                               .n_sessions = b->n_streams,
-                              .n_logits = b->n_streams,
-                              .kv = input_kv(c, INGLE_KV_F16)};
+                              .n_logits = b->guesses ? 0 : b->n_streams,
+                              .kv = input_kv(c, INGLE_KV_F16),
+                              .no_head = !b->guesses || talk_no_head(c)};
     if ((st = ingle_engine_new(b->model, &o, &b->engine, err)) != INGLE_OK) return st;
     b->load_ms = seconds(start) * 1e3;
     uint32_t n_ids = b->n_prompt > b->n_depth ? b->n_prompt : b->n_depth;
@@ -232,9 +264,13 @@ static ingle_status set_up(bench_state *b, ingle_error *err)
     b->items = ig_calloc(b->n_streams, sizeof *b->items);
     b->sessions = ig_calloc(b->n_streams, sizeof *b->sessions);
     if (!b->ids || !b->next || !b->items || !b->sessions) return no_memory(err);
-    for (uint32_t i = 0; i < n_ids; i++) b->ids[i] = (int32_t)((i * 7919ull + 13) % b->info.n_vocab);
+    for (uint32_t i = 0; i < n_ids; i++)
+        b->ids[i] = (int32_t)(((b->guesses ? i % REPEAT : i) * 7919ull + 13) % b->info.n_vocab);
     for (uint32_t k = 0; k < b->n_streams && st == INGLE_OK; k++)
         st = ingle_session_new(b->engine, &b->sessions[k], err);
+    ingle_sampler_options so = {.size = sizeof so};
+    if (st == INGLE_OK && b->guesses) st = ingle_sampler_new(b->model, &so, &b->sampler, err);
+    if (st == INGLE_OK && b->guesses) st = talk_guess_open(&b->guess, c, o.n_ctx, err);
     return st;
 }
 
@@ -247,10 +283,14 @@ static void print_result(const bench_state *b)
     if (!cli_set(b->call, "json")) {
         cli_outf("kernels          %s, %u threads\n", b->info.kernels, n_threads);
         cli_outf("load             %.1f ms\n", b->load_ms);
-        if (b->n_depth) cli_outf("depth            %.1f tokens/s (%u tokens)\n", b->depth_tps, b->n_depth);
+        if (b->n_depth && b->depth_tps > 0)
+            cli_outf("depth            %.1f tokens/s (%u tokens)\n", b->depth_tps, b->n_depth);
         cli_outf("prompt           %.1f tokens/s (%u tokens)\n", b->prompt_tps, b->n_prompt);
         cli_outf("generate         %.1f tokens/s (%u tokens, %u streams, depth %u)\n", b->generate_tps, b->n_generate,
                  b->n_streams, b->n_depth + b->n_prompt);
+        if (b->guesses)
+            cli_outf("guessed          %llu tokens, %llu came true\n", (unsigned long long)b->n_drafted,
+                     (unsigned long long)b->n_accepted);
         cli_outf("peak memory      %s\n", cli_bytes(b->peak_rss_bytes, rss));
         if (b->bandwidth > 0) cli_outf("bandwidth        %.0f %% of %.1f GB/s\n", share * 100, b->bandwidth / 1e9);
         return;
@@ -262,7 +302,9 @@ static void print_result(const bench_state *b)
                   input_kv_name(input_kv(b->call, INGLE_KV_F16)), "prompt_tps", b->prompt_tps, "generate_tps",
                   b->generate_tps, "load_ms", b->load_ms, "peak_rss_bytes", (json_int_t)b->peak_rss_bytes);
     json_object_set_new(j, "runs", json_integer((json_int_t)b->n_runs));
-    json_object_set_new(j, "depth_tps", b->n_depth ? json_real(b->depth_tps) : json_null());
+    json_object_set_new(j, "depth_tps", b->depth_tps > 0 ? json_real(b->depth_tps) : json_null());
+    if (b->guesses) json_object_set_new(j, "drafted", json_integer((json_int_t)b->n_drafted));
+    if (b->guesses) json_object_set_new(j, "accepted", json_integer((json_int_t)b->n_accepted));
     json_object_set_new(j, "bytes_per_token", json_integer((json_int_t)bytes));
     json_object_set_new(j, "bandwidth_bytes_per_s", b->bandwidth > 0 ? json_real(b->bandwidth) : json_null());
     json_object_set_new(j, "bandwidth_share", b->bandwidth > 0 ? json_real(share) : json_null());
@@ -276,12 +318,19 @@ int cli_bench(const cli_call *call)
                      .n_depth = cli_count(call, "depth", 0),
                      .n_streams = cli_count(call, "streams", 1),
                      .n_batch = cli_count(call, "batch", 512),
-                     .n_runs = cli_count(call, "runs", 3)};
+                     .n_runs = cli_count(call, "runs", 3),
+                     .guesses = cli_set(call, "speculate") || cli_set(call, "draft")};
     ingle_error err;
+    ig_error e;
+    if (talk_check_guess(call, &e) != IG_OK) return cli_usage(e.text);
+    if (b.guesses && b.n_streams > 1)
+        return cli_usage("--speculate and --draft measure one stream, leave --streams out");
     ingle_status st = set_up(&b, &err);
     if (st == INGLE_OK) st = measure(&b, &err);
     if (st == INGLE_OK) print_result(&b);
     for (uint32_t k = 0; b.sessions && k < b.n_streams; k++) ingle_session_free(b.sessions[k]);
+    talk_guess_close(&b.guess);
+    ingle_sampler_free(b.sampler);
     ingle_engine_free(b.engine);
     ingle_model_close(b.model);
     ig_free(b.sessions);

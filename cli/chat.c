@@ -58,7 +58,8 @@ ingle_status chat_engine(chat_state *s, ingle_error *err)
                               .n_threads = cli_count(c, "threads", 0),
                               .n_ctx = s->n_ctx,
                               .n_batch = cli_count(c, "batch", 0),
-                              .kv = input_kv(c, INGLE_KV_F16)};
+                              .kv = input_kv(c, INGLE_KV_F16),
+                              .no_head = talk_no_head(c)};
     ingle_engine *engine = NULL;
     ingle_session *session = NULL;
     ingle_status st = ingle_engine_new(s->model, &o, &engine, err);

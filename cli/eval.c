@@ -50,7 +50,8 @@ static ingle_status start(eval_state *s, uint64_t n_tokens, ingle_error *err)
                               .n_batch = n_batch,
                               .n_logits = s->chunk,
                               .kv = input_kv(s->call, INGLE_KV_F32),
-                              .dense = cli_set(s->call, "dense")};
+                              .dense = cli_set(s->call, "dense"),
+                              .no_head = true};
     ingle_status st = ingle_engine_new(s->model, &o, &s->engine, err);
     if (st == INGLE_OK) st = ingle_session_new(s->engine, &s->session, err);
     if (st == INGLE_OK && s->encoder.n) st = ingle_session_encode(s->session, s->encoder.ids, s->encoder.n, err);

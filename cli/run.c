@@ -308,7 +308,8 @@ static ingle_status prepare(run_state *run, ingle_error *err)
     ingle_engine_options o = {.size = sizeof o,
                               .n_threads = cli_count(c, "threads", 0),
                               .n_batch = cli_count(c, "batch", 0),
-                              .kv = input_kv(c, INGLE_KV_F16)};
+                              .kv = input_kv(c, INGLE_KV_F16),
+                              .no_head = talk_no_head(c)};
     ingle_status st = input_named_model(c->args[0], false, &run->model, &run->own.manifest, err);
     if (st == INGLE_OK) st = talk_model_init(&run->own, c, &run->sampling, err);
     o.n_ctx = run->own.n_ctx;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "far.h"
 #include "input.h"
 #include "out.h"
 #include "shop.h"
@@ -141,7 +142,8 @@ static void print_overview(const show_state *s)
     if (i->n_params) cli_outf("bits per weight %.2f\n", bits_per_weight(i));
     if (i->n_ctx_train) cli_outf("context         %u\n", i->n_ctx_train);
     if (i->n_embd) cli_outf("width           %u\n", i->n_embd);
-    if (i->n_layers) cli_outf("layers          %u\n", i->n_layers);
+    if (i->n_layers)
+        cli_outf("layers          %u%s\n", i->n_layers, i->has_head ? ", and one that guesses tokens" : "");
     if (i->n_heads) cli_outf("heads           %u, key and value %u\n", i->n_heads, i->n_heads_kv);
     if (i->n_experts) cli_outf("experts         %u, used %u\n", i->n_experts, i->n_experts_used);
     cli_outf("vocabulary      %u%s\n", i->n_vocab, i->has_vocab ? "" : " (the file names no tokens)");
@@ -300,6 +302,7 @@ static json_t *json_overview(const show_state *s)
                    {"experts_used", i->n_experts_used}};
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
         json_object_set_new(j, numbers[k].key, json_integer((json_int_t)numbers[k].value));
+    json_object_set_new(j, "has_head", json_boolean(i->has_head));
     json_object_set_new(j, "has_tensors", json_boolean(i->has_tensors));
     json_object_set_new(j, "has_vocabulary", json_boolean(i->has_vocab));
     json_object_set_new(j, "bos", i->bos < 0 ? json_null() : json_integer(i->bos));
@@ -419,6 +422,7 @@ int cli_show(const cli_call *call)
     ingle_error err;
     const char *key = cli_text(call, "meta");
     int code = CLI_DONE;
+    if (far_show(call, &code)) return code;
     if (load(&s, &err) != INGLE_OK) {
         code = cli_fail(err.text);
     } else if (key) {

@@ -47,9 +47,10 @@
     }
 #define SPECULATE                                                                                                      \
     {                                                                                                                  \
-        "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|auto",                                                     \
-            "guess tokens where the text repeats itself, which never changes the answer: off, ngram (always), auto "   \
-            "(where it pays; the default)"                                                                             \
+        "speculate", 0, CLI_CHOICE, "HOW", 0, 0, "off|ngram|head|draft|auto",                                          \
+            "guess tokens, which never changes the answer: ngram (where the text repeats itself), head (by the layer " \
+            "that some models have for it), draft (by a smaller model), off, auto (by all of them, where it pays; "    \
+            "the default)"                                                                                             \
     }
 #define DRAFT                                                                                                          \
     {                                                                                                                  \
@@ -183,6 +184,7 @@ static const cli_flag show_flags[] = {
     {"meta", 0, CLI_TEXT, "KEY", 0, 0, NULL, "print only the value of KEY, an array one element a line"},
     JSON,
     STORE,
+    HOST,
 };
 
 static const cli_flag tokenize_flags[] = {
@@ -264,6 +266,10 @@ static const cli_flag bench_flags[] = {
     KV("f16"),
     JSON,
     STORE,
+    {"made-up", 0, CLI_SWITCH, NULL, 0, 0, NULL,
+     "make the keys and values of --depth up instead of reading a text, so that any depth is there at once"},
+    SPECULATE,
+    DRAFT,
 };
 
 static const cli_flag quantize_flags[] = {
@@ -573,7 +579,7 @@ const cli_verb cli_verbs[] = {
     {"show", "MODEL", "describe a model file",
      "Prints what the model file MODEL holds, its metadata and the memory that a context needs, and whether that fits "
      "into "
-     "this machine's free memory.",
+     "this machine's free memory. A NAME that is no file is asked of the service where one runs (--host).",
      "ingle show model.gguf --ctx 8192\n"
      "ingle show model.gguf --json\n"
      "ingle show model.gguf --meta tokenizer.chat_template",
@@ -635,10 +641,14 @@ const cli_verb cli_verbs[] = {
      "--depth so many tokens stand before the prompt; they are fed once. The share of bandwidth is what generation "
      "reads of weights, keys and values per second, compared with the speed at which all threads together read a "
      "buffer of 512 MiB.\n\n"
+     "With --speculate or --draft the prompt repeats itself, the likeliest tokens are generated, and how many of them "
+     "were guessed is told.\n\n"
      "With --json: prompt_tps, generate_tps and depth_tps in tokens a second, load_ms, peak_rss_bytes, "
-     "bandwidth_share, bytes_per_token, and what was measured.",
+     "bandwidth_share, bytes_per_token, drafted and accepted with guesses, and what was measured.",
      "ingle bench model.gguf\n"
-     "ingle bench model.gguf --threads 4 --streams 8 --json",
+     "ingle bench model.gguf --threads 4 --streams 8 --json\n"
+     "ingle bench model.gguf --depth 131072 --made-up --prompt 8\n"
+     "ingle bench large.gguf --draft small.gguf",
      bench_flags, LEN(bench_flags), 1, 1, "@file", cli_bench},
     {"quantize", "IN OUT TYPE", "make a model file smaller",
      "Reads the model IN and writes the file OUT with its matrices in TYPE: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K "
@@ -750,15 +760,18 @@ const cli_verb cli_verbs[] = {
      "ingle export qwen3:0.6b qwen3.gguf\n"
      "ingle export my-model models/my-model/",
      export_flags, LEN(export_flags), 2, 2, "@file", cli_export},
-    {"import", "[DIR]", "take over the models of an Ollama store",
-     "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
+    {"import", "[DIR]", "take over the models of Ollama or of the hub's cache",
+     "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it), or of the cache "
+     "of "
+     "the Hugging Face hub in DIR (the folder with models--ORG--REPO; of each what refs/main names). Files are not "
      "copied "
      "where that can be avoided: blocks are shared where the file system can, else a file that only this user can "
      "change "
-     "is linked, else the store refers to the file where it lies. Every file is verified. The Ollama store is only "
+     "is linked, else the store refers to the file where it lies. Every file is verified. What is in DIR is only "
      "read.",
      "ingle import\n"
-     "ingle import /usr/share/ollama/.ollama/models --model llama3.2:1b",
+     "ingle import /usr/share/ollama/.ollama/models --model llama3.2:1b\n"
+     "ingle import ~/.cache/huggingface/hub",
      import_flags, LEN(import_flags), 0, 1, "@file", cli_import},
     {"verify", "[NAME]", "compare files of the store with their digests",
      "Reads every file of the model NAME, or of all models. Exit code 3 when something is damaged.",

@@ -161,12 +161,32 @@ ingle_status talk_any_json(ingle_grammar **out, ingle_error *err)
     return ingle_grammar_open(INGLE_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, out, err);
 }
 
-static const char *const guess_names[] = {
-    [INGLE_SPECULATE_AUTO] = "auto", [INGLE_SPECULATE_OFF] = "off", [INGLE_SPECULATE_NGRAM] = "ngram"};
+static const char *const guess_names[] = {[INGLE_SPECULATE_AUTO] = "auto",
+                                          [INGLE_SPECULATE_OFF] = "off",
+                                          [INGLE_SPECULATE_NGRAM] = "ngram",
+                                          [INGLE_SPECULATE_HEAD] = "head",
+                                          [INGLE_SPECULATE_DRAFT] = "draft"};
+
+ingle_speculate talk_guess_how(const cli_call *call)
+{
+    const char *how = cli_text(call, "speculate");
+    for (size_t i = 0; how && i < sizeof guess_names / sizeof *guess_names; i++)
+        if (!strcmp(guess_names[i], how)) return (ingle_speculate)i;
+    return INGLE_SPECULATE_AUTO;
+}
+
+bool talk_no_head(const cli_call *call)
+{
+    ingle_speculate how = talk_guess_how(call);
+    return how != INGLE_SPECULATE_AUTO && how != INGLE_SPECULATE_HEAD;
+}
 
 ig_status talk_check_guess(const cli_call *call, ig_error *err)
 {
     const char *how = cli_text(call, "speculate");
+    if (how && !strcmp(how, "draft") && !cli_set(call, "draft"))
+        return ig_fail(err, IG_BAD_INPUT, 0, "--speculate draft needs --draft MODEL. Type: ingle %s --help",
+                       call->verb->name);
     if (!cli_set(call, "draft") || !how || strcmp(how, "off") != 0) return IG_OK;
     return ig_fail(err, IG_BAD_INPUT, 0, "--draft and --speculate off exclude each other. Type: ingle %s --help",
                    call->verb->name);
@@ -174,10 +194,9 @@ ig_status talk_check_guess(const cli_call *call, ig_error *err)
 
 ingle_status talk_guess_open(talk_guess *g, const cli_call *call, uint32_t n_ctx, ingle_error *err)
 {
-    const char *how = cli_text(call, "speculate"), *path = cli_text(call, "draft");
+    const char *path = cli_text(call, "draft");
     ingle_model_info info;
-    for (size_t i = 0; how && i < sizeof guess_names / sizeof *guess_names; i++)
-        if (!strcmp(guess_names[i], how)) g->how = (ingle_speculate)i;
+    g->how = talk_guess_how(call);
     if (!path) return INGLE_OK;
     ingle_status st = input_model(path, false, &g->model, err);
     if (st != INGLE_OK) return st;
@@ -185,7 +204,8 @@ ingle_status talk_guess_open(talk_guess *g, const cli_call *call, uint32_t n_ctx
     ingle_engine_options o = {.size = sizeof o,
                               .n_threads = cli_count(call, "threads", 0),
                               .n_ctx = n_ctx < info.n_ctx_train ? n_ctx : info.n_ctx_train,
-                              .kv = input_kv(call, INGLE_KV_F16)};
+                              .kv = input_kv(call, INGLE_KV_F16),
+                              .no_head = true};
     st = ingle_engine_new(g->model, &o, &g->engine, err);
     return st == INGLE_OK ? ingle_session_new(g->engine, &g->session, err) : st;
 }

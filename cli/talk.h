@@ -49,6 +49,9 @@ typedef struct talk_guess {
     ingle_engine *engine;
     ingle_session *session;
 } talk_guess;
+/* What --speculate says, and whether the engine can do without the model's own head. */
+ingle_speculate talk_guess_how(const cli_call *call);
+bool talk_no_head(const cli_call *call);
 /* BAD_INPUT with a sentence for CLI_USAGE. */
 ig_status talk_check_guess(const cli_call *call, ig_error *err);
 /* For conversations of up to n_ctx tokens. Errors: those of opening a model. */

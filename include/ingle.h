@@ -122,6 +122,7 @@ typedef struct ingle_model_info {
     bool has_encoder;      /* sessions want ingle_session_encode before the first token */
     bool causal;           /* false: a session takes all its tokens in one step */
     ingle_pooling pooling; /* what the model was trained with, never DEFAULT */
+    bool has_head;         /* one more layer, which guesses tokens ahead (ingle_speculate) */
 } ingle_model_info;
 INGLE_API void ingle_model_describe(const ingle_model *model, ingle_model_info *out);
 
@@ -277,6 +278,7 @@ typedef struct ingle_engine_options {
     uint64_t kv_bytes_max; /* 0: enough for n_sessions full sessions; pages are taken as sessions grow */
     bool embed;            /* for ingle_embed: rows are final hidden states [n_embd_out] instead of logits */
     bool dense;            /* models with sparse attention attend to every position */
+    bool no_head;          /* the layer that some models have for guessing tokens ahead is not computed */
 } ingle_engine_options;
 
 /* Errors: TOO_LARGE (context above the trained one, names both), NO_MEMORY, UNSUPPORTED (file without tensors). */
@@ -294,6 +296,10 @@ INGLE_API uint32_t ingle_session_length(const ingle_session *session);
 /* Forgets all tokens from position n on (n <= length); the KV pages behind go back to the engine. Models with recurrent
  * layers or windows go back to a page end before n and evaluate the tokens from there again, without logits. */
 INGLE_API void ingle_session_truncate(ingle_session *session, uint32_t n);
+/* For measurements: makes the session one of n tokens at once, as long as the context at most, with made-up keys and
+ * values, so that what comes behind them costs what it costs behind a text of that length, and means nothing. Errors:
+ * TOO_LARGE, NO_MEMORY. */
+INGLE_API ingle_status ingle_session_pretend(ingle_session *session, uint32_t n, ingle_error *err);
 /* Encoder-decoder models: the text that the session's decoder attends to, once, before the first token of the session.
  * Errors: UNSUPPORTED (the model has no encoder), TOO_LARGE, BAD_INPUT. */
 INGLE_API ingle_status ingle_session_encode(ingle_session *session, const int32_t *tokens, size_t n, ingle_error *err);
@@ -455,10 +461,13 @@ typedef enum ingle_finish {
 
 /* Guesses of the next tokens, of which one step checks several. They never change what comes out, bit for bit. */
 typedef enum ingle_speculate {
-    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, where that pays by the measured
-                               * cost of steps and by how many guesses came true */
+    INGLE_SPECULATE_AUTO = 0, /* what repeats in the text is guessed to go on as before, and the model's own head for
+                               * it, where it has one, is asked; where that pays by the measured cost of steps and by
+                               * how many guesses came true */
     INGLE_SPECULATE_OFF,
-    INGLE_SPECULATE_NGRAM /* wherever the text repeats, whether it pays or not (tests) */
+    INGLE_SPECULATE_NGRAM, /* wherever the text repeats, whether it pays or not (tests) */
+    INGLE_SPECULATE_HEAD,  /* by the model's own head alone, whether it pays or not */
+    INGLE_SPECULATE_DRAFT  /* by the smaller model alone, likewise */
 } ingle_speculate;
 
 typedef struct ingle_generate_options {

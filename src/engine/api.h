@@ -32,6 +32,7 @@ struct ingle_engine {
     ig_kv kv;
     bool embed;
     ig_costs costs;                   /* of steps */
+    double head_ms;                   /* of a guess of the model's own head, 0: not known */
     double drafter_ms;                /* of a token of the drafter, 0: not known */
     const ingle_model *drafts_with;   /* the drafter's model that was found to fit, NULL: none yet */
 };

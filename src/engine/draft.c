@@ -49,8 +49,8 @@ static int32_t likeliest(const float *logits, uint32_t n)
     return (int32_t)best;
 }
 
-/* Brings the session to tokens [n]; false: it cannot hold them or does not know them. */
-static bool follow(ingle_session *d, const int32_t *tokens, uint32_t n, uint32_t n_vocab)
+/* Brings the session to tokens [n]; false: it cannot hold them, does not know them, or needs another turn. */
+static bool follow(ingle_session *d, const int32_t *tokens, uint32_t n, uint32_t most_read, uint32_t n_vocab)
 {
     uint32_t same = 0;
     if (n >= d->engine->n_ctx) return false;
@@ -58,16 +58,17 @@ static bool follow(ingle_session *d, const int32_t *tokens, uint32_t n, uint32_t
     if (same == n && d->seq.n_tokens == n && d->has_logits) return true;
     if (same == n) same--; /* its logits are wanted */
     same = ig_session_keep(d, same);
-    for (uint32_t i = same; i < n; i++)
+    uint32_t end = n - same > most_read ? same + most_read : n;
+    for (uint32_t i = same; i < end; i++)
         if ((uint32_t)tokens[i] >= n_vocab) return false;
-    return ingle_session_feed(d, tokens + same, n - same, NULL) == INGLE_OK;
+    return ingle_session_feed(d, tokens + same, end - same, NULL) == INGLE_OK && end == n;
 }
 
-uint32_t ig_draft_guess(ingle_session *d, const int32_t *tokens, uint32_t n, uint32_t most, uint32_t n_vocab,
-                        int32_t *out, double *ms)
+uint32_t ig_draft_guess(ingle_session *d, const int32_t *tokens, uint32_t n, uint32_t most_read, uint32_t most,
+                        uint32_t n_vocab, int32_t *out, double *ms)
 {
     uint32_t k = 0, own = ig_logits_width(d->engine->model);
-    if (!follow(d, tokens, n, own)) return 0;
+    if (!follow(d, tokens, n, most_read, own)) return 0;
     (void)ig_seq_mark(d->engine->run, &d->seq);
     uint64_t from = ig_now_ns();
     while (k < most) {

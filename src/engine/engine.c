@@ -58,6 +58,7 @@ static ig_status resolve(ingle_engine *e, const ingle_engine_options *options, i
                             .n_ctx = e->n_ctx,
                             .kv = kv_kinds[o.kv],
                             .dense = o.dense,
+                            .draft = !o.no_head && !o.embed,
                             .embed = o.embed};
     return count_pages(e, o.kv_bytes_max, run, err);
 }
@@ -185,6 +186,20 @@ uint32_t ig_session_copy(ingle_session *to, const ingle_session *from, uint32_t 
 
 bool ig_session_mark(ingle_session *s) { return ig_seq_mark(s->engine->run, &s->seq); }
 bool ig_session_is_recurrent(const ingle_session *s) { return s->seq.state != NULL; }
+bool ig_session_has_head(const ingle_session *s) { return s->seq.hidden != NULL; }
+double ig_engine_head_ms(const ingle_engine *engine) { return engine->head_ms; }
+
+uint32_t ig_head_guess(ingle_session *s, const int32_t *due, uint32_t n_due, uint32_t most, int32_t *out)
+{
+    ingle_engine *e = s->engine;
+    uint64_t from = ig_now_ns();
+    uint32_t k = ig_draft_ahead(e->run, &s->seq, due, n_due, most, out, NULL);
+    if (k == 0) return 0;
+    double now = (double)(ig_now_ns() - from) / 1e6 / k;
+    e->head_ms = e->head_ms > 0 ? 0.75 * e->head_ms + 0.25 * now : now;
+    return k;
+}
+
 ig_costs *ig_engine_costs(ingle_engine *engine) { return &engine->costs; }
 
 void ig_engine_measure(const ingle_engine *engine, ig_engine_use *out)
@@ -282,6 +297,16 @@ ingle_status ingle_engine_step(ingle_engine *engine, ingle_step_item *items, siz
 {
     ig_error e;
     return ig_pass(step(engine, items, n_items, &e), &e, err);
+}
+
+ingle_status ingle_session_pretend(ingle_session *s, uint32_t n, ingle_error *err)
+{
+    ig_error e;
+    (void)ig_session_keep(s, 0);
+    ig_status st = check_room(s, n, &e);
+    if (st == IG_OK) st = ig_seq_pretend(s->engine->run, &s->seq, n, &e);
+    for (uint32_t i = 0; st == IG_OK && i < n; i++) s->tokens[i] = 0;
+    return ig_pass(st, &e, err);
 }
 
 static ig_status feed(ingle_session *s, const int32_t *tokens, size_t n, ig_error *err)

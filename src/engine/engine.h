@@ -63,6 +63,13 @@ bool ig_session_mark(ingle_session *s);
  * logits. On failure it is shorter. */
 void ig_session_catch_up(ingle_session *s, uint32_t n);
 bool ig_session_is_recurrent(const ingle_session *s);
+/* The model brings a layer that guesses tokens ahead, and the engine keeps it up. */
+bool ig_session_has_head(const ingle_session *s);
+/* What it takes for one guess, 0: not known. */
+double ig_engine_head_ms(const ingle_engine *engine);
+/* Asks it for at most `most` tokens behind due [n_due], n_due >= 1, which come behind those that the session holds.
+ * Returns how many it gives; the session stays as it is. */
+uint32_t ig_head_guess(ingle_session *s, const int32_t *due, uint32_t n_due, uint32_t most, int32_t *out);
 /* What the engine's steps have cost (spec.h). */
 ig_costs *ig_engine_costs(ingle_engine *engine);
 

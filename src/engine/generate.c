@@ -46,9 +46,9 @@ static ig_status prepare_guesses(generation *g, ig_error *err)
     const ingle_session *d = g->o.drafter;
     g->length = g->s->seq.n_tokens;
     g->logits = g->s->logits;
-    if ((unsigned)g->o.speculate > INGLE_SPECULATE_NGRAM)
+    if ((unsigned)g->o.speculate > INGLE_SPECULATE_DRAFT)
         return ig_fail(err, IG_BAD_INPUT, 0, "speculate is %d, expected 0 to %d", (int)g->o.speculate,
-                       INGLE_SPECULATE_NGRAM);
+                       INGLE_SPECULATE_DRAFT);
     if (d && d == g->s) return ig_fail(err, IG_BAD_INPUT, 0, "a session cannot draft for itself, expected another");
     if (d && e->drafts_with != d->engine->model) {
         IG_TRY(ig_draft_check(e->model, d->engine->model, err));
@@ -118,12 +118,15 @@ static bool was_guessed(generation *g, int32_t id)
 static uint32_t guess(generation *g, uint32_t n, uint32_t n_due)
 {
     ingle_engine *e = g->s->engine;
-    uint32_t rows = e->n_logits < e->n_batch ? e->n_logits : e->n_batch, ask = 0, left = e->n_ctx - n;
+    uint32_t rows = e->n_logits < e->n_batch ? e->n_logits : e->n_batch, left = e->n_ctx - n;
+    ig_spec_ask ask;
     if (!g->spec) return 0;
     if (rows > IG_SPEC_ROWS) rows = IG_SPEC_ROWS;
     ig_spec_room room = {.n_due = n_due,
                          .most = rows > n_due ? rows - n_due : 0,
                          .recurrent = g->s->seq.state != NULL,
+                         .head = ig_session_has_head(g->s),
+                         .head_ms = e->head_ms,
                          .drafter = g->o.drafter != NULL,
                          .drafter_ms = e->drafter_ms};
     uint32_t to_come = g->o.n_max ? g->o.n_max - g->r->n_generated : UINT32_MAX;
@@ -131,7 +134,10 @@ static uint32_t guess(generation *g, uint32_t n, uint32_t n_due)
     if (room.most >= to_come) room.most = to_come - 1; /* the last one is not fed */
     int32_t *out = g->s->tokens + n;
     uint32_t k = ig_spec_guess(g->spec, &e->costs, &room, g->s->tokens, n, out, &ask);
-    return ask ? ig_draft_guess(g->o.drafter, g->s->tokens, n, ask, ig_logits_width(e->model), out, &e->drafter_ms) : k;
+    if (ask.by == IG_SPEC_BY_HEAD) return ig_head_guess(g->s, g->s->tokens + n - n_due, n_due, ask.n, out);
+    if (ask.by == IG_SPEC_BY_NONE) return k;
+    return ig_draft_guess(g->o.drafter, g->s->tokens, n, e->n_ctx, ask.n, ig_logits_width(e->model), out,
+                          &e->drafter_ms);
 }
 
 static ig_status take_step(generation *g, uint32_t n_due, uint32_t n_guessed, ig_error *err)

@@ -225,6 +225,7 @@ void ingle_model_describe(const ingle_model *model, ingle_model_info *out)
     out->n_experts = hp->n_experts;
     out->n_experts_used = hp->n_experts_used;
     out->n_embd_out = hp->n_embd_out;
+    out->has_head = hp->n_draft > 0;
     out->has_logits = hp->has_logits;
     out->has_encoder = hp->has_encoder;
     out->causal = hp->causal;

@@ -1,4 +1,4 @@
-/* Prompt look-up, and the decision whether a guess pays.
+/* Prompt look-up, and the decision whether a guess pays and whose.
  *
  * Look-up: pairs of tokens are hashed; of the places where the last two tokens stood before, the latest ones are
  * compared backwards, and the longest repeat says what comes next (the latest, where two are equally long). A repeat
@@ -17,7 +17,9 @@ enum {
     CANDIDATES_MAX = 16, /* places that are compared */
     MATCH_MAX = 32,      /* tokens that a repeat is compared back */
     AGE_MAX = 512,       /* steps after which a cost that was not measured again is forgotten */
-    DRAFTER = IG_SPEC_CLASSES - 1,
+    HEAD = IG_SPEC_CLASSES - 2,
+    DRAFTER,
+    ASKED_ANYWAY = 4, /* guesses where it is not asked whether they pay */
     COST_ROWS = IG_SPEC_ROWS * 2
 };
 
@@ -26,7 +28,7 @@ static const double slower_most = 1.25; /* what others in a step may wait longer
 static const double slope_first = 0.2;  /* of a step's cost for one more token, while nothing is known */
 static const double fade_count = 0.97, fade_token = 0.998;
 static const double prior_weight = 3;
-static const double priors[IG_SPEC_CLASSES] = {0.3, 0.5, 0.7, 0.85, 0.7};
+static const double priors[IG_SPEC_CLASSES] = {0.3, 0.5, 0.7, 0.85, 0.75, 0.7};
 
 struct ig_spec {
     ingle_speculate mode;
@@ -177,28 +179,49 @@ static uint32_t choose(const ig_spec *s, const ig_costs *costs, const ig_spec_ro
     return *rate > 0 ? best : 0;
 }
 
+/* Asks a guesser of the class where that promises more than *rate; each_ms: what a guess of it takes. */
+static void consider(ig_spec *s, const ig_costs *costs, const ig_spec_room *room, int class, double each_ms,
+                     double *rate, ig_spec_ask *ask)
+{
+    double own;
+    uint32_t n = choose(s, costs, room, class, each_ms, &own);
+    if (n == 0 || own <= *rate) return;
+    *rate = own;
+    *ask = (ig_spec_ask){class == HEAD ? IG_SPEC_BY_HEAD : IG_SPEC_BY_DRAFTER, n};
+    s->class = class;
+}
+
+/* Whether it pays is not asked. Returns the guesses to read off the text. */
+static uint32_t guess_anyway(ig_spec *s, const ig_spec_room *room, uint32_t repeat, ig_spec_ask *ask)
+{
+    uint32_t n = room->most < ASKED_ANYWAY ? room->most : ASKED_ANYWAY;
+    bool head = s->mode == INGLE_SPECULATE_HEAD;
+    if (s->mode == INGLE_SPECULATE_NGRAM && repeat) return room->most < repeat + 2 ? room->most : repeat + 2;
+    if (!(head ? room->head : room->drafter)) return 0;
+    *ask = (ig_spec_ask){head ? IG_SPEC_BY_HEAD : IG_SPEC_BY_DRAFTER, n};
+    s->class = head ? HEAD : DRAFTER;
+    return 0;
+}
+
 uint32_t ig_spec_guess(ig_spec *s, const ig_costs *costs, const ig_spec_room *room, const int32_t *tokens, uint32_t n,
-                       int32_t *out, uint32_t *ask)
+                       int32_t *out, ig_spec_ask *ask)
 {
     uint32_t place = 0, k = 0;
-    double rate = 0, drafter_rate = 0;
-    *ask = 0;
+    double rate = 0, some = 0.1 * ig_costs_of(costs, 1);
+    *ask = (ig_spec_ask){0};
     if (s->mode == INGLE_SPECULATE_OFF || n > s->n_ctx || room->most == 0) return 0;
     follow(s, tokens, n);
     uint32_t repeat = look_up(s, tokens, n, &place);
     s->class = class_of(repeat);
-    if (repeat && s->mode == INGLE_SPECULATE_NGRAM) k = room->most < repeat + 2 ? room->most : repeat + 2;
-    if (repeat && s->mode == INGLE_SPECULATE_AUTO) k = choose(s, costs, room, s->class, 0, &rate);
-    if (room->drafter) {
-        double each = room->drafter_ms > 0 ? room->drafter_ms : 0.1 * ig_costs_of(costs, 1);
-        uint32_t asked = choose(s, costs, room, DRAFTER, each, &drafter_rate);
-        if (s->mode == INGLE_SPECULATE_NGRAM && !k) asked = room->most < 4 ? room->most : 4;
-        if (asked && (k == 0 || drafter_rate > rate) && !(s->mode == INGLE_SPECULATE_NGRAM && k)) {
-            s->class = DRAFTER;
-            *ask = asked;
-            return 0;
-        }
+    if (s->mode != INGLE_SPECULATE_AUTO)
+        k = guess_anyway(s, room, repeat, ask);
+    else {
+        if (repeat) k = choose(s, costs, room, s->class, 0, &rate);
+        if (room->head) consider(s, costs, room, HEAD, room->head_ms > 0 ? room->head_ms : some, &rate, ask);
+        if (room->drafter)
+            consider(s, costs, room, DRAFTER, room->drafter_ms > 0 ? room->drafter_ms : some, &rate, ask);
     }
+    if (ask->n) return 0;
     for (uint32_t i = 0; i < k; i++) out[i] = place + i < n ? tokens[place + i] : out[place + i - n];
     return k;
 }

@@ -107,6 +107,13 @@ typedef enum ig_special { /* whole sub-graphs that only one family has */
                           IG_SPECIAL_T5       /* encoder, then decoder with cross attention */
 } ig_special;
 
+typedef enum ig_draft_kind { /* the layer behind the others that guesses tokens ahead, where files have one (arXiv
+                                2412.19437) */
+                             IG_DRAFT_NONE,
+                             IG_DRAFT_RAW,   /* it reads what the last layer gives */
+                             IG_DRAFT_NORMED /* it reads that behind the final norm, and itself behind its own */
+} ig_draft_kind;
+
 enum ig_part {
     IG_PART_FULL_ROPE = 1 << 0,         /* rope.dimension_count must be the head size */
     IG_PART_EMBED_SQRT = 1 << 1,        /* embeddings times sqrt(d) */
@@ -148,7 +155,7 @@ enum ig_part {
 #define IG_PART_VALUE_SCALE (1ull << 36)    /* attention.value_scale times the attention output */
 #define IG_PART_NTK_ALPHA (1ull << 37)      /* base *= rope.scaling.alpha ^ (hd / (hd - 2)) */
 #define IG_PART_NO_FIRST_NORM (1ull << 38)  /* block 0 has no attn_norm */
-#define IG_PART_NEXTN (1ull << 39)          /* nextn_predict_layers draft layers at the end are skipped */
+#define IG_PART_NEXTN         (1ull << 39)  /* files may count nextn_predict_layers draft layers that they lack */
 
 #define IG_PART_CLASS_SOFTMAX (1ull << 40)  /* scores of a reranking model are probabilities of its classes */
 #define IG_PART_ONE_MATRIX (1ull << 42)     /* the embedding may be stored as output.weight alone */
@@ -173,6 +180,7 @@ typedef struct ig_arch {
     ig_renorm renorm;  /* weights of the chosen experts sum to 1 */
     ig_scales scales;
     ig_special special;
+    ig_draft_kind draft;
     uint32_t window_every;   /* pattern n: layer l has a window unless l % n == n - 1; 1: by
                                 the file's list alone; 0: never */
     bool dense_first;        /* unless l % n == 0 */

@@ -209,11 +209,11 @@ static ig_status read_output(const ig_reader *r, ig_hparams *hp)
     return ig_key_bool(r, "use_parallel_residual", &hp->parallel);
 }
 
-/* Is the last layer one that drafts tokens ahead? Of some families files exist that count the key's layers and lack
- * them. */
-static bool has_draft(const ig_model *m)
+/* Is layer l one that drafts tokens ahead? Of some families files exist that count the key's layers and lack them. */
+static bool drafts(const ig_model *m, uint32_t l)
 {
-    return ig_has_tensor(m, (int64_t)m->hp.n_layers_file - 1, "nextn.eh_proj.weight");
+    return ig_has_tensor(m, l, "nextn.eh_proj.weight") || ig_has_tensor(m, l, "nextn.enorm.weight") ||
+           ig_has_tensor(m, l, "nextn.hnorm.weight");
 }
 
 ig_status ig_hparams_read(const ig_format *f, ig_model *m, ig_error *err)
@@ -225,12 +225,13 @@ ig_status ig_hparams_read(const ig_format *f, ig_model *m, ig_error *err)
     IG_TRY(ig_key_size(&r, "context_length", true, 1, IG_CTX_MAX, &hp->n_ctx_train));
     IG_TRY(ig_key_size(&r, "embedding_length", true, 1, IG_EMBD_MAX, &hp->n_embd));
     IG_TRY(ig_key_size(&r, "block_count", true, 1, IG_LAYERS_MAX, &hp->n_layers_file));
-    if (m->arch->parts & IG_PART_NEXTN || has_draft(m))
+    if (m->arch->parts & IG_PART_NEXTN || drafts(m, hp->n_layers_file - 1))
         IG_TRY(ig_key_size(&r, "nextn_predict_layers", false, 0, IG_LAYERS_MAX, &draft));
     if (draft >= hp->n_layers_file)
         return ig_fail(err, IG_BAD_INPUT, 0, "%s: %s.nextn_predict_layers is %u, expected less than the %u layers",
                        ig_format_path(f), m->arch->name, draft, hp->n_layers_file);
     hp->n_layers = hp->n_layers_file - draft;
+    hp->n_draft = draft && m->arch->draft && drafts(m, hp->n_layers); /* of several the first alone */
     IG_TRY(read_eps(&r, hp));
     IG_TRY(read_sizes(&r, hp));
     IG_TRY(read_experts(&r, hp));

@@ -71,7 +71,7 @@ static ig_status choose_mixer(const ig_reader *r, const ig_model *m, const lists
     const ig_arch *a = m->arch;
     bool no_kv = l->heads_kv[w->index] == 0;
     w->mixer = IG_MIX_NONE;
-    w->attention = a->mixer == IG_MIX_ATTENTION;
+    w->attention = a->mixer == IG_MIX_ATTENTION || w->index >= m->hp.n_layers; /* draft layers attend */
     if (w->attention) return IG_OK;
     switch (a->mix_rule) {
     case IG_MIX_EVERY: w->mixer = a->mixer; break;
@@ -178,7 +178,7 @@ static bool rotates(const ig_model *m, const ig_layer *w, bool windows, uint32_t
 static ig_status share_kv(const ig_reader *r, ig_model *m)
 {
     uint32_t n_shared = 0, n = m->hp.n_layers;
-    for (uint32_t l = 0; l < n; l++) m->layers[l].kv_layer = l;
+    for (uint32_t l = 0; l < n + m->hp.n_draft; l++) m->layers[l].kv_layer = l;
     if (m->arch->special == IG_SPECIAL_GEMMA3N) n_shared = n > 20 ? n - 20 : 0;
     if (m->arch->special == IG_SPECIAL_GEMMA4)
         IG_TRY(ig_key_size(r, "attention.shared_kv_layers", false, 0, IG_LAYERS_MAX, &n_shared));
@@ -240,7 +240,7 @@ static ig_status init_indexer(const ig_reader *r, ig_model *m)
     ig_hparams *hp = &m->hp;
     bool blocks = ig_part_on(m, IG_PART_BLOCK_INDEXER), tokens = ig_part_on(m, IG_PART_TOKEN_INDEXER), any = false;
     if (!blocks && !tokens) return IG_OK;
-    for (uint32_t l = 0; l < hp->n_layers; l++) {
+    for (uint32_t l = 0; l < hp->n_layers + hp->n_draft; l++) {
         ig_layer *w = &m->layers[l];
         for (size_t i = 0; i < 3; i++) w->indexer = w->indexer || ig_has_tensor(m, l, names[blocks][i]);
         w->idx_keys = w->indexer ? hp->idx_head : 0;
@@ -370,21 +370,22 @@ static ig_status read_expert_widths(const ig_reader *r, ig_model *m, uint32_t n_
 ig_status ig_layers_init(ig_model *m, ig_error *err)
 {
     const ig_reader r = {m->file, m->arch, err};
-    uint32_t n = m->hp.n_layers_file, window = 0, interval = 4, n_dense = 0, n_ff = 0;
+    uint32_t n = m->hp.n_layers_file, n_all = m->hp.n_layers + m->hp.n_draft, window = 0, interval = 4, n_dense = 0,
+             n_ff = 0;
     bool windows = false;
     if (m->arch->special == IG_SPECIAL_T5) return ig_t5_layers(m, err);
     lists l = {.heads = ig_arena_alloc(&m->arena, n, sizeof *l.heads),
                .heads_kv = ig_arena_alloc(&m->arena, n, sizeof *l.heads_kv),
                .ff = ig_arena_alloc(&m->arena, n, sizeof *l.ff),
                .windowed = ig_arena_alloc(&m->arena, n, sizeof *l.windowed)};
-    m->layers = ig_arena_alloc(&m->arena, m->hp.n_layers, sizeof *m->layers);
+    m->layers = ig_arena_alloc(&m->arena, n_all, sizeof *m->layers);
     if (!l.heads || !l.heads_kv || !l.ff || !l.windowed || !m->layers)
         return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for %u layers", n);
     IG_TRY(read_lists(&r, m, &l));
     IG_TRY(read_windows(&r, m, &l, &window));
     IG_TRY(ig_key_size(&r, "full_attention_interval", false, 1, IG_LAYERS_MAX, &interval));
     IG_TRY(ig_key_size(&r, "leading_dense_block_count", false, 0, IG_LAYERS_MAX, &n_dense));
-    for (uint32_t i = 0; i < m->hp.n_layers; i++) {
+    for (uint32_t i = 0; i < n_all; i++) {
         ig_layer *w = &m->layers[i];
         w->index = i;
         IG_TRY(init_layer(&r, m, &l, w, window, interval));
@@ -397,14 +398,14 @@ ig_status ig_layers_init(ig_model *m, ig_error *err)
     bool rope_off = false, finetuned = true;
     if (ig_part_on(m, IG_PART_ROPE_SWITCH)) IG_TRY(ig_key_bool(&r, "rope.scaling.finetuned", &finetuned));
     rope_off = !finetuned;
-    for (uint32_t i = 0; i < m->hp.n_layers; i++) {
+    for (uint32_t i = 0; i < n_all; i++) {
         ig_layer *w = &m->layers[i];
         if (w->attention && !rope_off && rotates(m, w, windows, n_dense)) w->rope = w->window ? 1 : 0;
     }
     IG_TRY(check_mixers(&r, m));
     IG_TRY(share_kv(&r, m));
-    m->n_kv_layers = m->hp.n_layers;
-    for (uint32_t i = 0; i < m->hp.n_layers; i++) m->layers[i].kv_region = m->hp.causal ? m->layers[i].kv_layer : 0;
+    m->n_kv_layers = n_all;
+    for (uint32_t i = 0; i < n_all; i++) m->layers[i].kv_region = m->hp.causal ? m->layers[i].kv_layer : 0;
     IG_TRY(init_indexer(&r, m));
     return init_activation(&r, m);
 }

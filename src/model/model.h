@@ -31,6 +31,7 @@ typedef enum ig_pooling { /* ids as pooling_type stores them */
 typedef struct ig_hparams {
     uint32_t n_ctx_train, n_embd, n_vocab;
     uint32_t n_layers, n_layers_file; /* computed; in the file (draft layers follow) */
+    uint32_t n_draft;                 /* 1: layer n_layers guesses tokens ahead, 0: there is none */
     uint32_t n_heads, n_heads_kv;     /* largest over the layers */
     float norm_eps;
     bool layer_norm, causal, parallel;
@@ -73,11 +74,13 @@ uint64_t ig_model_weight_bytes(const ig_model *m);
 enum {
     IG_PAGE_TOKENS = 64, /* tokens of a KV page */
     IG_KV_GROUPS = 2,    /* full layers; windowed layers, whose old pages are given back */
+    IG_HIDDEN_KEPT = 32, /* rows of a sequence that its draft layer may need, a power of two */
     IG_SNAPSHOTS = 2     /* states kept at page ends for going back, of models with recurrent layers */
 };
 /* What one sequence of n_ctx tokens takes at most: KV pages of every group, recurrent state with its snapshots. */
 uint64_t ig_model_kv_bytes(const ig_model *m, ig_kv kv, uint64_t n_ctx, uint32_t n_batch);
 uint64_t ig_model_state_bytes(const ig_model *m);
+uint64_t ig_model_hidden_bytes(const ig_model *m); /* what the draft layer keeps of a sequence */
 /* Bytes of one page of a group over its layers, 0 when no layer is in it. */
 uint64_t ig_model_page_bytes(const ig_model *m, ig_kv kv, int group);
 /* Pages of a group that a sequence of n_ctx tokens needs in steps of at most n_batch tokens. */
@@ -94,6 +97,7 @@ typedef struct ig_run_options {
     uint32_t n_pages[IG_KV_GROUPS]; /* KV pages in the pools */
     ig_kv kv;
     bool dense; /* attention of models with an indexer sees every position */
+    bool draft; /* the draft layer keeps up with every step, where the model has one */
     bool embed; /* output rows are final hidden states [n_embd_out] instead of logits */
 } ig_run_options;
 /* Borrows the model. Address space for all pages is reserved at once, memory comes with first use. */
@@ -110,6 +114,8 @@ typedef struct ig_seq {
     uint32_t snapshot_at[IG_SNAPSHOTS]; /* tokens that the snapshot has seen, 0: none */
     uint8_t *mark;                 /* owned region: the state that ig_seq_mark kept, NULL: never */
     uint32_t mark_at;              /* tokens that it has seen, 0: it counts no more */
+    float *hidden;                 /* owned region [IG_HIDDEN_KEPT, d] for the draft layer; NULL without */
+    uint32_t *hidden_at;           /* [IG_HIDDEN_KEPT] in the same region: 1 + position of the row, 0: none */
     struct ig_seq *source;         /* cross attention: the encoder's sequence, or NULL */
 } ig_seq;
 /* seq->source and the like are zero. Errors: NO_MEMORY. */
@@ -126,6 +132,10 @@ uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens);
  * 0 also where there are no pages for it. Not for sequences with a source. */
 uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tokens);
 void ig_seq_fini(ig_run *run, ig_seq *seq);
+
+/* For measurements: makes the sequence one of n_tokens at once, with made-up keys and values; recurrent state is zero.
+ * Errors: NO_MEMORY (no pages; it is empty then). */
+ig_status ig_seq_pretend(ig_run *run, ig_seq *seq, uint32_t n_tokens, ig_error *err);
 
 /* What a sequence is, but for the bytes of its pages and states, which lie in a file in one piece. */
 typedef struct ig_seq_image {
@@ -151,6 +161,12 @@ typedef struct ig_step_item {
  * sequence's own limit; names both numbers), BAD_INPUT (token id; an encoder's text in two steps), NO_MEMORY (no page
  * left). */
 ig_status ig_step(ig_run *run, ig_step_item *items, size_t n_items, ig_error *err);
+/* What the model's draft layer says comes behind tokens [n], which follow those that the sequence holds, and behind its
+ * own guesses, likeliest first choices: at most `most` of them in out. Returns how many; 0 where the layer did not keep
+ * up or there is no page left. The sequence stays as it is. logits: of the last guess [n_vocab], valid until the next
+ * step, or NULL. n at most n_batch; one row of logits is written over. */
+uint32_t ig_draft_ahead(ig_run *run, ig_seq *seq, const int32_t *tokens, uint32_t n, uint32_t most, int32_t *out,
+                        const float **logits);
 /* The encoder's step of an encoder-decoder model: item.seq becomes the source of decoder sequences. */
 ig_status ig_encode(ig_run *run, ig_step_item *item, ig_error *err);
 

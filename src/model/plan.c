@@ -356,6 +356,34 @@ static void plan_decoder(ig_builder *b)
     ig_plan_head(b, IG_VIEW(X, 0));
 }
 
+/* The draft layer: in D the embedding of a token, and behind it the state of the one before, which draft.c puts there.
+ */
+static void plan_draft(ig_builder *b, ig_layer *w)
+{
+    const ig_model *m = b->m;
+    uint32_t d = m->hp.n_embd;
+    ig_view e = ig_use(b, IG_VIEW(D, 0), d), h = ig_use(b, IG_VIEW(D, d), d);
+    const ig_mat *embed = ig_mat_here(&w->own_embed) ? &w->own_embed : &m->embed;
+    if (m->n_ropes) ig_emit(b, (ig_op){.kind = IG_OP_ANGLES});
+    ig_emit(b, (ig_op){.kind = IG_OP_EMBED, .out = e, .n = d, .mat = {embed}, .a = m->hp.embd_scale});
+    ig_emit_norm(b, e, e, &w->e_norm, d);
+    ig_emit_norm(b, h, h, &w->h_norm, d);
+    ig_emit_linear(b, e, (ig_out[]){{&w->eh_proj, IG_VIEW(X, 0)}}, 1);
+    plan_block(b, w);
+}
+
+/* What the draft layer says: S gets the rows behind its norm, which the next guess of some families begins with. */
+static void plan_draft_head(ig_builder *b, const ig_layer *w)
+{
+    const ig_model *m = b->m;
+    uint32_t d = m->hp.n_embd;
+    ig_view s = ig_use(b, IG_VIEW(S, 0), d);
+    ig_emit(b, (ig_op){.kind = IG_OP_SELECT, .in = IG_VIEW(X, 0), .out = s, .n = d, .wanted = true});
+    ig_emit_norm(b, s, s, w->head_norm.here ? &w->head_norm : &m->output_norm, d)->wanted = true;
+    const ig_mat *head = ig_mat_here(&w->own_head) ? &w->own_head : &m->output;
+    emit_linear(b, s, &(ig_out){head, IG_VIEW(LOGITS, 0)}, 1, true)->a = m->hp.logit_scale;
+}
+
 static ig_status alloc_ops(ig_model *m, ig_ops *ops, size_t n_layers, ig_error *err)
 {
     enum { OPS_LAYER_MAX = 96, OPS_MODEL_MAX = 48 };
@@ -386,6 +414,21 @@ static void fill_plans(ig_model *m)
         plan_decoder(&b);
 }
 
+static ig_status build_draft(ig_model *m, ig_error *err)
+{
+    ig_layer *w = &m->layers[m->hp.n_layers];
+    IG_TRY(alloc_ops(m, &m->draft_in, 0, err));
+    ig_builder in = {m, &m->draft_in};
+    if (m->arch->draft == IG_DRAFT_NORMED) norm_into(&in, &m->output_norm, IG_VIEW(N, 0));
+    IG_TRY(trim(m, &m->draft_in, err));
+    IG_TRY(alloc_ops(m, &m->draft, 1, err));
+    plan_draft(&(ig_builder){m, &m->draft}, w);
+    IG_TRY(trim(m, &m->draft, err));
+    IG_TRY(alloc_ops(m, &m->draft_head, 0, err));
+    plan_draft_head(&(ig_builder){m, &m->draft_head}, w);
+    return trim(m, &m->draft_head, err);
+}
+
 ig_status ig_plan_build(ig_model *m, ig_error *err)
 {
     bool t5 = m->arch->special == IG_SPECIAL_T5;
@@ -396,5 +439,6 @@ ig_status ig_plan_build(ig_model *m, ig_error *err)
     else ig_free(m->ops.list);
     if (st == IG_OK && t5) return trim(m, &m->encoder, err);
     if (m->encoder.list) ig_free(m->encoder.list);
+    if (st == IG_OK && m->hp.n_draft) return build_draft(m, err);
     return st;
 }

@@ -80,6 +80,9 @@ typedef struct ig_layer {
     const float *altup_correct_scale;
     ig_norm altup_router_norm, laurel_norm;
 
+    ig_mat eh_proj, own_embed, own_head; /* a draft layer: [embedding, state] to its input; its own matrices, or none */
+    ig_norm e_norm, h_norm, head_norm;
+
     const float *rel_b, *cross_rel_b; /* T5: [buckets, heads]; the second is stored and not used */
     ig_mat cross_q, cross_k, cross_v, cross_o;
     ig_norm cross_norm;
@@ -111,6 +114,7 @@ typedef enum ig_slot {
     IG_SLOT_I,   /* indexer */
     IG_SLOT_P,   /* per-layer inputs */
     IG_SLOT_F,   /* streams, first values */
+    IG_SLOT_D,   /* input of the draft layer: embedding, state of the token before */
     IG_SLOT_S,   /* residual rows whose output is wanted */
     IG_SLOT_E,   /* embedding rows between their projections */
     IG_SLOT_VECTORS,
@@ -205,7 +209,7 @@ struct ig_model {
     ig_act act;          /* the row's, or what a Hugging Face directory says */
     bool half_split;     /* rows of q and k as Hugging Face stores them: halves are rotated */
     ig_arena arena;      /* layers, ops, converted vectors */
-    ig_layer *layers;    /* [n_layers]; of T5 see t5.c */
+    ig_layer *layers;    /* [n_layers + n_draft]; of T5 see t5.c */
     uint32_t n_kv_layers; /* entries of layers that may own KV */
     bool *bound;         /* [tensors of the file] while loading */
     ig_mat embed, output, positions, token_types, dense_2, dense_3, cls, cls_out;
@@ -218,6 +222,8 @@ struct ig_model {
     int n_ropes;
     uint32_t angles_width; /* floats of a row of angles */
     ig_ops ops, encoder;
+    ig_ops draft_in, draft, draft_head; /* its states in N where they are normed; layer n_layers behind its states in D;
+                                           what it says of the wanted rows */
     uint32_t slot_width[IG_SLOT_COUNT]; /* floats of a row, 0: slot not used */
     size_t pack_bytes[IG_PACK_COUNT];   /* bytes of a packed row, 0: form not used */
     size_t heads_bytes;                 /* IG_OP_HEADS: bytes of one packed head at most */

@@ -176,7 +176,7 @@ static void scale_latent(ig_model *m, const scaling *s)
 {
     if (!ig_str_is(s->type, "yarn")) return;
     double mscale = 1 + (double)s->log_multiplier * log(s->factor);
-    for (uint32_t l = 0; l < m->hp.n_layers; l++)
+    for (uint32_t l = 0; l < m->hp.n_layers + m->hp.n_draft; l++)
         if (m->layers[l].latent) m->layers[l].attn_scale *= (float)(mscale * mscale);
 }
 

@@ -37,9 +37,14 @@ uint64_t ig_model_pages(const ig_model *m, int group, uint64_t n_ctx, uint32_t n
 
 uint64_t ig_model_state_bytes(const ig_model *m) { return m->state_floats * sizeof(float) * (1 + IG_SNAPSHOTS); }
 
+uint64_t ig_model_hidden_bytes(const ig_model *m)
+{
+    return m->hp.n_draft ? IG_HIDDEN_KEPT * (m->hp.n_embd * sizeof(float) + sizeof(uint32_t)) : 0;
+}
+
 uint64_t ig_model_kv_bytes(const ig_model *m, ig_kv kv, uint64_t n_ctx, uint32_t n_batch)
 {
-    uint64_t sum = ig_model_state_bytes(m);
+    uint64_t sum = ig_model_state_bytes(m) + ig_model_hidden_bytes(m);
     for (int g = 0; g < IG_KV_GROUPS; g++)
         sum += ig_model_page_bytes(m, kv, g) * ig_model_pages(m, g, n_ctx, n_batch);
     return sum;
@@ -155,6 +160,7 @@ ig_status ig_run_new(const ig_model *m, const ig_run_options *options, ig_run **
     run->m = m;
     run->k = m->kernels;
     run->opt = *options;
+    run->opt.draft = options->draft && m->hp.n_draft;
     ig_status st = ig_pool_new(options->n_threads, &run->pool, err);
     if (st == IG_OK && !(alloc_slots(run) && alloc_rows(run) && alloc_scratch(run) && alloc_mask(run) &&
                          alloc_pages(run) && ig_routing_init(run)))

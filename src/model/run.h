@@ -146,10 +146,18 @@ bool ig_routing_init(ig_run *run);
 uint64_t ig_routing_bytes(const ig_model *m, uint32_t n_batch, unsigned n_threads);
 /* Gives back the pages that no window reaches any more (seq.c). */
 void ig_seq_slide(ig_run *run, ig_seq *seq);
+/* One page more behind the sequence's, of every group; false: there is none. Gives all but the first n back. */
+bool ig_seq_take_page(ig_run *run, ig_seq *seq);
+void ig_seq_drop_pages(ig_run *run, ig_seq *seq, uint32_t n);
+void ig_run_ops(ig_run *run, const ig_ops *list);
+/* Behind the operations of a step: the draft layer sees it, too (draft.c). Lays the rows out anew. */
+void ig_draft_keep_up(ig_run *run);
 ig_kv ig_index_kv(ig_kv kv); /* element type of index keys beside a cache of kv */
 static inline bool ig_masked(const ig_run *run, const ig_layer *w)
 {
-    return run->m->mask_block && !run->opt.dense && (w->indexer || ig_part_on(run->m, IG_PART_TOKEN_INDEXER));
+    bool draft = w->index >= run->m->hp.n_layers; /* nobody has chosen for it but itself */
+    return run->m->mask_block && !run->opt.dense &&
+           (w->indexer || (!draft && ig_part_on(run->m, IG_PART_TOKEN_INDEXER)));
 }
 static inline uint8_t *ig_mask_row(const ig_run *run, size_t row, uint32_t group)
 {

@@ -11,8 +11,11 @@ ig_status ig_seq_init(const ig_run *run, ig_seq *seq, uint32_t n_ctx, ig_error *
     uint64_t state = ig_model_state_bytes(run->m);
     bool ok = true;
     *seq = (ig_seq){.n_pages_max = n};
+    uint64_t hidden = run->opt.draft ? ig_model_hidden_bytes(run->m) : 0;
     for (int g = 0; g < IG_KV_GROUPS; g++) ok = ok && (seq->pages[g] = ig_calloc(n, sizeof *seq->pages[g])) != NULL;
     if (ok && state) ok = (seq->state = ig_reserve(state)) != NULL;
+    if (ok && hidden) ok = (seq->hidden = ig_reserve(hidden)) != NULL;
+    if (seq->hidden) seq->hidden_at = (uint32_t *)(void *)(seq->hidden + (size_t)IG_HIDDEN_KEPT * run->m->hp.n_embd);
     return ok ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a sequence of %u tokens", n_ctx);
 }
 
@@ -28,6 +31,23 @@ static void release(ig_run *run, ig_seq *seq, int g, uint32_t from, uint32_t to)
 {
     if (run->page_bytes[g] == 0) return;
     for (uint32_t p = from; p < to; p++) run->free_pages[g][run->n_free[g]++] = seq->pages[g][p];
+}
+
+bool ig_seq_take_page(ig_run *run, ig_seq *seq)
+{
+    if (seq->n_pages == seq->n_pages_max) return false;
+    for (int g = 0; g < IG_KV_GROUPS; g++)
+        if (run->page_bytes[g] && run->n_free[g] == 0) return false;
+    for (int g = 0; g < IG_KV_GROUPS; g++)
+        if (run->page_bytes[g]) seq->pages[g][seq->n_pages] = run->free_pages[g][--run->n_free[g]];
+    seq->n_pages++;
+    return true;
+}
+
+void ig_seq_drop_pages(ig_run *run, ig_seq *seq, uint32_t n)
+{
+    for (int g = 0; g < IG_KV_GROUPS; g++) release(run, seq, g, n, seq->n_pages);
+    seq->n_pages = n;
 }
 
 void ig_seq_slide(ig_run *run, ig_seq *seq)
@@ -90,11 +110,19 @@ uint32_t ig_seq_reach(const ig_run *run, const ig_seq *seq, uint32_t n_tokens)
     return run->page_bytes[1] && window_start(run, left) < seq->first[1] ? 0 : left;
 }
 
+/* States behind the first n tokens count no more. */
+static void forget_states(const ig_seq *seq, uint32_t n)
+{
+    for (int i = 0; seq->hidden && i < IG_HIDDEN_KEPT; i++)
+        if (seq->hidden_at[i] > n) seq->hidden_at[i] = 0;
+}
+
 uint32_t ig_seq_truncate(ig_run *run, ig_seq *seq, uint32_t n_tokens)
 {
     if (n_tokens >= seq->n_tokens) return seq->n_tokens;
     uint32_t left = ig_seq_reach(run, seq, n_tokens);
     if (seq->state) left = restore(run, seq, left);
+    forget_states(seq, n_tokens); /* tokens between `left` and n_tokens come again */
     uint32_t keep = left / IG_PAGE_TOKENS + (left % IG_PAGE_TOKENS != 0);
     for (int g = 0; g < IG_KV_GROUPS; g++) {
         uint32_t from = keep > seq->first[g] ? keep : seq->first[g];
@@ -122,6 +150,10 @@ uint32_t ig_seq_copy(ig_run *run, ig_seq *to, const ig_seq *from, uint32_t n_tok
     }
     to->n_pages = keep;
     to->n_tokens = left;
+    if (to->hidden && from->hidden) {
+        memcpy(to->hidden, from->hidden, ig_model_hidden_bytes(run->m));
+        forget_states(to, left);
+    }
     if (!to->state) return left;
     memcpy(to->state, from->state, ig_model_state_bytes(run->m));
     memcpy(to->snapshot_at, from->snapshot_at, sizeof to->snapshot_at);
@@ -186,6 +218,7 @@ ig_status ig_seq_load(ig_run *run, ig_seq *seq, const ig_seq_image *image, int f
     seq->n_tokens = image->n_tokens;
     memcpy(seq->snapshot_at, image->snapshot_at, sizeof seq->snapshot_at);
     seq->mark_at = 0;
+    forget_states(seq, 0);
     if (move(run, seq, fd, offset, get_bytes)) return IG_OK;
     (void)ig_fail_errno(err, IG_IO, errno, "cannot read %u tokens of a conversation from disk", seq->n_tokens);
     memset(seq->snapshot_at, 0, sizeof seq->snapshot_at);
@@ -199,6 +232,7 @@ void ig_seq_fini(ig_run *run, ig_seq *seq)
         if (seq->pages[g]) release(run, seq, g, seq->first[g], seq->n_pages);
         ig_free(seq->pages[g]);
     }
+    ig_unreserve(seq->hidden, ig_model_hidden_bytes(run->m));
     ig_unreserve(seq->state, ig_model_state_bytes(run->m));
     ig_unreserve(seq->mark, run->m->state_floats * sizeof(float));
     *seq = (ig_seq){0};

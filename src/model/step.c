@@ -82,7 +82,7 @@ static void lay_out(ig_run *run, const ig_step_item *items, size_t n_items)
     }
 }
 
-static void run_ops(ig_run *run, const ig_ops *list)
+void ig_run_ops(ig_run *run, const ig_ops *list)
 {
     ig_when skip = run->opt.embed ? IG_WHEN_LOGITS : IG_WHEN_EMBED;
     for (size_t i = 0; i < list->n; i++) {
@@ -119,7 +119,8 @@ ig_status ig_step(ig_run *run, ig_step_item *items, size_t n_items, ig_error *er
                 return ig_fail(err, IG_BAD_INPUT, i,
                                "the decoder of an encoder-decoder model needs the encoder's tokens first");
     lay_out(run, items, n_items);
-    run_ops(run, &run->m->ops);
+    ig_run_ops(run, &run->m->ops);
+    if (run->opt.draft && !run->opt.embed) ig_draft_keep_up(run);
     uint32_t row = 0;
     for (size_t i = 0; i < n_items; i++) {
         items[i].logits = item_rows(&items[i]) ? ig_row_at(run, (ig_view){run->opt.embed ? IG_SLOT_VECTORS : IG_SLOT_LOGITS, 0}, row) : NULL;
@@ -139,7 +140,7 @@ ig_status ig_encode(ig_run *run, ig_step_item *item, ig_error *err)
         return ig_fail(err, IG_BAD_INPUT, 0, "the encoder sees its text whole: %u tokens cannot follow", item->n);
     IG_TRY(check_items(run, item, 1, err));
     lay_out(run, item, 1);
-    run_ops(run, &run->m->encoder);
+    ig_run_ops(run, &run->m->encoder);
     item->seq->n_tokens += item->n;
     return IG_OK;
 }

@@ -40,14 +40,15 @@ typedef enum dim {
     D_IDX_HEADS,
     D_CONV,
     D_INNER,
+    D_2EMBD,
     D_3EMBD,
     D_STATE,
     D_RANK,
-    D_X,     /* rows of ssm_x */
-    D_MIX_IN, /* rows of ssm_in */
+    D_X,        /* rows of ssm_x */
+    D_MIX_IN,   /* rows of ssm_in */
     D_CHANNELS, /* convolved */
-    D_MIX_A,  /* values of ssm_a */
-    D_GROUPS2, /* rows of ssm_ba */
+    D_MIX_A,    /* values of ssm_a */
+    D_GROUPS2,  /* rows of ssm_ba */
     D_DECAY,
     D_ICLR,
     D_VRES,
@@ -211,6 +212,7 @@ static bool delta_split(const ig_model *m, const ig_layer *w) { return delta(m, 
 static bool delta_ba(const ig_model *m, const ig_layer *w) { return delta(m, w) && !ig_part_on(m, IG_PART_SPLIT_BETA); }
 static bool delta_beta(const ig_model *m, const ig_layer *w) { return delta(m, w) && ig_part_on(m, IG_PART_SPLIT_BETA); }
 static bool kda(const ig_model *m, const ig_layer *w) { return m && w->mixer == IG_MIX_KDA; }
+static bool drafts(const ig_model *m, const ig_layer *w) { return w->index == m->hp.n_layers; }
 static bool embed_normed(const ig_model *m, const ig_layer *w)
 {
     (void)w;
@@ -390,6 +392,13 @@ static const binding layer_rows[] = {
     {"channel_mix_key.weight", MAT, LAYER(cm_k), {D_EMBD, D_FF}, rwkv, false},
     {"channel_mix_value.weight", MAT, LAYER(cm_v), {D_FF, D_EMBD}, rwkv, false},
 
+    {"nextn.eh_proj.weight", MAT, LAYER(eh_proj), {D_2EMBD, D_EMBD}, drafts, false},
+    {"nextn.enorm", NORM, LAYER(e_norm), {D_EMBD}, drafts, false},
+    {"nextn.hnorm", NORM, LAYER(h_norm), {D_EMBD}, drafts, false},
+    {"nextn.shared_head_norm", NORM, LAYER(head_norm), {D_EMBD}, drafts, true},
+    {"nextn.embed_tokens.weight", TABLE, LAYER(own_embed), {D_EMBD, D_VOCAB}, drafts, true},
+    {"nextn.shared_head_head.weight", MAT, LAYER(own_head), {D_EMBD, D_VOCAB}, drafts, true},
+
     {"inp_gate.weight", MAT, LAYER(inp_gate), {D_EMBD, D_PER_LAYER}, layer_inputs, false},
     {"proj.weight", MAT, LAYER(inp_proj), {D_PER_LAYER, D_EMBD}, layer_inputs, false},
     {"post_norm", NORM, LAYER(inp_norm), {D_EMBD}, layer_inputs, false},
@@ -520,6 +529,7 @@ static uint64_t dim_size(const ig_model *m, const ig_layer *w, dim d)
     switch (d) {
     case D_NONE: return 1;
     case D_EMBD: return hp->n_embd;
+    case D_2EMBD: return 2ull * hp->n_embd;
     case D_3EMBD: return 3ull * hp->n_embd;
     case D_FF: return w->n_ff;
     case D_UP: return (uint64_t)w->n_ff * (ig_part_on(m, IG_PART_FUSED_GATE_UP) ? 2 : 1);
@@ -793,6 +803,20 @@ static ig_status bind_layers(ig_model *m, const char *prefix, ig_layer *layers, 
     return IG_OK;
 }
 
+/* A draft layer of which a file has a part only is no use: it is read past, and the model computes without it. */
+static void drop_half_draft(ig_model *m)
+{
+    const ig_layer *w = &m->layers[m->hp.n_layers];
+    for (size_t i = 0; m->hp.n_draft && i < sizeof layer_rows / sizeof *layer_rows; i++) {
+        char weight[128];
+        const binding *b = &layer_rows[i];
+        if (b->optional || !b->when(m, w) || ig_has_tensor(m, w->index, b->name)) continue;
+        (void)snprintf(weight, sizeof weight, "%s.weight", b->name);
+        if (b->kind != NORM || !ig_has_tensor(m, w->index, weight)) m->hp.n_draft = 0;
+    }
+    if (!m->hp.n_draft && m->n_kv_layers > m->hp.n_layers) m->n_kv_layers = m->hp.n_layers;
+}
+
 /* The final norm may have a name of its own. */
 static ig_status bind_output_norm(ig_model *m, ig_error *err)
 {
@@ -820,7 +844,9 @@ ig_status ig_weights_bind(ig_model *m, size_t n_vocab_min, ig_error *err)
     if (m->arch->special == IG_SPECIAL_T5) {
         IG_TRY(bind_layers(m, "enc.blk", m->layers, m->hp.n_layers, t5_rows, N_T5, err));
         IG_TRY(bind_layers(m, "dec.blk", m->layers + m->hp.n_layers, m->hp.n_layers_dec, t5_rows, N_T5, err));
-    } else
-        IG_TRY(bind_layers(m, "blk", m->layers, m->hp.n_layers, layer_rows, N_LAYER, err));
+    } else {
+        if (m->hp.n_draft) drop_half_draft(m);
+        IG_TRY(bind_layers(m, "blk", m->layers, m->hp.n_layers + m->hp.n_draft, layer_rows, N_LAYER, err));
+    }
     return refuse_extra(m, err);
 }

@@ -45,6 +45,7 @@ typedef struct reader {
     engine_node *engines, *last_engine;
     size_t n_rules;
     ig_follow follows[IG_FOLLOWS_MAX];
+    ig_model_config models[IG_MODEL_SECTIONS_MAX];
     uint64_t seen; /* bits of the keys that this run of a section has had */
     char section[SECTION_BYTES + 8];
     const char *notes[NOTES_MAX];
@@ -560,6 +561,9 @@ static const key_row engine_keys[] = {
     {"embeddings", set_yes, ENGINE(embeddings), false},
     {"device", set_text, ENGINE(device), false},
 };
+static const key_row model_keys[] = {
+    {"draft", set_text, offsetof(ig_model_config, draft), false},
+};
 #define ROWS(a) (sizeof(a) / sizeof *(a))
 static const struct {
     const char *name;
@@ -644,6 +648,26 @@ static bool engine_of(reader *r, const char *name, ig_engine_config **out)
     return true;
 }
 
+/* What is said about the models of this name. */
+static bool model_of(reader *r, const char *name, ig_model_config **out)
+{
+    size_t i = 0;
+    while (i < r->config->n_models && strcmp(r->models[i].name, name)) i++;
+    if (i + 1 < r->config->n_models)
+        return BAD(r, "model %s is already at %s; names are given once", name, r->models[i].origin);
+    if (!*name) return BAD(r, "[model NAME] needs the name of a model");
+    if (i == IG_MODEL_SECTIONS_MAX) return BAD(r, "more than %d sections [model NAME]", IG_MODEL_SECTIONS_MAX);
+    if (i == r->config->n_models) {
+        char origin[512];
+        int len = snprintf(origin, sizeof origin, "%.480s:%u", r->name, r->line);
+        r->models[i] = (ig_model_config){.name = keep(r, name, strlen(name)), .origin = keep(r, origin, (size_t)len)};
+        if (!r->models[i].name || !r->models[i].origin) return false;
+        r->config->n_models++;
+    }
+    *out = &r->models[i];
+    return true;
+}
+
 /* The catalogue of this name; the names of folders on this machine are like those of roles. */
 static bool follow_of(reader *r, const char *name, ig_follow **out)
 {
@@ -699,6 +723,10 @@ static int on_pair(void *user, const char *section, const char *name, const char
         ig_engine_config *engine;
         return engine_of(r, section + 7, &engine) && set_row(r, engine_keys, ROWS(engine_keys), engine, name, value);
     }
+    if (!strncmp(section, "model ", 6)) {
+        ig_model_config *model;
+        return model_of(r, section + 6, &model) && set_row(r, model_keys, ROWS(model_keys), model, name, value);
+    }
     if (!strncmp(section, "catalogue ", 10)) {
         ig_follow *follow = NULL;
         return follow_of(r, section + 10, &follow) && set_row(r, follow_keys, ROWS(follow_keys), follow, name, value);
@@ -709,9 +737,8 @@ static int on_pair(void *user, const char *section, const char *name, const char
             return set_row(r, sections[i].rows, sections[i].n, r->config, name, value);
         }
     return BAD(r,
-               "there is no section [%.40s]; expected [policy], [rule ID], [engine NAME], [catalogue NAME], [audit], "
-               "[directory] or "
-               "[ldap]",
+               "there is no section [%.40s]; expected [policy], [rule ID], [engine NAME], [model NAME], [catalogue "
+               "NAME], [audit], [directory] or [ldap]",
                section);
 }
 
@@ -939,6 +966,16 @@ static bool finish_engines(reader *r)
     return true;
 }
 
+static bool finish_models(reader *r)
+{
+    ig_config *c = r->config;
+    ig_model_config *all = ig_arena_alloc(&c->arena, c->n_models + 1, sizeof *all);
+    if (!all) return BAD(r, "the configuration is too large");
+    memcpy(all, r->models, c->n_models * sizeof *all);
+    c->models = all;
+    return true;
+}
+
 static bool finish_follows(reader *r)
 {
     ig_config *c = r->config;
@@ -983,7 +1020,8 @@ static bool finish_directory(reader *r)
 static ig_status finish(reader *r, bool fine, ig_config **out)
 {
     ig_config *c = r->config;
-    if (fine && finish_rules(r) && finish_engines(r) && finish_follows(r) && finish_directory(r) && c->n_notes) {
+    if (fine && finish_rules(r) && finish_engines(r) && finish_models(r) && finish_follows(r) && finish_directory(r) &&
+        c->n_notes) {
         const char **notes = ig_arena_alloc(&c->arena, c->n_notes, sizeof *notes);
         if (notes) memcpy(notes, r->notes, c->n_notes * sizeof *notes);
         c->notes = notes;

@@ -225,6 +225,13 @@ typedef struct ig_engine_config {
 /* Its command gets the file of a model: it runs models of the store. */
 bool ig_engine_takes_files(const ig_engine_config *e);
 
+/* What an admin says about models of ours: [model NAME], where NAME may have * and ?. */
+typedef struct ig_model_config {
+    const char *name, *origin; /* origin: "file:line" */
+    const char *draft;         /* name of a smaller model that guesses its tokens (docs/speculation.md) */
+} ig_model_config;
+enum { IG_MODEL_SECTIONS_MAX = 64 };
+
 /* A catalogue that this machine follows: [catalogue NAME]. */
 typedef struct ig_follow {
     const char *name, *source, *root; /* source: address or folder; root: file of the root that is trusted */
@@ -245,6 +252,8 @@ typedef struct ig_config {
     ig_directory_config directory;
     const ig_engine_config *engines; /* [n_engines] */
     size_t n_engines;
+    const ig_model_config *models; /* [n_models]; the first that fits counts */
+    size_t n_models;
     const char *keys_file; /* NULL: the standard place */
     bool audit_content;    /* prompts and answers go into the audit log */
     const ig_follow *follows;

@@ -40,7 +40,7 @@ typedef struct ig_front_config {
     uint32_t n_queue;          /* requests that may wait, all together; 512 */
     const char *kv;            /* f32, f16, q8_0; f16 */
     uint64_t spill_max;        /* bytes on disk for idle conversations, of each worker; 0: none */
-    const char *speculate;     /* off, ngram, auto; auto */
+    const char *speculate;     /* off, ngram, head, draft, auto; auto */
     bool keep_alive_set;
     int64_t keep_alive_ms; /* how long an unused model stays; < 0 for ever; 5 minutes when not set */
     uint32_t stop_ms;      /* running answers may finish within; 20000 */

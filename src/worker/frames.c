@@ -37,8 +37,10 @@ static void put_memory(const wk *w, ig_buf *b)
     ig_engine_use use = w->planned;
     if (!use.weights) use.weights = w->info.weight_bytes;
     if (w->engine) ig_engine_measure(w->engine, &use);
-    ig_buf_printf(b, ",\"memory\":{\"weights\":%llu,\"kv\":%llu,\"workspace\":%llu}", (unsigned long long)use.weights,
+    ig_buf_printf(b, ",\"memory\":{\"weights\":%llu,\"kv\":%llu,\"workspace\":%llu", (unsigned long long)use.weights,
                   (unsigned long long)use.kv, (unsigned long long)use.workspace);
+    if (w->draft_bytes) ig_buf_printf(b, ",\"draft\":%llu", (unsigned long long)w->draft_bytes);
+    ig_buf_add(b, "}", 1);
 }
 
 void wk_send_ready(wk *w, double load_ms)

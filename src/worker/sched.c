@@ -68,6 +68,7 @@ static void user_enter(wk *w, wk_user *user, uint32_t n)
 static void slot_clear(wk *w, wk_slot *s)
 {
     wk_spill_keep(w, s);
+    wk_drafter_forget(w, s);
     (void)ig_session_keep(s->session, 0);
     wk_user_drop(w, s->user);
     s->user = NULL;
@@ -484,7 +485,8 @@ static void add_guesses(wk *w, size_t n)
     for (size_t i = 0; i < n; i++) n_tokens += w->items[i].n_tokens;
     for (size_t i = 0; i < n; i++) {
         wk_choice *c = w->stepping[i];
-        uint32_t due = w->items[i].n_tokens, most = IG_SPEC_ROWS, n_ctx = wk_context(w, &c->r->p), ask;
+        uint32_t due = w->items[i].n_tokens, most = IG_SPEC_ROWS, n_ctx = wk_context(w, &c->r->p);
+        ig_spec_ask ask;
         if (!c->spec || n_tokens >= w->n_batch || n_rows < due) continue;
         uint32_t left[] = {w->n_batch - n_tokens, n_rows - (due - 1), n_ctx - c->n_tokens,
                            c->r->p.max_tokens - c->n_generated, IG_SPEC_ROWS - due};
@@ -495,9 +497,16 @@ static void add_guesses(wk *w, size_t n)
         ig_spec_room room = {.n_others = n_tokens - due,
                              .n_due = due,
                              .most = most,
-                             .recurrent = ig_session_is_recurrent(c->slot->session)};
+                             .recurrent = ig_session_is_recurrent(c->slot->session),
+                             .head = ig_session_has_head(c->slot->session),
+                             .head_ms = ig_engine_head_ms(w->engine),
+                             .drafter = w->drafter != NULL,
+                             .drafter_ms = w->drafter_ms};
         uint32_t k = ig_spec_guess(c->spec, ig_engine_costs(w->engine), &room, c->tokens, c->n_tokens,
                                    c->tokens + c->n_tokens, &ask);
+        if (ask.by == IG_SPEC_BY_HEAD)
+            k = ig_head_guess(c->slot->session, c->tokens + c->n_tokens - due, due, ask.n, c->tokens + c->n_tokens);
+        if (ask.by == IG_SPEC_BY_DRAFTER) k = wk_drafter_guess(w, c, ask.n, c->tokens + c->n_tokens);
         if (k == 0 || !ig_session_mark(c->slot->session)) continue;
         w->guessed[i] = k;
         w->items[i].n_tokens += k;

@@ -24,6 +24,7 @@ enum {
     WK_QUEUE_STANDARD = 512,
     WK_SESSIONS_MAX = 1024,
     WK_SPILLED_MAX = 256, /* conversations on disk */
+    WK_DRAFTERS = 4,      /* answers that a smaller model guesses for at once */
     WK_TOP_MAX = 100      /* alternatives of a log probability */
 };
 #define WK_JOB_BYTES_MAX    ((size_t)256 << 20) /* bodies that wait to be read */
@@ -114,6 +115,12 @@ typedef struct wk_slot {
     uint64_t used;            /* when it was used last, counted in admissions */
 } wk_slot;
 
+typedef struct wk_drafter { /* a session of the smaller model */
+    ingle_session *session;
+    const wk_slot *slot; /* whose tokens it holds, NULL: nobody's */
+    uint64_t used;
+} wk_drafter;
+
 typedef struct wk_spilled { /* a conversation on disk */
     wk_user *user;
     ig_session_image *image;
@@ -174,6 +181,11 @@ typedef struct wk {
     ingle_model *model;
     ingle_model_info info;
     ingle_engine *engine;            /* NULL: a model without logits, or it is only looked at */
+    ingle_model *draft;              /* a smaller model that guesses, NULL: none */
+    ingle_engine *drafter;
+    wk_drafter drafters[WK_DRAFTERS];
+    uint64_t draft_bytes, draft_turns; /* memory of it all */
+    double drafter_ms;                 /* of a guess, 0: not known */
     bool generates;                  /* the model has logits */
     ig_engine_use planned;           /* of an engine that was not made */
     uint32_t n_ctx, n_batch, n_rows; /* tokens of a session, of a step; rows of logits of a step */
@@ -247,6 +259,15 @@ void wk_put_slots(wk *w, ig_buf *out);      /* main thread */
 bool wk_read_texts(wk *w, wk_request *r); /* text lane */
 /* Embed lane: a turn of it; r->texts.n_done < n: it wants another, after the others'. */
 void wk_compute_embeddings(wk *w, wk_request *r);
+
+/* drafter.c: a smaller model that guesses. w->draft is open. False: it does not fit the model, or there is no memory.
+ */
+bool wk_drafter_plan(wk *w, wk_fault *f); /* fills w->draft_bytes */
+bool wk_drafter_start(wk *w, wk_fault *f);
+void wk_drafter_stop(wk *w);
+void wk_drafter_forget(wk *w, const wk_slot *slot); /* the slot's tokens are nobody's any more */
+/* Guesses at most `most` tokens behind the choice's; returns how many. */
+uint32_t wk_drafter_guess(wk *w, const wk_choice *c, uint32_t most, int32_t *out);
 
 /* facts.c: members of READY that describe the model. */
 void wk_put_facts(const wk *w, ig_buf *out);

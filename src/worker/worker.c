@@ -28,13 +28,16 @@ static const uint64_t memory_spare = (uint64_t)96 << 20; /* of the limit, for ev
 
 static bool read_speculate(wk_config *c, wk_fault *f)
 {
-    static const char *const names[] = {
-        [INGLE_SPECULATE_AUTO] = "auto", [INGLE_SPECULATE_OFF] = "off", [INGLE_SPECULATE_NGRAM] = "ngram"};
+    static const char *const names[] = {[INGLE_SPECULATE_AUTO] = "auto",
+                                        [INGLE_SPECULATE_OFF] = "off",
+                                        [INGLE_SPECULATE_NGRAM] = "ngram",
+                                        [INGLE_SPECULATE_HEAD] = "head",
+                                        [INGLE_SPECULATE_DRAFT] = "draft"};
     const json_t *how = json_object_get(c->body, "speculate");
     if (!how || json_is_null(how)) return true;
     for (size_t i = 0; json_is_string(how) && i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], json_string_value(how))) return c->speculate = (ingle_speculate)i, true;
-    return wk_refuse(f, "bad_request", "speculate", "\"speculate\" is not auto, off or ngram");
+    return wk_refuse(f, "bad_request", "speculate", "\"speculate\" is not auto, off, ngram, head or draft");
 }
 
 static bool read_config(wk *w, wk_fault *f)
@@ -85,31 +88,46 @@ static bool receive_init(wk *w, bool *gone, wk_fault *f)
 
 /* -------------------------------------------------------------------------------------------- loading */
 
-static bool open_files(wk *w, wk_fault *f)
+/* Names of the files of one model: list [*n]. */
+static bool read_names(const wk *w, const char *key, const char **names, size_t *n, wk_fault *f)
 {
-    const json_t *list = json_object_get(w->cfg.body, "files");
-    const char *names[IG_FRAME_FDS_MAX];
-    int fds[IG_FRAME_FDS_MAX];
-    size_t n = json_array_size(list);
-    ingle_error e;
-    if (n == 0 || n > IG_FRAME_FDS_MAX)
-        return wk_refuse(f, "bad_request", "files", "\"files\" is no list of 1 to %d names", IG_FRAME_FDS_MAX);
-    for (size_t i = 0; i < n; i++) {
+    const json_t *list = json_object_get(w->cfg.body, key);
+    *n = json_array_size(list);
+    if (*n > IG_FRAME_FDS_MAX)
+        return wk_refuse(f, "bad_request", key, "\"%s\" is no list of 1 to %d names", key, IG_FRAME_FDS_MAX);
+    for (size_t i = 0; i < *n; i++) {
         names[i] = json_string_value(json_array_get(list, i));
         if (!names[i] || !*names[i] || strlen(names[i]) > FILES_NAME_MAX)
-            return wk_refuse(f, "bad_request", "files", "entry %zu of \"files\" is no name", i);
+            return wk_refuse(f, "bad_request", key, "entry %zu of \"%s\" is no name", i, key);
     }
+    return true;
+}
+
+/* Takes the descriptors of the files and opens the model. */
+static bool open_model(wk *w, const char *key, const char *const *names, size_t n, ingle_model **out, wk_fault *f)
+{
+    int fds[IG_FRAME_FDS_MAX];
+    ingle_error e;
     if (!ig_channel_take_fds(&w->ch, fds, n))
-        return wk_refuse(f, "bad_request", "files", "INIT names %zu files and brings fewer descriptors", n);
-    if (w->cfg.spill_max && !ig_channel_take_fds(&w->ch, &w->spill_fd, 1)) {
-        for (size_t i = 0; i < n; i++) close(fds[i]);
-        return wk_refuse(f, "bad_request", "spill_max", "\"spill_max\" is set and no file for it was brought");
-    }
-    ingle_status st = ig_model_open_fds(names, fds, n, NULL, &w->model, &e);
+        return wk_refuse(f, "bad_request", key, "INIT names %zu files and brings fewer descriptors", n);
+    ingle_status st = ig_model_open_fds(names, fds, n, NULL, out, &e);
     for (size_t i = 0; i < n; i++) close(fds[i]);
     if (st == INGLE_OK) return true;
     ig_error own = wk_error_of(&e);
     return wk_refuse_status(f, NULL, &own);
+}
+
+/* The model's files come first, then those of the smaller one that guesses, then the file for conversations. */
+static bool open_files(wk *w, wk_fault *f)
+{
+    const char *names[IG_FRAME_FDS_MAX], *draft[IG_FRAME_FDS_MAX];
+    size_t n, n_draft;
+    if (!read_names(w, "files", names, &n, f) || !read_names(w, "draft", draft, &n_draft, f)) return false;
+    if (n == 0) return wk_refuse(f, "bad_request", "files", "\"files\" is no list of 1 to %d names", IG_FRAME_FDS_MAX);
+    if (!open_model(w, "files", names, n, &w->model, f)) return false;
+    if (n_draft && !open_model(w, "draft", draft, n_draft, &w->draft, f)) return false;
+    if (!w->cfg.spill_max || ig_channel_take_fds(&w->ch, &w->spill_fd, 1)) return true;
+    return wk_refuse(f, "bad_request", "spill_max", "\"spill_max\" is set and no file for it was brought");
 }
 
 /* What the engine would need, for whoever only asks: the cache of all sessions, as far as the limit goes. */
@@ -118,7 +136,7 @@ static void plan_engine(wk *w)
     ingle_error e;
     ingle_memory need = {0};
     if (ingle_model_memory(w->model, w->n_ctx, w->cfg.kv, &need, &e) != INGLE_OK) return;
-    uint64_t kv, rest = need.weights + need.workspace;
+    uint64_t kv, rest = need.weights + need.workspace + w->draft_bytes;
     if (!ig_mul_u64(need.kv, w->cfg.n_sessions, &kv)) kv = UINT64_MAX / 2;
     if (w->cfg.memory_max && (w->cfg.memory_max <= rest || kv > w->cfg.memory_max - rest))
         kv = w->cfg.memory_max > rest ? w->cfg.memory_max - rest : 0;
@@ -137,10 +155,12 @@ static bool make_engine(wk *w, wk_fault *f)
                               .n_batch = batch,
                               .n_sessions = w->cfg.n_sessions,
                               .n_logits = w->cfg.n_sessions + ROWS_SPARE,
-                              .kv = w->cfg.kv};
+                              .kv = w->cfg.kv,
+                              .no_head =
+                                  w->cfg.speculate != INGLE_SPECULATE_AUTO && w->cfg.speculate != INGLE_SPECULATE_HEAD};
     if (o.n_ctx > w->info.n_ctx_train) o.n_ctx = w->info.n_ctx_train;
     if (w->cfg.memory_max && ingle_model_memory(w->model, o.n_ctx, o.kv, &need, &e) == INGLE_OK) {
-        uint64_t rest = need.weights + need.workspace + memory_spare + need.logits * o.n_logits;
+        uint64_t rest = need.weights + need.workspace + memory_spare + need.logits * o.n_logits + w->draft_bytes;
         if (w->cfg.memory_max <= rest)
             return wk_refuse(f, "overloaded", "memory_max",
                              "the model needs %llu bytes beside its KV cache, the limit is %llu",
@@ -221,8 +241,11 @@ static bool load(wk *w, wk_fault *f)
     bool looks = json_is_true(json_object_get(w->cfg.body, "probe"));
     w->generates = w->info.has_tensors && w->info.has_logits && w->info.causal && !w->info.has_encoder;
     w->n_ctx = w->cfg.n_ctx && w->cfg.n_ctx < w->info.n_ctx_train ? w->cfg.n_ctx : w->info.n_ctx_train;
+    bool drafts = w->generates && w->draft && w->cfg.speculate != INGLE_SPECULATE_OFF;
+    if (drafts && !wk_drafter_plan(w, f)) return false;
     if (w->generates && looks) plan_engine(w);
     if (w->generates && !looks && (!make_engine(w, f) || !make_slots(w, f))) return false;
+    if (drafts && !looks && !wk_drafter_start(w, f)) return false;
     if (!make_texts(w, f)) return false;
     if (wk_lane_start(&w->text, w, wk_prepare_request, &e) != IG_OK ||
         wk_lane_start(&w->embed, w, wk_compute_embeddings, &e) != IG_OK)
@@ -389,6 +412,7 @@ static void fini(wk *w)
     wk_lane_stop(&w->embed);
     wk_drop_all(w);
     for (uint32_t i = 0; w->slots && i < w->cfg.n_sessions; i++) ingle_session_free(w->slots[i].session);
+    wk_drafter_stop(w);
     ingle_engine_free(w->engine);
     ingle_engine_free(w->embedder);
     wk_chat_free(w->chat);

@@ -73,6 +73,12 @@ def test_mixtures(folder):
         good = make(plain, *shape) and make(ours, *shape, 'mix=' + mix)
         code, _, err = run(INGLE, 'quantize', plain, theirs, mix)
         ok(good and code == 0 and types(ours) == types(theirs), f'{mix}: the types that ingle quantize takes', err)
+    large, small = os.path.join(folder, 'large.gguf'), os.path.join(folder, 'few.gguf')
+    good = make(large, 'small=1', 'layers=6', 'loud=2') and make(small, 'small=1', 'layers=2', 'loud=2')
+    ids = [[run(INGLE, 'eval', x, '--tokens', f'1,300,{t}', '--greedy', '1')[1].strip() for t in range(260, 276)] for x in (large, small)]
+    ok(good and all(ids[0]) and sum(a == b for a, b in zip(*ids)) > 11, 'a model of two loud layers says what those two say', ids)
+    os.unlink(large)
+    os.unlink(small)
     for words in (['shape=none'], ['type=Q9'], ['mix=Q9'], ['layers=x'], ['d'], ['heads=3', 'small=1', 'heads=7']):
         ok(not make(ours, *words), f'make_model refuses {" ".join(words)}')
 
@@ -91,6 +97,18 @@ def test_ingle_bench(model):
     ok(j['bytes_per_token'] < less['bytes_per_token'], 'streams read the weights together', (j, less))
     deeper = json.loads(run(INGLE, 'bench', model, '--json', '--prompt', 24, '--generate', 8, '--depth', 400, '--runs', 1)[1])
     ok(deeper['bytes_per_token'] > less['bytes_per_token'], 'a deeper context is more to read')
+    made_up = json.loads(run(INGLE, 'bench', model, '--json', '--prompt', 24, '--generate', 8, '--depth', 400, '--runs', 1, '--made-up')[1])
+    ok(made_up['generate_tps'] > 0 and made_up['depth_tps'] is None and made_up['bytes_per_token'] == deeper['bytes_per_token'],
+       'a depth that is made up is as much to read', made_up)
+    for more in (['--speculate', 'auto'], ['--speculate', 'draft', '--draft', model]):
+        code, out, err = run(INGLE, 'bench', model, '--json', '--prompt', 24, '--generate', 60, '--runs', 1, *more)
+        j = json.loads(out) if code == 0 else {}
+        ok(code == 0 and j['generate_tps'] > 0 and j['drafted'] >= j['accepted'] >= 0 and (j['accepted'] > 20 or 'auto' in more),
+           f'{" ".join(more[:2])}: guesses are counted', out + err)
+    for more, why in ((['--speculate', 'draft'], 'needs --draft'), (['--speculate', 'off', '--draft', model], 'exclude each other'),
+                      (['--speculate', 'auto', '--streams', '2'], 'one stream')):
+        code, out, err = run(INGLE, 'bench', model, *more)
+        ok(code == 2 and not out and why in err, f'{more[:3]} is refused: {why}', err)
     for flag, value in (('--threads', '0'), ('--threads', 'x'), ('--prompt', '0'), ('--prompt', '-1'), ('--generate', '0'),
                         ('--generate', '1.5'), ('--depth', '-1'), ('--depth', '99999999999'), ('--streams', '0'), ('--streams', '1025'),
                         ('--runs', '0'), ('--runs', '101'), ('--batch', '0')):
@@ -128,6 +146,7 @@ def test_figures(folder):
     picture = xml.etree.ElementTree.fromstring(report.svg(again_meta, again))
     ok(sum(x.tag.endswith('rect') for x in picture) == 3, 'the plot has a bar for every ratio')
     ok(report.BUSY not in report.docs(meta, [s for s in samples if s['others'] == 0]), 'a quiet run has no warning')
+    ok(report.goal('depth-4096', 'best', {}) is None and report.unit('guess-text') == 'tokens/s', 'rows without a goal')
     ok(report.goal('prefill-512', 'best', {'amx': 'yes'}) == 3 and report.goal('prefill-512', 'avx2', {}) == 1.6, 'goals by level')
 
 
@@ -176,6 +195,8 @@ def test_whole(folder, model):
     code, out, err = run(os.path.join(ROOT, 'bench', 'bench'), '--plan', '--only', 'decode', '--only', 'Q6_K,MXFP4', '--only', '1b')
     lines = out.strip().split('\n')
     ok(code == 0 and lines and all('decode' in x and (' Q6_K ' in x or ' MXFP4 ' in x) for x in lines), '--only chooses rows', out + err)
+    deep = run(os.path.join(ROOT, 'bench', 'bench'), '--plan', '--only', 'depth')[1] + run(os.path.join(ROOT, 'bench', 'bench'), '--plan', '--only', 'guess')[1]
+    ok('behind 131,008' in deep and 'by a smaller model' in deep, 'depths and guesses have rows', deep)
 
 
 def main():

@@ -276,6 +276,39 @@ static void test_G17_nan_weights(void)
     remove(path);
 }
 
+/* A session that is made long at once: tokens behind it are computed, and nothing of it is left when it goes back. */
+static void test_pretend(const char *name)
+{
+    static const ingle_kv_type kinds[] = {INGLE_KV_F16, INGLE_KV_F32, INGLE_KV_Q8_0};
+    char path[1024];
+    (void)snprintf(path, sizeof path, "%s/archs/%s.gguf", tap_data(), name);
+    for (size_t i = 0; i < 3; i++) {
+        ingle_engine_options o = {.size = sizeof o, .n_threads = 2, .n_ctx = 256, .n_batch = 32, .kv = kinds[i]};
+        ingle_error err = {0};
+        stack k = {0};
+        float first[512];
+        if (!tap_ok(stack_open(&k, path, &o, &err), "%s opens %s", name, err.text)) return;
+        ingle_model_info info;
+        ingle_model_describe(k.m, &info);
+        const int32_t ids[] = {1, 5, 9, 2};
+        bool ok = info.n_vocab <= 512 && ingle_session_feed(k.s, ids, 4, &err) == INGLE_OK;
+        if (ok) memcpy(first, ingle_session_logits(k.s), info.n_vocab * sizeof *first);
+        ok = ok && ingle_session_pretend(k.s, 200, &err) == INGLE_OK && ingle_session_length(k.s) == 200 &&
+             !ingle_session_logits(k.s) && ingle_session_feed(k.s, ids, 4, &err) == INGLE_OK &&
+             ingle_session_length(k.s) == 204;
+        bool finite = ok;
+        for (uint32_t v = 0; finite && v < info.n_vocab; v++) finite = isfinite(ingle_session_logits(k.s)[v]);
+        tap_ok(finite && memcmp(first, ingle_session_logits(k.s), info.n_vocab * sizeof *first) != 0,
+               "%s, cache %zu: tokens behind 200 made-up ones %s", name, i, err.text);
+        tap_ok(ingle_session_pretend(k.s, 257, &err) == INGLE_TOO_LARGE, "%s: 257 are too many: %s", name, err.text);
+        ingle_session_truncate(k.s, 0);
+        tap_ok(ingle_session_feed(k.s, ids, 4, &err) == INGLE_OK &&
+                   !memcmp(ingle_session_logits(k.s), first, info.n_vocab * sizeof *first),
+               "%s: nothing of them is left", name);
+        stack_close(&k);
+    }
+}
+
 int main(void)
 {
     (void)snprintf(path_f32, sizeof path_f32, "%s/stories260K.gguf", tap_data());
@@ -288,6 +321,10 @@ int main(void)
     test_limits();
     test_truncate_and_shift();
     test_generate();
+    test_pretend("gemma3");
+    test_pretend("glm-dsa");
+    test_pretend("deepseek2");
+    test_pretend("qwen3next");
     test_G17_nan_weights();
     test_M16_faults(IG_FAULT_ALLOC, ENOMEM, "allocation");
     test_M16_faults(IG_FAULT_MAP, ENOMEM, "map");

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -15,6 +16,7 @@ from service import CHAT, STORY, Service, Tap, until  # noqa: E402
 tap = Tap()
 ok = tap.ok
 HELLO = [{'role': 'user', 'content': 'Hello'}]
+ENDLESS = {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 1000000, 'ignore_eos': True, 'shift': True}
 SEEDED = {'temperature': 0.8, 'seed': 7, 'max_tokens': 24}
 TOOL = {'type': 'function', 'function': {'name': 'weather', 'description': 'w', 'parameters': {
     'type': 'object', 'properties': {'city': {'enum': ['Rome', 'Oslo']}, 'days': {'type': 'integer', 'minimum': 1, 'maximum': 9}},
@@ -164,31 +166,29 @@ def test_many(s):
 
 
 def abandon(s, stream):
-    """Begins a long answer and goes away."""
+    """Begins an answer without an end and goes away."""
     c = socket.create_connection(('127.0.0.1', s.port))
-    body = json.dumps({'model': 'chat', 'messages': HELLO, 'stream': stream, 'max_tokens': 4000, 'ignore_eos': True,
-                       'logit_bias': {}}).encode()
+    body = json.dumps({**ENDLESS, 'stream': stream, 'logit_bias': {}}).encode()
     c.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
               b'Content-Length: %d\r\n\r\n' % len(body) + body)
     if stream:
         c.recv(1000)
-    else:
-        time.sleep(0.2)
+    began = until(lambda: s.metric('ingle_requests_running') > 0, 30)
     c.close()
+    return began
 
 
 def test_gone(s):
     for stream in (True, False):
-        abandon(s, stream)
-        ok(until(lambda: s.metric('ingle_requests_running') == 0, 3), f'a client that goes away frees its place (stream {stream})',
+        began = abandon(s, stream)
+        ok(began and until(lambda: s.metric('ingle_requests_running') == 0, 20), f'a client that goes away frees its place (stream {stream})',
            s.workers())
 
 
 def test_death(s):
     chat(s)
     worker = [w for w in s.workers() if w['model'] == 'chat'][0]
-    c, r = s.open('POST', '/v1/chat/completions', {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 4000,
-                                                   'ignore_eos': True})
+    c, r = s.open('POST', '/v1/chat/completions', ENDLESS)
     r.read(200)
     os.kill(worker['pid'], signal.SIGKILL)
     rest = r.read().decode()
@@ -292,6 +292,36 @@ def test_guesses():
     ok(max(cached['plain']) < 20 and min(cached['guessing']) > 30, 'conversations come back from disk', cached)
 
 
+def test_draft():
+    """A smaller model of the configuration: the same answers, counted; one that does not fit, or is not there, is named."""
+    small = os.path.join(os.path.dirname(STORY), 'stories260K.q4_0.gguf')
+    body = {'model': 'story', 'prompt': 'Once upon a time, Tom had a dog.', 'max_tokens': 80, 'temperature': 0.5, 'seed': 5,
+            'timings_per_token': True}
+    with tempfile.TemporaryDirectory() as folder:
+        def ask(s, draft):
+            """With another configuration."""
+            with open(os.path.join(folder, 'ingle.conf'), 'w') as f:
+                f.write(f'[model stor*]\ndraft = {draft}\n' if draft else '[service]\n')
+            before = sum('read again' in x for x in s.log)
+            s.process.send_signal(signal.SIGHUP)
+            until(lambda: sum('read again' in x for x in s.log) > before)
+            return s.post('/v1/completions', body)[:2]
+
+        s = Service('story=' + STORY, 'small=' + small, 'chat=' + CHAT, args=['--speculate', 'ngram', '--threads', '1'],
+                    env={'INGLE_CONFIG': folder})
+        try:
+            plain, drafted = ask(s, None)[1], ask(s, 'small')[1]
+            ok(plain['choices'][0]['text'] == drafted['choices'][0]['text'] != '', 'a smaller model changes no answer',
+               (plain, drafted))
+            timings = drafted['timings']
+            ok(timings.get('draft_n_accepted', 0) > 40, 'and guesses most of it', timings)
+            for draft, word in (('chat', 'vocabulary'), ('nobody', 'not there')):
+                status, answer = ask(s, draft)
+                ok(status >= 400 and word in str(answer), f'{draft} cannot draft: {word}', answer)
+        finally:
+            s.stop()
+
+
 def main():
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--default', 'chat'])
     try:
@@ -311,6 +341,7 @@ def main():
         code = s.stop()
         ok(code == 0, 'stops in order', (code, s.log[-5:]))
     test_guesses()
+    test_draft()
     return tap.end()
 
 

@@ -4,7 +4,10 @@
  * by the caller, shifts; guesses by look-up and by a smaller model. */
 #include "engine/engine.h"
 #include "ingle.h"
+#include "tests/golden/draft_models.h"
 #include "tests/tap.h"
+
+#include <unistd.h>
 
 enum { N_MAX = 100, TEXT_MAX = 1 << 14, VOCAB_MAX = 1024, ROUNDS = 2 };
 
@@ -224,7 +227,8 @@ static uint32_t decide(double base, double each, uint32_t n_wrong, bool recurren
     ig_spec *s;
     ig_costs costs = {0};
     int32_t tokens[64], out[IG_SPEC_ROWS];
-    uint32_t ask, n = 0;
+    uint32_t n = 0;
+    ig_spec_ask ask;
     ig_error err;
     ig_spec_room room = {.n_due = 1, .most = IG_SPEC_ROWS - 1, .recurrent = recurrent, .n_others = n_others};
     for (int i = 0; i < 64; i++) tokens[i] = i % 8;
@@ -237,6 +241,42 @@ static uint32_t decide(double base, double each, uint32_t n_wrong, bool recurren
         if (out[i] != (int32_t)((60 + i) % 8)) n = UINT32_MAX - 1;
     ig_spec_free(s);
     return n;
+}
+
+/* Who is asked: nobody, the head or the smaller model, for a text without repeats. */
+static ig_spec_ask whom(double head_ms, double drafter_ms, uint32_t n_wrong)
+{
+    ig_spec *s;
+    ig_costs costs = {0};
+    int32_t tokens[64], out[IG_SPEC_ROWS];
+    ig_spec_ask ask = {0};
+    ig_error err;
+    ig_spec_room room = {.n_due = 1,
+                         .most = 8,
+                         .head = head_ms > 0,
+                         .head_ms = head_ms,
+                         .drafter = drafter_ms > 0,
+                         .drafter_ms = drafter_ms};
+    for (int i = 0; i < 64; i++) tokens[i] = i;
+    for (uint32_t i = 1; i <= 2 * IG_SPEC_ROWS; i++) ig_costs_note(&costs, i, 10 + 0.2 * i);
+    if (ig_spec_new(64, INGLE_SPECULATE_AUTO, &s, &err) != IG_OK) return ask;
+    for (uint32_t i = 0; i <= n_wrong; i++) {
+        if (i) ig_spec_judge(s, ask.n, 0, true);
+        if (ig_spec_guess(s, &costs, &room, tokens, 60, out, &ask) || ask.n == 0) break;
+    }
+    ig_spec_free(s);
+    return ask;
+}
+
+static void check_whom(void)
+{
+    ig_spec_ask head = whom(0.5, 0, 0), small = whom(0, 0.5, 0), both = whom(0.5, 3, 0), dear = whom(9, 0, 0);
+    tap_ok(head.by == IG_SPEC_BY_HEAD && head.n > 0, "a head is asked for %u", head.n);
+    tap_ok(small.by == IG_SPEC_BY_DRAFTER && small.n > 0, "a smaller model is asked for %u", small.n);
+    tap_ok(both.by == IG_SPEC_BY_HEAD, "of both the cheaper one");
+    tap_ok(dear.by == IG_SPEC_BY_NONE && dear.n == 0, "one that takes as long as the model is not asked");
+    tap_ok(whom(0.5, 0, 60).n == 0, "nor one that keeps being wrong");
+    tap_ok(whom(0.5, 0.6, 30).by != IG_SPEC_BY_HEAD, "the other one instead, while it promises more");
 }
 
 static void check_decision(void)
@@ -256,10 +296,46 @@ static void check_decision(void)
            ig_costs_of(&unknown, 5));
 }
 
+/* Guesses by a head of the model's own that is right now and then. */
+static void check_heads(void)
+{
+    static const char *const bases[] = {"deepseek2", "glm-dsa", "qwen3next"};
+    static const float rests[] = {0, 0.2f, 1};
+    char path[] = "/tmp/ingle-heads-XXXXXX", from[1280], name[64];
+    int fd = mkstemp(path);
+    if (!tap_ok(fd >= 0, "a file for models with heads")) return;
+    close(fd);
+    for (size_t i = 0; i < sizeof bases / sizeof *bases * 3; i++) {
+        uint32_t right = 0;
+        ingle_model *m = NULL;
+        ingle_error err = {0};
+        int32_t prompt[60];
+        draft_change change = {.perfect = i % 3 < 2, .rest = rests[i % 3]};
+        (void)snprintf(from, sizeof from, "%s/archs/%s.gguf", tap_data(), bases[i / 3]);
+        (void)snprintf(name, sizeof name, "%s with a head, %s", bases[i / 3],
+                       i % 3 == 0   ? "always right"
+                       : i % 3 == 1 ? "often right"
+                                    : "random");
+        if (!tap_ok(draft_model_write(from, path, &change) && ingle_model_open(path, NULL, &m, &err) == INGLE_OK,
+                    "%s opens %s", name, err.text))
+            continue;
+        for (uint32_t k = 0; k < 60; k++) prompt[k] = (int32_t)((k % 13) * 7919u % 1009u * 31u % 121);
+        for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
+            right += compare(name, m, NULL, &settings[k], INGLE_SPECULATE_HEAD, prompt, k % 2 ? 60 : 1);
+        compare(name, m, NULL, &settings[2], INGLE_SPECULATE_AUTO, prompt, 60);
+        compare(name, m, m, &settings[2], INGLE_SPECULATE_AUTO, prompt, 60);
+        tap_ok(i % 3 == 2 || right > 100, "%s: %u guesses came true", name, right);
+        ingle_model_close(m);
+    }
+    remove(path);
+}
+
 int main(void)
 {
     check_decision();
+    check_whom();
     check_stories();
+    check_heads();
     for (size_t i = 0; i < sizeof models / sizeof *models; i += tap_sanitized ? 3 : 1) {
         char name[64];
         ingle_model *m = NULL;

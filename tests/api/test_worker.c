@@ -272,14 +272,6 @@ static void test_determinism(worker *w, const char *what, size_t n_users)
 }
 
 /* A conversation in ids: prompts that begin with earlier prompts and answers. */
-static json_t *id_request(const int32_t *ids, size_t n, const char *user, int max_tokens)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
-    return json_pack("{s:s,s:s,s:o,s:b,s:s,s:i,s:b,s:i}", "op", "generate", "kind", "text", "prompt", list,
-                     "return_ids", 1, "user", user, "max_tokens", max_tokens, "ignore_eos", 1, "temperature", 0);
-}
-
 static void test_prefix(const char *file, uint32_t n_vocab)
 {
     worker w;
@@ -309,56 +301,6 @@ static void test_prefix(const char *file, uint32_t n_vocab)
     answer_fini(&a);
     answer_fini(&b);
     stop(&w);
-}
-
-/* Prompts with repeats, greedy and sampled: with guesses the very answers, with their log probabilities, that come
- * without, alone and among others. */
-static json_t *repeating(size_t i, uint32_t n_vocab)
-{
-    int32_t ids[80];
-    static const char *const users[] = {"anna", "ben", "cleo"};
-    for (size_t k = 0; k < 80; k++) ids[k] = (int32_t)(3 + k % (9 + i) * 7919 % (n_vocab - 3));
-    json_t *body = id_request(ids, 60 + i, users[i % 3], 150 + (int)i);
-    json_object_update_new(
-        body, json_pack("{s:f,s:i,s:i}", "temperature", i % 2 ? 0.1 * (double)i : 0.0, "seed", (int)i, "logprobs", 2));
-    if (i % 4 == 1) json_object_set_new(body, "repeat_penalty", json_real(1.05));
-    return body;
-}
-
-static bool same_answer(const answer *a, const answer *b)
-{
-    return a->n_ids > 0 && same_ids(a, b) && a->n_text == b->n_text && !memcmp(a->text, b->text, a->n_text) &&
-           !strcmp(finish_of(a), finish_of(b)) && a->n_lp == b->n_lp && json_equal(a->lp, b->lp);
-}
-
-static void test_guesses(const char *file, uint32_t n_vocab)
-{
-    enum { N = 6 };
-    static answer plain[N], alone[N], among[N];
-    worker w;
-    size_t same = 0, same_among = 0;
-    json_int_t drafted = 0, accepted = 0;
-    bool ok = start_with(&w, data_path(file), json_pack("{s:s,s:i}", "speculate", "off", "n_ctx", 256));
-    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &plain[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
-    stop(&w);
-    ok = ok && start_with(&w, data_path(file), json_pack("{s:s,s:i}", "speculate", "ngram", "n_ctx", 256));
-    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &alone[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
-    for (size_t i = 0; ok && i < N; i++) ask(&w, &among[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
-    ok = ok && collect(&w, among, N);
-    stop(&w);
-    for (size_t i = 0; i < N; i++) {
-        same += same_answer(&plain[i], &alone[i]);
-        same_among += same_answer(&plain[i], &among[i]);
-        drafted += usage_of(&alone[i], "drafted");
-        accepted += usage_of(&alone[i], "accepted");
-        answer_fini(&plain[i]);
-        answer_fini(&alone[i]);
-        answer_fini(&among[i]);
-    }
-    tap_ok(ok && same == N && same_among == N, "%s: with guesses the same answers, %zu of %d alone, %zu among others",
-           file, same, N, same_among);
-    tap_ok(accepted > 0 && accepted <= drafted, "%s: %lld tokens guessed, %lld came true", file, (long long)drafted,
-           (long long)accepted);
 }
 
 /* Conversations that lose their slot to others come back from disk, and go on as if they had stayed; others than their
@@ -592,10 +534,6 @@ int main(void)
     test_prefix("archs/gemma3.gguf", 121);
     test_prefix("archs/falcon-h1.gguf", 121);
     test_prefix("archs/mamba.gguf", 121);
-    test_guesses("stories260K.gguf", 512);
-    test_guesses("archs/gemma3.gguf", 121);
-    test_guesses("archs/falcon-h1.gguf", 121);
-    test_guesses("archs/mamba.gguf", 121);
     test_spill("stories260K.gguf", 512, 0);
     test_spill("stories260K.gguf", 512, 400000);
     test_spill("archs/gemma3.gguf", 121, 0);

@@ -114,6 +114,8 @@ KIT void spawn(worker *w)
     if (ig_channel_init(&w->ch, fds[0], 4, OUT_MAX, &e) != IG_OK) abort();
 }
 
+KIT const char *draft_path; /* a smaller model that workers start with, NULL: none */
+
 /* Sends INIT for the file; more (consumed, may be NULL) has further fields. Waits for READY. */
 KIT bool start_with(worker *w, const char *path, json_t *more)
 {
@@ -125,12 +127,15 @@ KIT bool start_with(worker *w, const char *path, json_t *more)
                              "n_sessions", 4, "n_batch", 64, "kv", "f16", "template", "system", "memory_max", 0);
     if (more) json_object_update(body, more);
     json_decref(more);
+    if (draft_path) json_object_set_new(body, "draft", json_pack("[s]", strrchr(draft_path, '/') + 1));
     spawn(w);
     char *text = json_dumps(body, JSON_COMPACT);
-    int fds[2] = {fd, -1};
+    int fds[3] = {fd};
+    size_t n_fds = fd >= 0;
+    if (draft_path) fds[n_fds++] = open(draft_path, O_RDONLY | O_CLOEXEC);
     if (json_integer_value(json_object_get(body, "spill_max")) > 0)
-        fds[1] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    send_body(w, IG_FRAME_INIT, 0, text, strlen(text), fds, fd < 0 ? 0 : fds[1] >= 0 ? 2 : 1);
+        fds[n_fds++] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    send_body(w, IG_FRAME_INIT, 0, text, strlen(text), fds, n_fds);
     free(text);
     json_decref(body);
     for (;;) {
@@ -301,6 +306,14 @@ KIT json_t *text_request(const char *prompt, json_t *more)
 KIT bool same_ids(const answer *a, const answer *b)
 {
     return a->n_ids == b->n_ids && !memcmp(a->ids, b->ids, a->n_ids * sizeof *a->ids);
+}
+
+KIT json_t *id_request(const int32_t *ids, size_t n, const char *user, int max_tokens)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
+    return json_pack("{s:s,s:s,s:o,s:b,s:s,s:i,s:b,s:i}", "op", "generate", "kind", "text", "prompt", list,
+                     "return_ids", 1, "user", user, "max_tokens", max_tokens, "ignore_eos", 1, "temperature", 0);
 }
 
 #endif

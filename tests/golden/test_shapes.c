@@ -6,7 +6,10 @@
 #include "format/format.h"
 #include "kernel/kernel.h"
 #include "model/model.h"
+#include "tests/golden/draft_models.h"
 #include "tests/tap.h"
+
+#include <unistd.h>
 
 typedef struct place { /* where a thing stands in the file */
     char name[96];
@@ -64,7 +67,8 @@ static bool read_file(const char *path, file *f)
         read_name(f, &at, p.name);
         p.type = (uint32_t)get(f, at, 4);
         p.at = at += 4;
-        bool number = p.type < 8 && strchr(p.name, '.') && strncmp(p.name, "tokenizer", 9) && strncmp(p.name, "general", 7);
+        bool number =
+            p.type < 8 && strchr(p.name, '.') && strncmp(p.name, "tokenizer", 9) && strncmp(p.name, "general", 7);
         if (number) f->numbers[f->n_numbers++] = p;
         at = skip_value(f, at, p.type);
     }
@@ -87,15 +91,21 @@ static void run_step(const ig_model *m)
     ig_seq seq, source;
     ig_error err;
     const ig_hparams *hp = ig_model_hparams(m);
-    ig_run_options o = {.n_threads = 1, .n_batch = 4, .n_logits = 4, .n_ctx = 64, .n_pages = {2, 2},
-                        .embed = !hp->has_logits};
-    int32_t ids[3] = {0, 1, 2};
+    ig_run_options o = {.n_threads = 1,
+                        .n_batch = 4,
+                        .n_logits = 4,
+                        .n_ctx = 64,
+                        .n_pages = {2, 2},
+                        .embed = !hp->has_logits,
+                        .draft = true};
+    int32_t ids[3] = {0, 1, 2}, guesses[2];
     if (ig_run_new(m, &o, &run, &err) != IG_OK) return;
     bool ok = ig_seq_init(run, &seq, 64, &err) == IG_OK;
     ok = ig_seq_init(run, &source, 64, &err) == IG_OK && ok;
-    ig_step_item first = {.seq = &source, .tokens = ids, .n = 3}, it = {.seq = &seq, .tokens = ids, .n = 3, .want = IG_WANT_ALL};
+    ig_step_item first = {.seq = &source, .tokens = ids, .n = 3},
+                 it = {.seq = &seq, .tokens = ids, .n = 3, .want = IG_WANT_ALL};
     if (ok && hp->has_encoder && ig_encode(run, &first, &err) == IG_OK) seq.source = &source;
-    if (ok) (void)ig_step(run, &it, 1, &err);
+    if (ok && ig_step(run, &it, 1, &err) == IG_OK) (void)ig_draft_ahead(run, &seq, ids, 1, 2, guesses, NULL);
     ig_seq_fini(run, &seq);
     ig_seq_fini(run, &source);
     ig_run_free(run);
@@ -118,7 +128,7 @@ static ig_status open_model(const file *f, ig_error *err)
 static bool may_change(const char *model, const char *name)
 {
     if (!strcmp(model, "glm4moe") && !strncmp(name, "blk.3.", 6)) return true; /* a draft layer */
-    static const char *const any[] = {"token_types", "dense_", "nextn", "time_mix_v", "attn_gate", "vocab", "cls"};
+    static const char *const any[] = {"token_types", "dense_", "time_mix_v", "attn_gate", "vocab", "cls"};
     for (size_t i = 0; i < sizeof any / sizeof *any; i++)
         if (strstr(name, any[i])) return true;
     return false;
@@ -195,8 +205,26 @@ static void check_file(const char *dir, const char *name, const char *file_name)
     free(f.numbers);
 }
 
+/* Models with a draft layer. */
+static void check_heads(void)
+{
+    static const char *const names[] = {"deepseek2", "glm-dsa", "qwen3next"};
+    char dir[] = "/tmp/ingle-shapes-XXXXXX", from[1280], path[64];
+    if (!tap_ok(mkdtemp(dir) != NULL, "a folder for models with draft layers")) return;
+    (void)snprintf(path, sizeof path, "%s/m.gguf", dir);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[64];
+        (void)snprintf(from, sizeof from, "%s/archs/%s.gguf", tap_data(), names[i]);
+        (void)snprintf(name, sizeof name, "%s with a draft layer", names[i]);
+        if (tap_ok(draft_model_write(from, path, NULL), "%s is made", name)) check_file(dir, name, "m.gguf");
+    }
+    remove(path);
+    rmdir(dir);
+}
+
 int main(void)
 {
+    check_heads();
     static const char *const folders[] = {"archs", "embeddings"};
     for (size_t i = 0; i < 2; i++) {
         char dir[1024], path[1280];

@@ -252,6 +252,13 @@ static bool same_name(const char *have, const char *asked)
     return n == m && !strncasecmp(have, asked, n);
 }
 
+const fr_entry *fr_catalog_look(const fr_front *f, const char *name)
+{
+    for (const fr_entry *e = f->entries; e; e = e->next)
+        if (same_name(e->name, name)) return e;
+    return NULL;
+}
+
 static fr_entry *default_entry(fr_front *f)
 {
     const char *name = f->config->default_model;

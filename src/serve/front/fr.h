@@ -64,6 +64,8 @@ fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p
 /* The model that was used last among those that are loaded, that the caller may see and that have the capability
  * (NULL: any of our own workers); borrowed, or NULL. */
 fr_entry *fr_catalog_latest(fr_front *f, const char *capability);
+/* The entry of this name, borrowed, or NULL; looks into no store. */
+const fr_entry *fr_catalog_look(const fr_front *f, const char *name);
 fr_entry *fr_entry_ref(fr_entry *e);
 void fr_entry_unref(fr_entry *e);
 /* The files that a worker needs: descriptors (the caller's) into fds [FR_FILES_MAX], their names (borrowed from the
@@ -76,6 +78,17 @@ ig_status fr_entry_open(const fr_front *f, const fr_entry *e, int *fds, const ch
 void fr_engines_refresh(fr_front *f);
 /* The engine that runs this model (borrowed), NULL: our own worker does. */
 const json_t *fr_engine_of(const fr_front *f, const fr_entry *e);
+
+/* ---- drafts.c: smaller models that guess for others. ---- */
+
+/* The name of the one that the configuration gives this model, NULL: none. */
+const char *fr_draft_name(const fr_front *f, const fr_entry *e);
+/* The same as an entry (borrowed), NULL also where there is no model of this name. */
+const fr_entry *fr_draft_of(const fr_front *f, const fr_entry *e);
+/* Its files as fr_entry_open; none is no error, one that is not there is. */
+ig_status fr_draft_open(const fr_front *f, const fr_entry *e, int *fds, const char **names, size_t *n, ig_error *err);
+/* After a reload: workers whose smaller model is another one now go when they are through. */
+void fr_drafts_refresh(fr_front *f);
 
 /* ---- pins.c: models that stay. ---- */
 
@@ -113,6 +126,7 @@ struct fr_worker {
     ig_timer silence, expiry;
     bool pinned;
     json_t *engine; /* owned: what runs this model is not ours; or NULL */
+    char draft[256]; /* name of the smaller model that it was started with, "": none */
     bool wanted;    /* of a probe: the model is loaded when it is known */
     bool probe;     /* reads what the file says about itself, and ends */
     int64_t keep_alive_ms;
@@ -274,6 +288,8 @@ bool fr_is_public(const ig_match *match);
 /* all: what the worker says of the file where everything is asked for, or NULL. */
 void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
+/* Before a management call is carried out: is the same user's socket still at the other end? */
+bool fr_still_there(const ig_exchange *ex, ig_problem *p);
 /* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
 void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
 void fr_blob_end(fr_front *f, ig_exchange *ex);

@@ -224,6 +224,7 @@ static void on_reload(void *ctx)
     fr_follow_reload(f);
     fr_catalog_refresh(f, true);
     fr_engines_refresh(f);
+    fr_drafts_refresh(f);
     tell_content(f);
     fr_say(f, "read again: policy, keys%s, the list of models", c->tls_cert ? ", the certificate" : "");
     sd_notify(0, "READY=1");

@@ -39,13 +39,22 @@ uint64_t fr_pool_bytes(const fr_front *f)
 
 static uint64_t bytes_of(const json_t *memory)
 {
-    static const char *const parts[] = {"weights", "kv", "workspace"};
+    static const char *const parts[] = {"weights", "kv", "workspace", "draft"};
     uint64_t sum = 0;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         json_int_t n = json_integer_value(json_object_get(memory, parts[i]));
         if (n > 0 && !ig_add_u64(sum, (uint64_t)n, &sum)) return UINT64_MAX;
     }
     return sum;
+}
+
+/* What a smaller model that guesses for this one takes, where no worker has said it yet. */
+static uint64_t draft_bytes(const fr_front *f, const fr_entry *e)
+{
+    const fr_entry *draft = fr_draft_of(f, e);
+    uint64_t n;
+    if (!draft) return 0;
+    return ig_add_u64(draft->size_bytes, NEED_EXTRA_BYTES, &n) ? n : UINT64_MAX;
 }
 
 /* What the last worker of this model needed, else the size of its files and a guess. The cache of a model that would
@@ -56,8 +65,11 @@ static uint64_t estimate(const fr_front *f, const fr_entry *e)
     uint64_t least, n = e->facts ? bytes_of(json_object_get(e->facts, "memory")) : 0;
     json_int_t said = json_integer_value(json_object_get(engine, "memory"));
     if (said > 0) return n > (uint64_t)said ? n : (uint64_t)said;
-    if (!ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &least)) least = UINT64_MAX;
+    uint64_t draft = draft_bytes(f, e);
+    if (!ig_add_u64(e->size_bytes, NEED_EXTRA_BYTES, &least) || !ig_add_u64(least, draft, &least)) least = UINT64_MAX;
     if (!n) n = least;
+    bool known = json_object_get(json_object_get(e->facts, "memory"), "draft") != NULL;
+    if (draft && !known && n != least && !ig_add_u64(n, draft, &n)) n = UINT64_MAX;
     uint64_t pinned = fr_pins_bytes(f, e), most = f->memory_max > pinned ? f->memory_max - pinned : 0;
     return n > most && least <= most ? most : n;
 }
@@ -521,18 +533,26 @@ static int spill_file(const fr_front *f)
     return open(f->config->store, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
-static json_t *init_body(const fr_worker *w, const char *const *names, size_t n, uint64_t spill_max)
+static json_t *list_of(const char *const *names, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_string(names[i]));
+    return list;
+}
+
+/* names [n]: files of the model, then of the smaller one from n_own on. */
+static json_t *init_body(const fr_worker *w, const char *const *names, size_t n_own, size_t n, uint64_t spill_max)
 {
     const fr_front *f = w->front;
     const fr_entry *e = w->entry;
     uint64_t others = fr_pool_bytes(f) - w->need_bytes;
     uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
-    json_t *files = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(files, json_string(names[i]));
+    json_t *files = list_of(names, n_own);
     if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
-    return json_pack("{s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s?, s:s?}", "files", files, "probe",
-                     (int)w->probe, "threads", (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions",
-                     (json_int_t)f->n_parallel, "kv", f->config->kv ? f->config->kv : "f16", "speculate",
+    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s?, s:s?}", "files", files, "draft",
+                     list_of(names + n_own, n - n_own), "probe", (int)w->probe, "threads", (json_int_t)f->n_threads,
+                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
+                     f->config->kv ? f->config->kv : "f16", "speculate",
                      f->config->speculate ? f->config->speculate : "auto", "spill_max", (json_int_t)spill_max,
                      "memory_max", (json_int_t)room, "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
@@ -540,12 +560,19 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n,
 
 static bool send_init(fr_worker *w, ig_error *err)
 {
-    int fds[FR_FILES_MAX + 1];
-    const char *names[FR_FILES_MAX];
-    size_t n;
-    if (fr_entry_open(w->front, w->entry, fds, names, &n, err) != IG_OK) return false;
+    int fds[2 * FR_FILES_MAX + 1];
+    const char *names[2 * FR_FILES_MAX];
+    size_t n, n_own, n_draft = 0;
+    if (fr_entry_open(w->front, w->entry, fds, names, &n_own, err) != IG_OK) return false;
+    const char *draft = w->probe ? NULL : fr_draft_name(w->front, w->entry);
+    if (draft && fr_draft_open(w->front, w->entry, fds + n_own, names + n_own, &n_draft, err) != IG_OK) {
+        for (size_t i = 0; i < n_own; i++) close(fds[i]);
+        return false;
+    }
+    snprintf(w->draft, sizeof w->draft, "%s", draft ? draft : "");
+    n = n_own + n_draft;
     int spill = spill_file(w->front);
-    json_t *body = init_body(w, names, n, spill >= 0 ? w->front->config->spill_max : 0);
+    json_t *body = init_body(w, names, n_own, n, spill >= 0 ? w->front->config->spill_max : 0);
     if (spill >= 0) fds[n++] = spill;
     ig_buf text;
     ig_buf_init(&text, IG_FRAME_BODY_MAX);
