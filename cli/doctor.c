@@ -153,6 +153,7 @@ static const char *processor_features(void)
         uint32_t flag;
         const char *name;
     } rows[] = {
+        {IG_CPU_AMX, "AMX and AVX-512 VNNI"},
         {IG_CPU_AVX512VNNI, "AVX-512 VNNI"},
         {IG_CPU_AVX512, "AVX-512"},
         {IG_CPU_AVXVNNI, "AVX2 with VNNI"},
@@ -168,15 +169,18 @@ static const char *processor_features(void)
 
 static void check_processor(const cli_call *call, finding *f)
 {
-    const char *forced = getenv("INGLE_KERNELS");
+    const char *forced = getenv("INGLE_KERNELS"), *note, *level = ingle_kernels(&note);
     (void)call;
     if (forced && *forced)
         find(f, WORTH, "INGLE_KERNELS=%.40s is set: the best kernels may not be used. Type: unset INGLE_KERNELS",
              forced);
     else if (!processor_features())
         find(f, WORTH, "the processor has neither AVX2 nor NEON: answers are slow");
+    else if (note)
+        find(f, WORTH, "%s", note);
     else
-        find(f, GOOD, "%u usable core%s, %s", ig_cores(), ig_cores() == 1 ? "" : "s", processor_features());
+        find(f, GOOD, "%u usable core%s, %s, kernels %s", ig_cores(), ig_cores() == 1 ? "" : "s", processor_features(),
+             level);
 }
 
 static void check_sandbox(const cli_call *call, finding *f)

@@ -9,6 +9,8 @@
 
 int far_pull(const cli_call *call);
 int far_push(const cli_call *call);
+/* show: false where the service is not asked, or was not named and does not know the model. */
+bool far_show(const cli_call *call, int *code);
 int far_list(const cli_call *call);
 int far_rm(const cli_call *call);
 int far_cp(const cli_call *call);

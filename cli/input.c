@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "out.h"
 #include "shop.h"
 
 enum { TEXT_BYTES_MAX = 1 << 30 };
@@ -29,8 +30,11 @@ ingle_status input_named_model(const char *path, bool vocab_only, ingle_model **
 {
     ingle_model_options options = {.size = sizeof options, .vocab_only = vocab_only};
     if (manifest) *manifest = NULL;
-    if (shop_is_name(path)) return shop_model(path, &options, out, manifest, err);
-    return ingle_model_open(path, &options, out, err);
+    ingle_status st = shop_is_name(path) ? shop_model(path, &options, out, manifest, err)
+                                         : ingle_model_open(path, &options, out, err);
+    const char *note;
+    if (st == INGLE_OK && ingle_kernels(&note) && note) cli_note("ingle: warning: %s\n", note);
+    return st;
 }
 
 ingle_status input_model(const char *path, bool vocab_only, ingle_model **out, ingle_error *err)

@@ -75,9 +75,10 @@ static void help_man_overview(FILE *to)
         roff(to, cli_verbs[i].args);
         fprintf(to, "\\fR\n%s\n", cli_verbs[i].summary);
     }
-    fprintf(to, ".SH ENVIRONMENT\n.TP\nINGLE_KERNELS\nlevel of kernels to use: ref, avx2, avxvnni or avx512, on arm64 "
-                "ref, neon, dotprod or "
-                "i8mm (default: the best that the processor has)\n");
+    fprintf(to,
+            ".SH ENVIRONMENT\n.TP\nINGLE_KERNELS\nlevel of kernels to use: ref, avx2, avxvnni, avx512 or amx, on arm64 "
+            "ref, neon, dotprod or "
+            "i8mm (default: the best that the processor has)\n");
     tail(to);
     fprintf(to, ".SH SEE ALSO\n\\fBingle\\-run\\fR(1), \\fBingle\\-show\\fR(1), \\fBingle\\-tokenize\\fR(1), "
                 "\\fBingle\\-eval\\fR(1), \\fBingle\\-bench\\fR(1)\n");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "far.h"
 #include "input.h"
 #include "out.h"
 #include "shop.h"
@@ -421,6 +422,7 @@ int cli_show(const cli_call *call)
     ingle_error err;
     const char *key = cli_text(call, "meta");
     int code = CLI_DONE;
+    if (far_show(call, &code)) return code;
     if (load(&s, &err) != INGLE_OK) {
         code = cli_fail(err.text);
     } else if (key) {

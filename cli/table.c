@@ -184,6 +184,7 @@ static const cli_flag show_flags[] = {
     {"meta", 0, CLI_TEXT, "KEY", 0, 0, NULL, "print only the value of KEY, an array one element a line"},
     JSON,
     STORE,
+    HOST,
 };
 
 static const cli_flag tokenize_flags[] = {
@@ -578,7 +579,7 @@ const cli_verb cli_verbs[] = {
     {"show", "MODEL", "describe a model file",
      "Prints what the model file MODEL holds, its metadata and the memory that a context needs, and whether that fits "
      "into "
-     "this machine's free memory.",
+     "this machine's free memory. A NAME that is no file is asked of the service where one runs (--host).",
      "ingle show model.gguf --ctx 8192\n"
      "ingle show model.gguf --json\n"
      "ingle show model.gguf --meta tokenizer.chat_template",
@@ -759,15 +760,18 @@ const cli_verb cli_verbs[] = {
      "ingle export qwen3:0.6b qwen3.gguf\n"
      "ingle export my-model models/my-model/",
      export_flags, LEN(export_flags), 2, 2, "@file", cli_export},
-    {"import", "[DIR]", "take over the models of an Ollama store",
-     "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it). Files are not "
+    {"import", "[DIR]", "take over the models of Ollama or of the hub's cache",
+     "Adds the models of the Ollama store in DIR (default: OLLAMA_MODELS, else where Ollama puts it), or of the cache "
+     "of "
+     "the Hugging Face hub in DIR (the folder with models--ORG--REPO; of each what refs/main names). Files are not "
      "copied "
      "where that can be avoided: blocks are shared where the file system can, else a file that only this user can "
      "change "
-     "is linked, else the store refers to the file where it lies. Every file is verified. The Ollama store is only "
+     "is linked, else the store refers to the file where it lies. Every file is verified. What is in DIR is only "
      "read.",
      "ingle import\n"
-     "ingle import /usr/share/ollama/.ollama/models --model llama3.2:1b",
+     "ingle import /usr/share/ollama/.ollama/models --model llama3.2:1b\n"
+     "ingle import ~/.cache/huggingface/hub",
      import_flags, LEN(import_flags), 0, 1, "@file", cli_import},
     {"verify", "[NAME]", "compare files of the store with their digests",
      "Reads every file of the model NAME, or of all models. Exit code 3 when something is damaged.",

@@ -67,12 +67,16 @@ INGLE_API const char *ingle_status_name(ingle_status status);
 
 /* ------------------------------------------------------------------------------------------------ models */
 
+/* The kernel level that models get where their options name none, or NULL where INGLE_KERNELS names none that this CPU
+ * has. *note (may be NULL): NULL, or a sentence: why a better level is not used although the CPU has it. */
+INGLE_API const char *ingle_kernels(const char **note);
+
 typedef struct ingle_model ingle_model;
 
 typedef struct ingle_model_options {
     size_t size;
-    /* "ref", "avx2", "avxvnni", "avx512" (arm64: "neon", "dotprod", "i8mm"); NULL: INGLE_KERNELS from the environment,
-     * else the best of the CPU */
+    /* "ref", "avx2", "avxvnni", "avx512", "amx" (arm64: "neon", "dotprod", "i8mm"); NULL: INGLE_KERNELS from the
+     * environment, else the best of the CPU */
     const char *kernels;
     bool vocab_only; /* do not require or bind tensors (tokenize, show) */
 } ingle_model_options;

@@ -10,7 +10,7 @@
 #if defined(__aarch64__)
 static const char *const levels[] = {"ref", "neon", "dotprod", "i8mm"};
 #else
-static const char *const levels[] = {"ref", "avx2", "avx512"};
+static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "amx-emulated", "amx"};
 #endif
 
 /* Names in INGLE_TEST_LEVELS are separated by spaces. */

@@ -1,7 +1,11 @@
 #include "base/cpu.h"
 
+#include <errno.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static uint64_t xcr0(void)
 {
@@ -15,6 +19,7 @@ uint32_t ig_cpu_flags(void)
     enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                      /* leaf 1, ecx */
     enum { AVX2 = 1 << 5, BMI2 = 1 << 8, F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 }; /* leaf 7.0, ebx */
     enum { VNNI = 1 << 11 };                                                        /* leaf 7.0, ecx */
+    enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25, TILE_STATE = 3 << 17 };          /* leaf 7.0, edx; XCR0 */
     enum { AVXVNNI = 1 << 4 };                                                      /* leaf 7.1, eax */
     const uint32_t VL = 1u << 31;
     uint32_t a, b, c, d, flags = 0, c1;
@@ -27,9 +32,16 @@ uint32_t ig_cpu_flags(void)
         flags |= IG_CPU_AVX512;
         if (c & VNNI) flags |= IG_CPU_AVX512VNNI;
     }
+    if ((os & TILE_STATE) == TILE_STATE && (d & AMX_TILE) && (d & AMX_INT8)) flags |= IG_CPU_AMX;
     uint32_t n_sub = a;
     if (n_sub >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI)) flags |= IG_CPU_AVXVNNI;
     return flags;
+}
+
+int ig_cpu_ask_amx(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) ? errno : 0;
 }
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
@@ -47,4 +59,8 @@ uint32_t ig_cpu_flags(void)
 }
 #else
 uint32_t ig_cpu_flags(void) { return 0; }
+#endif
+
+#if !defined(__x86_64__)
+int ig_cpu_ask_amx(void) { return ENOSYS; }
 #endif

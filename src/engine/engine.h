@@ -9,6 +9,9 @@
 #include "ingle.h"
 #include "text/template/template.h"
 
+/* Asks the system for what kernels want of it, for a process that is about to give up its rights: later it would be too
+ * late. No error: what is refused is not used (ingle_kernels). */
+void ig_engine_prepare(void);
 /* Opens a model from descriptors, which stay the caller's and are not needed afterwards: names [n] are file names
  * without folders (src/format/format.h). Errors as ingle_model_open. Opens no file itself. */
 ingle_status ig_model_open_fds(const char *const *names, const int *fds, size_t n, const ingle_model_options *options,

@@ -63,6 +63,15 @@ static ig_status copy_names(ingle_model *m, ig_error *err)
                                       : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the names of the model");
 }
 
+const char *ingle_kernels(const char **note)
+{
+    const ig_kernels *k = ig_kernels_get(NULL, NULL);
+    if (note) *note = k ? ig_kernels_note(k) : NULL;
+    return k ? k->level : NULL;
+}
+
+void ig_engine_prepare(void) { (void)ig_kernels_get(NULL, NULL); }
+
 /* Where a model lies: a path, or n open files with their names. */
 typedef struct place {
     const char *path, *const *names;

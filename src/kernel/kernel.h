@@ -1,4 +1,5 @@
-/* Kernels: dtype x operation -> function, one table per level (ref; avx2, avxvnni, avx512; neon, dotprod, i8mm).
+/* Kernels: dtype x operation -> function, one table per level (ref; avx2, avxvnni, avx512, amx; neon, dotprod,
+ * i8mm).
  * Reference code defines the result; every other level is tested against it by tests/kernel.
  *
  * The contract that determinism (design, promise 3) rests on: within one level the value of every output element
@@ -101,8 +102,18 @@ typedef struct ig_kernels {
 } ig_kernels;
 
 /* Table of a level, or NULL with err set (UNSUPPORTED, names the level and what the CPU lacks; BAD_INPUT for an unknown
- * name). NULL or "": the environment's INGLE_KERNELS, else the best level of this CPU. Tables are constant. */
+ * name). NULL or "": the environment's INGLE_KERNELS, else the best level of this CPU. Tables are constant.
+ *
+ * Before amx is given to anybody, the system is asked to let this process use the tiles (arch_prctl) and every product
+ * is compared with the reference; where one fails, the level is not used. So the first call must come before a filter
+ * of system calls is set. The level amx-emulated is the same code without the instructions: slow, for tests, never the
+ * best level, and not compiled where tests are not. */
 const ig_kernels *ig_kernels_get(const char *level, ig_error *err);
+/* NULL, or why a better level of this CPU than k's failed, a sentence for people. Any thread. */
+const char *ig_kernels_note(const ig_kernels *k);
+/* Every product that k has of its own, against ref's, on small matrices; UNSUPPORTED names the first that differs in a
+ * bit. Some milliseconds; 64 KiB of stack. */
+ig_status ig_kernels_compare(const ig_kernels *k, const ig_kernels *ref, ig_error *err);
 /* Names of the levels compiled in, weakest first, NULL-terminated (also ones this CPU lacks). */
 const char *const *ig_kernel_levels(void);
 

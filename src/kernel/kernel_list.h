@@ -48,6 +48,8 @@ void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_avxvnni(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_avx512(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_amx(ig_kernels *k, uint32_t cpu);
+void ig_kernels_fill_amx_emulated(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_neon(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_dotprod(ig_kernels *k, uint32_t cpu);
 void ig_kernels_fill_i8mm(ig_kernels *k, uint32_t cpu);

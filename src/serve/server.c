@@ -142,7 +142,12 @@ static void refuse_connection(ig_server *server, int fd, bool tls)
     ig_buf out;
     server->counts.refused++;
     ig_buf_init(&out, 65536);
-    if (!tls && ig_own_answer_write(server, &r, false, &out)) (void)ig_sock_send(fd, out.ptr, out.len);
+    if (!tls && ig_own_answer_write(server, &r, false, &out)) {
+        /* Unread bytes would make a reset of the close, and that takes the answer away from the client. */
+        for (int i = 0; i < 4 && ig_sock_recv(fd, server->scratch, SCRATCH_BYTES) > 0; i++) continue;
+        (void)ig_sock_send(fd, out.ptr, out.len);
+        (void)shutdown(fd, SHUT_WR);
+    }
     ig_buf_fini(&out);
     close(fd);
 }

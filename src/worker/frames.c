@@ -57,6 +57,12 @@ void wk_send_ready(wk *w, double load_ms)
     ig_buf_printf(
         b, ",\"kernels\":\"%s\",\"n_sessions\":%u,\"n_threads\":%u,\"sandbox\":{\"landlock\":%d,\"seccomp\":%s}",
         i->kernels, w->cfg.n_sessions, w->cfg.n_threads, w->box.landlock_abi, w->box.seccomp ? "true" : "false");
+    const char *note;
+    (void)ingle_kernels(&note);
+    if (note) {
+        ig_buf_printf(b, ",\"kernels_note\":");
+        wk_put_broken(b, ig_str_from(note));
+    }
     wk_put_facts(w, b);
     ig_buf_printf(b, "}");
     wk_send(w, IG_FRAME_READY, 0, b);

@@ -461,6 +461,7 @@ static bool start(wk *w, bool *gone, wk_fault *f)
     w->text.bell = w->embed.bell = w->bell[1];
     if (!receive_init(w, gone, f)) return false;
     wk_limit_files(w->cfg.spill_max);
+    ig_engine_prepare();
     if (wk_confine(w->cfg.landlock_abi_max, &w->box, &f->e) != IG_OK) return wk_refuse_status(f, NULL, &f->e);
     wk_limit_memory(w->cfg.memory_max);
     if (!load(w, f)) return false;

@@ -105,10 +105,15 @@ static void check(const char *file, const char *level, const ingle_model *m, ing
     free(have);
 }
 
+/* These differ from the level before in products of quantised weights alone. */
+static bool is_products_alone(const char *level) { return !strcmp(level, "avxvnni") || !strncmp(level, "amx", 3); }
+
 static void check_file(const char *path, const char *name, bool q8_0)
 {
+    bool quantised = !strstr(name, "f16.gguf") && strcmp(name, "stories260K.gguf");
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
-        if (!level_wanted(levels[l])) continue;
+        size_t n_kvs = tap_sanitized || is_products_alone(levels[l]) ? 1 : q8_0 ? 3 : 2;
+        if (!level_wanted(levels[l]) || (!quantised && is_products_alone(levels[l]))) continue;
         ingle_error err = {0};
         ingle_model *m;
         ingle_model_options o = {.size = sizeof o, .kernels = levels[l]};
@@ -118,8 +123,7 @@ static void check_file(const char *path, const char *name, bool q8_0)
         else if (st != INGLE_OK)
             tap_ok(false, "%s %s opens: %s", name, levels[l], err.text);
         else
-            for (size_t k = 0; k < (tap_sanitized ? 1 : q8_0 ? 3 : 2); k++)
-                check(name, levels[l], m, kvs[k].type, kvs[k].name);
+            for (size_t k = 0; k < n_kvs; k++) check(name, levels[l], m, kvs[k].type, kvs[k].name);
         if (st == INGLE_OK) ingle_model_close(m);
     }
 }

@@ -2,6 +2,7 @@
 """A service that follows catalogues, from outside and without other servers: what it fetches and for whom, the rules of disk
 and network, reload, withdrawal while a request runs, a damaged state, rights. test_workplace.py has the whole way with real
 servers. Prints TAP."""
+import http.server
 import json
 import os
 import re
@@ -49,7 +50,7 @@ class Admin:
 
     def add(self, model, file, *more):
         ingle('pull', file, model, '-q', '--no-check', env=self.env)
-        self.cat('add', self.name, model, '--license', 'MIT', '--origin', file, *more)
+        self.cat('add', self.name, model, '--license', 'MIT', *([] if '--origin' in more else ['--origin', file]), *more)
 
     def publish(self):
         self.cat('sign', self.name)
@@ -71,7 +72,8 @@ class Machine:
 
     def follow(self, name, source, root, *more):
         with open(path('etc', 'conf.d', name + '.conf'), 'w') as f:
-            f.write(f'[catalogue {name}]\nsource = {source}\nroot = {root}\nbattery = yes\n' + '\n'.join(more) + '\n')
+            battery = '' if any(x.startswith('battery') for x in more) else 'battery = yes\n'
+            f.write(f'[catalogue {name}]\nsource = {source}\nroot = {root}\n{battery}' + '\n'.join(more) + '\n')
 
     def key(self, name, *args):
         out = subprocess.run([INGLE, 'key', 'add', name, *args], env=dict(os.environ, **self.env), capture_output=True, text=True,
@@ -281,15 +283,20 @@ class Mute:
 def test_mute(m, a):
     """Neither a reload nor the end of the service waits for a server that says nothing (a document may take 30 s)."""
     mute = Mute()
-    m.follow('mute', f'http://127.0.0.1:{mute.port}/c', a.root)
-    m.reload()
-    ok(until(lambda: mute.taken, 60), 'a catalogue is asked of a server that says nothing')
-    start = time.monotonic()
-    os.unlink(path('etc', 'conf.d', 'mute.conf'))
-    m.reload()
-    gone = until(lambda: [c['name'] for c in m.report()['catalogues']] == ['work'] and m.report()['compliant'], 60)
-    took = time.monotonic() - start
-    ok(gone and took < 20, f'a reload does not wait for it: {took:.1f} s', m.report()['catalogues'])
+    m.stop()
+    m.env.update(INGLE_S3_ENDPOINT=f'http://127.0.0.1:{mute.port}', AWS_ACCESS_KEY_ID='a', AWS_SECRET_ACCESS_KEY='b', no_proxy='*')
+    m.start()
+    for source in (f'http://127.0.0.1:{mute.port}/c', f'oci://127.0.0.1:{mute.port}/c:x', 's3://bucket/c'):
+        kind, n = source.split(':', 1)[0], len(mute.taken)
+        m.follow('mute', source, a.root)
+        m.reload()
+        ok(until(lambda: len(mute.taken) > n, 60), f'{kind}: a catalogue is asked of a server that says nothing')
+        start = time.monotonic()
+        os.unlink(path('etc', 'conf.d', 'mute.conf'))
+        m.reload()
+        gone = until(lambda: [c['name'] for c in m.report()['catalogues']] == ['work'] and m.report()['compliant'], 60)
+        took = time.monotonic() - start
+        ok(gone and took < 20, f'{kind}: a reload does not wait for it: {took:.1f} s', m.report()['catalogues'])
     n = len(mute.taken)
     m.follow('mute', f'http://127.0.0.1:{mute.port}/c', a.root)
     m.reload()
@@ -352,6 +359,47 @@ def test_metered(m, a):
     ok(code == 0 and m.row('late:1')['state'] == 'present', 'and comes on another, also after a kill', (code, out))
 
 
+def test_power(m, a):
+    """On battery a download waits; on mains it comes, no faster than its rate."""
+    m.stop()
+    supply = path('sys', 'class', 'power_supply', 'BAT0')
+    os.makedirs(supply)
+
+    def put(status):
+        for name, text in (('type', 'Battery'), ('status', status)):
+            with open(os.path.join(supply, name), 'w') as f:
+                f.write(text + '\n')
+
+    class Files(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=path('files'))
+
+        def log_message(self, *args):
+            pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Files)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.makedirs(path('files'))
+    with open(STORY, 'rb') as f, open(path('files', 'slow.gguf'), 'wb') as g:
+        g.write(f.read() + bytes(32))  # a file that nobody here has
+    a.add('slow:1', path('files', 'slow.gguf'), '--origin', f'http://127.0.0.1:{server.server_port}/slow.gguf')
+    a.cat('assign', 'work', 'slow:1', '--required', '--id', 'r-slow')
+    a.publish()
+    put('Discharging')
+    m.follow('work', a.out, a.root, 'battery = no', 'rate = 512K')
+    m.env.update(INGLE_METERS=path('sys'), no_proxy='*')
+    m.start()
+    code, out = m.sync()
+    row = m.row('slow:1')
+    ok(code == 3 and row['state'] == 'waiting' and 'battery' in row['why'], 'on battery it waits', row)
+    put('Charging')
+    start = time.monotonic()
+    code, out = m.sync()
+    took = time.monotonic() - start
+    ok(code == 0 and m.row('slow:1')['state'] == 'present', 'on mains it comes', (code, out))
+    ok(took > 1.5, f'a MiB at half of one a second takes its time: {took:.1f} s', took)
+    server.shutdown()
+
+
 def main():
     m = Machine()
     try:
@@ -377,6 +425,7 @@ def main():
         test_mute(m, a)
         test_two(m, a, keys)
         test_metered(m, a)
+        test_power(m, a)
     finally:
         if hasattr(m, 'process') and m.process.poll() is None:
             code = m.stop()

@@ -107,6 +107,7 @@ def test_start(folder):
             ok(len(workers) == 1 and b'worker' in f.read().split(b'\0'), 'its only child is a worker, and called so', workers)
         test_texts(s, path)
         test_status(s, path, state)
+        test_gone(s, path)
         test_taken(s, folder, path)
     finally:
         ok(s.stop() == 0 and not os.path.exists(path), 'it stops in order, and takes its socket away')
@@ -159,6 +160,20 @@ def test_texts(s, path):
                              (('pull', 'file:///nowhere/x', 'x'), 1, 'No such file'), (('pull', CHAT, '../x'), 1, 'name')):
         code, said = ingle(*args, *(() if args[0] == 'stop' and len(args) == 1 else ('--host', unix)))
         ok(code == want and text in said, 'ingle ' + ' '.join(args) + f': {text}', (code, said))
+    code, said = ingle('show', 'chat', '--host', unix)
+    ok(code == 0 and re.search(r'^architecture +llama$', said, re.M) and re.search(r'^can +completion, tools', said, re.M) and
+       'llama.block_count = 2' in said, 'show: a model of the service', said)
+    ok(ingle('show', 'chat', INGLE_HOST=tcp)[1] == said, 'show: INGLE_HOST, too')
+    code, said = ingle('show', 'chat', '--json', '--host', unix)
+    ok(code == 0 and json.loads(said)['details']['family'] == 'llama', 'show --json', said)
+    code, said = ingle('show', 'chat', '--meta', 'tokenizer.ggml.tokens', '--host', unix)
+    ok(code == 0 and len(said.splitlines()) >= 280, 'show --meta of a list: an element a line', said[:200])
+    code, said = ingle('show', 'chat', '--tensors', '--host', unix)
+    ok(code == 0 and 'token_embd.weight F32 [64, 280]' in said, 'show --tensors', said[-300:])
+    for args, want, text in ((('nosuch',), 1, "'nosuch' not found"), (('chat', '--meta', 'no.key'), 1, 'no.key'), (('chat', '--scan'), 2, '--scan')):
+        code, said = ingle('show', *args, '--host', unix)
+        ok(code == want and text in said, f'show {" ".join(args)}: {text}', (code, said))
+    ok(ingle('show', CHAT, INGLE_HOST=unix)[0] == 0, 'show: a file is a file, whatever runs')
     code, said = ingle('pull', 'file://' + CHAT, 'again', '--host', unix)
     ok(code == 0 and ingle('rm', 'again', '--host', unix)[0] == 0, 'file:// is sent as well', said)
 
@@ -194,6 +209,42 @@ def runs_as(user):
         return ingle('version', user=user)[0] == 0
     except (PermissionError, FileNotFoundError):
         return False
+
+
+def test_gone(s, path):
+    """A management call of a caller that has gone: its socket has no owner any more, so that it is nobody's."""
+    def left(request):
+        c = socket.create_connection(('127.0.0.1', s.port))
+        c.sendall(b'GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        c.recv(4096)  # it is accepted, and known
+        os.kill(s.process.pid, signal.SIGSTOP)  # so that the call is looked at only when its caller has gone
+        c.sendall(request)
+        c.close()
+        os.kill(s.process.pid, signal.SIGCONT)
+
+    def request(method, address, body):
+        data = json.dumps(body).encode()
+        return (f'{method} {address} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n').encode() + data
+
+    unix = 'unix:' + path
+    with socket.create_connection(('127.0.0.1', s.port)) as c:
+        c.sendall(request('POST', '/api/copy', {'source': 'chat', 'destination': 'half'}))
+        c.shutdown(socket.SHUT_WR)
+        ok(b' 200 OK' in c.recv(4096), 'a management call of a client that is half closed is carried out')
+
+    def names():
+        return [line.split()[0] for line in ingle('list', '--host', unix)[1].splitlines()]
+
+    before = names()
+    for method, address, body in (('DELETE', '/api/delete', {'model': 'chat'}), ('POST', '/api/copy', {'source': 'chat', 'destination': 'z'}),
+                                  ('POST', '/ingle/pin', {'model': 'chat', 'pinned': True}),
+                                  ('POST', '/api/create', {'model': 'z', 'from': 'chat', 'stream': False})):
+        n = int(json.loads(ingle('status', '--json', '--host', unix)[1])['requests'])
+        left(request(method, address, body))
+        until(lambda: int(json.loads(ingle('status', '--json', '--host', unix)[1])['requests']) >= n + 3)
+        ok(names() == before and 'pinned' not in ingle('ps', '--host', unix)[1],
+           f'{method} {address} of a client that has closed is not', ingle('list', '--host', unix))
+    ingle('rm', 'half', '--host', unix)
 
 
 # ---------------------------------------------------------------------------------------------- what cannot be

@@ -16,6 +16,7 @@ from service import CHAT, STORY, Service, Tap, until  # noqa: E402
 tap = Tap()
 ok = tap.ok
 HELLO = [{'role': 'user', 'content': 'Hello'}]
+ENDLESS = {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 1000000, 'ignore_eos': True, 'shift': True}
 SEEDED = {'temperature': 0.8, 'seed': 7, 'max_tokens': 24}
 TOOL = {'type': 'function', 'function': {'name': 'weather', 'description': 'w', 'parameters': {
     'type': 'object', 'properties': {'city': {'enum': ['Rome', 'Oslo']}, 'days': {'type': 'integer', 'minimum': 1, 'maximum': 9}},
@@ -165,31 +166,29 @@ def test_many(s):
 
 
 def abandon(s, stream):
-    """Begins a long answer and goes away."""
+    """Begins an answer without an end and goes away."""
     c = socket.create_connection(('127.0.0.1', s.port))
-    body = json.dumps({'model': 'chat', 'messages': HELLO, 'stream': stream, 'max_tokens': 4000, 'ignore_eos': True,
-                       'logit_bias': {}}).encode()
+    body = json.dumps({**ENDLESS, 'stream': stream, 'logit_bias': {}}).encode()
     c.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
               b'Content-Length: %d\r\n\r\n' % len(body) + body)
     if stream:
         c.recv(1000)
-    else:
-        time.sleep(0.2)
+    began = until(lambda: s.metric('ingle_requests_running') > 0, 30)
     c.close()
+    return began
 
 
 def test_gone(s):
     for stream in (True, False):
-        abandon(s, stream)
-        ok(until(lambda: s.metric('ingle_requests_running') == 0, 3), f'a client that goes away frees its place (stream {stream})',
+        began = abandon(s, stream)
+        ok(began and until(lambda: s.metric('ingle_requests_running') == 0, 20), f'a client that goes away frees its place (stream {stream})',
            s.workers())
 
 
 def test_death(s):
     chat(s)
     worker = [w for w in s.workers() if w['model'] == 'chat'][0]
-    c, r = s.open('POST', '/v1/chat/completions', {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 4000,
-                                                   'ignore_eos': True})
+    c, r = s.open('POST', '/v1/chat/completions', ENDLESS)
     r.read(200)
     os.kill(worker['pid'], signal.SIGKILL)
     rest = r.read().decode()

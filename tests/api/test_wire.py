@@ -19,6 +19,7 @@ from service import CHAT, INGLE, STORY, Service, Tap, until  # noqa: E402
 tap = Tap()
 ok = tap.ok
 HELLO = [{'role': 'user', 'content': 'Hello'}]
+ENDLESS = {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 1000000, 'ignore_eos': True, 'shift': True}
 UNKEPT = {'type': 'object', 'properties': {'a': {'type': 'array', 'uniqueItems': True}}}
 ANTHROPIC = {'anthropic-version': '2023-06-01'}
 
@@ -66,7 +67,7 @@ def test_num_ctx(s):
 # ---------------------------------------------------------------------------------------------- refusals
 
 def test_ranges(s):
-    for field, value in (('temperature', 2.5), ('temperature', -1), ('presence_penalty', -3), ('frequency_penalty', 2.1),
+    for field, value in (('max_tokens', -5), ('max_tokens', 5.5), ('max_completion_tokens', '5'), ('temperature', 2.5), ('temperature', -1), ('presence_penalty', -3), ('frequency_penalty', 2.1),
                          ('logit_bias', {'97': 150}), ('top_p', 1.5), ('n', 0), ('top_logprobs', 3), ('seed', 'x')):
         status, body, _ = chat(s, **{field: value})
         ok(status == 400 and body['error']['param'] == field, f'openai: {field} {value} is refused', (status, body))
@@ -84,6 +85,11 @@ def test_names(s):
     rows = [('/v1/chat/completions', {'messages': HELLO, 'response_format': form}, 'response_format', 'invalid_json_schema'),
             ('/v1/responses', {'input': 'a', 'text': {'format': {'type': 'json_schema', 'name': 'x', 'schema': schema}}}, 'text.format',
              'invalid_json_schema'),
+            ('/v1/responses', {'input': 'a' * 5000}, 'input', 'context_length_exceeded'),
+            ('/v1/responses/input_tokens', {'input': 7}, 'input', None),
+            ('/v1/completions', {'prompt': 'a' * 5000}, 'prompt', 'context_length_exceeded'),
+            ('/v1/chat/completions', {'messages': [{'role': 'user', 'content': 'a' * 5000}]}, 'messages', 'context_length_exceeded'),
+            ('/infill', {'input_prefix': 'a' * 5000, 'input_suffix': 'b'}, 'input_prefix', 400),
             ('/v1/embeddings', {'input': ['a', '']}, 'input', None),
             ('/v1/rerank', {'query': 'a', 'documents': ['b']}, 'model', 'unsupported_parameter')]
     for path, body, param, code in rows:
@@ -394,7 +400,7 @@ def test_editors(s):
 
 def test_slots(s):
     s.post('/completion', {'model': 'story', 'prompt': 'a', 'n_predict': 1})
-    c, r = s.open('POST', '/v1/chat/completions', {'model': 'chat', 'messages': HELLO, 'stream': True, 'max_tokens': 4000, 'ignore_eos': True})
+    c, r = s.open('POST', '/v1/chat/completions', ENDLESS)
     r.read(100)
     _, slots, _ = s.get('/slots')
     ok({x['model'] for x in slots} == {'chat', 'story'} and [x['id'] for x in slots] == list(range(8)), '/slots: those of all models', slots)
@@ -453,19 +459,17 @@ def test_thoughts(s):
 def test_calls(s):
     one = {'type': 'function', 'function': {'name': 'one', 'parameters': {
         'type': 'object', 'properties': {'a': {'enum': ['x', 'y']}}, 'required': ['a'], 'additionalProperties': False}}}
-    for seed in range(1, 9):
-        body = {'model': 'chat', 'messages': HELLO, 'tools': [one], 'tool_choice': 'required', 'seed': seed, 'max_tokens': 600, 'stream': True,
-                'stream_options': {'include_usage': True}}
-        _, events = s.sse('/v1/chat/completions', body)
-        calls, ids = {}, []
-        for _, d in events[:-2]:
-            for t in d['choices'][0]['delta'].get('tool_calls', []):
-                if 'id' in t:
-                    ids.append((t['index'], t['id']))
-                    calls[t['index']] = ''
-                calls[t['index']] += t['function']['arguments']
-        if len(calls) > 1:
-            break
+    # Without an end of the answer there is nothing to say but another call.
+    body = {'model': 'chat', 'messages': HELLO, 'tools': [one], 'tool_choice': 'required', 'seed': 1, 'max_tokens': 900, 'stream': True,
+            'ignore_eos': True, 'stream_options': {'include_usage': True}}
+    _, events = s.sse('/v1/chat/completions', body)
+    calls, ids = {}, []
+    for _, d in events[:-2]:
+        for t in d['choices'][0]['delta'].get('tool_calls', []):
+            if 'id' in t:
+                ids.append((t['index'], t['id']))
+                calls[t['index']] = ''
+            calls[t['index']] += t['function']['arguments']
     ok(len(calls) > 1 and [i for i, _ in ids] == list(range(len(ids))) and len({x for _, x in ids}) == len(ids),
        'parallel calls: indexes from 0, ids of their own', ids)
     whole = list(calls.values())[:-1]
@@ -478,11 +482,9 @@ def test_calls(s):
 def test_progress():
     s = Service('chat=' + CHAT, args=['--parallel', '1', '--speculate', 'off'])
     try:
-        long = {'model': 'chat', 'messages': HELLO, 'max_tokens': 4000, 'ignore_eos': True, 'stream': True}
-        first = s.open('POST', '/v1/chat/completions', long)
+        first = s.open('POST', '/v1/chat/completions', ENDLESS)
         first[1].read(100)
-        others = [s.open_only('/v1/chat/completions', long) for _ in range(6)]
-        # One after the other, in whatever order: some of them wait for seconds on any machine.
+        others = [s.open_only('/v1/chat/completions', ENDLESS) for _ in range(6)]
         texts = {c: b'' for c in others}
         told, end = None, time.monotonic() + 60
         while texts and not told and time.monotonic() < end:

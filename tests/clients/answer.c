@@ -48,6 +48,16 @@ static unsigned call(ig_emitter *e, size_t part, const json_t *tools, const char
     return n;
 }
 
+/* The one object that the clients ask for, up to a stop string. */
+static void object(ig_emitter *e, size_t part, int c, const json_t *r)
+{
+    char said[] = "{\"colour\":\"red\",\"warm\":true}", *at;
+    const json_t *stops = json_object_get(r, "stop");
+    for (size_t i = 0; i < json_array_size(stops); i++)
+        if ((at = strstr(said, json_string_value(json_array_get(stops, i))))) *at = 0;
+    text(e, part, c, "text", said, r);
+}
+
 static bool thinks(const json_t *r)
 {
     return json_is_true(json_object_get(r, "reasoning")) ||
@@ -67,7 +77,7 @@ static void generate(ig_emitter *e, const ig_request *req, size_t part)
         if (tools && (!mode || strcmp(mode, "none") != 0))
             calls = call(e, part, tools, wanted, !json_is_false(json_object_get(r, "parallel_tool_calls")));
         if (!calls && (json_object_get(r, "json_schema") || json_object_get(r, "json_object")))
-            text(e, part, (int)c, "text", "{\"colour\":\"red\",\"warm\":true}", r);
+            object(e, part, (int)c, r);
         else if (!calls)
             for (size_t i = 0; i < 3; i++)
                 text(e, part, (int)c, "text", (const char *const[]){"Hello", " there", "!"}[i], r);

@@ -37,7 +37,7 @@ await test('events in order', async () => {
 })
 
 await test('a forced tool, whole', async () => {
-  const m = await client.messages.create({ ...ask, max_tokens: callTokens, tools, tool_choice: { type: 'tool', name: 'forecast' } })
+  const m = await client.messages.create({ ...ask, max_tokens: callTokens, tools, tool_choice: { type: 'tool', name: 'forecast', disable_parallel_tool_use: true } })
   assert.equal(m.stop_reason, 'tool_use')
   const use = m.content.find((b) => b.type === 'tool_use')
   assert.equal(use.name, 'forecast')

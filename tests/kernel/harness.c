@@ -2,8 +2,9 @@
  *
  *   harness [--level L] [--seed N] [--own] [--thin N]      TAP; --own: no entries that the level before has, too;
  *      --thin: one shape in N (for slow machines and emulators)
- *   harness --bench [--csv] [--level L] [--mb N] [--type T]
- *       GB/s of weights (one column, matrix of N MB, larger than the caches), GMAC/s (64 columns), ns per element
+ *   harness --trap-amx [--seed N] [--thin N]                the products of the level amx, instruction by instruction,
+ * on a processor that has none of them harness --bench [--csv] [--level L] [--mb N] [--type T] GB/s of weights (one
+ * column, matrix of N MB, larger than the caches), GMAC/s (64 columns), ns per element
  *
  * Buffers end at an inaccessible page, so an overread is a crash; bytes around outputs are checked. Bounds are derived:
  * a sum of n terms in any order is within n * eps * sum|terms| of the exact one; quantised products, packing and stores
@@ -19,6 +20,11 @@
 #include "kernel/kernel_list.h"
 #include "kernel/pack.h"
 #include "tests/tap.h"
+
+#if defined(IG_KERNELS_AMX)
+#include "base/cpu.h"
+#include "tests/kernel/amx_trap.h"
+#endif
 
 /* ---- random data ---- */
 
@@ -266,7 +272,7 @@ static const ig_kernels *level_before(const ig_kernels *k)
 
 static void test_mul(const ig_kernels *k)
 {
-    static const size_t rows[] = {1, 2, 3, 5, 33, 45}, cols[] = {1, 2, 3, 4, 5, 7, 9, 17};
+    static const size_t rows[] = {1, 2, 3, 5, 33, 45}, cols[] = {1, 2, 3, 4, 5, 7, 9, 17, 37};
     static const size_t plain[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 127, 129, 257};
     static const size_t blocks[] = {0, 1, 2, 3, 5, 8, 37}; /* 37 of 32 are more than a panel holds */
     const ig_kernels *before = own ? level_before(k) : NULL;
@@ -276,13 +282,13 @@ static void test_mul(const ig_kernels *k)
                n_sizes = block == 1    ? 19
                          : block < 256 ? 7
                                        : 6,
-               cases = 0;
+               n_cols = strncmp(k->level, "amx", 3) ? 8 : 9, cases = 0; /* the last: three of its groups of columns */
         const char *wrong = NULL;
         shape s = {0};
         if (before && before->type[type].mul == k->type[type].mul) continue;
         for (size_t i = 0; i < n_sizes && !wrong; i++)
             for (size_t r = 0; r < 6 && !wrong; r++)
-                for (size_t c = 0; c < 8 && !wrong; c++) {
+                for (size_t c = 0; c < n_cols && !wrong; c++) {
                     bool odd = rnd() % 2;
                     if (thin > 1 && rnd() % thin) continue;
                     s = (shape){block == 1 ? plain[i] : blocks[i] * block,
@@ -777,9 +783,34 @@ static void test_level(const ig_kernels *k)
     test_ops(k);
 }
 
+/* Products of the level amx where the CPU has no AMX. */
+static int test_trapped(void)
+{
+#if defined(IG_KERNELS_AMX)
+    ig_error err = {0};
+    const ig_kernels *below = ig_kernels_get("avx512", &err);
+    if (!below || !(ig_cpu_flags() & IG_CPU_AVX512VNNI))
+        tap_skip("AMX, trapped", "this CPU has no AVX-512 VNNI");
+    else if (ig_cpu_flags() & IG_CPU_AMX)
+        tap_skip("AMX, trapped", "this CPU has AMX: the level itself is tested");
+    else {
+        ig_kernels k = *below;
+        own = true;
+        ig_kernels_fill_amx(&k, ig_cpu_flags());
+        k.level = "amx, trapped";
+        trap_amx();
+        test_mul(&k);
+        tap_ok(n_trapped > 0, "%lu instructions were trapped", (unsigned long)n_trapped);
+    }
+#else
+    tap_skip("AMX, trapped", "not compiled");
+#endif
+    return tap_done();
+}
+
 int main(int argc, char **argv)
 {
-    bool bench = false, csv = false;
+    bool bench = false, csv = false, trap = false;
     const char *only = NULL;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--bench"))
@@ -788,6 +819,8 @@ int main(int argc, char **argv)
             csv = true;
         else if (!strcmp(argv[i], "--own"))
             own = true;
+        else if (!strcmp(argv[i], "--trap-amx"))
+            trap = true;
         else if (!strcmp(argv[i], "--thin") && i + 1 < argc)
             thin = (uint32_t)strtoul(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--level") && i + 1 < argc)
@@ -800,13 +833,15 @@ int main(int argc, char **argv)
             seed = strtoull(argv[++i], NULL, 10) | 1;
         else {
             fprintf(stderr,
-                    "usage: %s [--bench [--csv] [--mb N] [--type T]] [--level NAME] [--seed N] [--own] [--thin N]\n",
+                    "usage: %s [--bench [--csv] [--mb N] [--type T]] [--level NAME] [--seed N] [--own] [--thin N] "
+                    "[--trap-amx]\n",
                     argv[0]);
             return 2;
         }
     }
     if (!bench) printf("# seed %llu\n", (unsigned long long)seed);
     ref = ig_kernels_get("ref", NULL);
+    if (trap) return test_trapped();
     for (const char *const *name = ig_kernel_levels(); *name; name++) {
         ig_error err = {0};
         if (only && strcmp(only, *name)) continue;

@@ -5,7 +5,9 @@
 #include "kernel/x86/super.h"
 #include "kernel/x86/vec_avx512.h"
 
+#if !defined(MUL)
 #define MUL(name) ig_mul_##name##_avx512
+#endif
 
 enum { PER = 2, EIGHT = 4, SIGNED_OFFSET = 128 };
 

@@ -10,7 +10,9 @@
 #define X(id, name, pack)                                                                                              \
     void ig_mul_##name##_avx2(const ig_mul_args *a);                                                                   \
     void ig_mul_##name##_avxvnni(const ig_mul_args *a); /* quantised types only */                                     \
-    void ig_mul_##name##_avx512(const ig_mul_args *a);  /* quantised types: with VNNI */
+    void ig_mul_##name##_avx512(const ig_mul_args *a);  /* quantised types: with VNNI */                               \
+    void ig_mul_##name##_amx(const ig_mul_args *a);     /* quantised types only, and so is the emulation */            \
+    void ig_mul_##name##_amx_emulated(const ig_mul_args *a);
 IG_KERNEL_TYPES(X)
 #undef X
 void ig_fill_pack_avx2(ig_kernels *k);

@@ -354,7 +354,9 @@ bool ig_read_max_tokens(ig_parse *p, const char *name, json_t *v)
 {
     int64_t n;
     if (!ig_whole(v, &n)) return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be a whole number", name);
-    if (n < 0) return true; /* as many as there is room for */
+    if (n < -2)
+        return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be from 0, or -1: as many as there is room for", name);
+    if (n < 0) return true; /* -2 is Ollama's and llama-server's: until the context is full */
     return ig_set(p, "max_tokens", json_integer(n < 1 << 30 ? n : 1 << 30));
 }
 

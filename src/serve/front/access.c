@@ -38,6 +38,13 @@ bool fr_admit(fr_front *f, const ig_incoming *in, const ig_match *match, ig_prob
                           "(ingle key add makes one)");
 }
 
+bool fr_still_there(const ig_exchange *ex, ig_problem *p)
+{
+    const ig_identity *who = ig_exchange_request(ex)->who;
+    if (!who->known || ig_exchange_recheck(ex)) return true; /* who is not known has shown a key, or has no rights */
+    return ig_problem_set(p, IG_P_DENIED, NULL, "whoever asked for this has closed the connection; nothing was changed");
+}
+
 bool fr_may_manage(const fr_front *f, const ig_identity *who)
 {
     (void)f;

@@ -100,7 +100,7 @@ static ig_status receive(check *c, const ig_manifest *m, ig_frame *frame, ig_err
 /* What is worth keeping: not how this one run went, and under the names that people read. */
 static ig_status keep_facts(const ig_frame *frame, ig_buf *about, ig_error *err)
 {
-    static const char *const passing[] = {"load_ms", "sandbox", "kernels", "n_sessions", "n_threads"};
+    static const char *const passing[] = {"load_ms", "sandbox", "kernels", "kernels_note", "n_sessions", "n_threads"};
     json_error_t error;
     json_t *all = json_loadb(frame->body, frame->n_body, 0, &error);
     if (!json_is_object(all)) {

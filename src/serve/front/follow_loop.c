@@ -289,6 +289,7 @@ static bool may_manage(fr_front *f, ig_exchange *ex)
                                : fr_may_manage(f, in->who) ||
                                      ig_problem_set(&p, IG_P_DENIED, NULL,
                                                     "only the user who runs this service and root may do this");
+    may = may && fr_still_there(ex, &p);
     if (may && f->follow) return true;
     if (may) ig_problem_set(&p, IG_P_NOT_HERE, NULL, "this service has no store, and follows nothing");
     fr_answer_problem(f, ex, NULL, &p);

@@ -288,6 +288,8 @@ bool fr_is_public(const ig_match *match);
 /* all: what the worker says of the file where everything is asked for, or NULL. */
 void fr_show(fr_front *f, ig_exchange *ex, const fr_entry *e, const json_t *all);
 bool fr_may_manage(const fr_front *f, const ig_identity *who);
+/* Before a management call is carried out: is the same user's socket still at the other end? */
+bool fr_still_there(const ig_exchange *ex, ig_problem *p);
 /* POST /api/blobs/DIGEST: the body goes to the store as it comes. */
 void fr_blob_begin(fr_front *f, ig_exchange *ex, const ig_match *match, ig_body_plan *plan);
 void fr_blob_end(fr_front *f, ig_exchange *ex);

@@ -359,7 +359,7 @@ static fr_task *new_task(fr_front *f, ig_exchange *ex, const ig_route *route, co
         ig_problem_set(p, IG_P_NOT_HERE, NULL, "this service has no store; start it with --store");
         return NULL;
     }
-    if (!may_change(f, ex, route, model, p)) return NULL;
+    if (!may_change(f, ex, route, model, p) || !fr_still_there(ex, p)) return NULL;
     fr_task *t = f->n_tasks < TASKS_MAX ? ig_calloc(1, sizeof *t) : NULL;
     if (!t) {
         ig_problem_set(p, IG_P_OVERLOADED, NULL, "%zu changes of models are under way; try again later", f->n_tasks);
@@ -472,7 +472,7 @@ void fr_blob_end(fr_front *f, ig_exchange *ex)
 {
     fr_task *t = (fr_task *)ig_exchange_ctx(ex);
     ig_problem p;
-    if (t->blob_err.status == IG_OK && start_thread(t, &p)) return;
+    if (t->blob_err.status == IG_OK && fr_still_there(ex, &p) && start_thread(t, &p)) return;
     if (t->blob_err.status != IG_OK)
         ig_problem_set(&p, problem_of(t->blob_err.status), NULL, "%.480s", t->blob_err.text);
     ig_exchange_set_ctx(ex, NULL);

@@ -155,7 +155,7 @@ void fr_pins_request(fr_front *f, ig_exchange *ex, const ig_incoming *in)
     ig_problem p;
     json_t *out = NULL;
     json_t *body = in->body.len ? json_loadb(in->body.ptr, in->body.len, JSON_REJECT_DUPLICATES, &error) : NULL;
-    bool fine = set_pin(f, in, body, &out, &p);
+    bool fine = fr_still_there(ex, &p) && set_pin(f, in, body, &out, &p);
     json_decref(body);
     if (fine)
         fr_answer_json(f, ex, 200, out);

@@ -356,6 +356,8 @@ static void on_ready(fr_worker *w, json_t *body)
     fr_events_model(f, w);
     fr_say(f, "%s is ready: %u tokens of context, %.1f MiB, loaded in %.1f s", w->entry->name, w->n_ctx,
            (double)w->need_bytes / 1048576, (double)(w->ready_ns - w->asked_ns) / 1e9);
+    const char *note = json_string_value(json_object_get(body, "kernels_note"));
+    if (note) fr_say(f, "%s: %s", w->entry->name, note);
     fr_job *job;
     while (w->state == FR_READY && (job = take_waiting(w))) fr_job_ready(job);
     fr_worker_touch(w);

@@ -96,6 +96,7 @@ typedef struct transfer {
     ig_status st;
     size_t header_bytes, error_bytes;
     uint64_t sent;
+    uint64_t body_bytes, body_ns; /* since when so many came */
     bool begun;
 } transfer;
 
@@ -230,6 +231,28 @@ static void begin_body(transfer *t)
     if (t->reply->status / 100 == 2 && t->r->head) t->st = t->r->head(t->r->ctx, t->reply, t->err);
 }
 
+static bool cancelled(transfer *t)
+{
+    if (!t->r->tick || t->r->tick(t->r->ctx)) return false;
+    t->st =
+        ig_fail(t->err, IG_CANCELLED, 0, "the download was cancelled; it goes on from here when it is asked for again");
+    return true;
+}
+
+/* Waits until so many bytes may have come. libcurl's own limit lets pass whatever lies in the socket's buffers. */
+static void keep_pace(transfer *t, size_t n)
+{
+    uint64_t rate = t->r->bytes_per_s_max, now = ig_now_ns();
+    if (!rate || rate > UINT64_MAX / 1000000000u || t->st != IG_OK) return; /* beyond 18 GB/s nothing waits */
+    if (!t->body_ns) t->body_ns = now;
+    t->body_bytes += n;
+    uint64_t due = t->body_ns + t->body_bytes / rate * 1000000000u + t->body_bytes % rate * 1000000000u / rate;
+    for (; now < due && !cancelled(t); now = ig_now_ns()) {
+        uint64_t ms = (due - now) / 1000000u + 1;
+        ig_sleep_ms(ms < STEP_MS ? (unsigned)ms : STEP_MS);
+    }
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 {
     transfer *t = ctx;
@@ -242,6 +265,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
     }
     if (!t->r->body) return n;
     t->st = t->r->body(t->r->ctx, p, n, t->err);
+    keep_pace(t, n);
     return t->st == IG_OK ? n : 0;
 }
 
@@ -249,11 +273,7 @@ static int on_tick(void *ctx, curl_off_t total, curl_off_t now, curl_off_t up_to
 {
     transfer *t = ctx;
     (void)total, (void)now, (void)up_total, (void)up_now;
-    if (t->st != IG_OK) return 1;
-    if (!t->r->tick || t->r->tick(t->r->ctx)) return 0;
-    t->st =
-        ig_fail(t->err, IG_CANCELLED, 0, "the download was cancelled; it goes on from here when it is asked for again");
-    return 1;
+    return t->st != IG_OK || cancelled(t);
 }
 
 /* The body that is sent, by place, so that it can begin anew. */
@@ -391,7 +411,7 @@ static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
     SET(CONNECTTIMEOUT, (long)CONNECT_S);
     SET(LOW_SPEED_LIMIT, slow_bytes(r->bytes_per_s_max));
     SET(LOW_SPEED_TIME, (long)STALL_S);
-    SET(BUFFERSIZE, 256L << 10);
+    SET(BUFFERSIZE, r->bytes_per_s_max ? 16L << 10 : 256L << 10);
     SET(TCP_KEEPALIVE, 1L);
     SET(HEADERFUNCTION, on_header);
     SET(HEADERDATA, t);
@@ -403,7 +423,6 @@ static void set_options(ig_http *h, transfer *t, struct curl_slist *headers)
     SET(OPENSOCKETFUNCTION, on_socket);
     SET(OPENSOCKETDATA, t);
     if (t->hop) SET(FRESH_CONNECT, 1L); /* so that the address is looked at */
-    if (r->bytes_per_s_max) SET(MAX_RECV_SPEED_LARGE, (curl_off_t)r->bytes_per_s_max);
     if (r->from || r->to) {
         (void)snprintf(range, sizeof range, "%llu-", (unsigned long long)r->from);
         if (r->to)
@@ -474,7 +493,7 @@ static ig_status one_hop(transfer *t, CURLcode *code)
     IG_TRY(ig_guard_url(t->r, t->url, t->hop, t->err));
     *t->reply = (ig_http_reply){0};
     t->begun = false;
-    t->sent = 0;
+    t->sent = t->body_bytes = t->body_ns = 0;
     t->header_bytes = t->error_bytes = 0;
     h->curl_easy_reset(h->easy);
     if (!set_headers(h, t, &headers)) {
@@ -566,14 +585,13 @@ static bool asking(void *ctx)
     return ig_asker_note(d->a, IG_PULL_ASKING, d->url, NULL);
 }
 
-/* In short steps: who asks may have had enough. */
-static bool wait_document(document *d, unsigned ms)
+bool ig_asker_wait(ig_asker *a, const char *what, unsigned ms)
 {
     for (unsigned i = 0; i < ms; i += STEP_MS) {
-        if (!asking(d)) return false;
+        if (!ig_asker_note(a, IG_PULL_ASKING, what, NULL)) return false;
         ig_sleep_ms(ms - i < STEP_MS ? ms - i : STEP_MS);
     }
-    return asking(d);
+    return ig_asker_note(a, IG_PULL_ASKING, what, NULL);
 }
 
 ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t bytes_max, ig_buf *out,
@@ -603,7 +621,7 @@ ig_status ig_http_document(ig_asker *a, const ig_http_request *request, size_t b
             if (st != IG_OK) ig_buf_fini(out);
             return st;
         }
-        if (!wait_document(&d, ig_wait_ms(wait_ms, reply->retry_after_s))) {
+        if (!ig_asker_wait(a, request->url, ig_wait_ms(wait_ms, reply->retry_after_s))) {
             ig_buf_fini(out);
             return ig_fail(err, IG_CANCELLED, 0, "cancelled while waiting for %.250s", request->url);
         }

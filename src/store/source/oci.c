@@ -13,6 +13,8 @@ enum { MANIFEST_BYTES_MAX = 4 << 20, CONFIG_BYTES_MAX = 1 << 20, TRY_IMAGES_MAX 
 
 static bool fits(const char *address) { return !strncasecmp(address, "oci://", 6); }
 
+static bool asking(void *ctx) { return ig_asker_note(ctx, IG_PULL_ASKING, "oci", NULL); }
+
 /* A registry on this machine, or one that --insecure allows, may do without TLS; it is asked with TLS first. */
 static void choose_scheme(ig_asker *a, ig_registry *r)
 {
@@ -26,7 +28,8 @@ static void choose_scheme(ig_asker *a, ig_registry *r)
         return;
     }
     (void)snprintf(url, sizeof url, "https://%s/v2/", r->ref.host);
-    ig_http_request q = {.url = url, .method = "HEAD", .insecure = a->o->insecure, .guarded = a->o->no_files};
+    ig_http_request q = {
+        .url = url, .method = "HEAD", .insecure = a->o->insecure, .guarded = a->o->no_files, .tick = asking, .ctx = a};
     (void)ig_http_run(a->http, &q, &reply, &again, &unused);
     if (reply.status) (void)snprintf(r->base, sizeof r->base, "https://%s", r->ref.host);
 }

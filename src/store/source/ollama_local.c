@@ -74,7 +74,8 @@ static void import_one(importer *im, int dir, const char *file)
         im->out->n_models++;
     else
         im->out->n_refused++;
-    if (im->o && im->o->each) im->o->each(im->o->ctx, st == IG_OK ? name.text : file, m, st == IG_OK ? NULL : e.text);
+    bool told = im->o && im->o->each && !(st == IG_OK && im->asker.o->would);
+    if (told) im->o->each(im->o->ctx, st == IG_OK ? name.text : file, m, st == IG_OK ? NULL : e.text);
     ig_manifest_free(m);
     if (st != IG_CANCELLED && st != IG_NO_MEMORY) return;
     im->st = st;
@@ -135,10 +136,16 @@ ig_status ig_store_import(ig_store *s, const char *path, const ig_import_options
     importer im = {
         .asker = {s, options ? &options->pull : &none, NULL}, .o = options, .out = out, .root = root, .err = err};
     (void)snprintf(manifests, sizeof manifests, "%s/manifests", root);
-    ig_status st =
-        ig_is_directory(manifests)
-            ? ig_folder_walk(AT_FDCWD, manifests, visit, &im, err)
-            : ig_fail(err, IG_BAD_INPUT, 0, "%.300s is no store of Ollama: it has no folder manifests", root);
+    ig_status st;
+    if (ig_is_directory(manifests))
+        st = ig_folder_walk(AT_FDCWD, manifests, visit, &im, err);
+    else if (ig_hub_is_cache(root))
+        st = ig_hub_import(&im.asker, root, options, out, err);
+    else
+        st = ig_fail(err, IG_BAD_INPUT, 0,
+                     "%.300s is neither a store of Ollama (a folder manifests) nor a cache of the Hugging Face hub "
+                     "(folders models--ORG--REPO)",
+                     root);
     free(root);
     return st == IG_OK ? im.st : st;
 }

@@ -175,7 +175,8 @@ static ig_status ask_object(ig_asker *a, place *p, ig_item *item, ig_error *err)
     for (unsigned i = 0;; i++) {
         st = ig_http_run(a->http, &q, &reply, &again, err);
         if (st == IG_OK || !again || i == 2) break;
-        ig_sleep_ms(ig_wait_ms(wait_ms, reply.retry_after_s));
+        if (!ig_asker_wait(a, "s3", ig_wait_ms(wait_ms, reply.retry_after_s)))
+            return ig_fail(err, IG_CANCELLED, 0, "the pull was cancelled");
         wait_ms = ig_wait_longer(wait_ms);
     }
     if (st == IG_NOT_FOUND) return ig_fail(err, st, 0, "the bucket %s has no %.200s", p->bucket, item->name);

@@ -43,6 +43,7 @@ typedef struct ig_asker {
 ig_status ig_asker_http(ig_asker *a, ig_error *err);
 /* Tells the caller; false: cancelled. */
 bool ig_asker_note(ig_asker *a, ig_pull_phase phase, const char *what, const char *note);
+bool ig_asker_wait(ig_asker *a, const char *what, unsigned ms); /* in short steps; false: cancelled */
 
 typedef struct ig_source {
     ig_source_info info;
@@ -238,6 +239,11 @@ ig_status ig_registry_put_files(ig_asker *a, ig_registry *r, const char *artifac
 
 /* The listing of a repository (one page); want: quantisation, file or NULL. Addresses are paths. */
 ig_status ig_hub_plan(ig_str listing, const char *want, ig_plan *plan, ig_error *err);
+
+/* The hub's own cache on this machine (hub_local.c): holds models--ORG--REPO; takes all of it over. */
+bool ig_hub_is_cache(const char *root);
+ig_status ig_hub_import(ig_asker *a, const char *root, const ig_import_options *o, ig_import_result *out,
+                        ig_error *err);
 
 /* Fetches one item into the store (pull.c). */
 typedef struct ig_totals {

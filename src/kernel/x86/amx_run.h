@@ -1,0 +1,53 @@
+/* How a product is cut for AMX: panels of PANEL_ROWS weight rows, unpacked so that their tiles can be loaded as they
+ * lie, meet groups of up to 16 columns, whose tiles are loaded straight from the packed activations. A tile of sums has
+ * a column a row and a weight row a lane. The thread has a configuration of tiles only within a call. */
+#ifndef IG_KERNEL_X86_AMX_RUN_H
+#define IG_KERNEL_X86_AMX_RUN_H
+
+#include "kernel/x86/amx.h"
+#include "kernel/x86/panel.h"
+
+enum { AMX_COLS = 16, AMX_LANE_BYTES = 64 };
+
+/* The tiles' numbers, as they stand in instructions: activations, weights, sums. */
+#define X0   0
+#define X1   1
+#define W0   2
+#define W1   3
+#define SUM0 4
+#define SUM1 5
+#define SUM2 6
+#define SUM3 7
+
+typedef struct amx_run {
+    amx tiles;
+    size_t n_cols, k_bytes; /* that the tiles have a shape for; 0: none yet */
+} amx_run;
+
+/* Shapes for n_cols columns and tiles of k_bytes bytes of activations. */
+static inline void amx_shape(amx_run *run, size_t n_cols, size_t k_bytes)
+{
+    if (run->n_cols == n_cols && run->k_bytes == k_bytes) return;
+    amx_shapes s = {.palette = 1};
+    for (size_t i = X0; i <= X1; i++) {
+        s.rows[i] = (uint8_t)n_cols;
+        s.row_bytes[i] = (uint16_t)k_bytes;
+    }
+    for (size_t i = W0; i <= W1; i++) {
+        s.rows[i] = (uint8_t)(k_bytes / 4);
+        s.row_bytes[i] = AMX_LANE_BYTES;
+    }
+    for (size_t i = SUM0; i <= SUM3; i++) {
+        s.rows[i] = (uint8_t)n_cols;
+        s.row_bytes[i] = AMX_LANE_BYTES;
+    }
+    AMX_CONFIG(&run->tiles, &s);
+    run->n_cols = n_cols;
+    run->k_bytes = k_bytes;
+}
+
+typedef int32_t amx_sums[AMX_COLS][LANES]; /* a tile of sums */
+
+INLINE vf amx_sum(const int32_t sums[LANES]) { return vf_of_int(_mm512_load_si512(sums)); }
+
+#endif
