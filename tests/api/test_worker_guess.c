@@ -129,12 +129,13 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     test_guesses(data_path("stories260K.gguf"), "ngram", 512);
-    test_guesses(data_path("archs/gemma3.gguf"), "ngram", 121);
     test_guesses(data_path("archs/falcon-h1.gguf"), "ngram", 121);
-    test_guesses(data_path("archs/mamba.gguf"), "ngram", 121);
     test_draft();
+    test_heads("archs/qwen3next.gguf", 0.2f);
+    if (tap_sanitized) return tap_done(); /* ten times slower; the rest differs in what is computed alone */
+    test_guesses(data_path("archs/gemma3.gguf"), "ngram", 121);
+    test_guesses(data_path("archs/mamba.gguf"), "ngram", 121);
     test_heads("archs/deepseek2.gguf", 0);
     test_heads("archs/deepseek2.gguf", 0.2f);
-    test_heads("archs/qwen3next.gguf", 0.2f);
     return tap_done();
 }
