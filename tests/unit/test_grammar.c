@@ -305,6 +305,22 @@ static void test_masks(void)
 }
 
 /* Every allocation fails in turn: an error, nothing leaks (the sanitizers look), no crash. */
+/* A grammar that reads a text in exponentially many ways has only as many states as the text is long. */
+static void test_ambiguous(void)
+{
+    enum { TRIPLES = 200 };
+    ig_error err;
+    ig_grammar_state *s = NULL;
+    char text[3 * TRIPLES];
+    for (size_t i = 0; i < sizeof text; i++) text[i] = i % 3 == 2 ? 'b' : 'a';
+    ig_grammar *g = compile(false, "root ::= s\ns ::= \"a\" s \"b\" s | \"a\" s | \"\"", &err);
+    ig_status st = g ? ig_grammar_start(g, IG_GRAMMAR_ANY, &s, &err) : err.status;
+    if (st == IG_OK) st = ig_grammar_feed(s, text, sizeof text, &err);
+    tap_ok(st == IG_OK && ig_grammar_accepts(s), "%d characters that can be read in many ways", 3 * TRIPLES);
+    if (s) ig_grammar_end(s);
+    ig_grammar_free(g);
+}
+
 static void test_no_memory(void)
 {
     size_t n_failed = 0;
@@ -341,6 +357,7 @@ int main(void)
     test_hostile();
     test_notations();
     test_masks();
+    test_ambiguous();
     test_no_memory();
     return tap_done();
 }

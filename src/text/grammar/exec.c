@@ -41,7 +41,8 @@ void gr_exec_fini(gr_exec *x)
 {
     ig_free(x->th);
     ig_free(x->slots);
-    ig_free(x->cons);
+    ig_free(x->links);
+    ig_free(x->heads);
     ig_free(x->seen);
     ig_free(x->work);
     *x = (gr_exec){0};
@@ -68,6 +69,7 @@ bool gr_exec_copy(gr_exec *x, const gr_exec *from)
     if (!room(x, (void **)&x->slots, &x->cap_slots, from->n_slots, sizeof *x->slots)) return false;
     memcpy(x->th, from->th, from->n_th * sizeof *x->th);
     memcpy(x->slots, from->slots, from->n_slots * sizeof *x->slots);
+    x->n_linked = 0;
     x->n_th = from->n_th, x->n_slots = from->n_slots, x->live_slots = from->live_slots, x->n_fed = from->n_fed;
     return true;
 }
@@ -128,25 +130,64 @@ static uint64_t *slot_word(gr_exec *x, uint32_t slot, uint32_t w)
     return w == 0 ? &x->slots[slot].bits : (uint64_t *)(void *)&x->slots[slot + 1] + (w - 1);
 }
 
-/* A new frame, or one of the same content that is there. extra (may be NULL): words 1.. */
+static void link_slot(gr_exec *x, uint32_t slot, uint32_t hash)
+{
+    uint32_t *head = &x->heads[hash & (x->n_heads - 1)];
+    x->links[slot] = (gr_link){*head, hash};
+    *head = slot;
+}
+
+static uint32_t slot_hash(const gr_slot *s, uint32_t size) { return (uint32_t)ig_hash(s, size * sizeof *s, 7); }
+
+/* Puts all slots into their chains. Every one must be found again: a stack that is there twice becomes two readings,
+ * and each of them more. */
+static bool link_slots(gr_exec *x)
+{
+    if (!room(x, (void **)&x->links, &x->cap_links, x->cap_slots, sizeof *x->links)) return false;
+    if (x->n_slots >= x->n_heads) {
+        uint32_t n = x->n_heads ? x->n_heads : 64;
+        while (n <= x->n_slots) n *= 2;
+        uint32_t *heads = ig_calloc(n, sizeof *heads);
+        if (!heads) return x->st = IG_NO_MEMORY, false;
+        ig_free(x->heads);
+        x->heads = heads, x->n_heads = n, x->n_linked = 1;
+    } else if (x->n_linked == 0) {
+        memset(x->heads, 0, x->n_heads * sizeof *x->heads);
+        x->n_linked = 1;
+    }
+    while (x->n_linked < x->n_slots) {
+        uint32_t size = gr_slot_size(x, x->slots[x->n_linked].leaf);
+        link_slot(x, x->n_linked, slot_hash(&x->slots[x->n_linked], size));
+        x->n_linked += size;
+    }
+    return true;
+}
+
+void gr_exec_cut(gr_exec *x, uint32_t n_slots)
+{
+    for (uint32_t i = n_slots; i < x->n_linked; i += gr_slot_size(x, x->slots[i].leaf)) {
+        uint32_t *head = &x->heads[x->links[i].hash & (x->n_heads - 1)];
+        while (*head >= n_slots) *head = x->links[*head].next;
+    }
+    if (x->n_linked > n_slots) x->n_linked = n_slots;
+    x->n_slots = n_slots;
+}
+
+/* A new frame, or the one of the same content that is there. head: `size` slots. */
 static uint32_t push(gr_exec *x, const gr_slot *head, uint32_t size)
 {
     if (x->st != IG_OK) return 0;
     if (x->n_slots + size > GR_SLOTS_MAX || head->deep > GR_NESTED_MAX) return x->st = IG_TOO_LARGE, 0u;
-    if (x->n_cons < 256 || (x->n_cons < x->n_slots / 2 && x->n_cons < 65536)) {
-        uint32_t n = x->n_cons ? x->n_cons * 4 : 256;
-        uint32_t *table = ig_calloc(n, sizeof *table);
-        if (!table) return x->st = IG_NO_MEMORY, 0u;
-        ig_free(x->cons);
-        x->cons = table, x->n_cons = n;
-    }
-    size_t bytes = size * sizeof *head;
-    uint32_t at = (uint32_t)ig_hash(head, bytes, 7) & (x->n_cons - 1), old = x->cons[at];
-    if (old && old + size <= x->n_slots && !memcmp(&x->slots[old], head, bytes)) return old;
     if (!room(x, (void **)&x->slots, &x->cap_slots, (uint64_t)x->n_slots + size, sizeof *x->slots)) return 0;
+    if (!link_slots(x)) return 0;
+    size_t bytes = size * sizeof *head;
+    uint32_t hash = slot_hash(head, size);
+    for (uint32_t i = x->heads[hash & (x->n_heads - 1)]; i; i = x->links[i].next)
+        if (x->links[i].hash == hash && x->slots[i].leaf == head->leaf && !memcmp(&x->slots[i], head, bytes)) return i;
     memcpy(&x->slots[x->n_slots], head, bytes);
-    x->cons[at] = x->n_slots;
+    link_slot(x, x->n_slots, hash);
     x->n_slots += size;
+    x->n_linked = x->n_slots;
     return x->n_slots - size;
 }
 
@@ -612,6 +653,13 @@ static void step_string(gr_exec *x, const gr_thread *t, uint8_t b)
     if (to.q && (!key || key_alive(x, t, to.q))) gr_exec_emit(x, to);
 }
 
+static bool spend(gr_exec *x)
+{
+    if (x->spent++ < GR_WORK_MAX) return true;
+    if (x->st == IG_OK) x->st = IG_TOO_LARGE;
+    return false;
+}
+
 /* Rules of GBNF. */
 
 static void work_add(gr_exec *x, uint32_t *n, uint32_t q, uint32_t frame)
@@ -637,7 +685,7 @@ static bool closure(gr_exec *x, const gr_thread *t, gr_range r, bool emit, bool 
     uint32_t n = 0;
     bool found = false;
     work_add(x, &n, t->q, t->frame);
-    for (uint32_t i = 0; i < n && x->st == IG_OK; i++) {
+    for (uint32_t i = 0; i < n && x->st == IG_OK && spend(x); i++) {
         uint32_t q = x->work[i][0], frame = x->work[i][1];
         const gr_rtn_state *s = &x->g->states[q];
         for (uint32_t k = s->arcs; k < s->arcs + s->n_arcs; k++) {
@@ -688,7 +736,7 @@ void gr_exec_step(gr_exec *x, uint32_t from, uint32_t to, uint8_t byte)
 {
     x->out = x->n_th;
     x->n_exit = 0;
-    for (uint32_t i = from; i < to && x->st == IG_OK; i++) {
+    for (uint32_t i = from; i < to && x->st == IG_OK && spend(x); i++) {
         gr_thread t = x->th[i];
         steps[t.phase](x, &t, byte);
     }
@@ -715,6 +763,7 @@ static void compact(gr_exec *x)
     for (uint32_t i = 0; i < x->n_th; i++)
         if (x->th[i].frame != GR_EXIT) x->th[i].frame = map[x->th[i].frame];
     x->n_slots = x->live_slots = n;
+    x->n_linked = 0;
     ig_free(map);
 }
 
@@ -741,6 +790,7 @@ void gr_exec_feed(gr_exec *x, const uint8_t *p, size_t n)
         x->n_fed += plain;
         if (i == n) break;
         uint32_t was = x->n_th;
+        x->spent = 0;
         gr_exec_step(x, 0, was, p[i]);
         memmove(x->th, x->th + was, (x->n_th - was) * sizeof *x->th);
         x->n_th -= was;
@@ -755,6 +805,7 @@ void gr_exec_start(gr_exec *x)
     x->n_th = x->out = 0;
     x->n_fed = 0;
     x->n_slots = x->live_slots = 1;
+    x->n_linked = 0;
     if (!x->g->live) return;
     if (x->g->json)
         go(x, GR_P_VALUE, GR_ROOT, x->g->root, 0, false);
@@ -781,7 +832,7 @@ static bool rule_accepts(gr_exec *x, const gr_thread *t)
             work_add(x, &n, c->start, bare(&x->g->states[c->back]) ? frame : new_frame(x, frame, c->back | GR_RULE));
         }
     }
-    x->n_slots = slots;
+    gr_exec_cut(x, slots);
     return yes;
 }
 

@@ -30,6 +30,8 @@ typedef struct gr_thread {
 
 enum { GR_ROOT = 0, GR_EXIT = UINT32_MAX }; /* frames: the bottom; the bottom of a part that is looked at alone */
 enum { GR_THREADS_MAX = 8192, GR_SLOTS_MAX = 1 << 23, GR_NESTED_MAX = 1 << 20 };
+/* Threads and states of rules that are looked at for one character or one mask: what a hostile grammar may cost. */
+enum { GR_WORK_MAX = 1 << 24 };
 
 /* A frame: one slot, and behind it more of three words each where bits do not fit into one word. */
 typedef struct gr_slot {
@@ -39,6 +41,11 @@ typedef struct gr_slot {
     uint32_t deep;  /* frames below */
     uint64_t bits;
 } gr_slot;
+
+/* Where a slot is in the chain of those with hashes like its own. */
+typedef struct gr_link {
+    uint32_t next, hash; /* next 0: the last */
+} gr_link;
 
 #define GR_RULE 0x80000000u /* of gr_slot.leaf: the frame is a rule's */
 
@@ -50,10 +57,13 @@ typedef struct gr_exec {
     uint32_t n_th, cap_th, out;
     gr_slot *slots; /* owned */
     uint32_t n_slots, cap_slots, live_slots;
-    uint32_t *cons, n_cons;        /* owned: slots by content, may forget */
+    gr_link *links;           /* owned, [cap_links]: of slots below n_linked; 0: of none */
+    uint32_t *heads, n_heads; /* owned: slots by content */
+    uint32_t n_linked, cap_links;
     uint32_t *seen, n_seen, epoch; /* owned: pairs of epoch and number, for large sets */
     uint32_t (*work)[2], cap_work; /* owned: closure of a rule */
     uint64_t n_fed;                /* bytes that fitted */
+    uint32_t spent;                /* of GR_WORK_MAX; whoever begins a character or a mask sets it to 0 */
     gr_thread exit[8];             /* where threads left through GR_EXIT in the last step */
     uint32_t n_exit;
 } gr_exec;
@@ -63,6 +73,8 @@ void gr_exec_fini(gr_exec *x);
 /* Makes x the start of the grammar. */
 void gr_exec_start(gr_exec *x);
 bool gr_exec_copy(gr_exec *x, const gr_exec *from);
+/* Takes slots from n_slots on away. */
+void gr_exec_cut(gr_exec *x, uint32_t n_slots);
 /* Adds a thread to the set behind x->out. */
 void gr_exec_emit(gr_exec *x, gr_thread t);
 /* Steps the threads [from, to) with one byte; what they become is added behind x->n_th, where x->out is put. */

@@ -332,7 +332,7 @@ static void walk(ig_masker *m, gr_exec *x, uint64_t *bits)
         uint32_t d = node->depth, from = m->bound[d - 1], to = m->bound[d];
         gr_thread t = x->th[from];
         x->n_th = to;
-        x->n_slots = m->slots_at[d - 1];
+        gr_exec_cut(x, m->slots_at[d - 1]);
         if (to - from == 1 && plain_step(x, &t, node->byte)) {
             if (t.q) x->out = x->n_th, gr_exec_emit(x, t);
         } else {
@@ -457,6 +457,8 @@ static void isolate(ig_masker *m, const gr_thread *t)
     p->st = IG_OK;
     p->n_th = p->out = 0;
     p->n_slots = p->live_slots = 1;
+    p->n_linked = 0;
+    p->spent = 0;
     if (without_frame(m, t)) {
         only.frame = GR_EXIT;
     } else if (t->frame != GR_ROOT) {
@@ -537,7 +539,8 @@ static void try_exits(ig_masker *m, const gr_thread *t, const entry *e, uint64_t
         bool fresh = !i || memcmp(&group->from, &e->groups[i - 1].from, sizeof group->from) != 0;
         if (fresh) {
             gr_thread start;
-            x->n_th = x->out = base, x->n_slots = n_slots;
+            x->n_th = x->out = base;
+            gr_exec_cut(x, n_slots);
             good = 0, bad = GR_NONE;
             if (resume(m, t, &group->from, &start))
                 gr_exec_emit(x, start);
@@ -551,7 +554,8 @@ static void try_exits(ig_masker *m, const gr_thread *t, const entry *e, uint64_t
         if (bad != GR_NONE && (same > bad || (bad == 0 && m->bound[1] == base))) continue;
         uint32_t at = same < good ? same : good;
         for (bad = GR_NONE; at < group->rest.len && bad == GR_NONE && x->st == IG_OK; at++) {
-            x->n_th = m->bound[at + 1], x->n_slots = m->slots_at[at];
+            x->n_th = m->bound[at + 1];
+            gr_exec_cut(x, m->slots_at[at]);
             gr_exec_step(x, m->bound[at], m->bound[at + 1], (uint8_t)group->rest.ptr[at]);
             if (x->n_th == m->bound[at + 1]) {
                 bad = at;
@@ -564,7 +568,8 @@ static void try_exits(ig_masker *m, const gr_thread *t, const entry *e, uint64_t
         for (uint32_t k = group->first; k < group->first + group->n; k++)
             mask[e->exit_tokens[k] / 64] |= 1ull << (e->exit_tokens[k] % 64);
     }
-    x->n_th = base, x->n_slots = n_slots;
+    x->n_th = base;
+    gr_exec_cut(x, n_slots);
 }
 
 ig_status ig_masker_mask(ig_masker *m, const ig_grammar_state *s, uint64_t *mask, ig_error *err)
@@ -573,6 +578,7 @@ ig_status ig_masker_mask(ig_masker *m, const ig_grammar_state *s, uint64_t *mask
     memset(mask, 0, n_words * sizeof *mask);
     m->x.strict = s->x.strict;
     if (!gr_exec_copy(&m->x, &s->x)) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a mask");
+    m->x.spent = 0;
     for (uint32_t i = 0, n = s->x.n_th; i < n; i++) {
         entry own, *e;
         bool is_own;
