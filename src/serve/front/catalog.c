@@ -175,6 +175,9 @@ static bool same_model(const ig_manifest *m, const fr_entry *e)
     return m && e->manifest && !strcmp(m->name.text, e->name) && !strcmp(m->digest.hex, e->digest);
 }
 
+/* How old the list may be where a name is not in it, or its model not in memory. */
+#define LOOK_AGAIN_NS (20 * FR_NS_PER_MS)
+
 static bool is_listed(const ig_store_list *list, const fr_entry *e)
 {
     for (size_t i = 0; i < list->n; i++)
@@ -207,6 +210,7 @@ void fr_catalog_refresh(fr_front *f, bool force)
             continue;
         }
         *at = e->next;
+        e->gone = true;
         fr_entry_unref(e);
     }
     for (size_t i = 0; i < list.n; i++) {
@@ -285,13 +289,24 @@ fr_entry *fr_catalog_latest(fr_front *f, const char *capability)
     return best ? best->entry : NULL;
 }
 
+static fr_entry *named_entry(fr_front *f, const char *name)
+{
+    fr_entry *e = f->entries;
+    while (e && !same_name(e->name, name)) e = e->next;
+    return e;
+}
+
 fr_entry *fr_catalog_find(fr_front *f, const char *name, bool any, ig_problem *p)
 {
     bool named = name && *name;
     fr_catalog_refresh(f, false);
-    for (fr_entry *e = f->entries; named && e; e = e->next)
-        if (same_name(e->name, name)) return fr_entry_ref(e);
-    fr_entry *e = named && !any ? NULL : default_entry(f);
+    fr_entry *e = named ? named_entry(f, name) : NULL;
+    if (named && (!e || (e->manifest && !fr_pool_find(f, e)))) { /* another program may just have added or removed it */
+        fr_catalog_refresh(f, ig_loop_now(f->loop) - f->scanned_ns > LOOK_AGAIN_NS);
+        e = named_entry(f, name);
+    }
+    if (e) return fr_entry_ref(e);
+    e = named && !any ? NULL : default_entry(f);
     if (e) return fr_entry_ref(e);
     if (named)
         ig_problem_set(p, IG_P_NO_MODEL, "model", "model '%.200s' not found; `ingle list` shows what there is", name);

@@ -624,6 +624,26 @@ static void refuse_start(fr_worker *w, const char *text)
     end_worker(w, &p);
 }
 
+/* The model's files cannot be had: another program may have removed or replaced it a moment ago. */
+static void refuse_files(fr_worker *w, const char *text)
+{
+    fr_front *f = w->front;
+    ig_problem p;
+    fr_catalog_refresh(f, true);
+    const fr_entry *now = fr_catalog_look(f, w->entry->name);
+    if (now == w->entry) {
+        refuse_start(w, text);
+        return;
+    }
+    if (now)
+        ig_problem_set(&p, IG_P_UNAVAILABLE, "model", "model %.200s was replaced a moment ago; ask again",
+                       w->entry->name);
+    else
+        ig_problem_set(&p, IG_P_NO_MODEL, "model",
+                       "model '%.200s' was removed a moment ago; `ingle list` shows what there is", w->entry->name);
+    end_worker(w, &p);
+}
+
 /* Makes room for w: true when there is enough now; false: it waits, or can never have it (then it is dead). */
 static bool has_room(fr_worker *w)
 {
@@ -666,7 +686,11 @@ static void schedule(fr_front *f)
             return;
         }
         ig_error err;
-        if (!start(w, &err)) refuse_start(w, err.text);
+        if (start(w, &err)) continue;
+        if (err.status == IG_NOT_FOUND && w->entry->manifest)
+            refuse_files(w, err.text);
+        else
+            refuse_start(w, err.text);
     }
 }
 
