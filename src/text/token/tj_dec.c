@@ -123,7 +123,7 @@ static size_t list_end(const token_list *l, size_t i) { return ((const size_t *)
 static ig_str list_at(const token_list *l, size_t i)
 {
     size_t at = i ? list_end(l, i - 1) : 0;
-    return (ig_str){l->text.ptr + at, list_end(l, i) - at};
+    return (ig_str){l->text.ptr ? l->text.ptr + at : "", list_end(l, i) - at}; /* no text at all: no buffer */
 }
 
 typedef struct decoder {
