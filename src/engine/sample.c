@@ -37,6 +37,7 @@ struct ingle_sampler {
     const stage *stages[STAGES_MAX];
     size_t n_stages;
     bool greedy;
+    size_t n_first;    /* leading stages that change only tokens with a bias or looked back at */
     size_t n_best;     /* candidates that are taken off the logits at once, 0: all */
     size_t n_done;     /* stages that this does */
     uint32_t *touched; /* [blocks] tokens with a bias, and tokens looked back at; NULL: neither bias nor penalties */
@@ -242,6 +243,7 @@ static void plan_best(ingle_sampler *s)
 {
     size_t i = 0;
     while (i < s->n_stages && s->stages[i]->one && s->stages[i]->one != cool) i++;
+    s->n_first = i;
     if (s->greedy) {
         bool changed_later = false; /* a stage behind a choice could still make another the best */
         for (size_t k = i; k < s->n_stages; k++) changed_later |= s->stages[k]->one && s->stages[k]->one != cool;
@@ -447,8 +449,7 @@ static void gather_best(ingle_sampler *s, const float *logits)
         for (size_t i = from; i < from + n; i++) {
             candidate c = {logits[i], (int32_t)i};
             if (!isfinite(c.logit)) continue;
-            for (size_t k = 0; touched && k < s->n_stages && s->stages[k]->one && s->stages[k]->one != cool; k++)
-                c.logit = s->stages[k]->one(s, c.id, c.logit);
+            for (size_t k = 0; touched && k < s->n_first; k++) c.logit = s->stages[k]->one(s, c.id, c.logit);
             if (c.logit > -INFINITY) consider(s, c);
         }
     }

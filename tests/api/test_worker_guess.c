@@ -23,45 +23,71 @@ static bool same_answer(const answer *a, const answer *b)
            !strcmp(finish_of(a), finish_of(b)) && a->n_lp == b->n_lp && json_equal(a->lp, b->lp);
 }
 
+/* The same requests without guesses, with them one after the other, and with them at once. */
+typedef struct trial {
+    json_t *(*request)(size_t i, uint32_t n_vocab);
+    uint32_t n_vocab;
+    size_t n, same, same_among;
+    json_int_t drafted, accepted;
+    answer plain[8], alone[8], among[8]; /* [n] */
+} trial;
+
+static bool ask_in_turn(worker *w, const trial *t, answer *to)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < t->n; i++) ok = go(w, &to[i], IG_FRAME_REQUEST, t->request(i, t->n_vocab));
+    return ok;
+}
+
+static bool ask_guessing(worker *w, trial *t)
+{
+    if (!ask_in_turn(w, t, t->alone)) return false;
+    for (size_t i = 0; i < t->n; i++) ask(w, &t->among[i], IG_FRAME_REQUEST, t->request(i, t->n_vocab));
+    return collect(w, t->among, t->n);
+}
+
+static void compare(trial *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        t->same += same_answer(&t->plain[i], &t->alone[i]);
+        t->same_among += same_answer(&t->plain[i], &t->among[i]);
+        t->drafted += usage_of(&t->alone[i], "drafted");
+        t->accepted += usage_of(&t->alone[i], "accepted");
+        answer_fini(&t->plain[i]);
+        answer_fini(&t->alone[i]);
+        answer_fini(&t->among[i]);
+    }
+}
+
 static void test_guesses(const char *path, const char *how, uint32_t n_vocab)
 {
-    enum { N = 6 };
-    static answer plain[N], alone[N], among[N];
     const char *file = strrchr(path, '/') + 1;
+    static trial t;
     worker w;
-    size_t same = 0, same_among = 0;
-    json_int_t drafted = 0, accepted = 0;
+    t = (trial){.request = repeating, .n_vocab = n_vocab, .n = 6};
     bool ok = start_with(&w, path, json_pack("{s:s,s:i}", "speculate", "off", "n_ctx", 256));
-    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &plain[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
+    ok = ok && ask_in_turn(&w, &t, t.plain);
     stop(&w);
     ok = ok && start_with(&w, path, json_pack("{s:s,s:i}", "speculate", how, "n_ctx", 256));
-    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &alone[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
-    for (size_t i = 0; ok && i < N; i++) ask(&w, &among[i], IG_FRAME_REQUEST, repeating(i, n_vocab));
-    ok = ok && collect(&w, among, N);
+    ok = ok && ask_guessing(&w, &t);
     stop(&w);
-    for (size_t i = 0; i < N; i++) {
-        same += same_answer(&plain[i], &alone[i]);
-        same_among += same_answer(&plain[i], &among[i]);
-        drafted += usage_of(&alone[i], "drafted");
-        accepted += usage_of(&alone[i], "accepted");
-        answer_fini(&plain[i]);
-        answer_fini(&alone[i]);
-        answer_fini(&among[i]);
-    }
-    tap_ok(ok && same == N && same_among == N,
-           "%s, %s: with guesses the same answers, %zu of %d alone, %zu among others", file, how, same, N, same_among);
-    tap_ok(accepted > 0 && accepted <= drafted, "%s: %lld tokens guessed, %lld came true", file, (long long)drafted,
-           (long long)accepted);
+    compare(&t);
+    tap_ok(ok && t.same == t.n && t.same_among == t.n,
+           "%s, %s: with guesses the same answers, %zu of %zu alone, %zu among others", file, how, t.same, t.n,
+           t.same_among);
+    tap_ok(t.accepted > 0 && t.accepted <= t.drafted, "%s: %lld tokens guessed, %lld came true", file,
+           (long long)t.drafted, (long long)t.accepted);
 }
 
 /* The same with a smaller model: prompts without repeats, so that it is the one who is asked, longer than what it reads
  * beside a step; users take turns in the slots. */
-static json_t *telling(size_t i)
+static json_t *telling(size_t i, uint32_t n_vocab)
 {
     static const char *const starts[] = {"Once upon a time, there was a little girl named Lily. She loved to play.",
                                          "Tom had a red ball.", "One day, a big dog saw a cat in the garden. The cat"};
     static const char *const users[] = {"anna", "ben", "cleo", "dora"};
     char text[1024] = "";
+    (void)n_vocab;
     for (size_t k = 0; k <= i % 3; k++)
         (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", k ? " " : "", starts[(i + k) % 3]);
     return json_pack("{s:s,s:s,s:s,s:b,s:i,s:f,s:i,s:s,s:i,s:b}", "op", "generate", "kind", "text", "prompt", text,
@@ -71,35 +97,22 @@ static json_t *telling(size_t i)
 
 static void test_draft(void)
 {
-    enum { N = 8 };
-    static answer plain[N], alone[N], among[N];
+    static trial t = {.request = telling, .n = 8};
     worker w;
-    size_t same = 0, same_among = 0;
-    json_int_t drafted = 0, accepted = 0;
     const char *model = data_path("stories260K.gguf");
     bool ok = start_with(&w, model, json_pack("{s:s,s:i}", "speculate", "off", "n_ctx", 256));
-    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &plain[i], IG_FRAME_REQUEST, telling(i));
+    ok = ok && ask_in_turn(&w, &t, t.plain);
     stop(&w);
     draft_path = data_path("stories260K.q4_0.gguf");
     ok = ok && start_with(&w, model, json_pack("{s:s,s:i,s:i}", "speculate", "ngram", "n_ctx", 256, "n_sessions", 3));
     json_int_t bytes = json_integer_value(json_object_get(json_object_get(w.ready, "memory"), "draft"));
-    for (size_t i = 0; ok && i < N; i++) ok = go(&w, &alone[i], IG_FRAME_REQUEST, telling(i));
-    for (size_t i = 0; ok && i < N; i++) ask(&w, &among[i], IG_FRAME_REQUEST, telling(i));
-    ok = ok && collect(&w, among, N);
+    ok = ok && ask_guessing(&w, &t);
     stop(&w);
-    for (size_t i = 0; i < N; i++) {
-        same += same_answer(&plain[i], &alone[i]);
-        same_among += same_answer(&plain[i], &among[i]);
-        drafted += usage_of(&alone[i], "drafted");
-        accepted += usage_of(&alone[i], "accepted");
-        answer_fini(&plain[i]);
-        answer_fini(&alone[i]);
-        answer_fini(&among[i]);
-    }
-    tap_ok(ok && same == N && same_among == N,
-           "with a smaller model the same answers, %zu of %d alone, %zu among others", same, N, same_among);
-    tap_ok(accepted > drafted / 2 && drafted > 100, "the smaller model guessed %lld tokens, %lld came true",
-           (long long)drafted, (long long)accepted);
+    compare(&t);
+    tap_ok(ok && t.same == t.n && t.same_among == t.n,
+           "with a smaller model the same answers, %zu of %zu alone, %zu among others", t.same, t.n, t.same_among);
+    tap_ok(t.accepted > t.drafted / 2 && t.drafted > 100, "the smaller model guessed %lld tokens, %lld came true",
+           (long long)t.drafted, (long long)t.accepted);
     tap_ok(bytes > 100000, "its %lld bytes are counted", (long long)bytes);
     draft_path = data_path("archs/gemma3.gguf");
     ok = start_with(&w, model, NULL);
