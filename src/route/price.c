@@ -132,7 +132,7 @@ static bool to_micro(const char *text, uint64_t *out)
         if (p == from) return false;
     }
     *out = whole * MICRO + part;
-    return !*p;
+    return !*p && *out <= AMOUNT_MAX;
 }
 
 static ig_status set_amount(reader *r, uint64_t *to, const char *value, ig_error *err)
