@@ -214,6 +214,7 @@ INLINE vi sum_four(const vi v[4])
 
 /* From so many rows and columns on they pay. */
 enum { PANEL_REGS = 2, PANEL_COLS = 3, PANEL_LEAST = 12, PANEL_WIDE = 5, PANEL_WIDE_SUPER = 5 };
+#define TALL_NIBBLES              TALL_6 /* columns of types of nibbles that tall tiles take, see panel.h */
 #define PANEL_TILES(T, name, ...) T(name, 3, __VA_ARGS__) T(name, 2, __VA_ARGS__) T(name, 1, __VA_ARGS__)
 static const size_t panel_widths[] = {3, 2, 1};
 

@@ -87,19 +87,21 @@ INLINE float panel_dx(const uint8_t *block)
 
 /* ---- tall tiles: LANES rows, a lane each, against few columns ---- */
 
-enum { TALL_COLS = 4 };
 typedef void tall_tile(const uint8_t *w, size_t stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
                        size_t n);
 typedef struct tall_tiles {
-    tall_tile *of[TALL_COLS]; /* of 1, 2, .. columns */
+    tall_tile *of[8]; /* of 1, 2, .. columns; NULL: panels are faster */
 } tall_tiles;
-#define TALL_WIDTHS(T, ...) T(1, __VA_ARGS__) T(2, __VA_ARGS__) T(3, __VA_ARGS__) T(4, __VA_ARGS__)
+#define TALL_4(T, ...)           T(1, __VA_ARGS__) T(2, __VA_ARGS__) T(3, __VA_ARGS__) T(4, __VA_ARGS__)
+#define TALL_6(T, ...)           TALL_4(T, __VA_ARGS__) T(5, __VA_ARGS__) T(6, __VA_ARGS__)
+#define TALL_8(T, ...)           TALL_6(T, __VA_ARGS__) T(7, __VA_ARGS__) T(8, __VA_ARGS__)
+#define TALL_ENTRY(n_cols, type) tall_##n_cols##_##type,
 
 /* Whole tiles; returns the number of their rows, 0 where there are none (tall is NULL) for so many columns. */
 INLINE size_t tall_run(const ig_mul_args *a, const tall_tiles *tall)
 {
-    size_t r = 0;
-    if (!tall || a->n_cols - 1 >= TALL_COLS) return 0;
+    size_t r = 0, most = sizeof tall->of / sizeof *tall->of;
+    if (!tall || a->n_cols - 1 >= most || !tall->of[a->n_cols - 1]) return 0;
     for (; a->n_rows - r >= LANES; r += LANES)
         tall->of[a->n_cols - 1]((const uint8_t *)a->w + r * a->w_stride, a->w_stride, a->x, a->x_stride, a->y + r,
                                 a->y_stride, a->n);
