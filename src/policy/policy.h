@@ -93,6 +93,7 @@ typedef struct ig_grant {
     const char *catalogue; /* which, for explanations; or NULL */
     const char *reason;    /* or NULL */
     ig_terms models;       /* as in ig_rule; best one "sha256:HEX" */
+    bool exact;            /* only what has the digest models.item[1], not another version of that name */
     ig_terms licences, publishers;
     ig_terms groups, users, machines;
     ig_terms labels; /* of LABELS */

@@ -342,6 +342,32 @@ def test_two(m, a, keys):
     ok(until(lambda: 'free:1' not in m.listed(), 30), 'what a catalogue brought goes with it', m.listed())
 
 
+def test_adapter(m, a, keys):
+    """A model that is offered with an adapter is not served without it; what was there before goes on."""
+    before = m.row('all:1')['digest']
+    a.add('plain:1', CHAT, '--parameters', '{"temperature":0.25}')
+    a.cat('assign', 'work', 'plain:1', '--required', '--id', 'r-plain')
+    a.publish()
+    code, out = m.sync()
+    ok(code == 0 and m.states().get('plain:1') == 'present' and m.chat(keys['ops'], 'plain:1')[0] == 200, 'a model without one', out)
+    told = a.cat('add', 'work', 'plain:1', '--license', 'MIT', '--origin', CHAT, '--parameters', '{"temperature":0.25}', '--adapter', 'lora:1')
+    ok('cannot apply adapters' in told, 'whoever offers an adapter is warned', told)
+    a.add('all:1', OTHER, '--parameters', '{"temperature":0.75}', '--adapter', 'lora:1')
+    a.publish()
+    code, out = m.sync()
+    rows = {name: m.row(name) for name in ('plain:1', 'all:1')}
+    ok(code == 3 and all(r['state'] == 'failed' and 'adapter' in r.get('why', '') for r in rows.values()),
+       'with one it is not as it should be, and compliance says why', (code, rows))
+    status, body = m.chat(keys['ops'], 'plain:1')
+    ok(status == 403 and 'work:adapters' in str(body), 'the base model is not served in its place', (status, body))
+    ok(m.row('all:1').get('have') == before and m.chat(keys['ops'], 'all:1')[0] == 200, 'an older version goes on', m.row('all:1'))
+    a.cat('drop', 'work', 'plain:1')
+    a.add('all:1', STORY, '--parameters', '{"temperature":0.2}')
+    a.publish()
+    code, out = m.sync()
+    ok(code == 0, 'without it everything is as it should be', (code, out))
+
+
 def test_metered(m, a):
     m.stop()
     a.add('late:1', STORY, '--parameters', '{"temperature":0.1}')
@@ -424,6 +450,7 @@ def main():
         test_update(m, a, keys)
         test_mute(m, a)
         test_two(m, a, keys)
+        test_adapter(m, a, keys)
         test_metered(m, a)
         test_power(m, a)
     finally:

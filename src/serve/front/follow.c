@@ -598,7 +598,7 @@ static void add_row(thread *t, size_t i, const ig_catalogue_target *target)
         return;
     }
     json_t *rec = record(t, "models", target->name);
-    bool present = ig_catalogue_present(t->front->store, target);
+    bool present = !target->adapters.n && ig_catalogue_present(t->front->store, target);
     if (strcmp(text_of(rec, "wanted"), target->digest) != 0) { /* another version: the state begins anew */
         json_object_set_new(rec, "wanted", json_string(target->digest));
         json_object_del(rec, "state");
