@@ -243,6 +243,7 @@ typedef struct ig_follow {
     bool battery, metered;           /* fetch also then */
     bool insecure;                   /* plain http to other machines */
     bool machine;                    /* fetch what anybody could require here, not only people who are known */
+    bool preload;                    /* load what is required into memory that nobody else uses */
 } ig_follow;
 enum { IG_FOLLOWS_MAX = 16, IG_FOLLOW_NAME_MAX = 32 };
 

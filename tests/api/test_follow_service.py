@@ -80,9 +80,10 @@ class Machine:
                              check=True, timeout=60).stdout
         return {'Authorization': 'Bearer ' + out.strip()}
 
-    def start(self):
+    def start(self, memory=None):
         self.log = []
-        self.process = subprocess.Popen([INGLE, 'serve', '--store', path('store'), '--listen', 'tcp:127.0.0.1:0', '--ctx', '2048'],
+        self.process = subprocess.Popen([INGLE, 'serve', '--store', path('store'), '--listen', 'tcp:127.0.0.1:0', '--ctx', '2048',
+                                         *(['--memory', memory] if memory else [])],
                                         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=work,
                                         env=dict(os.environ, **self.env))
         for line in self.process.stderr:
@@ -368,6 +369,33 @@ def test_adapter(m, a, keys):
     ok(code == 0, 'without it everything is as it should be', (code, out))
 
 
+def test_preload(m, a, keys):
+    """preload = yes: what is required is in memory before anyone asks, and stays longer than what somebody has loaded."""
+    m.stop()
+    m.follow('work', a.out, a.root, 'preload = yes')
+    m.start()
+    def loaded():
+        return {w['model']: w for w in m.get('/ingle/status', headers=keys['ops'])[1]['models'] if w['state'] == 'ready'}
+    want = {r['name'] for r in m.report()['models'] if r['wanted'] == 'required'}
+    ok(want and until(lambda: set(loaded()) == want, 60), 'preload: what is required is loaded before anyone asks', (want, loaded(), m.log[-8:]))
+    ok(all(not w.get('expires_ns') for w in loaded().values()), 'and stays', loaded())
+    ok(m.chat(keys['ops'], 'all:1')[0] == 200, 'and answers')
+    m.stop()
+    m.follow('work', a.out, a.root)
+    m.start()
+    until(lambda: m.report()['checked'] > 0, 60)
+    ok(not loaded(), 'without it nothing is loaded', loaded())
+    m.stop()
+    m.follow('work', a.out, a.root, 'preload = yes')
+    m.start(memory='0.01')
+    until(lambda: m.report()['checked'] > 0, 60)
+    m.sync()
+    ok(not loaded() and m.get('/v1/models')[0] == 200, 'nor where there is no memory for it', loaded())
+    m.stop()
+    m.follow('work', a.out, a.root)
+    m.start()
+
+
 def test_metered(m, a):
     m.stop()
     a.add('late:1', STORY, '--parameters', '{"temperature":0.1}')
@@ -451,6 +479,7 @@ def main():
         test_mute(m, a)
         test_two(m, a, keys)
         test_adapter(m, a, keys)
+        test_preload(m, a, keys)
         test_metered(m, a)
         test_power(m, a)
     finally:
