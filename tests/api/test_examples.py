@@ -159,17 +159,20 @@ def test_units():
     if not shutil.which('systemd-analyze'):
         tap.skip('units', 'there is no systemd-analyze')
         return
-    os.makedirs(path('units'))
-    units = []
-    for folder in (os.path.join(EXAMPLES, 'systemd'), os.path.join(SOURCE, 'packaging', 'systemd')):
-        for name in os.listdir(folder):
-            if name.endswith(('.service', '.timer', '.socket')):
-                with open(os.path.join(folder, name)) as f, open(path('units', name), 'w') as out:
-                    out.write(f.read().replace('/usr/bin/ingle', INGLE))
-                units.append(path('units', name))
-    code, out = run('systemd-analyze', 'verify', '--man=no', *sorted(units))
-    lines = [x for x in out.splitlines() if any(os.path.basename(u) in x for u in units)]
-    ok(code == 0 and not lines and len(units) >= 4, f'{len(units)} units are sound', (code, out))
+    os.makedirs(path('runtime'), 0o700)
+    system = (os.path.join(EXAMPLES, 'systemd'), os.path.join(SOURCE, 'packaging', 'systemd'))
+    for who, folders, least in (('system', system, 4), ('user', (os.path.join(SOURCE, 'packaging', 'systemd', 'user'),), 2)):
+        os.makedirs(path('units', who))
+        units = []
+        for folder in folders:
+            for name in os.listdir(folder):
+                if name.endswith(('.service', '.timer', '.socket')):
+                    with open(os.path.join(folder, name)) as f, open(path('units', who, name), 'w') as out:
+                        out.write(f.read().replace('/usr/bin/ingle', INGLE))
+                    units.append(path('units', who, name))
+        code, out = run('systemd-analyze', '--' + who, 'verify', '--man=no', *sorted(units), XDG_RUNTIME_DIR=path('runtime'))
+        lines = [x for x in out.splitlines() if any(os.path.basename(u) in x for u in units)]
+        ok(code == 0 and not lines and len(units) >= least, f'{len(units)} units of the {who} are sound', (code, out))
     code, out = run('systemd-analyze', 'calendar', 'weekly')
     ok(code == 0, 'the timer has a time', out)
 

@@ -343,6 +343,21 @@ def test_two(m, a, keys):
     ok(until(lambda: 'free:1' not in m.listed(), 30), 'what a catalogue brought goes with it', m.listed())
 
 
+def test_interval(m, a):
+    """Without anybody asking: what is published comes within the interval, and what is withdrawn goes."""
+    m.follow('work', a.out, a.root, 'interval = 1s')
+    m.reload()
+    a.add('new:1', OTHER, '--parameters', '{"temperature":0.125}')
+    a.cat('assign', 'work', 'new:1', '--required', '--id', 'r-new')
+    a.publish()
+    ok(until(lambda: m.states().get('new:1') == 'present', 60), 'interval: what is published comes by itself', m.states())
+    a.cat('drop', 'work', 'new:1')
+    a.publish()
+    ok(until(lambda: 'new:1' not in m.listed() and 'new:1' not in m.states(), 60), 'and what is dropped goes', m.states())
+    m.follow('work', a.out, a.root)
+    m.reload()
+
+
 def test_adapter(m, a, keys):
     """A model that is offered with an adapter is not served without it; what was there before goes on."""
     before = m.row('all:1')['digest']
@@ -478,6 +493,7 @@ def main():
         test_update(m, a, keys)
         test_mute(m, a)
         test_two(m, a, keys)
+        test_interval(m, a)
         test_adapter(m, a, keys)
         test_preload(m, a, keys)
         test_metered(m, a)
