@@ -140,6 +140,8 @@ static ig_status add_from(desk *d, const ig_manifest *m, ig_catalogue_file *file
         cli_note("ingle: warning: %s has no licence that is known. Type: --license SPDX-ID\n", t.name);
     else if (st == IG_OK && !ig_licence_known(t.licence))
         cli_note("ingle: warning: \"%s\" is no common SPDX licence id\n", t.licence);
+    if (st == IG_OK && t.adapters.n)
+        cli_note("ingle: warning: this version cannot apply adapters: machines refuse %s until one does\n", t.name);
     if (st == IG_OK && t.origins.n == 0) cli_note("ingle: warning: %s has no origin, nobody can pull it\n", t.name);
     ig_buf_fini(&template);
     return st;

@@ -33,7 +33,7 @@ bool shop_is_name(const char *text)
     return ig_name_parse(text, &name, NULL) == IG_OK || ig_digest_parse(text, &digest, NULL) == IG_OK;
 }
 
-/* The files that make the model itself; projectors and adapters are others. */
+/* The files that make the model itself; projectors are others. */
 static size_t choose_files(const ig_manifest *m, const int *fds, const char **names, int *chosen)
 {
     size_t n = 0;
@@ -69,6 +69,7 @@ static ig_status open_from(ig_store *store, const char *name, const ingle_model_
 {
     ingle_error why;
     IG_TRY(ig_store_find(store, name, manifest, err));
+    IG_TRY(ig_manifest_usable(*manifest, err));
     int *fds = calloc((*manifest)->n_files, sizeof *fds);
     if (!fds) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the files of the model");
     ig_status st = ig_store_files_open(store, *manifest, fds, err);

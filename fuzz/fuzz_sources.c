@@ -1,6 +1,6 @@
 /* What registries and S3 servers send. The first byte chooses: '0' an image manifest of any maker, '1' an index, '2' a
  * list of a bucket, '3' a challenge, '4' a reference of an image, '5' a file of passwords, '6' an INI file, '7' the
- * configuration of an image, '8' an address to be signed. What is accepted must be within its limits. */
+ * configuration of an image, '8' an address to be signed, '9' a netrc. What is accepted must be within its limits. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +89,15 @@ static void read_passwords(ig_str s, const char *text, ig_plan *plan, ig_error *
     if (st == IG_OK && basic && strpbrk(basic, "\r\n")) abort();
 }
 
+static void read_netrc(ig_str s, const char *text, ig_plan *plan, ig_error *e)
+{
+    const char *basic;
+    (void)text;
+    ig_status st = ig_netrc_parse(s, "host:5000", &plan->arena, &basic, e);
+    check(st, e);
+    if (st == IG_OK && basic && strpbrk(basic, "\r\n")) abort();
+}
+
 static void read_ini(ig_str s, const char *text, ig_plan *plan, ig_error *e)
 {
     char out[16];
@@ -114,10 +123,11 @@ static void sign(ig_str s, const char *text, ig_plan *plan, ig_error *e)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const readers[])(ig_str s, const char *text, ig_plan *plan, ig_error *e) = {
-        read_image, read_index, read_list, read_challenge, read_reference, read_passwords, read_ini, read_config, sign};
+        read_image,     read_index, read_list,   read_challenge, read_reference,
+        read_passwords, read_ini,   read_config, sign,           read_netrc};
     ig_plan plan = {.arena = {.max_bytes = 16 << 20}};
     ig_error e = {0};
-    if (size < 1 || data[0] < '0' || data[0] > '8') return 0;
+    if (size < 1 || data[0] < '0' || data[0] > '9') return 0;
     char *text = malloc(size); /* with a NUL; the other copy is of its very size */
     if (text) {
         memcpy(text, data + 1, size - 1);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,6 +95,36 @@ bool ig_disk_sync(int fd)
     if (ig_fault_hit(IG_FAULT_SYNC) || fsync(fd) < 0) return false;
     ig_fault_synced(fd);
     return true;
+}
+
+bool ig_disk_sync_parent(int dir, const char *path)
+{
+    char up[PATH_MAX];
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    while (n && path[n - 1] != '/') n--;
+    while (n > 1 && path[n - 1] == '/') n--;
+    if (n >= sizeof up) return errno = ENAMETOOLONG, false;
+    memcpy(up, path, n);
+    up[n] = 0;
+    int fd = ig_disk_open(dir, n ? up : ".", O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0) return errno == EACCES;
+    bool ok = ig_disk_sync(fd) || errno == EINVAL || errno == EROFS;
+    int e = errno;
+    close(fd);
+    errno = e;
+    return ok;
+}
+
+bool ig_disk_make_folder(int dir, const char *path, mode_t mode, bool always)
+{
+    bool made = mkdirat(dir, path, mode) == 0;
+    if (!made && errno != EEXIST) return false;
+    if ((!made && !always) || ig_disk_sync_parent(dir, path)) return true;
+    int e = errno;
+    if (made) (void)unlinkat(dir, path, AT_REMOVEDIR);
+    errno = e;
+    return false;
 }
 
 void ig_disk_begin_sync(int fd, uint64_t offset, uint64_t n_bytes)

@@ -25,6 +25,12 @@ bool ig_disk_write(int fd, const void *p, size_t n);
 bool ig_disk_sync(int fd);
 /* Begins to write these bytes to the disk and does not wait, so that a later sync has less to do. */
 void ig_disk_begin_sync(int fd, uint64_t offset, uint64_t n_bytes);
+/* Syncs the folder in which `path` lies (also one that ends with a slash), so that its entry is on the disk. Where that
+ * folder may not be read, or its file system cannot sync folders, nothing can be done, which is no failure. */
+bool ig_disk_sync_parent(int dir, const char *path);
+/* Makes a folder where there is none, its entry on the disk; a new one that could not be synced is gone again. always:
+ * the entry of one that was there is synced, too, since an earlier try may not have come so far. */
+bool ig_disk_make_folder(int dir, const char *path, mode_t mode, bool always);
 bool ig_disk_rename(int from_dir, const char *from, int to_dir, const char *to);
 /* A file in the making: it has no name (O_TMPFILE) where the file system can do that, so that nothing is left of it
  * when its process is killed; else it is called NAME.<16 digits>.tmp. It is locked until it is closed, so that a

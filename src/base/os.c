@@ -9,11 +9,12 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/disk.h"
 #include "base/cores.h"
+#include "base/disk.h"
 #include "base/fault.h"
 
 static ig_status open_failed(const char *path, ig_error *err)
@@ -44,8 +45,8 @@ static ig_status map_fd(int fd, const char *path, ig_file *out, ig_error *err)
     void *p = ig_fault_hit(IG_FAULT_MAP) ? MAP_FAILED : mmap(NULL, (size_t)out->size, PROT_READ, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED) return ig_fail_errno(err, IG_IO, errno, "cannot map %.300s", path);
     out->data = p;
-    /* Large pages where the file system has them: weights are read whole for every token, and with small pages a third of
-     * the time goes into finding them. No more than a wish. */
+    /* Large pages where the file system has them: weights are read whole for every token, and with small pages a third
+     * of the time goes into finding them. No more than a wish. */
     madvise(p, (size_t)out->size, MADV_HUGEPAGE);
     return IG_OK;
 }
@@ -224,6 +225,22 @@ void ig_random(void *out, size_t n)
         n -= (size_t)got;
     }
 }
+
+#if defined SYS_request_key && defined SYS_keyctl
+size_t ig_keyring_read(const char *name, char *out, size_t n)
+{
+    enum { READ_KEY = 11 }; /* KEYCTL_READ of linux/keyctl.h, which not every system has */
+    long key = syscall(SYS_request_key, "user", name, NULL, 0L);
+    long len = key < 0 ? -1 : syscall(SYS_keyctl, (long)READ_KEY, key, out, n);
+    return len > 0 && (size_t)len <= n ? (size_t)len : 0;
+}
+#else
+size_t ig_keyring_read(const char *name, char *out, size_t n)
+{
+    (void)name, (void)out, (void)n;
+    return 0;
+}
+#endif
 
 /* First line of a small text file, or "" */
 static uint64_t fold_bytes(const char *text)

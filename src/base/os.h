@@ -49,6 +49,9 @@ void ig_unreserve(void *p, uint64_t size);
 
 uint64_t ig_now_ns(void); /* CLOCK_MONOTONIC */
 void ig_random(void *out, size_t n);
+/* A key of type "user" that this process may read in the kernel's keyring: its length, 0 where there is none or it is
+ * longer than n. */
+size_t ig_keyring_read(const char *name, char *out, size_t n);
 
 /* Threads to compute with, at least 1: one a core of those that affinity and cpuset allow, the fast ones where cores
  * differ, at most cgroup v2's cpu.max (cores.h). */

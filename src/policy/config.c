@@ -513,6 +513,7 @@ static const key_row follow_keys[] = {
     {"disk", set_bytes, FOLLOW(disk_bytes), false},   {"rate", set_bytes, FOLLOW(rate_bytes), false},
     {"battery", set_yes, FOLLOW(battery), false},     {"metered", set_yes, FOLLOW(metered), false},
     {"insecure", set_yes, FOLLOW(insecure), false},   {"fetch", set_fetch, FOLLOW(machine), false},
+    {"preload", set_yes, FOLLOW(preload), false},
 };
 #define DIRECTORY(field) offsetof(ig_config, directory.field)
 static const key_row directory_keys[] = {

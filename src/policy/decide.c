@@ -226,10 +226,16 @@ static tri assigned_to(const ig_grant *a, const ig_caller *who)
     return best;
 }
 
+static bool is_digest(const ig_grant *a, const char *digest)
+{
+    return digest && a->models.n > 1 && !strcasecmp(a->models.item[1] + strlen("sha256:"), digest);
+}
+
 static ig_verdict judge_assignment(const ig_grant *a, const ig_caller *who, const ig_ask *ask)
 {
     if (ask->action != IG_MAY_USE) return IG_V_ACTION;
     if (!models_fit(&a->models, &ask->model)) return IG_V_MODEL;
+    if (a->exact && !is_digest(a, ask->model.digest)) return IG_V_MODEL;
     if (!words_fit(&a->licences, ask->model.licence)) return IG_V_LICENCE;
     if (!words_fit(&a->publishers, ask->model.publisher)) return IG_V_PUBLISHER;
     if (!words_fit(&a->machines, ask->machine)) return IG_V_MACHINE;

@@ -93,6 +93,7 @@ typedef struct ig_grant {
     const char *catalogue; /* which, for explanations; or NULL */
     const char *reason;    /* or NULL */
     ig_terms models;       /* as in ig_rule; best one "sha256:HEX" */
+    bool exact;            /* only what has the digest models.item[1], not another version of that name */
     ig_terms licences, publishers;
     ig_terms groups, users, machines;
     ig_terms labels; /* of LABELS */
@@ -242,6 +243,7 @@ typedef struct ig_follow {
     bool battery, metered;           /* fetch also then */
     bool insecure;                   /* plain http to other machines */
     bool machine;                    /* fetch what anybody could require here, not only people who are known */
+    bool preload;                    /* load what is required into memory that nobody else uses */
 } ig_follow;
 enum { IG_FOLLOWS_MAX = 16, IG_FOLLOW_NAME_MAX = 32 };
 

@@ -145,7 +145,8 @@ static ig_usage usage_of(const ig_ledger_item *t)
                       known};
 }
 
-/* The lock is held. Another day has begun, or the clock has jumped: the database is asked at the next commit. */
+/* The lock is held. Another day has begun, or the clock has jumped: the database is asked for what it has of that day.
+ */
 static void check_day(ig_ledger *l)
 {
     int64_t day = l->clock_ms() / MS_A_DAY;
@@ -161,17 +162,6 @@ static void count_today(ig_ledger *l, const ig_ledger_item *t)
     ig_ledger_row *r = row_of(l, t->text[IG_LT_USER], t->text[IG_LT_GROUP], t->text[IG_LT_MODEL]);
     ig_usage u = usage_of(t);
     if (r) add_usage(&r->usage, &u);
-}
-
-void ig_ledger_today(ig_ledger *l, const char *user, const char *group, const char *model, ig_usage *out)
-{
-    uint64_t u = user ? hash_text(user) : 0, g = group ? hash_text(group) : 0, m = model ? hash_text(model) : 0;
-    *out = (ig_usage){0};
-    pthread_mutex_lock(&l->lock);
-    check_day(l);
-    for (size_t i = 0; i < l->n_rows; i++)
-        if (fits(&l->rows[i], user, u, group, g, model, m)) add_usage(out, &l->rows[i].usage);
-    pthread_mutex_unlock(&l->lock);
 }
 
 static uint64_t number_at(sqlite3_stmt *s, int column)
@@ -208,6 +198,21 @@ static bool load_today(ig_ledger *l)
     for (size_t i = 0; i < l->waiting.n; i++) count_today(l, &l->waiting.p[i]);
     l->stale = false;
     return true;
+}
+
+void ig_ledger_today(ig_ledger *l, const char *user, const char *group, const char *model, ig_usage *out)
+{
+    uint64_t u = user ? hash_text(user) : 0, g = group ? hash_text(group) : 0, m = model ? hash_text(model) : 0;
+    *out = (ig_usage){0};
+    pthread_mutex_lock(&l->lock);
+    check_day(l);
+    if (l->stale && pthread_mutex_trylock(&l->io) == 0) { /* else the commit under way does it */
+        (void)load_today(l);
+        pthread_mutex_unlock(&l->io);
+    }
+    for (size_t i = 0; i < l->n_rows; i++)
+        if (fits(&l->rows[i], user, u, group, g, model, m)) add_usage(out, &l->rows[i].usage);
+    pthread_mutex_unlock(&l->lock);
 }
 
 /* ------------------------------------------------------------------------------------------------ adding */

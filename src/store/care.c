@@ -268,7 +268,7 @@ static void move_aside(ig_store *s, const ig_digest *d)
     ig_blob_place(d, place);
     (void)snprintf(to, sizeof to, "damaged/%s", d->hex);
     (void)snprintf(ref, sizeof ref, "%s.json", d->hex);
-    (void)mkdirat(s->root_fd, "damaged", 0700);
+    (void)ig_disk_make_folder(s->root_fd, "damaged", 0700, false);
     if (ig_disk_rename(s->blobs_fd, place, s->root_fd, to)) (void)ig_disk_sync(s->root_fd);
     (void)unlinkat(s->refs_fd, ref, 0);
 }

@@ -141,7 +141,8 @@ ig_status ig_catalogue_verify(const ig_catalogue_sync_options *options, ig_catal
 
 /* Has the target's model in the store under its name: nothing to do where it is there (*changed false), else its files
  * are pulled from its origins, compared with what was signed, and checked (options->check) before the name appears.
- * An older model of that name stays where this fails. options may be NULL; its name is not read. */
+ * An older model of that name stays where this fails. options may be NULL; its name is not read. Errors besides those
+ * of a pull: UNSUPPORTED (the target has adapters). */
 ig_status ig_catalogue_pull(struct ig_store *store, const ig_catalogue_target *t, const struct ig_pull_options *options,
                             bool *changed, ig_error *err);
 /* Verifies the OpenSSF Model Signing bundle (text of a .sig file) of a model of the store against a public key (PEM,

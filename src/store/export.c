@@ -132,7 +132,7 @@ static ig_status put_manifest(exporter *x, const ig_manifest *m, int root, const
 
 static ig_status to_folder(exporter *x, const ig_manifest *m, const int *fds, const char *folder, ig_error *err)
 {
-    if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+    if (!ig_disk_make_folder(AT_FDCWD, folder, 0755, true))
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", folder);
     int root = ig_disk_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0);
     if (root < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", folder);

@@ -65,6 +65,17 @@ const char *ig_manifest_template(const ig_manifest *m)
     return m->template;
 }
 
+ig_status ig_manifest_usable(const ig_manifest *m, ig_error *err)
+{
+    for (size_t i = 0; i < m->n_files; i++)
+        if (m->files[i].role == IG_ROLE_ADAPTER)
+            return ig_fail(err, IG_UNSUPPORTED, 0,
+                           "model %s has an adapter (%.100s), which this version cannot apply, and is not used without "
+                           "it; expected a model without adapters",
+                           m->name.text, m->files[i].name);
+    return IG_OK;
+}
+
 void ig_manifest_free(ig_manifest *m)
 {
     if (!m) return;

@@ -36,21 +36,6 @@ ig_status ig_store_place(char *out, size_t n, ig_error *err)
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* Syncs the folder that holds `path`, so that its entry is on the disk; where that may not be read nothing can be done.
- */
-static bool sync_parent(const char *path)
-{
-    char up[PATH_BYTES_MAX];
-    if (snprintf(up, sizeof up, "%s/..", path) >= (int)sizeof up) return true;
-    int fd = ig_disk_open(AT_FDCWD, up, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0) return errno == EACCES;
-    bool ok = ig_disk_sync(fd) || errno == EINVAL || errno == EROFS;
-    int e = errno;
-    close(fd);
-    errno = e;
-    return ok;
-}
-
 /* All folders of the path, the last with mode 0700. */
 static bool make_path(const char *path)
 {
@@ -65,7 +50,7 @@ static bool make_path(const char *path)
         memcpy(part, path, i);
         part[i] = 0;
         if (mkdir(part, path[i] ? 0755 : 0700) == 0) {
-            if (!sync_parent(part)) return false;
+            if (!ig_disk_sync_parent(AT_FDCWD, part)) return false;
         } else if (errno != EEXIST && (!path[i] || errno != EROFS))
             return false;
     }
@@ -166,7 +151,7 @@ static ig_status make_store(ig_store *s, ig_error *err)
         if (mkdirat(s->root_fd, folders[i].name, 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
             return ig_disk_failed(s, errno, "make the folder", folders[i].name, err);
     if (!ig_disk_sync(s->root_fd)) return ig_disk_failed(s, errno, "sync the folder", s->root, err);
-    if (!sync_parent(s->root)) return ig_disk_failed(s, errno, "sync the folder that holds", s->root, err);
+    if (!ig_disk_sync_parent(AT_FDCWD, s->root)) return ig_disk_failed(s, errno, "sync the folder that holds", s->root, err);
     if (!ig_disk_write_whole(s->root_fd, MARK, "1\n", 2, 0644)) {
         if (errno == EROFS || errno == EACCES)
             return ig_fail_errno(err, IG_DENIED, errno, "cannot make a store in %.300s", s->root);

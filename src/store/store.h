@@ -97,6 +97,8 @@ void ig_manifest_free(ig_manifest *m);            /* NULL is fine; only for what
 /* The chat template to be used instead of the file's own, or NULL. Images of Ollama bring templates of Go's language,
  * which no model was trained with; they are kept and shown and not used. */
 const char *ig_manifest_template(const ig_manifest *m);
+/* UNSUPPORTED where a file of the model cannot be applied and the model without it would be another one: an adapter. */
+ig_status ig_manifest_usable(const ig_manifest *m, ig_error *err);
 
 /* Asked before a name becomes visible: fds[i] is m->files[i], open for reading at any offset, the store's. May append a
  * JSON object to `about`. A failure is the reason why the model is refused. May be called from any thread. */

@@ -80,9 +80,10 @@ class Machine:
                              check=True, timeout=60).stdout
         return {'Authorization': 'Bearer ' + out.strip()}
 
-    def start(self):
+    def start(self, memory=None):
         self.log = []
-        self.process = subprocess.Popen([INGLE, 'serve', '--store', path('store'), '--listen', 'tcp:127.0.0.1:0', '--ctx', '2048'],
+        self.process = subprocess.Popen([INGLE, 'serve', '--store', path('store'), '--listen', 'tcp:127.0.0.1:0', '--ctx', '2048',
+                                         *(['--memory', memory] if memory else [])],
                                         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=work,
                                         env=dict(os.environ, **self.env))
         for line in self.process.stderr:
@@ -342,6 +343,74 @@ def test_two(m, a, keys):
     ok(until(lambda: 'free:1' not in m.listed(), 30), 'what a catalogue brought goes with it', m.listed())
 
 
+def test_interval(m, a):
+    """Without anybody asking: what is published comes within the interval, and what is withdrawn goes."""
+    m.follow('work', a.out, a.root, 'interval = 1s')
+    m.reload()
+    a.add('new:1', OTHER, '--parameters', '{"temperature":0.125}')
+    a.cat('assign', 'work', 'new:1', '--required', '--id', 'r-new')
+    a.publish()
+    ok(until(lambda: m.states().get('new:1') == 'present', 60), 'interval: what is published comes by itself', m.states())
+    a.cat('drop', 'work', 'new:1')
+    a.publish()
+    ok(until(lambda: 'new:1' not in m.listed() and 'new:1' not in m.states(), 60), 'and what is dropped goes', m.states())
+    m.follow('work', a.out, a.root)
+    m.reload()
+
+
+def test_adapter(m, a, keys):
+    """A model that is offered with an adapter is not served without it; what was there before goes on."""
+    before = m.row('all:1')['digest']
+    a.add('plain:1', CHAT, '--parameters', '{"temperature":0.25}')
+    a.cat('assign', 'work', 'plain:1', '--required', '--id', 'r-plain')
+    a.publish()
+    code, out = m.sync()
+    ok(code == 0 and m.states().get('plain:1') == 'present' and m.chat(keys['ops'], 'plain:1')[0] == 200, 'a model without one', out)
+    told = a.cat('add', 'work', 'plain:1', '--license', 'MIT', '--origin', CHAT, '--parameters', '{"temperature":0.25}', '--adapter', 'lora:1')
+    ok('cannot apply adapters' in told, 'whoever offers an adapter is warned', told)
+    a.add('all:1', OTHER, '--parameters', '{"temperature":0.75}', '--adapter', 'lora:1')
+    a.publish()
+    code, out = m.sync()
+    rows = {name: m.row(name) for name in ('plain:1', 'all:1')}
+    ok(code == 3 and all(r['state'] == 'failed' and 'adapter' in r.get('why', '') for r in rows.values()),
+       'with one it is not as it should be, and compliance says why', (code, rows))
+    status, body = m.chat(keys['ops'], 'plain:1')
+    ok(status == 403 and 'work:adapters' in str(body), 'the base model is not served in its place', (status, body))
+    ok(m.row('all:1').get('have') == before and m.chat(keys['ops'], 'all:1')[0] == 200, 'an older version goes on', m.row('all:1'))
+    a.cat('drop', 'work', 'plain:1')
+    a.add('all:1', STORY, '--parameters', '{"temperature":0.2}')
+    a.publish()
+    code, out = m.sync()
+    ok(code == 0, 'without it everything is as it should be', (code, out))
+
+
+def test_preload(m, a, keys):
+    """preload = yes: what is required is in memory before anyone asks, and stays longer than what somebody has loaded."""
+    m.stop()
+    m.follow('work', a.out, a.root, 'preload = yes')
+    m.start()
+    def loaded():
+        return {w['model']: w for w in m.get('/ingle/status', headers=keys['ops'])[1]['models'] if w['state'] == 'ready'}
+    want = {r['name'] for r in m.report()['models'] if r['wanted'] == 'required'}
+    ok(want and until(lambda: set(loaded()) == want, 60), 'preload: what is required is loaded before anyone asks', (want, loaded(), m.log[-8:]))
+    ok(all(not w.get('expires_ns') for w in loaded().values()), 'and stays', loaded())
+    ok(m.chat(keys['ops'], 'all:1')[0] == 200, 'and answers')
+    m.stop()
+    m.follow('work', a.out, a.root)
+    m.start()
+    until(lambda: m.report()['checked'] > 0, 60)
+    ok(not loaded(), 'without it nothing is loaded', loaded())
+    m.stop()
+    m.follow('work', a.out, a.root, 'preload = yes')
+    m.start(memory='0.01')
+    until(lambda: m.report()['checked'] > 0, 60)
+    m.sync()
+    ok(not loaded() and m.get('/v1/models')[0] == 200, 'nor where there is no memory for it', loaded())
+    m.stop()
+    m.follow('work', a.out, a.root)
+    m.start()
+
+
 def test_metered(m, a):
     m.stop()
     a.add('late:1', STORY, '--parameters', '{"temperature":0.1}')
@@ -424,6 +493,9 @@ def main():
         test_update(m, a, keys)
         test_mute(m, a)
         test_two(m, a, keys)
+        test_interval(m, a)
+        test_adapter(m, a, keys)
+        test_preload(m, a, keys)
         test_metered(m, a)
         test_power(m, a)
     finally:

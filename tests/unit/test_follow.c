@@ -160,6 +160,24 @@ static void test_expired(void)
     ig_grants_free(&g);
 }
 
+static void test_adapters(void)
+{
+    static const char *const names[] = {"lora:1"};
+    const ig_catalogue_rule own[] = {{.id = "t1", .state = IG_ASSIGNED_REQUIRED}};
+    const ig_catalogue_target m = {
+        .name = "a:1", .digest = digest_a, .adapters = {names, 1}, .rules = own, .n_rules = 1};
+    const ig_catalogue_target old = {.name = "a:1", .digest = digest_b}, renamed = {.name = "x:1", .digest = digest_a};
+    ig_catalogue c = {.targets = &m, .n_targets = 1};
+    ig_grants g;
+    ig_error err;
+    tap_ok(ig_grants_of(&c, "work", false, &g, &err) == IG_OK, "a target with an adapter");
+    ig_decision d = ask_policy(&g, &everybody[1], &m, NULL);
+    tap_ok(is(d, false, "work:adapters") && strstr(d.reason, "adapter"), "is not served without it: %s", d.reason);
+    tap_ok(is(ask_policy(&g, &everybody[1], &renamed, NULL), false, "work:adapters"), "nor under another name");
+    tap_ok(is(ask_policy(&g, &everybody[1], &old, NULL), true, "work:t1"), "an older version of the name goes on");
+    ig_grants_free(&g);
+}
+
 /* ------------------------------------------------------------------------------------------------ configuration */
 
 static void test_config(void)
@@ -248,6 +266,7 @@ static void test_power(void)
 int main(void)
 {
     test_expired();
+    test_adapters();
     test_config();
     test_power();
     test_agree();

@@ -279,6 +279,8 @@ static void test_use(void)
     tap_ok(u.n == 0, "tomorrow nothing is used");
     (void)add(l, 200, "ada", "tiny", 1, 1);
     now_ms -= DAY_MS; /* M14 */
+    ig_ledger_today(l, "ada", NULL, NULL, &u);
+    tap_ok(u.n == 95, "M14: a clock that jumps back finds that day's use again, without a commit");
     (void)ig_ledger_commit(l, NULL);
     ig_ledger_today(l, "ada", NULL, NULL, &u);
     tap_ok(u.n == 95, "M14: a clock that jumps back finds that day's use again");

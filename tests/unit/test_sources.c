@@ -346,6 +346,53 @@ static void test_passwords(void **state)
     ig_arena_fini(&arena);
 }
 
+static void test_netrc(void **state)
+{
+    static const struct {
+        const char *text, *basic; /* NULL: nothing; "!": refused */
+    } rows[] = {
+        {"", NULL},
+        {"machine host login me password secret", "Basic bWU6c2VjcmV0"},
+        {"machine HOST\n\tpassword secret\n\tlogin me\n", "Basic bWU6c2VjcmV0"},
+        {"machine host login me password \"se cret\"", "Basic bWU6c2UgY3JldA=="},
+        {"machine host login me password \"se\\\"cret\"", "Basic bWU6c2UiY3JldA=="},
+        {"# machine host login no password no\nmachine host login me password secret", "Basic bWU6c2VjcmV0"},
+        {"machine other login no password no machine host login me password secret machine host login b password c",
+         "Basic bWU6c2VjcmV0"},
+        {"macdef init\nmachine host\nlogin a\n\nmachine host login me password secret", "Basic bWU6c2VjcmV0"},
+        {"machine host account x login me password secret", "Basic bWU6c2VjcmV0"},
+        {"machine host.example.org login me password secret", NULL},
+        {"machine hos login me password secret", NULL},
+        {"default login me password secret", NULL},
+        {"machine host default login me password secret", "!"},
+        {"machine other login no password no default login me password secret", NULL},
+        {"machine host", "!"},
+        {"machine host password secret", "!"},
+        {"machine host login a:b password secret", "!"},
+        {"machine host login me password \"a\nb\"", "!"},
+        {"machine host login me password \"secret", "!"},
+    };
+    (void)state;
+    ig_arena arena = {.max_bytes = 1 << 20};
+    const char *basic;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ig_error e = {0};
+        ig_status st = ig_netrc_parse((ig_str){rows[i].text, strlen(rows[i].text)}, "host", &arena, &basic, &e);
+        bool refused = rows[i].basic && *rows[i].basic == '!';
+        if (st != (refused ? IG_BAD_INPUT : IG_OK)) fail_msg("row %zu: %s %s", i, rows[i].text, e.text);
+        assert_false(strstr(e.text, "secret") != NULL);
+        if (refused || !rows[i].basic)
+            assert_null(basic);
+        else
+            assert_string_equal(basic, rows[i].basic);
+    }
+    char long_word[700];
+    memset(long_word, 'a', sizeof long_word);
+    assert_int_equal(ig_netrc_parse((ig_str){long_word, sizeof long_word}, "host", &arena, &basic, NULL), IG_BAD_INPUT);
+    assert_int_equal(ig_netrc_parse((ig_str){"machine\0host", 12}, "host", &arena, &basic, NULL), IG_BAD_INPUT);
+    ig_arena_fini(&arena);
+}
+
 static void test_ini(void **state)
 {
     (void)state;
@@ -515,10 +562,10 @@ static void test_waits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),    cmocka_unit_test(test_request),   cmocka_unit_test(test_listing),
-        cmocka_unit_test(test_challenges), cmocka_unit_test(test_passwords), cmocka_unit_test(test_ini),
-        cmocka_unit_test(test_references), cmocka_unit_test(test_reach),     cmocka_unit_test(test_guard),
-        cmocka_unit_test(test_templates),  cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_vectors),    cmocka_unit_test(test_request),    cmocka_unit_test(test_listing),
+        cmocka_unit_test(test_challenges), cmocka_unit_test(test_passwords),  cmocka_unit_test(test_netrc),
+        cmocka_unit_test(test_ini),        cmocka_unit_test(test_references), cmocka_unit_test(test_reach),
+        cmocka_unit_test(test_guard),      cmocka_unit_test(test_templates),  cmocka_unit_test(test_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

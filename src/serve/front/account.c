@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/disk.h"
 #include "base/os.h"
 #include "policy/audit.h"
 #include "route/ledger.h"
@@ -25,6 +26,7 @@ struct fr_account {
     char kind[16], group[IG_LEDGER_TEXT_BYTES], decision[16], rule[64], result[24], note[160];
     uint64_t n_in, n_cached, n_out, n_reasoning, n_deltas, n_weight;
     uint64_t came_ns, began_ns, ended_ns;
+    int64_t ended_ms; /* wall time: the day that it counts for, however late it is written */
     uint64_t energy_uj;
     fr_content *content; /* or NULL */
 };
@@ -99,7 +101,8 @@ static void write_ledger(fr_books *b, const fr_account *a)
                           .wait_ms = a->began_ns > a->came_ns ? (a->began_ns - a->came_ns) / FR_NS_PER_MS : 0,
                           .took_ms = (a->ended_ns - a->came_ns) / FR_NS_PER_MS,
                           .energy_uj = metered ? (int64_t)a->energy_uj : -1,
-                          .energy_by = b->meter.how};
+                          .energy_by = b->meter.how,
+                          .at_ms = a->ended_ms};
     if (ig_ledger_add(b->ledger, &r, &err) != IG_OK) b->n_lost++;
 }
 
@@ -343,6 +346,7 @@ void fr_account_unref(fr_account *a)
     if (!a || --a->refs) return;
     unlist(a);
     a->ended_ns = ig_loop_now(a->books->front->loop);
+    a->ended_ms = ig_clock_ms();
     if (a->n_out < a->n_deltas) a->n_out = a->n_deltas; /* the worker died before it could count */
     if (a->told)
         hand_over(a);

@@ -324,6 +324,7 @@ static ig_status open_stored(const fr_front *f, const ig_manifest *m, int *fds, 
     if (m->n_files > FR_FILES_MAX)
         return ig_fail(err, IG_TOO_LARGE, 0, "model %s has %zu files, at most %d can be opened", m->name.text,
                        m->n_files, FR_FILES_MAX);
+    IG_TRY(ig_manifest_usable(m, err));
     IG_TRY(ig_store_files_open(f->store, m, all, err));
     for (size_t i = 0; i < m->n_files; i++) {
         if (m->files[i].role == IG_ROLE_WEIGHTS || m->files[i].role == IG_ROLE_CONFIG) {

@@ -137,6 +137,7 @@ ig_status ig_model_check(void *ctx, const ig_manifest *m, const int *fds, ig_buf
 {
     check c = {.ch.fd = -1};
     int code;
+    IG_TRY(ig_manifest_usable(m, err));
     ig_status status = start(&c, ctx, err);
     if (status == IG_OK) status = send_init(&c, m, fds, err);
     if (status == IG_OK) status = judge(&c, m, about, err);

@@ -205,6 +205,25 @@ static void publish_report(thread *t)
     t->told_ns = ig_now_ns();
 }
 
+/* What is required and here, of the catalogues that want it loaded before anyone asks. */
+static void publish_preload(thread *t)
+{
+    json_t *names = json_array(), *row;
+    size_t i, at;
+    json_array_foreach(t->rows, i, row)
+    {
+        bool here = !strcmp(text_of(row, "wanted"), "required") && !strcmp(text_of(row, "state"), "present");
+        for (at = 0; here && at < t->s->n; at++)
+            if (t->s->list[at].preload && !strcmp(t->s->list[at].name, text_of(row, "catalogue")))
+                json_array_append(names, json_object_get(row, "name"));
+    }
+    pthread_mutex_lock(&t->w->lock);
+    json_decref(t->w->preload);
+    t->w->preload = names;
+    pthread_mutex_unlock(&t->w->lock);
+    ig_waker_wake(&t->w->waker);
+}
+
 /* ------------------------------------------------------------------------------------------------ sync */
 
 static bool is_trusted_file(const char *path, ig_error *err)
@@ -598,7 +617,7 @@ static void add_row(thread *t, size_t i, const ig_catalogue_target *target)
         return;
     }
     json_t *rec = record(t, "models", target->name);
-    bool present = ig_catalogue_present(t->front->store, target);
+    bool present = !target->adapters.n && ig_catalogue_present(t->front->store, target);
     if (strcmp(text_of(rec, "wanted"), target->digest) != 0) { /* another version: the state begins anew */
         json_object_set_new(rec, "wanted", json_string(target->digest));
         json_object_del(rec, "state");
@@ -854,6 +873,7 @@ static void one_round(thread *t)
     save_memory(t);
     fetch_all(t);
     publish_report(t);
+    publish_preload(t);
     save_memory(t);
     t->failed |= t->people.unsure;
     t->n_failed = t->failed ? t->n_failed + 1 : 0;

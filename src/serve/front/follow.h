@@ -62,7 +62,8 @@ struct fr_follow {
     fr_people people;
     fr_notice notices[FOLLOW_NOTICES_MAX];
     size_t n_notices;
-    char *report; /* JSON; or NULL */
+    char *report;    /* JSON; or NULL */
+    json_t *preload; /* names of models to be loaded, owned; or NULL */
     /* the loop's */
     fr_brief *live[IG_FOLLOWS_MAX];
     const ig_grants *sets[IG_FOLLOWS_MAX];

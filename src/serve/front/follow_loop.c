@@ -257,6 +257,19 @@ static void look_at_models(fr_front *f)
         if (!is_entry(f, w->entry)) fr_worker_drain(w);
 }
 
+/* As many as there is memory for, in the order of the catalogue; nobody goes for them. */
+static void preload(fr_front *f, const json_t *names)
+{
+    const json_t *name;
+    size_t i;
+    json_array_foreach(names, i, name)
+    {
+        const char *z = json_string_value(name);
+        for (fr_entry *e = f->entries; e; e = e->next)
+            if (z && e->manifest && !strcmp(e->name, z)) (void)fr_pool_preload(f, e);
+    }
+}
+
 static void take_notice(fr_front *f, const fr_notice *n)
 {
     if (*n->line) fr_say(f, "%s", n->line);
@@ -365,10 +378,14 @@ static void on_wake(void *ctx)
     for (; news && n_live < w->n_briefs; n_live++) (live[n_live] = w->brief[n_live])->refs++;
     for (; notices && n_notices < w->n_notices; n_notices++) notices[n_notices] = w->notices[n_notices];
     if (notices) w->n_notices = 0;
+    json_t *names = w->preload;
+    w->preload = NULL;
     w->news = w->models_changed = false;
     pthread_mutex_unlock(&w->lock);
     if (news) put_in_force(w, live, n_live);
     if (models) look_at_models(w->front);
+    if (!w->front->stopping) preload(w->front, names);
+    json_decref(names);
     for (size_t i = 0; i < n_notices; i++) take_notice(w->front, &notices[i]);
     ig_free(notices);
     if (people && !w->gather) begin_gather(w);
@@ -475,6 +492,7 @@ void fr_follow_stop(fr_front *f)
     fr_settings_unref(w->settings);
     fr_people_fini(&w->people);
     free(w->report);
+    json_decref(w->preload);
     pthread_cond_destroy(&w->bell);
     pthread_mutex_destroy(&w->lock);
     ig_free(w->seen);

@@ -125,10 +125,10 @@ struct fr_worker {
     bool wants_out;
     ig_timer silence, expiry;
     bool pinned;
-    json_t *engine; /* owned: what runs this model is not ours; or NULL */
+    json_t *engine;  /* owned: what runs this model is not ours; or NULL */
     char draft[256]; /* name of the smaller model that it was started with, "": none */
-    bool wanted;    /* of a probe: the model is loaded when it is known */
-    bool probe;     /* reads what the file says about itself, and ends */
+    bool wanted;     /* of a probe: the model is loaded when it is known */
+    bool probe;      /* reads what the file says about itself, and ends */
     int64_t keep_alive_ms;
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
     uint64_t need_bytes;                              /* estimate, then what the worker said */
@@ -148,6 +148,8 @@ struct fr_worker {
 /* The worker of this model, started if need be; NULL and *p where it cannot be had. */
 fr_worker *fr_pool_want(fr_front *f, fr_entry *e, ig_problem *p);
 fr_worker *fr_pool_find(fr_front *f, const fr_entry *e);
+/* Loads it where there is memory beside all others, until somebody else needs the room; false: there is not. */
+bool fr_pool_preload(fr_front *f, fr_entry *e);
 /* A short-lived worker that reads the entry's facts, one for all who ask. */
 fr_worker *fr_pool_probe(fr_front *f, fr_entry *e, ig_problem *p);
 /* Sends one frame for a part of a job. */

@@ -73,6 +73,11 @@ static bool add_rules(writer *w, const ig_catalogue_target *t, ig_terms models, 
     return true;
 }
 
+/* The model without its adapter would be another one than the administrator offers, and nobody would notice. */
+static const char adapters_why[] =
+    "The catalogue offers this model with an adapter, which this version of ingle cannot "
+    "apply; the administrator offers it without one.";
+
 static uint32_t limit(uint64_t n) { return n && n < UINT32_MAX ? (uint32_t)n : UINT32_MAX; }
 
 static bool add_target(writer *w, const ig_catalogue_target *t)
@@ -90,6 +95,8 @@ static bool add_target(writer *w, const ig_catalogue_target *t)
                       .reason = "The catalogue of this model has expired; the administrator publishes it anew.",
                       .limits = IG_LIMITS_NONE};
     if (w->expired && !add(w, "expired", models, NULL, ended)) return false;
+    ig_grant adapted = {.state = IG_GRANT_DENIED, .reason = adapters_why, .exact = true, .limits = IG_LIMITS_NONE};
+    if (t->adapters.n && !add(w, "adapters", models, NULL, adapted)) return false;
     if (t->labels.n && !add(w, "labels", models, NULL, labels)) return false;
     if (!t->context_max && !t->output_max && !t->day_tokens_max) return true;
     limits.limits.n_ctx = limit(t->context_max);
@@ -103,7 +110,7 @@ static size_t count(const ig_catalogue *c)
     size_t n = 0;
     for (size_t i = 0; i < c->n_targets; i++) {
         for (size_t k = 0; k < c->n_rules; k++) n += ig_catalogue_rule_covers(&c->rules[k], &c->targets[i]);
-        n += c->targets[i].n_rules + 4;
+        n += c->targets[i].n_rules + 5;
     }
     return n;
 }

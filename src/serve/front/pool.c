@@ -758,6 +758,18 @@ fr_worker *fr_pool_want(fr_front *f, fr_entry *e, ig_problem *p)
     return w;
 }
 
+bool fr_pool_preload(fr_front *f, fr_entry *e)
+{
+    ig_problem p;
+    uint64_t all = estimate(f, e);
+    if (fr_pool_find(f, e)) return true;
+    for (fr_worker *w = f->workers; w; w = w->next)
+        if ((lives(w) || w->state == FR_WAITING) && !ig_add_u64(all, w->need_bytes, &all)) return false;
+    fr_worker *w = all <= f->memory_max ? fr_pool_want(f, e, &p) : NULL;
+    if (w && !w->probe) w->keep_alive_ms = -1;
+    return w != NULL;
+}
+
 fr_worker *fr_pool_probe(fr_front *f, fr_entry *e, ig_problem *p)
 {
     for (fr_worker *w = f->workers; w; w = w->next)

@@ -164,7 +164,7 @@ static ig_status make_key(ig_author *a, const char *role, json_t *ids, ig_error 
 {
     char path[4096];
     ig_tuf_key k;
-    if (!a->dry_run && mkdir(a->keys, 0700) < 0 && errno != EEXIST)
+    if (!a->dry_run && !ig_disk_make_folder(AT_FDCWD, a->keys, 0700, true))
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder of keys %.300s", a->keys);
     IG_TRY(ig_key_generate(&k, err));
     (void)snprintf(path, sizeof path, "%s/%s-%.8s.pem", a->keys, role, k.id);
@@ -325,7 +325,7 @@ ig_status ig_author_init(const char *dir, const ig_author_options *options, bool
 {
     ig_author *a;
     bool empty = true;
-    if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+    if (!ig_disk_make_folder(AT_FDCWD, dir, 0755, true))
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", dir);
     IG_TRY(attach(dir, options, &a, err));
     ig_status st = ig_folder_walk(a->fd, ".", see_any, &empty, err);

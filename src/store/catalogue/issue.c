@@ -257,7 +257,7 @@ static ig_status keep_staged(const ig_author *a, const ig_doc *d, ig_error *err)
     char file[IG_TUF_ROLE_NAME_MAX + 8];
     if (a->dry_run) return IG_OK;
     (void)snprintf(file, sizeof file, "%s.json", d->role);
-    if (mkdirat(a->fd, "staged", 0755) < 0 && errno != EEXIST)
+    if (!ig_disk_make_folder(a->fd, "staged", 0755, true))
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s/staged", a->dir);
     int dir = ig_disk_open(a->fd, "staged", O_RDONLY | O_DIRECTORY, 0);
     bool ok = dir >= 0 && ig_disk_write_whole(dir, file, d->text.ptr, d->text.len, 0644);
@@ -456,7 +456,7 @@ static ig_status put_file(int dir, const char *path, const void *p, size_t n, bo
     if (!replace && is_there(dir, path, p, n)) return IG_OK;
     for (const char *q = strchr(path, '/'); q; q = strchr(q + 1, '/')) {
         (void)snprintf(part, sizeof part, "%.*s", (int)(q - path), path);
-        if (mkdirat(dir, part, 0755) < 0 && errno != EEXIST)
+        if (!ig_disk_make_folder(dir, part, 0755, false))
             return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.200s", part);
     }
     (void)snprintf(part, sizeof part, "%.*s", (int)(slash ? slash - path : 1), slash ? path : ".");
@@ -537,7 +537,7 @@ static ig_status write_published(const ig_author *a, const set *s, const ig_tuf_
                                  ig_author_each each, void *ctx, ig_catalogue **out, ig_error *err)
 {
     ig_doc *snapshot = NULL, *timestamp = NULL;
-    if (mkdirat(a->fd, "published", 0755) < 0 && errno != EEXIST)
+    if (!ig_disk_make_folder(a->fd, "published", 0755, true))
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s/published", a->dir);
     int dir = ig_disk_open(a->fd, "published", O_RDONLY | O_DIRECTORY, 0);
     if (dir < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s/published", a->dir);
@@ -647,7 +647,7 @@ static ig_status copy_folders(int from, int to, ig_error *err)
 
 static ig_status copy_to_folder(int from, ours *o, ig_error *err)
 {
-    if (mkdir(o->out, 0755) < 0 && errno != EEXIST)
+    if (!ig_disk_make_folder(AT_FDCWD, o->out, 0755, true))
         return ig_fail_errno(err, IG_IO, errno, "cannot make the folder %.300s", o->out);
     int to = ig_disk_open(AT_FDCWD, o->out, O_RDONLY | O_DIRECTORY, 0);
     if (to < 0) return ig_fail_errno(err, IG_IO, errno, "cannot open the folder %.300s", o->out);

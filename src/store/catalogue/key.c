@@ -104,6 +104,7 @@ ig_status ig_key_save(const ig_tuf_key *k, const char *path, const char *passphr
     ok = fd >= 0 && ig_disk_write(fd, text, (size_t)n) && ig_disk_sync(fd);
     if (fd >= 0 && !ok) e = errno;
     if (fd >= 0) close(fd);
+    if (ok && !ig_disk_sync_parent(AT_FDCWD, path)) ok = false, e = errno;
     if (fd >= 0 && !ok) (void)unlink(path);
     BIO_free(bio);
     return ok ? IG_OK : ig_fail_errno(err, IG_IO, e, "cannot write the key %.300s", path);

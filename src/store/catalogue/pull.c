@@ -81,6 +81,11 @@ ig_status ig_catalogue_pull(ig_store *store, const ig_catalogue_target *t, const
     if (!changed) changed = &own;
     *changed = false;
     IG_TRY(ig_store_writable(store, err));
+    if (t->adapters.n)
+        return ig_fail(err, IG_UNSUPPORTED, 0,
+                       "model %.100s is offered with adapter %.100s, which this version cannot apply; expected a model "
+                       "without adapters. On the administrator's machine type: ingle catalogue add DIR %.100s",
+                       t->name, t->adapters.list[0], t->name);
     if (ig_catalogue_present(store, t)) return IG_OK;
     ig_status st = ig_content_manifest(t, &arena, &want, err);
     char source[IG_NAME_MAX + 16];

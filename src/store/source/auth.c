@@ -181,6 +181,11 @@ ig_status ig_auth_renew(ig_asker *a, ig_auth *auth, const char *challenge, ig_er
                        "%.200s refuses the key: AWS_ACCESS_KEY_ID, its secret or the region are "
                        "wrong",
                        auth->origin);
+    if (auth->address)
+        return ig_fail(err, IG_DENIED, 0, "%.200s wants to know who asks: %s", auth->origin,
+                       auth->basic ? "the stored name and password are refused"
+                                   : "write \"machine HOST login NAME password WORD\" into ~/.netrc and type: "
+                                     "chmod 600 ~/.netrc");
     if (ig_challenge_parse(challenge, &c)) return exchange(a, auth, &c, err);
     if (!strncasecmp(challenge, "basic", 5) && auth->basic && auth->value != auth->basic) {
         auth->value = auth->basic;
@@ -239,8 +244,7 @@ ig_status ig_auth_stored(const char *host, ig_arena *arena, const char **basic, 
     char path[3000];
     struct stat sb;
     ig_buf text;
-    *basic = NULL;
-    if (!config_path(path, sizeof path)) return IG_OK;
+    if (ig_auth_keyring(host, arena, basic) || !config_path(path, sizeof path)) return IG_OK;
     int fd = ig_disk_open(AT_FDCWD, path, O_RDONLY, 0);
     if (fd < 0) return IG_OK;
     ig_buf_init(&text, CONFIG_BYTES_MAX);

@@ -28,6 +28,7 @@ static ig_status plan_of(ig_asker *a, const char *address, ig_plan *out, ig_erro
     size_t stem_len;
     ig_item item = {.role = IG_ROLE_WEIGHTS};
     (void)a;
+    IG_TRY(ig_auth_address(address, out, err));
     size_t len = strcspn(address, "#");
     if (len >= sizeof url || !ig_url_origin(address, origin, sizeof origin))
         return ig_fail(err, IG_BAD_INPUT, 0, "\"%.200s\" is no usable address", address);

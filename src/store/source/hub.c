@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/disk.h"
@@ -265,14 +266,15 @@ static void find_cache(hub *h)
 }
 
 /* HF_TOKEN, or the file that the hub's own tool writes. */
-static void find_token(hub *h)
+static ig_status find_token(hub *h, ig_error *err)
 {
     const char *token = getenv("HF_TOKEN"), *base = getenv("HF_HOME"), *home = getenv("HOME");
     char path[1024] = "";
+    struct stat sb;
     ig_buf buf;
     if (token && *token) {
         h->plan->bearer = ig_plan_text(h->plan, token);
-        return;
+        return IG_OK;
     }
     if (base && *base)
         (void)snprintf(path, sizeof path, "%s/token", base);
@@ -284,6 +286,10 @@ static void find_token(hub *h)
         if (buf.ptr[0]) h->plan->bearer = ig_plan_text(h->plan, buf.ptr);
     }
     ig_buf_fini(&buf);
+    if (h->plan->bearer && (stat(path, &sb) < 0 || (sb.st_mode & (S_IRWXG | S_IRWXO))))
+        return ig_fail(err, IG_DENIED, 0, "%.250s holds a token and others may read it. Type: chmod 600 %.200s", path,
+                       path);
+    return IG_OK;
 }
 
 static void read_card(hub *h, const json_t *info)
@@ -438,7 +444,7 @@ static ig_status plan_of(ig_asker *a, const char *address, ig_plan *out, ig_erro
     IG_TRY(parse(address, &h.w, err));
     (void)ig_endpoint("HF_ENDPOINT", "https://huggingface.co", h.endpoint, sizeof h.endpoint);
     find_cache(&h);
-    find_token(&h);
+    IG_TRY(find_token(&h, err));
     json_t *list = json_array();
     if (!list) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the listing");
     ig_status st = ask_or_cache(&h, list, &offline, err);

@@ -95,6 +95,7 @@ typedef struct ig_auth {
     const struct ig_s3_key *s3; /* or this signs every request */
     const char *basic;          /* "Basic ..." for the server of tokens, or NULL */
     const char *scope;          /* asked for where the challenge names none */
+    bool address;               /* a plain address, no registry: there are no tokens */
     ig_arena *arena;
 } ig_auth;
 /* Answers the challenge of a 401: a token from the server that it names, when that is the registry's own host or one
@@ -104,6 +105,13 @@ ig_status ig_auth_renew(ig_asker *a, ig_auth *auth, const char *challenge, ig_er
 /* Name and password for a registry host from REGISTRY_AUTH_FILE, DOCKER_CONFIG/config.json or ~/.docker/config.json;
  * "Basic ..." in the arena, NULL where there are none. DENIED for a file that others may read. */
 ig_status ig_auth_stored(const char *host, ig_arena *arena, const char **basic, ig_error *err);
+/* NAME:PASSWORD of the key "ingle:HOST" (type user) in the kernel's keyring; false where there is none. */
+bool ig_auth_keyring(const char *host, ig_arena *arena, const char **basic);
+/* The same for a plain address, else of NETRC or ~/.netrc: what plan->auth is to be. DENIED for a file that others may
+ * read, and for an address that is not https. */
+ig_status ig_auth_address(const char *url, ig_plan *plan, ig_error *err);
+/* A host's entry in a file of netrc's form; *basic NULL where it has none. BAD_INPUT. */
+ig_status ig_netrc_parse(ig_str text, const char *host, ig_arena *arena, const char **basic, ig_error *err);
 /* Parses `Bearer realm="...",service="...",scope="..."`; absent members are "". False: it is no such thing. */
 typedef struct ig_challenge {
     char realm[512], service[256], scope[512];
