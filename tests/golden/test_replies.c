@@ -968,6 +968,11 @@ static const char some_tools[] = "[{\"type\": \"function\", \"function\": {\"nam
                                  "[\"string\", \"null\"]}, \"l\": {\"type\": \"array\"}}}}}, "
                                  "{\"name\": \"g\"}]";
 
+#define TWO_CALLS                                                                                                      \
+    "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}}\n</tool_call>\n<tool_call>\n"                           \
+    "{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"
+#define TWO_SEEN "f({\"n\": 1})|g({})"
+
 static const struct {
     const char *what, *source, *prompt, *text;               /* of the reply */
     const char *said, *unparsed, *reasoning, *calls, *flags; /* calls: name(args) joined by a bar; flags: u, t */
@@ -1000,6 +1005,17 @@ static const struct {
     {"cut in the arguments", "<tool_call>", "", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1", "", "", "",
      "f({\"n\": 1)", "t"},
     {"cut in the marker", "<tool_call>", "", "Hi <tool_c", "Hi <tool_c", "", "", "", ""},
+    {"cut behind the marker", "<tool_call>", "", "Hi <tool_call>\n", "Hi", "", "", "", "t"},
+    {"cut before the first name", "<tool_call>", "", "<tool_call>\n{\"na", "", "<tool_call>\n{\"na", "", "", "tu"},
+    {"cut behind the name", "<tool_call>", "", "<tool_call>\n{\"name\": \"g\"", "", "", "", "g()", "t"},
+    {"a third call, cut behind its marker", "<tool_call>", "", TWO_CALLS "\n<tool_call>", "", "", "", TWO_SEEN, "t"},
+    {"a third call, cut in its marker", "<tool_call>", "", TWO_CALLS "\n<tool_ca", "", "", "", TWO_SEEN, ""},
+    {"a third call, cut in its name", "<tool_call>", "", TWO_CALLS "\n<tool_call>\n{\"name\": \"lo", "", "", "",
+     TWO_SEEN, "t"},
+    {"a third call, cut behind its name", "<tool_call>", "", TWO_CALLS "\n<tool_call>\n{\"name\": \"g\", \"arg", "", "",
+     "", TWO_SEEN "|g()", "t"},
+    {"a third call in Mistral's way, cut", "[TOOL_CALLS]", "",
+     "[TOOL_CALLS]f[ARGS]{\"n\": 1}[TOOL_CALLS]g[ARGS]{}[TOOL_CALLS]lo", "", "", "", TWO_SEEN, "t"},
     {"bare JSON of a tool", "", "", "{\"name\": \"g\", \"parameters\": {}}", "", "", "", "g({})", ""},
     {"bare JSON of no tool", "", "", "{\"name\": \"h\", \"parameters\": {}}", "{\"name\": \"h\", \"parameters\": {}}",
      "", "", "", ""},
