@@ -284,6 +284,46 @@ def test_keep_alive():
         s.stop()
 
 
+def test_holds():
+    """Nobody's keep_alive takes a model from somebody else; who may manage unloads it for all."""
+    if os.getuid() != 0:
+        tap.skip('holds', 'another user can only be played by root')
+        return
+    s = Service('chat=' + CHAT)
+
+    def other(body):
+        return s.as_user(OTHER, 'POST', '/api/generate', {'model': 'chat', 'stream': False, **body})
+
+    def pids():
+        return [w['pid'] for w in s.workers()]
+
+    try:
+        other({'keep_alive': '1h'})
+        pid = pids()
+        ok(len(pid) == 1 and s.post('/api/generate', {'model': 'chat', 'prompt': 'x', 'stream': False, 'keep_alive': 0,
+                                                      'options': {'num_predict': 1}})[0] == 200 and pids() == pid,
+           "another user's keep_alive 0 leaves it", s.workers())
+        status, body = other({'keep_alive': 0})
+        ok(status == 200 and body['done_reason'] == 'unload' and until(lambda: not s.workers()), 'the last one who holds it may let it go', body)
+        s.post('/api/generate', {'model': 'chat', 'keep_alive': '1h'})
+        pid = pids()
+        status, body = other({'keep_alive': 0})
+        ok(status == 200 and 'keep_alive: others use the model' in body['ingle']['ignored'] and pids() == pid, 'it stays for who holds it', body)
+        s.post('/api/generate', {'model': 'chat', 'prompt': 'x', 'stream': False, 'keep_alive': 0, 'options': {'num_predict': 1}})
+        ok(until(lambda: not s.workers()), 'and goes with the last hold', s.workers())
+        c = s.send('/v1/chat/completions', ENDLESS)
+        ok(until(lambda: s.metric('ingle_requests_running') == 1), 'somebody is served')
+        pid = pids()
+        status, body = other({'keep_alive': 0})
+        ok(status == 200 and body['ingle']['ignored'] and [w['state'] for w in s.workers()] == ['ready'], 'what others use is not unloaded', body)
+        c.close()
+        other({'prompt': 'x', 'options': {'num_predict': 1}, 'keep_alive': '1h'})
+        status, body, _ = s.post('/api/generate', {'model': 'chat', 'keep_alive': 0, 'stream': False})
+        ok(status == 200 and until(lambda: not s.workers()), 'who may manage unloads it for all', s.workers())
+    finally:
+        s.stop()
+
+
 def test_eviction():
     """Room for one model only by a guess from the sizes of the files, for both by what they need (test_engines.py has more)."""
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--memory', '0.255', '--keep-alive', '-1', '--ctx', '4096'])
@@ -538,6 +578,7 @@ def main():
     test_tls()
     test_queue()
     test_keep_alive()
+    test_holds()
     test_eviction()
     test_pressure()
     test_prefix()

@@ -114,6 +114,13 @@ typedef struct fr_call { /* a frame under way */
     uint64_t n_in, n_cached; /* of the prompt, as far as they are booked */
 } fr_call;
 
+/* Until when a model stays for a user, after the last use. */
+typedef struct fr_hold {
+    char user[FR_USER_BYTES];
+    int64_t ms; /* < 0: for ever */
+    uint64_t used_ns;
+} fr_hold;
+
 struct fr_worker {
     fr_front *front;
     fr_worker *next;
@@ -125,11 +132,12 @@ struct fr_worker {
     bool wants_out;
     ig_timer silence, expiry;
     bool pinned;
-    json_t *engine; /* owned: what runs this model is not ours; or NULL */
+    json_t *engine;  /* owned: what runs this model is not ours; or NULL */
     char draft[256]; /* name of the smaller model that it was started with, "": none */
-    bool wanted;    /* of a probe: the model is loaded when it is known */
-    bool probe;     /* reads what the file says about itself, and ends */
-    int64_t keep_alive_ms;
+    bool wanted;     /* of a probe: the model is loaded when it is known */
+    bool probe;      /* reads what the file says about itself, and ends */
+    fr_hold *holds;  /* [n_holds] */
+    size_t n_holds;
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
     uint64_t need_bytes;                              /* estimate, then what the worker said */
     uint64_t rss_bytes;
@@ -144,6 +152,17 @@ struct fr_worker {
     unsigned fault_status;          /* ig_problem_kind */
     json_t *ready;
 };
+
+/* ---- holds.c: how long a model stays, for whom. ---- */
+
+/* A request of this user has ended or said how long; said_ms NULL: as before, or the service's standard. < 0: for ever.
+ */
+void fr_hold_use(fr_worker *w, const char *user, const int64_t *said_ms);
+void fr_hold_drop(fr_worker *w, const char *user); /* NULL: all */
+/* When the last one ends, of the loop's clock; UINT64_MAX: never. Without any the standard counts from the last use. */
+uint64_t fr_hold_end(const fr_worker *w);
+/* Somebody else holds it, or has a request that runs or waits. */
+bool fr_hold_of_others(const fr_worker *w, const char *user);
 
 /* The worker of this model, started if need be; NULL and *p where it cannot be had. */
 fr_worker *fr_pool_want(fr_front *f, fr_entry *e, ig_problem *p);
@@ -192,6 +211,7 @@ struct fr_job {
     fr_worker *worker;
     bool waiting, begun, sent, ended;
     bool everywhere; /* asks all workers, not its own alone */
+    bool may_unload; /* also what others use */
     size_t unread;   /* bytes that came while the client's buffer was full */
     size_t n_left;   /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;

@@ -316,10 +316,11 @@ void fr_worker_touch(fr_worker *w)
     ig_timer_clear(f->loop, &w->expiry);
     if (w->state == FR_DRAINING) fr_worker_drain(w);
     if (!idle(w)) return;
-    if (w->keep_alive_ms >= 0 && !w->pinned) {
-        uint64_t ms = (uint64_t)w->keep_alive_ms;
-        w->expires_ns = fr_wall_ns() + ms * FR_NS_PER_MS;
-        ig_timer_set(f->loop, &w->expiry, w->used_ns + ms * FR_NS_PER_MS, on_expiry, w);
+    const uint64_t end = fr_hold_end(w);
+    if (end < UINT64_MAX && !w->pinned) {
+        uint64_t due = end > w->used_ns ? end : w->used_ns;
+        w->expires_ns = fr_wall_ns() + (due - w->used_ns);
+        ig_timer_set(f->loop, &w->expiry, due, on_expiry, w);
     }
     schedule(f); /* another may wait for the room */
 }
@@ -727,7 +728,6 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     w->probe = probe;
     w->engine = probe ? NULL : json_incref((json_t *)fr_engine_of(f, e));
     w->ch.fd = -1;
-    w->keep_alive_ms = f->keep_alive_ms;
     w->pinned = !probe && fr_is_pinned(f, e);
     w->asked_ns = now;
     w->need_bytes = probe ? PROBE_BYTES : estimate(f, e);
@@ -771,6 +771,7 @@ static void free_worker(fr_worker *w)
 {
     fr_entry_unref(w->entry);
     json_decref(w->engine);
+    ig_free(w->holds);
     ig_free(w);
 }
 
