@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """How the service treats its users and its models: who sees what, who has to wait, when a model goes. Middle tier. TAP."""
+import hashlib
 import json
 import os
 import re
@@ -324,6 +325,55 @@ def test_holds():
         s.stop()
 
 
+def test_digests():
+    """A file of --model gets the digest that the store would give it, is read for it once, and never keeps that of another."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, store = os.path.join(folder, 'chat.gguf'), os.path.join(folder, 'store')
+        shutil.copy(CHAT, path)
+
+        def digest(s, name='chat'):
+            return s.post('/v1/chat/completions', dict(ask(s, 'x'), model=name))[1]['ingle']['digest']
+
+        s = Service('chat=' + path, store=store)
+        try:
+            first = digest(s)
+            known = until(lambda: digest(s))
+            ok(first in (None, known) and re.fullmatch('[0-9a-f]{64}', known or ''), 'a file gets a digest', (first, known))
+            with open(CHAT, 'rb') as f:
+                data = f.read()
+            blob = 'sha256:' + hashlib.sha256(data).hexdigest()
+            s.post('/api/blobs/' + blob, data)
+            s.post('/api/create', {'model': 'stored', 'files': {'chat.gguf': blob}, 'stream': False})
+            ok(digest(s, 'stored') == known, 'it is the one of the store', (known, digest(s, 'stored')))
+            listed = [m['ingle']['digest'] for m in s.get('/v1/models')[1]['data'] if m['id'] == 'chat']
+            ok(listed == [known], 'lists tell it', listed)
+        finally:
+            s.stop()
+        with open(os.path.join(store, 'state', 'digests.json'), encoding='utf-8') as f:
+            ok(list(json.load(f).values()) == [blob[7:]], 'what is known of a file is kept')
+        s = Service('chat=' + path, store=store)
+        try:
+            ok(digest(s) == known, 'after a restart it is known at once', digest(s))
+            other = os.path.join(folder, 'other')
+            shutil.copy(STORY, other)
+            os.replace(other, path)
+            s.post('/api/generate', {'model': 'chat', 'keep_alive': 0})
+            until(lambda: not [w for w in s.workers() if w['model'] == 'chat'])
+            complete = {'model': 'chat', 'prompt': 'Once', 'max_tokens': 1}
+            first = s.post('/v1/completions', complete)[1]['ingle']['digest']
+            again = until(lambda: s.post('/v1/completions', complete)[1]['ingle']['digest'])
+            ok(first in (None, again) and again not in (None, known), 'another file has another digest', (first, again, known))
+        finally:
+            s.stop()
+        with open(os.path.join(store, 'state', 'digests.json'), 'w', encoding='utf-8') as f:
+            f.write('{"broken')
+        s = Service('chat=' + path, store=store)
+        try:
+            ok(until(lambda: s.post('/v1/completions', complete)[1]['ingle']['digest']) == again, 'a damaged file of digests is made again')
+        finally:
+            s.stop()
+
+
 def test_eviction():
     """Room for one model only by a guess from the sizes of the files, for both by what they need (test_engines.py has more)."""
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--memory', '0.255', '--keep-alive', '-1', '--ctx', '4096'])
@@ -579,6 +629,7 @@ def main():
     test_queue()
     test_keep_alive()
     test_holds()
+    test_digests()
     test_eviction()
     test_pressure()
     test_prefix()

@@ -49,9 +49,9 @@ static json_t *openai_row(const ig_model_row *r)
         "size", (json_int_t)r->size_bytes, "n_vocab", (json_int_t)r->n_vocab, "architecture", "input_modalities",
         "text", "output_modalities", made, "status", "value", r->state ? r->state : "unloaded", "max_context_length",
         (json_int_t)r->n_ctx_max, "context_length", (json_int_t)(r->n_ctx_loaded ? r->n_ctx_loaded : r->n_ctx_load),
-        "quantization", text_or_null(r->quantization), "ingle", "digest", r->digest, "n_ctx_max",
-        (json_int_t)r->n_ctx_max, "n_ctx_load", (json_int_t)r->n_ctx_load, "n_ctx_loaded", (json_int_t)r->n_ctx_loaded,
-        "capabilities", texts(r->capabilities));
+        "quantization", text_or_null(r->quantization), "ingle", "digest", r->digest && *r->digest ? r->digest : NULL,
+        "n_ctx_max", (json_int_t)r->n_ctx_max, "n_ctx_load", (json_int_t)r->n_ctx_load, "n_ctx_loaded",
+        (json_int_t)r->n_ctx_loaded, "capabilities", texts(r->capabilities));
     if (o && more && r->n_ctx_loaded)
         (void)json_object_set_new(more, "loaded_context_length", json_integer((json_int_t)r->n_ctx_loaded));
     if (o && more && json_object_update(o, more) == 0) {

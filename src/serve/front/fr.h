@@ -31,6 +31,7 @@ typedef struct fr_worker fr_worker;
 typedef struct fr_job fr_job;
 typedef struct fr_account fr_account;
 typedef struct fr_books fr_books;
+typedef struct fr_digests fr_digests;
 
 /* ---- catalog.c: models by name. Entries are counted: a worker may outlive the name. ---- */
 
@@ -39,7 +40,8 @@ typedef struct fr_entry {
     struct fr_entry *next;
     bool gone; /* no longer listed */
     char *name;
-    char *digest;          /* 64 hex digits, "" where nobody has computed it */
+    char *digest;          /* 64 hex digits, "" where nobody has computed it; borrow it for no longer than a call */
+    char *stamp;           /* of files outside the store: what they are on the disk (digest.c); or NULL */
     char **paths, **files; /* [n_files] where they lie, and their names for the worker */
     size_t n_files;
     uint64_t size_bytes, modified_ns;
@@ -204,6 +206,7 @@ struct fr_job {
     ig_request req;
     bool parsed;
     ig_emit_context context;
+    char digest[IG_HEX_LEN + 1]; /* of the model when it was asked */
     ig_emitter *emitter;
     ig_buf out;
     fr_entry *entry;
@@ -232,6 +235,13 @@ void fr_job_ready(fr_job *job);                          /* its worker is */
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
 void fr_job_fail(fr_job *job, const ig_problem *p);
 void fr_job_drop_all(fr_front *f);
+
+/* ---- digest.c: digests of files outside the store. ---- */
+
+void fr_digests_open(fr_front *f); /* what was known before holds at once */
+void fr_digests_close(fr_front *f);
+void fr_digest_opened(fr_front *f, fr_entry *e, const int *fds, size_t n); /* these are what a worker gets */
+void fr_digest_want(fr_front *f, fr_entry *e);                             /* it is loaded: time to find it out */
 
 /* ---- account.c: ledger and audit log. An account may be NULL everywhere. ---- */
 
@@ -441,7 +451,8 @@ struct fr_front {
     fr_entry *entries;
     ig_store *store; /* NULL: none */
     uint64_t scanned_ns;
-    struct fr_gc *gc; /* NULL: nothing collects garbage */
+    struct fr_gc *gc;    /* NULL: nothing collects garbage */
+    fr_digests *digests; /* NULL: out of memory */
     struct fr_task *tasks;
     size_t n_tasks;
     fr_worker *workers;

@@ -379,6 +379,13 @@ static void load_known(fr_job *job)
         fr_worker_wait(job->worker, job);
 }
 
+/* A copy: that of a file may become known, or another one, while an answer is on its way. */
+static const char *digest_of(fr_job *job)
+{
+    snprintf(job->digest, sizeof job->digest, "%s", job->entry->digest);
+    return *job->digest ? job->digest : NULL;
+}
+
 void fr_job_ready(fr_job *job)
 {
     fr_worker *w = job->worker;
@@ -393,6 +400,7 @@ void fr_job_ready(fr_job *job)
         return;
     }
     job->context.n_ctx = w->n_ctx;
+    job->context.digest = digest_of(job); /* of the files that were opened */
     /* Other programs ask for what they would like; it is no reason to refuse, but told. */
     if (job->req.n_ctx > w->n_ctx) json_array_append_new(job->req.ignored, json_sprintf("num_ctx above %u", w->n_ctx));
     job->context.load_ns = ig_loop_now(job->front->loop) - job->came_ns;
@@ -453,7 +461,7 @@ static void set_context(fr_job *job)
     job->came_ns = ig_loop_now(f->loop);
     job->context = (ig_emit_context){.id = job->id,
                                      .model = name_of(job),
-                                     .digest = *job->entry->digest ? job->entry->digest : NULL,
+                                     .digest = digest_of(job),
                                      .ran_on = "local",
                                      .device = engine ? device : "cpu",
                                      .engine = json_string_value(json_object_get(engine, "name")),

@@ -354,6 +354,7 @@ static void on_ready(fr_worker *w, json_t *body)
         end_probe(w);
         return;
     }
+    fr_digest_want(f, w->entry);
     fr_events_model(f, w);
     fr_say(f, "%s is ready: %u tokens of context, %.1f MiB, loaded in %.1f s", w->entry->name, w->n_ctx,
            (double)w->need_bytes / 1048576, (double)(w->ready_ns - w->asked_ns) / 1e9);
@@ -565,6 +566,7 @@ static bool send_init(fr_worker *w, ig_error *err)
     const char *names[2 * FR_FILES_MAX];
     size_t n, n_own, n_draft = 0;
     if (fr_entry_open(w->front, w->entry, fds, names, &n_own, err) != IG_OK) return false;
+    fr_digest_opened(w->front, w->entry, fds, n_own);
     const char *draft = w->probe ? NULL : fr_draft_name(w->front, w->entry);
     if (draft && fr_draft_open(w->front, w->entry, fds + n_own, names + n_own, &n_draft, err) != IG_OK) {
         for (size_t i = 0; i < n_own; i++) close(fds[i]);
