@@ -318,7 +318,8 @@ static const cli_flag serve_flags[] = {
     KV("f16"),
     SPECULATE,
     {"spill", 0, CLI_REAL, "GIB", 0, 1e6, NULL,
-     "GiB of disk, in the store's folder, where each model keeps conversations that lost their place (default: none)"},
+     "GiB of disk, in the store's folder, where each model keeps conversations that lost their place, and all of them "
+     "while it is not loaded (default: none)"},
     {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
     {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,

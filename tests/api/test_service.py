@@ -466,6 +466,54 @@ def test_prefix():
         s.stop()
 
 
+def test_swap():
+    """With --spill a model finds its users' conversations again after it has gone, for each kind of cache."""
+    kinds = [('llama-dense', 'full'), ('gemma3', 'windowed'), ('falcon-h1', 'hybrid'), ('mamba', 'recurrent')]
+    s = Service(*(f'{n}={os.path.join(DATA, "archs", n)}.gguf' for n, _ in kinds), 'chat=' + CHAT, args=['--spill', '0.05'])
+
+    def turn(model, prompt, user=None):
+        body = {'model': model, 'prompt': prompt, 'max_tokens': 8, 'temperature': 0}
+        status, body = s.as_user(user, 'POST', '/v1/completions', body) if user else s.post('/v1/completions', body)[:2]
+        if status != 200:
+            return body, None
+        return body['usage'].get('prompt_tokens_details', {}).get('cached_tokens', 0), body['choices'][0]['text']
+
+    def worker(model):
+        return [w['pid'] for w in s.workers() if w['model'] == model]
+
+    def swap(model):
+        s.post('/api/generate', {'model': model, 'keep_alive': 0})
+        return until(lambda: not worker(model))
+
+    try:
+        for model, kind in kinds:
+            prompt = [5 + (i * 7) % 90 for i in range(150)]
+            _, text = turn(model, prompt)
+            again, _ = turn(model, prompt)
+            gone = swap(model)
+            found, same = turn(model, prompt)
+            ok(gone and isinstance(found, int) and found >= 128 and found == again and same == text,
+               f'{kind} cache ({model}): reused over a swap, with the same answer', (gone, again, found, same, text))
+        canary = 'The canary of root sings ' + 'la ' * 80
+        turn('chat', canary)
+        swap('chat')
+        if os.getuid() == 0:
+            found, _ = turn('chat', canary, OTHER)
+            ok(found == 0, 'U04: not that of another user', found)
+            swap('chat')
+        found, _ = turn('chat', canary)
+        ok(isinstance(found, int) and found > 200, 'the own one, also behind a second swap', found)
+        swap('chat')
+        found, _ = turn('chat', canary)
+        for pid in worker('chat'):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not worker('chat'))
+        lost, text = turn('chat', canary)
+        ok(isinstance(found, int) and found > 200 and lost == 0 and text, 'a worker that is killed leaves nothing', (found, lost))
+    finally:
+        s.stop()
+
+
 # ---------------------------------------------------------------------------------------------- the whole
 
 METRIC = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? '
@@ -629,6 +677,7 @@ def main():
     test_queue()
     test_keep_alive()
     test_holds()
+    test_swap()
     test_digests()
     test_eviction()
     test_pressure()

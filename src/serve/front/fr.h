@@ -40,8 +40,9 @@ typedef struct fr_entry {
     struct fr_entry *next;
     bool gone; /* no longer listed */
     char *name;
-    char *digest;          /* 64 hex digits, "" where nobody has computed it; borrow it for no longer than a call */
-    char *stamp;           /* of files outside the store: what they are on the disk (digest.c); or NULL */
+    char *digest; /* 64 hex digits, "" where nobody has computed it; borrow it for no longer than a call */
+    int spill;    /* 1 + the descriptor of the file for its idle conversations, which outlives workers; 0: none */
+    char *stamp;  /* of files outside the store: what they are on the disk (digest.c); or NULL */
     char **paths, **files; /* [n_files] where they lie, and their names for the worker */
     size_t n_files;
     uint64_t size_bytes, modified_ns;
@@ -135,6 +136,7 @@ struct fr_worker {
     ig_timer silence, expiry;
     bool pinned;
     json_t *engine;  /* owned: what runs this model is not ours; or NULL */
+    bool leaves;     /* its file for conversations is the entry's */
     char draft[256]; /* name of the smaller model that it was started with, "": none */
     bool wanted;     /* of a probe: the model is loaded when it is known */
     bool probe;      /* reads what the file says about itself, and ends */

@@ -296,8 +296,11 @@ void fr_worker_drain(fr_worker *w)
         w->state = FR_DRAINING;
         fr_events_model(w->front, w);
     }
+    /* Its conversations are left to the next worker, if there may be one. */
+    const bool leaves = w->leaves && !w->front->stopping && !w->entry->gone;
+    ig_str body = leaves ? IG_STR("{\"leave\":true}") : IG_STR("{}");
     ig_error err;
-    if (w->state == FR_DRAINING && !w->n_calls) put(w, IG_FRAME_STOP, 0, "{}", 2, NULL, 0, &err);
+    if (w->state == FR_DRAINING && !w->n_calls) put(w, IG_FRAME_STOP, 0, body.ptr, body.len, NULL, 0, &err);
 }
 
 static void on_expiry(void *ctx)
@@ -535,6 +538,29 @@ static int spill_file(const fr_front *f)
     return open(f->config->store, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
+/* The model's own, which the next worker gets again with what this one leaves there; while another one has it, a new
+ * file. */
+static int spill_of(fr_worker *w)
+{
+    fr_entry *e = w->entry;
+    if (w->engine) return spill_file(w->front);
+    for (const fr_worker *o = w->front->workers; o; o = o->next)
+        if (o != w && o->entry == e && o->pid > 0) return spill_file(w->front);
+    if (!e->spill && !w->probe) e->spill = spill_file(w->front) + 1;
+    int fd = e->spill && !w->probe ? fcntl(e->spill - 1, F_DUPFD_CLOEXEC, 3) : spill_file(w->front);
+    w->leaves = e->spill && !w->probe && fd >= 0;
+    return fd;
+}
+
+/* What its conversations depend on: other weights, numbers or programs make nothing of them. */
+static json_t *spill_key(const fr_worker *w)
+{
+    const fr_entry *e = w->entry;
+    if (!w->leaves) return NULL;
+    return json_sprintf("%s %s %s", w->front->config->version, w->front->config->kv ? w->front->config->kv : "f16",
+                        e->stamp ? e->stamp : e->digest);
+}
+
 static json_t *list_of(const char *const *names, size_t n)
 {
     json_t *list = json_array();
@@ -551,12 +577,12 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n_
     uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = list_of(names, n_own);
     if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
-    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s?, s:s?}", "files", files, "draft",
+    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:o*, s:s?, s:s?}", "files", files, "draft",
                      list_of(names + n_own, n - n_own), "probe", (int)w->probe, "threads", (json_int_t)f->n_threads,
                      "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
                      f->config->kv ? f->config->kv : "f16", "speculate",
                      f->config->speculate ? f->config->speculate : "auto", "spill_max", (json_int_t)spill_max,
-                     "memory_max", (json_int_t)room, "template",
+                     "memory_max", (json_int_t)room, "spill_key", spill_key(w), "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
@@ -574,7 +600,7 @@ static bool send_init(fr_worker *w, ig_error *err)
     }
     snprintf(w->draft, sizeof w->draft, "%s", draft ? draft : "");
     n = n_own + n_draft;
-    int spill = spill_file(w->front);
+    int spill = spill_of(w);
     json_t *body = init_body(w, names, n_own, n, spill >= 0 ? w->front->config->spill_max : 0);
     if (spill >= 0) fds[n++] = spill;
     ig_buf text;
