@@ -268,6 +268,14 @@ def test_show(s):
        'show: parameters, system, details', body)
 
 
+def test_file_models(s):
+    """What the service was started with is not in the store, and is not said to be nowhere."""
+    for method, path, body in (('DELETE', '/api/delete', {'model': 'chat'}), ('POST', '/api/copy', {'source': 'chat', 'destination': 'x'}),
+                               ('POST', '/api/create', {'model': 'x', 'from': 'chat'}), ('POST', '/api/push', {'model': 'chat'})):
+        status, answer, _ = s.ask(method, path, body)
+        ok(status == 409 and 'not in the store' in message(answer) and 'ingle pull' in message(answer), f'{path} of a file: 409', (status, answer))
+
+
 def test_create(s):
     """Every field of a model that is made of another one."""
     history = [{'role': 'user', 'content': 'Who are you?'}, {'role': 'assistant', 'content': 'A test.'}]
@@ -572,6 +580,7 @@ def main():
         test_names_of_models(s)
         test_show(s)
         test_create(s)
+        test_file_models(s)
         test_effort(s)
         test_thoughts(s)
         test_slow(slow)
