@@ -92,9 +92,9 @@ ig_status wk_reply_finish(wk_reply *r, bool whole, wk_piece_fn fn, void *ctx, wk
 {
     outlet o = {r, fn, ctx};
     ig_reply_end e = {0};
-    (void)whole;
     *end = (wk_reply_end){0};
     if (!r->r) return IG_OK;
+    if (!whole) ig_reply_cut_off(r->r);
     IG_TRY(ig_reply_finish(r->r, on_piece, &o, &e, err));
     end->calls = e.n_whole > 0;
     end->flag = e.truncated_call ? "truncated_call" : e.unparsed || r->unparsed ? "unparsed" : NULL;

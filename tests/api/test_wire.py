@@ -268,6 +268,27 @@ def test_show(s):
        'show: parameters, system, details', body)
 
 
+def test_cut_calls(s):
+    """A forced call that max_tokens cuts off, at every length: no marker and no JSON of it is ever said, streamed or not."""
+    tool = {'type': 'function', 'function': {'name': 'weather', 'parameters': {'type': 'object', 'properties': {'c': {'enum': ['x']}},
+                                                                              'required': ['c'], 'additionalProperties': False}}}
+    faults, calls = [], 0
+    for n in range(1, 60):
+        body = {'model': 'chat', 'messages': HELLO, 'tools': [tool], 'tool_choice': 'required', 'max_tokens': n, 'seed': n}
+        for stream in (False, True):
+            if stream:
+                deltas = [d['choices'][0]['delta'] for _, d in s.sse('/v1/chat/completions', {**body, 'stream': True})[1] if d != '[DONE]']
+                said = ''.join(d.get('content') or '' for d in deltas)
+                begun = [c for d in deltas for c in d.get('tool_calls') or [] if c.get('id')]
+            else:
+                m = s.post('/v1/chat/completions', body)[1]['choices'][0]['message']
+                said, begun = m['content'] or '', m.get('tool_calls') or []
+            calls += len(begun)
+            if len(said.strip()) > 2 or '{' in said:
+                faults.append((n, stream, said))
+    ok(not faults and calls > 50, f'a call that is cut off says nothing ({calls} calls)', faults[:3])
+
+
 def test_file_models(s):
     """What the service was started with is not in the store, and is not said to be nowhere."""
     for method, path, body in (('DELETE', '/api/delete', {'model': 'chat'}), ('POST', '/api/copy', {'source': 'chat', 'destination': 'x'}),
@@ -581,6 +602,7 @@ def main():
         test_show(s)
         test_create(s)
         test_file_models(s)
+        test_cut_calls(s)
         test_effort(s)
         test_thoughts(s)
         test_slow(slow)

@@ -1064,6 +1064,38 @@ static const struct {
      "", "", "Hm", "f({})", ""},
 };
 
+/* A limit ends the reply: what has begun like a call is no text. */
+static void check_cut_off(void)
+{
+    static const struct {
+        const char *text, *said;
+        bool call;
+    } rows[] = {{"Hi <tool_c", "Hi ", true},   {"Hi <t", "Hi <t", false},
+                {"if (a <", "if (a <", false}, {"<tool_call>\n{\"name\": \"wea", "", true},
+                {"<tool_call>", "", true},     {"a <tool_box", "a <tool_box", false},
+                {"{\"na", "{\"na", false},     {"Use <tool_call>: a", "Use <tool_call>: a", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ig_reply_options o = {.family = ig_reply_family_of(IG_STR("<tool_call>")), .source = IG_STR("<tool_call>")};
+        said s = {0};
+        ig_reply *r = NULL;
+        ig_error err;
+        ig_buf *const bufs[] = {&s.text, &s.reasoning, &s.unparsed};
+        for (size_t k = 0; k < 3; k++) ig_buf_init(bufs[k], 1 << 20);
+        bool ok = ig_reply_open(&o, &r, &err) == IG_OK &&
+                  ig_reply_push(r, rows[i].text, strlen(rows[i].text), take, &s, &err) == IG_OK;
+        if (ok) ig_reply_cut_off(r);
+        ok = ok && ig_reply_finish(r, take, &s, &s.end, &err) == IG_OK;
+        ig_buf all;
+        ig_buf_init(&all, 1 << 20);
+        (void)(ig_buf_add(&all, s.text.ptr, s.text.len) && ig_buf_add(&all, s.unparsed.ptr, s.unparsed.len));
+        tap_ok(ok && ig_str_is(str_of(&all), rows[i].said) && s.end.truncated_call == rows[i].call && !s.n_calls,
+               "cut off: %s (%.*s)", rows[i].text, (int)all.len, all.ptr ? all.ptr : "");
+        ig_reply_close(r);
+        ig_buf_fini(&all);
+        said_fini(&s);
+    }
+}
+
 static void check_odd(void)
 {
     ig_reply_tools *tools = NULL;
@@ -1200,6 +1232,7 @@ int main(void)
     show = say ? atoi(say) : 0;
     (void)snprintf(root, sizeof root, "%s/templates", tap_golden());
     check_odd();
+    check_cut_off();
     check_refusals();
     check_hostile();
     check_masks();

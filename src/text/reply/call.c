@@ -146,7 +146,7 @@ static void value_byte(ig_reply *r, char c);
 static bool is_begun(const ig_reply *r, bool plain)
 {
     if (plain || r->live || r->open) return false;
-    return r->end.n_calls > 0 || r->state == R_SECTION || (r->state == R_NAME && !r->tok.len);
+    return r->cut || r->end.n_calls > 0 || r->state == R_SECTION || (r->state == R_NAME && !r->tok.len);
 }
 
 void rc_cut(ig_reply *r)

@@ -415,6 +415,20 @@ ig_status ig_reply_push(ig_reply *r, const char *text_in, size_t n, ig_piece_fn 
     return status(r, err);
 }
 
+void ig_reply_cut_off(ig_reply *r) { r->cut = true; }
+
+/* The reply ends within a marker that opens a call. "<" alone may be anything. */
+static bool holds_call(const ig_reply *r)
+{
+    enum { LEAST = 3 };
+    for (size_t i = 0; r->n_hold >= LEAST && i < r->n_marks; i++) {
+        const rp_marker *m = &r->marks[i];
+        if (m->kind & (MK_SECTION | MK_CALL) && m->text.len > r->n_hold && !memcmp(m->text.ptr, r->hold, r->n_hold))
+            return true;
+    }
+    return false;
+}
+
 ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *end, ig_error *err)
 {
     r->fn = fn, r->ctx = ctx;
@@ -425,6 +439,10 @@ ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *
         ig_piece_kind kind = r->state == R_TEXT ? IG_PIECE_TEXT : IG_PIECE_REASONING;
         bool ends = r->n_hold && r->in_section && r->state == R_TEXT && !r->said; /* half a mark after a call */
         if (ends && memchr(r->hold, '<', 1)) r->n_hold = 0;
+        if (r->cut && r->state == R_TEXT && holds_call(r)) {
+            r->n_hold = 0;
+            r->end.truncated_call = true;
+        }
         rr_say(r, kind, r->hold, r->n_hold);
         /* White space at the end belongs to the text, unless a call came before. */
         if (r->ws.len && r->state == R_TEXT && r->said) out(r, kind, false, r->ws.ptr, r->ws.len);

@@ -82,6 +82,8 @@ typedef struct ig_reply_end {
     unsigned n_calls, n_whole; /* calls that began, calls that are whole */
     bool unparsed, truncated_call;
 } ig_reply_end;
+/* Before the end: a limit ends the reply, not the model. What has begun like a call, or like its marker, is no text then. */
+void ig_reply_cut_off(ig_reply *r);
 /* The reply is over. Errors: NO_MEMORY. */
 ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *end, ig_error *err);
 /* The model is thinking after what was pushed so far. */

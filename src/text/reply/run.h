@@ -67,6 +67,7 @@ struct ig_reply {
     const ig_reply_tools *tools;
     uint64_t seed;
     bool whole, stopped;
+    bool cut; /* a limit ends the reply */
     bool thinks; /* the template writes marks of reasoning */
     ig_status st;
 
