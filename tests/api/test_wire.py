@@ -289,6 +289,29 @@ def test_cut_calls(s):
     ok(not faults and calls > 50, f'a call that is cut off says nothing ({calls} calls)', faults[:3])
 
 
+def test_log(s):
+    """H28: what people say is in no log, whatever becomes of it."""
+    secret = 'Canary-7411'
+    said = [{'role': 'user', 'content': secret}]
+    for path, body in (('/v1/chat/completions', {'messages': said, 'max_tokens': 2}), ('/v1/chat/completions', {'messages': [{'role': secret}]}),
+                       ('/v1/chat/completions', {'messages': said, secret: 1, 'response_format': {'type': secret}}),
+                       ('/v1/completions', {'prompt': secret * 3000}), ('/v1/messages', {'messages': said, 'max_tokens': 2, 'system': secret}),
+                       ('/v1/responses', {'input': secret, 'max_output_tokens': 2}), ('/api/chat', {'messages': said, 'stream': False, 'think': secret}),
+                       ('/api/generate', {'prompt': secret, 'stream': False, 'options': {'num_predict': 1, 'stop': [secret]}}),
+                       ('/api/embed', {'input': secret}), ('/infill', {'input_prefix': secret, 'input_suffix': secret, 'n_predict': 1}),
+                       ('/tokenize', {'content': secret}), ('/apply-template', {'messages': said}), ('/v1/rerank', {'query': secret, 'documents': [secret]})):
+        s.post(path, {'model': 'chat', **body})
+    s.post('/v1/chat/completions', ('{"model": "chat", "messages": [' + secret).encode())
+    c = s.send('/v1/chat/completions', dict(ENDLESS, messages=said))
+    c.recv(100)
+    os.kill([w['pid'] for w in s.workers() if w['model'] == 'chat'][0], 9)
+    c.close()
+    ok(until(lambda: s.said('was killed')), 'a worker that dies is said')
+    ok(not s.said(secret), 'H28: but no prompt is', s.said(secret))
+    shown = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True).stdout
+    ok(secret not in shown, 'U10: nor in the title of a process')
+
+
 def test_file_models(s):
     """What the service was started with is not in the store, and is not said to be nowhere."""
     for method, path, body in (('DELETE', '/api/delete', {'model': 'chat'}), ('POST', '/api/copy', {'source': 'chat', 'destination': 'x'}),
@@ -603,6 +626,7 @@ def main():
         test_create(s)
         test_file_models(s)
         test_cut_calls(s)
+        test_log(s)
         test_effort(s)
         test_thoughts(s)
         test_slow(slow)
