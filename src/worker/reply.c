@@ -57,7 +57,12 @@ ig_status wk_reply_new(ig_str source, ig_str prompt, const json_t *body, wk_repl
     ig_random(&seed, sizeof seed);
     r->family = ig_reply_family_of(source);
     ig_status st = read_tools(body, &r->tools, err);
-    ig_reply_options o = {.family = r->family, .tools = r->tools, .source = source, .prompt = prompt, .seed = seed};
+    ig_reply_options o = {.family = r->family,
+                          .tools = r->tools,
+                          .source = source,
+                          .prompt = prompt,
+                          .seed = seed,
+                          .no_calls = json_array_size(json_object_get(body, "tools")) == 0};
     if (st == IG_OK) st = ig_reply_open(&o, &r->r, err);
     if (st == IG_OK) return IG_OK;
     wk_reply_free(r);

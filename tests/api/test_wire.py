@@ -287,6 +287,10 @@ def test_cut_calls(s):
             if len(said.strip()) > 2 or '{' in said:
                 faults.append((n, stream, said))
     ok(not faults and calls > 50, f'a call that is cut off says nothing ({calls} calls)', faults[:3])
+    text = '<tool_call>{"name": "weather"}</tool_call> <tool_call>'
+    status, body, _ = chat(s, max_tokens=200, response_format={'type': 'json_schema', 'json_schema': {'name': 'x', 'schema': {'const': text}}})
+    ok(status == 200 and json.loads(body['choices'][0]['message']['content']) == text and not body['choices'][0]['message'].get('tool_calls'),
+       'without tools what looks like a call is text', body)
 
 
 def test_log(s):

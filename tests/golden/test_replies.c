@@ -98,7 +98,7 @@ typedef struct setting {
     const ig_reply_family *family;
     ig_reply_tools *tools;
     const char *tools_text;
-    bool whole;
+    bool whole, no_calls;
 } setting;
 
 /* cut 0: at once; SIZE_MAX: byte by byte; else in two. */
@@ -106,8 +106,13 @@ static bool read_reply(const setting *g, ig_str text, size_t cut, said *out)
 {
     ig_reply *r;
     ig_error err = {0};
-    ig_reply_options o = {
-        .family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt, .seed = 7, .whole = g->whole};
+    ig_reply_options o = {.family = g->family,
+                          .tools = g->tools,
+                          .source = g->source,
+                          .prompt = g->prompt,
+                          .seed = 7,
+                          .whole = g->whole,
+                          .no_calls = g->no_calls};
     said_init(out);
     bool ok = ig_reply_open(&o, &r, &err) == IG_OK;
     if (!ok) return false;
@@ -1094,6 +1099,13 @@ static void check_cut_off(void)
         ig_buf_fini(&all);
         said_fini(&s);
     }
+    static const char answer[] = "{\"a\": \"<tool_call>\\n{\\\"name\\\": 1}</tool_call><tool_call>\\n{";
+    said s;
+    setting g = {.source = IG_STR("<tool_call>"), .no_calls = true};
+    g.family = ig_reply_family_of(g.source);
+    tap_ok(read_reply(&g, ig_str_from(answer), 0, &s) && ig_str_is(str_of(&s.text), answer) && !s.n_calls,
+           "where no call can be meant all is text");
+    said_fini(&s);
 }
 
 static void check_odd(void)

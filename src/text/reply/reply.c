@@ -104,8 +104,8 @@ void rr_marks(ig_reply *r)
     const ig_reply_family *f = r->f;
     bool tool_call = f->call && !strncmp(f->call, "<tool_call>", 11);
     ig_str section = without_bracket(rp_line(f->section, 0));
-    mark(r, section, MK_SECTION | (rp_is_control(section) ? MK_HARD : 0u), -1);
-    if (f->syntax != RP_HARMONY) mark_call(r, f->call);
+    if (!r->no_calls) mark(r, section, MK_SECTION | (rp_is_control(section) ? MK_HARD : 0u), -1);
+    if (f->syntax != RP_HARMONY && !r->no_calls) mark_call(r, f->call);
     mark_end(r, f->call_end);
     mark_end(r, f->section_end);
     for (size_t i = 0; i < 3; i++) mark(r, rp_mark(f->drop[i]), MK_DROP, -1);
@@ -117,7 +117,7 @@ void rr_marks(ig_reply *r)
     if (f->value_end && f->value_end[0] == '\n') mark(r, ig_str_from(f->value_end), MK_STOP, -1);
     for (size_t i = 0; f->flags & RP_HEADERS && i < 2; i++) mark(r, ig_str_from(headers[i]), MK_HEADER, -1);
     for (size_t i = 0; f->flags & RP_HEADERS && i < 5; i++) mark(r, ig_str_from(ends[i]), MK_DROP | MK_END, -1);
-    if (!tool_call) return;
+    if (!tool_call || r->no_calls) return;
     mark(r, IG_STR("<function="), MK_CALL, -1);
     mark(r, IG_STR("</function>"), MK_END, -1);
 }
@@ -349,7 +349,7 @@ ig_status ig_reply_open(const ig_reply_options *o, ig_reply **out_r, ig_error *e
     ig_reply *r = ig_calloc(1, sizeof *r);
     if (!r) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a reply");
     r->f = o->family ? o->family : &rp_families[rp_n_families - 1];
-    r->tools = o->tools, r->seed = o->seed, r->whole = o->whole, r->think = -1;
+    r->tools = o->tools, r->seed = o->seed, r->whole = o->whole, r->think = -1, r->no_calls = o->no_calls;
     ig_buf *const bufs[] = {&r->ws, &r->raw, &r->tok, &r->name, &r->id, &r->args, &r->out};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) ig_buf_init(bufs[i], RAW_BYTES);
     rr_marks(r);

@@ -67,6 +67,7 @@ typedef struct ig_reply_options {
     ig_str source;                 /* the template's text, for the markers of reasoning; read during open only */
     ig_str prompt;                 /* the text that the reply continues, or its end (4 KiB do); read during open only */
     uint64_t seed;                 /* of the ids that are made up; the same seed gives the same ids */
+    bool no_calls; /* none can be meant: what looks like one is text */
     bool whole; /* hand out the pieces of a call only when it is complete, and a broken one as text instead */
 } ig_reply_options;
 

@@ -68,6 +68,7 @@ struct ig_reply {
     uint64_t seed;
     bool whole, stopped;
     bool cut; /* a limit ends the reply */
+    bool no_calls;
     bool thinks; /* the template writes marks of reasoning */
     ig_status st;
 
