@@ -388,7 +388,7 @@ def test_context(s):
 
 
 def test_final(s):
-    ask = {'model': 'chat', 'prompt': 'Hello', 'stream': False, 'options': {'num_predict': 3}}
+    ask = {'model': 'chat', 'prompt': 'Hello', 'stream': False, 'options': {'num_predict': 3, 'temperature': 0}}
     _, body, _ = s.post('/api/generate', ask)
     ns = [body.get(k) for k in ('total_duration', 'load_duration', 'prompt_eval_duration', 'eval_duration')]
     ok(all(isinstance(x, int) and x >= 0 for x in ns) and ns[0] >= ns[3], 'durations are whole nanoseconds', body)
