@@ -98,22 +98,86 @@ static bool weigh(const walk *a, query *q, float *scores, uint32_t first, uint32
     return true;
 }
 
+/* Rows of a page that the walk comes to next, fetched while this page is computed: a few lines a call, because memory
+ * takes no more at once. The processor's own prefetchers do not see the way from page to page. */
+typedef struct ahead {
+    const uint8_t *at, *end; /* equal: nothing is left */
+    size_t part;             /* bytes a call */
+} ahead;
+
+static void fetch_part(ahead *f)
+{
+    enum { LINE = 64 };
+    const uint8_t *stop = (size_t)(f->end - f->at) > f->part ? f->at + f->part : f->end;
+    for (; f->at < stop; f->at += LINE) __builtin_prefetch(f->at);
+    if (f->at > f->end) f->at = f->end;
+}
+
+/* How the pairs of n_q queries and n keys are cut into calls of the kernels, which is the same to every bit. */
+typedef struct cut {
+    uint32_t queries, keys;
+} cut;
+
+static cut cut_for(uint32_t n_q) { return n_q > 8 ? (cut){8, IG_PAGE_TOKENS} : (cut){n_q, 8}; }
+
+static ahead fetch_over(cut c, uint32_t n_q, uint32_t n, const uint8_t *next, size_t bytes)
+{
+    if (!next || !n_q) return (ahead){0};
+    size_t calls = (size_t)((n_q + c.queries - 1) / c.queries) * ((n + c.keys - 1) / c.keys);
+    return (ahead){next, next + bytes, bytes / calls + 1};
+}
+
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* next: the rows of keys (of values) to fetch, or NULL. */
+static void score(const walk *a, const float *const *q, uint32_t n_q, const uint8_t *keys, uint32_t n,
+                  const uint8_t *next)
+{
+    size_t row = a->layout.k_bytes;
+    cut c = cut_for(n_q);
+    ahead f = fetch_over(c, n_q, n, next, IG_PAGE_TOKENS * row);
+    for (uint32_t i = 0; i < n_q; i += c.queries)
+        for (uint32_t j = 0; j < n; j += c.keys) {
+            fetch_part(&f);
+            a->kv->scores_of(q + i, least(c.queries, n_q - i), keys + j * row, row, a->op->a,
+                             a->scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, a->w->head_k,
+                             least(c.keys, n - j));
+        }
+}
+
+static void mix(const walk *a, float *const *acc, uint32_t n_q, const uint8_t *values, uint32_t n, const uint8_t *next)
+{
+    size_t row = a->layout.v_bytes;
+    cut c = cut_for(n_q);
+    ahead f = fetch_over(c, n_q, n, next, IG_PAGE_TOKENS * row);
+    for (uint32_t i = 0; i < n_q; i += c.queries)
+        for (uint32_t j = 0; j < n; j += c.keys) {
+            fetch_part(&f);
+            a->kv->mix_of(a->scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, values + j * row, row, acc + i,
+                          least(c.queries, n_q - i), a->w->head_v, least(c.keys, n - j));
+        }
+}
+
+typedef struct block { /* what some positions of a page hold for one KV head */
+    const uint8_t *keys, *values;
+    const uint8_t *next_keys, *next_values; /* rows of the page behind; NULL: none, or fetched already */
+} block;
+
 /* n_q queries see the same keys: positions first..first+n-1, in one page; keys and values point at the first. */
-static void see_page(const walk *a, query *queries, uint32_t n_q, const uint8_t *keys, const uint8_t *values,
-                     uint32_t first, uint32_t n)
+static void see_page(const walk *a, query *queries, uint32_t n_q, block b, uint32_t first, uint32_t n)
 {
     const float *q[IG_QUERIES_MAX];
     float *acc[IG_QUERIES_MAX];
     uint32_t left = 0;
     for (uint32_t c = 0; c < n_q; c++) q[c] = queries[c].q;
-    a->kv->scores_of(q, n_q, keys, a->layout.k_bytes, a->op->a, a->scores, IG_PAGE_TOKENS, a->w->head_k, n);
+    score(a, q, n_q, b.keys, n, b.next_keys);
     for (uint32_t c = 0; c < n_q; c++) {
         float *own = a->scores + (size_t)c * IG_PAGE_TOKENS, *to = a->scores + (size_t)left * IG_PAGE_TOKENS;
         if (!weigh(a, &queries[c], own, first, n)) continue;
         if (to != own) memcpy(to, own, n * sizeof *to);
         acc[left++] = queries[c].acc;
     }
-    a->kv->mix_of(a->scores, IG_PAGE_TOKENS, values, a->layout.v_bytes, acc, left, a->w->head_v, n);
+    mix(a, acc, left, b.values, n, b.next_values);
 }
 
 /* Positions of the page from `start` on that the query sees; false: none. */
@@ -125,6 +189,13 @@ static bool sees(const query *q, uint32_t start, uint32_t *low, uint32_t *high)
     return *low <= *high && q->from <= last;
 }
 
+static block block_at(const walk *a, uint32_t p)
+{
+    const uint8_t *page = ig_page_at(a->run, a->w, a->seq, p);
+    return (block){.keys = page + a->layout.keys + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.k_bytes,
+                   .values = page + a->layout.values + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.v_bytes};
+}
+
 static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads)
 {
     uint32_t from = queries[0].from, to = queries[0].to;
@@ -132,17 +203,25 @@ static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads
         if (queries[i].from < from) from = queries[i].from;
         if (queries[i].to > to) to = queries[i].to;
     }
-    for (uint32_t p = from / IG_PAGE_TOKENS; p <= to / IG_PAGE_TOKENS; p++) {
+    uint32_t last = to / IG_PAGE_TOKENS;
+    block next = block_at(a, from / IG_PAGE_TOKENS);
+    for (uint32_t p = from / IG_PAGE_TOKENS; p <= last; p++) {
         uint32_t start = p * IG_PAGE_TOKENS;
-        const uint8_t *page = ig_page_at(a->run, a->w, a->seq, p);
-        const uint8_t *keys = page + a->layout.keys + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.k_bytes;
-        const uint8_t *values = page + a->layout.values + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.v_bytes;
+        block b = next;
+        if (p < last) {
+            next = block_at(a, p + 1);
+            b.next_keys = next.keys;
+            b.next_values = next.values == next.keys ? NULL : next.values;
+        }
         for (uint32_t i = 0, low, high, x, y, some; i < n; i += some) {
             some = 1;
             if (!sees(&queries[i], start, &low, &high)) continue;
             while (i + some < n && sees(&queries[i + some], start, &x, &y) && x == low && y == high) some++;
-            see_page(a, queries + i, some, keys + (low - start) * a->layout.k_bytes,
-                     values + (low - start) * a->layout.v_bytes, low, high - low + 1);
+            block part = b;
+            part.keys += (low - start) * a->layout.k_bytes;
+            part.values += (low - start) * a->layout.v_bytes;
+            see_page(a, queries + i, some, part, low, high - low + 1);
+            b.next_keys = b.next_values = NULL;
         }
     }
 }

@@ -23,17 +23,33 @@ typedef struct panel_tiles {
     panel_tile *of[4]; /* of panel_widths columns */
 } panel_tiles;
 
-/* Where the rows of a panel are: the last one stands for those that are not there. */
-INLINE void panel_pointers(const uint8_t *p[PANEL_ROWS], const uint8_t *w, size_t stride, size_t n_rows)
+/* The rows of a panel, and the weights behind them in memory. Those are fetched while panels are filled, in the order
+ * of memory and a few lines a step: asked for all at once they would stand in line, and row by row the hardware's
+ * prefetchers would not follow. */
+typedef struct panel_source {
+    const uint8_t *p[PANEL_ROWS], *next;
+    size_t lines; /* of next, a step */
+} panel_source;
+
+enum { FETCH_STEPS = 32 }; /* of a fill, at least */
+
+/* The last of n_rows rows stands for those that are not there; bytes: of a row, for one fill. */
+INLINE void panel_begin(panel_source *s, const uint8_t *w, size_t stride, size_t n_rows, size_t bytes)
 {
-    for (size_t r = 0; r < PANEL_ROWS; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * stride;
+    for (size_t r = 0; r < PANEL_ROWS; r++) s->p[r] = w + (r < n_rows ? r : n_rows - 1) * stride;
+    s->next = (const uint8_t *)((uintptr_t)w + PANEL_ROWS * stride);
+    s->lines = (PANEL_ROWS * bytes / 64 + FETCH_STEPS - 1) / FETCH_STEPS;
 }
 
-/* What comes after these bytes of each row, `ahead` of them. */
-INLINE void panel_prefetch(const uint8_t *const p[PANEL_ROWS], size_t bytes, size_t ahead)
+INLINE void panel_on(panel_source *s, size_t bytes)
 {
-    for (size_t r = 0; r < PANEL_ROWS; r++)
-        for (size_t line = 0; line < bytes; line += 64) ig_prefetch(p[r], ahead + line);
+    for (size_t r = 0; r < PANEL_ROWS; r++) s->p[r] += bytes;
+}
+
+INLINE void panel_fetch(panel_source *s)
+{
+    for (size_t i = 0; i < s->lines; i++) ig_prefetch(s->next, 64 * i);
+    s->next = (const uint8_t *)((uintptr_t)s->next + 64 * s->lines);
 }
 
 INLINE void panel_columns(const panel_tiles *t, panel_args a, size_t n_cols)
