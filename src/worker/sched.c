@@ -276,7 +276,7 @@ static wk_slot *best_slot(const wk *w, const wk_choice *c, uint32_t *reach)
     wk_slot *best = NULL;
     *reach = 0;
     for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
-        uint32_t n = w->slots[i].user == c->r->user ? reach_of(&w->slots[i], c) : 0;
+        uint32_t n = w->cfg.shares || w->slots[i].user == c->r->user ? reach_of(&w->slots[i], c) : 0;
         if (n == 0 || n < *reach || (n == *reach && best && !best->choice)) continue;
         best = &w->slots[i];
         *reach = n;

@@ -116,7 +116,7 @@ wk_spilled *wk_spill_find(wk *w, const wk_choice *c, uint32_t *reach)
     *reach = 0;
     for (size_t i = 0; i < w->n_spilled; i++) {
         wk_spilled *s = &w->spilled[i];
-        uint32_t n = s->user == c->r->user ? common(s->image, c->tokens, most) : 0;
+        uint32_t n = w->cfg.shares || s->user == c->r->user ? common(s->image, c->tokens, most) : 0;
         if (n > *reach && n > length_of(s->image) / READ_MOST) *reach = n, best = s;
     }
     return best;

@@ -169,6 +169,7 @@ typedef struct wk_config {
     ingle_speculate speculate;
     uint64_t memory_max, spill_max; /* bytes; spill_max 0: no file */
     int landlock_abi_max;
+    bool shares;  /* users share what was computed for prompts */
     json_t *body; /* owned: INIT */
 } wk_config;
 

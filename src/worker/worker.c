@@ -65,6 +65,7 @@ static bool read_config(wk *w, wk_fault *f)
     if (spill && (!json_is_integer(spill) || json_integer_value(spill) < 0))
         return wk_refuse(f, "bad_request", "spill_max", "\"spill_max\" is no number of bytes");
     c->spill_max = (uint64_t)json_integer_value(spill);
+    if (!wk_read_bool(c->body, "share", &c->shares, f)) return false;
     if (!read_speculate(c, f)) return false;
     if (!kv || json_is_null(kv)) return true;
     for (size_t i = 0; json_is_string(kv) && i < sizeof kinds / sizeof *kinds; i++)

@@ -466,6 +466,25 @@ def test_prefix():
         s.stop()
 
 
+def test_shared():
+    """One user's prompt serves others only where the configuration says so."""
+    if os.getuid() != 0:
+        tap.skip('a shared cache', 'another user can only be played by root')
+        return
+    canary = 'Everybody begins like this ' + 'la ' * 60
+    for text, want in (('[model story]\nshare_cache = yes\n', False), ('[model ch*]\nshare_cache = yes\n', True)):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, 'ingle.conf'), 'w', encoding='utf-8') as f:
+                f.write(text)
+            s = Service('chat=' + CHAT, env={'INGLE_CONFIG': folder})
+            try:
+                s.post('/v1/chat/completions', ask(s, canary))
+                status, body = s.as_user(OTHER, 'POST', '/v1/chat/completions', ask(s, canary))
+                ok(status == 200 and (cached(body) > 100) == want, f'{text.splitlines()[0]} share_cache: {want}', (status, body))
+            finally:
+                s.stop()
+
+
 def test_swap():
     """With --spill a model finds its users' conversations again after it has gone, for each kind of cache."""
     kinds = [('llama-dense', 'full'), ('gemma3', 'windowed'), ('falcon-h1', 'hybrid'), ('mamba', 'recurrent')]
@@ -678,6 +697,7 @@ def main():
     test_keep_alive()
     test_holds()
     test_swap()
+    test_shared()
     test_digests()
     test_eviction()
     test_pressure()

@@ -85,6 +85,7 @@ const json_t *fr_engine_of(const fr_front *f, const fr_entry *e);
 /* ---- drafts.c: smaller models that guess for others. ---- */
 
 /* The name of the one that the configuration gives this model, NULL: none. */
+bool fr_shares_cache(const fr_front *f, const fr_entry *e); /* [model NAME] share_cache = yes */
 const char *fr_draft_name(const fr_front *f, const fr_entry *e);
 /* The same as an entry (borrowed), NULL also where there is no model of this name. */
 const fr_entry *fr_draft_of(const fr_front *f, const fr_entry *e);
@@ -136,6 +137,7 @@ struct fr_worker {
     ig_timer silence, expiry;
     bool pinned;
     json_t *engine;  /* owned: what runs this model is not ours; or NULL */
+    bool shares;     /* users share what was computed for prompts */
     bool leaves;     /* its file for conversations is the entry's */
     char draft[256]; /* name of the smaller model that it was started with, "": none */
     bool wanted;     /* of a probe: the model is loaded when it is known */

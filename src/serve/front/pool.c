@@ -577,12 +577,12 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n_
     uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = list_of(names, n_own);
     if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
-    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:o*, s:s?, s:s?}", "files", files, "draft",
-                     list_of(names + n_own, n - n_own), "probe", (int)w->probe, "threads", (json_int_t)f->n_threads,
-                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
-                     f->config->kv ? f->config->kv : "f16", "speculate",
+    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:b, s:o*, s:s?, s:s?}", "files", files,
+                     "draft", list_of(names + n_own, n - n_own), "probe", (int)w->probe, "threads",
+                     (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel,
+                     "kv", f->config->kv ? f->config->kv : "f16", "speculate",
                      f->config->speculate ? f->config->speculate : "auto", "spill_max", (json_int_t)spill_max,
-                     "memory_max", (json_int_t)room, "spill_key", spill_key(w), "template",
+                     "memory_max", (json_int_t)room, "share", (int)w->shares, "spill_key", spill_key(w), "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
@@ -599,6 +599,7 @@ static bool send_init(fr_worker *w, ig_error *err)
         return false;
     }
     snprintf(w->draft, sizeof w->draft, "%s", draft ? draft : "");
+    w->shares = fr_shares_cache(w->front, w->entry);
     n = n_own + n_draft;
     int spill = spill_of(w);
     json_t *body = init_body(w, names, n_own, n, spill >= 0 ? w->front->config->spill_max : 0);
