@@ -29,6 +29,12 @@
             "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
             "computer)"                                                                                                \
     }
+#define HOST_NAMED                                                                                                     \
+    {                                                                                                                  \
+        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
+            "ask this service for MODEL: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST; without "    \
+            "these, and where MODEL is a file, it is opened here)"                                                     \
+    }
 #define STORE                                                                                                          \
     {                                                                                                                  \
         "store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else the standard place)" \
@@ -193,7 +199,7 @@ static const cli_flag tokenize_flags[] = {
      "add the vocabulary's special tokens and read text such as <s> as one; with --decode write them out"},
     {"decode", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the input is ids, print their text"},
     STORE,
-    HOST,
+    HOST_NAMED,
 };
 
 static const cli_flag template_flags[] = {
@@ -205,7 +211,7 @@ static const cli_flag template_flags[] = {
      "the "
      "function is not defined)"},
     STORE,
-    HOST,
+    HOST_NAMED,
 };
 
 static const cli_flag eval_flags[] = {
@@ -243,7 +249,7 @@ static const cli_flag embed_flags[] = {
     KV("f32"),
     JSON,
     STORE,
-    HOST,
+    HOST_NAMED,
 };
 
 static const cli_flag imatrix_flags[] = {
@@ -269,7 +275,7 @@ static const cli_flag bench_flags[] = {
     KV("f16"),
     JSON,
     STORE,
-    HOST,
+    HOST_NAMED,
     {"made-up", 0, CLI_SWITCH, NULL, 0, 0, NULL,
      "make the keys and values of --depth up instead of reading a text, so that any depth is there at once"},
     SPECULATE,
