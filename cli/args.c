@@ -103,8 +103,35 @@ static const cli_flag *find(const cli_verb *verb, const char *word, const char *
     return NULL;
 }
 
+/* Verbs that ask no service, and what to do where somebody means one. */
+static const char *instead_of_host(const char *verb)
+{
+    static const char *const rows[][2] = {
+        {"eval", "logits are not for a service to give; name the model's file"},
+        {"quantize", "it reads and writes files of this computer"},
+        {"imatrix", "it reads and writes files of this computer"},
+        {"grammar", "a grammar is checked without a model"},
+        {"reply", "an answer is read without a model's service; name its file or its template"},
+        {"export", "type it where the service runs, for it reads the store itself"},
+        {"import", "type it where the service runs, or send a file with ingle pull FILE NAME --host ADDRESS"},
+        {"verify", "type it where the service runs, for it reads the store itself"},
+        {"gc", "type it where the service runs; the service collects its garbage once a day"},
+        {"df", "type it where the service runs, for it reads the store itself"},
+        {"key", "type it where the service runs, for it writes the file of keys"},
+        {"policy", "type it where the service runs, for it reads its configuration"},
+        {"audit", "type it where the service runs, for it reads the log itself"},
+        {"cost", "type it where the service runs, for it reads the ledger itself"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!strcmp(rows[i][0], verb)) return rows[i][1];
+    return "it works without one";
+}
+
 static ig_status unknown_flag(const cli_verb *verb, const char *word, ig_error *err)
 {
+    if (!strcmp(word, "--host") || !strncmp(word, "--host=", 7))
+        return ig_fail(err, IG_BAD_INPUT, 0, "ingle %s asks no service, leave --host away: %s", verb->name,
+                       instead_of_host(verb->name));
     const cli_flag *near = word[1] == '-' ? cli_nearest_flag(verb, word + 2) : NULL;
     int n = (int)strcspn(word, "=");
     if (near)

@@ -6,6 +6,7 @@
 
 #include "base/os.h"
 #include "base/pool.h"
+#include "far.h"
 #include "input.h"
 #include "out.h"
 #include "talk.h"
@@ -322,6 +323,11 @@ int cli_bench(const cli_call *call)
                      .guesses = cli_set(call, "speculate") || cli_set(call, "draft")};
     ingle_error err;
     ig_error e;
+    static const char *const local[] = {"depth",   "streams", "batch",     "threads", "kv",
+                                        "made-up", "draft",   "speculate", NULL};
+    int code = CLI_DONE;
+    far_choice where = far_choose_query(call, local, &code);
+    if (where != FAR_HERE) return where == FAR_THERE ? far_bench_run(call) : code;
     if (talk_check_guess(call, &e) != IG_OK) return cli_usage(e.text);
     if (b.guesses && b.n_streams > 1)
         return cli_usage("--speculate and --draft measure one stream, leave --streams out");

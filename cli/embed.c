@@ -1,6 +1,7 @@
 /* ingle embed: texts to vectors. */
 #include <string.h>
 
+#include "far.h"
 #include "input.h"
 #include "out.h"
 #include "verbs.h"
@@ -183,6 +184,10 @@ int cli_embed(const cli_call *call)
     if (given > 1) return cli_usage("embed got more than one of TEXT, --file and --tokens. Type: ingle embed --help");
     if (cli_set(call, "query") && cli_set(call, "tokens"))
         return cli_usage("embed got --query and --tokens, which are a whole text already. Type: ingle embed --help");
+    static const char *const local[] = {"threads", "kv", NULL};
+    int code = CLI_DONE;
+    far_choice where = far_choose_query(call, local, &code);
+    if (where != FAR_HERE) return where == FAR_THERE ? far_embed(call) : code;
     ingle_status st = input_model(call->args[0], false, &j.model, &err);
     if (st == INGLE_OK) {
         ingle_model_describe(j.model, &j.info);

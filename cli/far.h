@@ -25,6 +25,14 @@ json_t *far_think(const char *think); /* NULL where nothing is said */
 /* run and chat: whether the service is asked. *code is set (usage) where it has to be but cannot. */
 typedef enum far_choice { FAR_HERE, FAR_THERE, FAR_NEITHER } far_choice;
 far_choice far_choose(const cli_call *call, int *code);
+/* tokenize, template, embed, bench: whether the service is asked, because --host, INGLE_HOST or OLLAMA_HOST names one
+ * and MODEL is no file here. local: flags that only this process can honour, NULL ends the list; with one of them
+ * --host is wrong usage (*code is set), and a variable of the environment is not followed. */
+far_choice far_choose_query(const cli_call *call, const char *const *local, int *code);
+int far_tokenize(const cli_call *call);
+int far_template(const cli_call *call);
+int far_embed(const cli_call *call);
+int far_bench_run(const cli_call *call);
 /* Flags of `run` that the service cannot honour; NULL: none is set. */
 const char *far_run_obstacle(const cli_call *call);
 

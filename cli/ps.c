@@ -185,8 +185,12 @@ int cli_stop(const cli_call *call)
     if (cli_set(call, "dry-run")) return far_dry(call, "unloaded");
     ig_error err;
     json_t *body = json_pack("{s:s, s:i, s:b}", "model", call->args[0], "keep_alive", 0, "stream", 0);
-    ig_status status = body ? daemon_call(cli_text(call, "host"), "POST", "/api/generate", body, NULL, &err)
+    json_t *answer = NULL;
+    ig_status status = body ? daemon_call(cli_text(call, "host"), "POST", "/api/generate", body, &answer, &err)
                             : ig_fail(&err, IG_NO_MEMORY, 0, "out of memory");
+    if (json_array_size(json_object_get(json_object_get(answer, "ingle"), "ignored")))
+        cli_note("ingle: %s stays loaded, because others use it\n", call->args[0]);
+    json_decref(answer);
     json_decref(body);
     return status == IG_OK ? CLI_DONE : cli_fail(err.text);
 }

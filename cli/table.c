@@ -29,6 +29,12 @@
             "the service: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST, the service of this "       \
             "computer)"                                                                                                \
     }
+#define HOST_NAMED                                                                                                     \
+    {                                                                                                                  \
+        "host", 0, CLI_TEXT, "ADDRESS", 0, 0, NULL,                                                                    \
+            "ask this service for MODEL: a URL, HOST:PORT or unix:PATH (default: INGLE_HOST, OLLAMA_HOST; without "    \
+            "these, and where MODEL is a file, it is opened here)"                                                     \
+    }
 #define STORE                                                                                                          \
     {                                                                                                                  \
         "store", 0, CLI_FILE, "DIR", 0, 0, NULL, "folder of the store (default: INGLE_STORE, else the standard place)" \
@@ -193,6 +199,7 @@ static const cli_flag tokenize_flags[] = {
      "add the vocabulary's special tokens and read text such as <s> as one; with --decode write them out"},
     {"decode", 0, CLI_SWITCH, NULL, 0, 0, NULL, "the input is ids, print their text"},
     STORE,
+    HOST_NAMED,
 };
 
 static const cli_flag template_flags[] = {
@@ -204,6 +211,7 @@ static const cli_flag template_flags[] = {
      "the "
      "function is not defined)"},
     STORE,
+    HOST_NAMED,
 };
 
 static const cli_flag eval_flags[] = {
@@ -241,6 +249,7 @@ static const cli_flag embed_flags[] = {
     KV("f32"),
     JSON,
     STORE,
+    HOST_NAMED,
 };
 
 static const cli_flag imatrix_flags[] = {
@@ -266,6 +275,7 @@ static const cli_flag bench_flags[] = {
     KV("f16"),
     JSON,
     STORE,
+    HOST_NAMED,
     {"made-up", 0, CLI_SWITCH, NULL, 0, 0, NULL,
      "make the keys and values of --depth up instead of reading a text, so that any depth is there at once"},
     SPECULATE,
@@ -314,7 +324,8 @@ static const cli_flag serve_flags[] = {
     KV("f16"),
     SPECULATE,
     {"spill", 0, CLI_REAL, "GIB", 0, 1e6, NULL,
-     "GiB of disk, in the store's folder, where each model keeps conversations that lost their place (default: none)"},
+     "GiB of disk, in the store's folder, where each model keeps conversations that lost their place, and all of them "
+     "while it is not loaded (default: none)"},
     {"ledger", 0, CLI_FILE, "FILE", 0, 0, NULL,
      "book tokens, time and energy in FILE; none: nowhere (default: state/ledger.db in the store)"},
     {"audit", 0, CLI_FILE, "DIR", 0, 0, NULL,
@@ -588,11 +599,13 @@ const cli_verb cli_verbs[] = {
      "Prints the token ids of TEXT, of --file FILE or of standard input on one line. The bytes are taken as they are. "
      "Works "
      "for files that hold a vocabulary and no weights, and for directories that hold a tokenizer.json. There, special "
-     "tokens in the text are always read as such.",
+     "tokens in the text are always read as such. With --host or INGLE_HOST a MODEL that is no file here is one of the "
+     "service.",
      "ingle tokenize model.gguf \"Hello world\"\n"
      "ingle tokenize model.gguf --file page.txt --special\n"
      "ingle tokenize folder-with-tokenizer-json \"Hello world\"\n"
-     "ingle tokenize model.gguf --decode \"403 407 261\"",
+     "ingle tokenize model.gguf --decode \"403 407 261\"\n"
+     "ingle tokenize qwen3 \"Hello world\" --host 127.0.0.1:11434",
      tokenize_flags, LEN(tokenize_flags), 1, 2, "@file", cli_tokenize},
     {"template", "MODEL|FILE.jinja", "turn a conversation into a prompt",
      "Renders the chat template of a model file, or the one in FILE.jinja, with the conversation of --messages, and "
@@ -631,6 +644,7 @@ const cli_verb cli_verbs[] = {
      "does not depend on the texts beside it.\n\n"
      "A reranking model (a file with a classifier) prints scores instead: how well a document answers a question, one "
      "number a class of the file. --query gives the question, every TEXT is a document then.\n\n"
+     "With --host or INGLE_HOST a MODEL that is no file here is one of the service; the numbers are the same.\n\n"
      "With --json: {\"embedding\": [...]}, for several texts and for --pooling none {\"embeddings\": [[...], ...]}.",
      "ingle embed model.gguf \"a cat on a mat\" --normalize\n"
      "ingle embed model.gguf --file pages.txt --lines --json\n"
@@ -643,6 +657,8 @@ const cli_verb cli_verbs[] = {
      "buffer of 512 MiB.\n\n"
      "With --speculate or --draft the prompt repeats itself, the likeliest tokens are generated, and how many of them "
      "were guessed is told.\n\n"
+     "With --host or INGLE_HOST a MODEL that is no file here is one of the service: its speeds are told as one request "
+     "at a time sees them, and the time that a request takes beside them (queue, HTTP).\n\n"
      "With --json: prompt_tps, generate_tps and depth_tps in tokens a second, load_ms, peak_rss_bytes, "
      "bandwidth_share, bytes_per_token, drafted and accepted with guesses, and what was measured.",
      "ingle bench model.gguf\n"

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "far.h"
 #include "input.h"
 #include "out.h"
 #include "verbs.h"
@@ -28,10 +29,14 @@ static ingle_status compile_file(const char *path, ingle_template **out, ingle_e
     return status;
 }
 
+static bool is_source(const char *path)
+{
+    return ends_in(path, ".jinja") || ends_in(path, ".jinja2") || ends_in(path, ".j2");
+}
+
 static ingle_status load(const char *path, ingle_template **out, ingle_error *err)
 {
-    if (ends_in(path, ".jinja") || ends_in(path, ".jinja2") || ends_in(path, ".j2"))
-        return compile_file(path, out, err);
+    if (is_source(path)) return compile_file(path, out, err);
     ingle_model *model = NULL;
     ig_manifest *m = NULL;
     bool standard = false;
@@ -91,8 +96,21 @@ static int fail(const cli_call *call, const ingle_error *err)
     return cli_fail(text);
 }
 
+/* A service renders with the clock and the marks of the model itself. */
+static far_choice choose(const cli_call *call, int *code)
+{
+    static const char *const local[] = {"bos", "eos", "now", NULL};
+    if (!is_source(call->args[0])) return far_choose_query(call, local, code);
+    if (!cli_set(call, "host")) return FAR_HERE;
+    *code = cli_usage("a template file is rendered here; leave --host away, or name a model of the service");
+    return FAR_NEITHER;
+}
+
 int cli_template(const cli_call *call)
 {
+    int chosen = CLI_DONE;
+    far_choice where = choose(call, &chosen);
+    if (where != FAR_HERE) return where == FAR_THERE ? far_template(call) : chosen;
     ingle_template *t = NULL;
     ingle_template_text text = {0};
     ingle_error err;

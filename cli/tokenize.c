@@ -1,4 +1,5 @@
 /* ingle tokenize: text to ids on one line, or with --decode ids to bytes. */
+#include "far.h"
 #include "input.h"
 #include "out.h"
 #include "verbs.h"
@@ -44,6 +45,10 @@ int cli_tokenize(const cli_call *call)
     ig_buf input;
     if (text && file)
         return cli_usage("tokenize got TEXT and --file, expected one of them. Type: ingle tokenize --help");
+    static const char *const local[] = {NULL};
+    int code = CLI_DONE;
+    far_choice where = far_choose_query(call, local, &code);
+    if (where != FAR_HERE) return where == FAR_THERE ? far_tokenize(call) : code;
     ig_buf_init(&input, 0);
     ingle_status st = input_model(call->args[0], true, &model, &err);
     if (st == INGLE_OK) st = input_text(text, file, &input, &err);

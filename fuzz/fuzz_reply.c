@@ -72,7 +72,7 @@ static bool take(void *ctx, const ig_piece *p)
     return true;
 }
 
-static void run(const ig_reply_options *o, const char *text, size_t n, size_t cut, ig_buf *out)
+static void run(const ig_reply_options *o, const char *text, size_t n, size_t cut, bool off, ig_buf *out)
 {
     seen s = {0};
     ig_reply *r;
@@ -87,7 +87,9 @@ static void run(const ig_reply_options *o, const char *text, size_t n, size_t cu
         if (ig_reply_push(r, text + at, m, take, &s, &err) != IG_OK) abort();
         at += m;
     }
+    if (off) ig_reply_cut_off(r);
     if (ig_reply_finish(r, take, &s, &end, &err) != IG_OK) abort();
+    if (o->no_calls && !o->tools && !o->prompt.len && end.n_calls > 0 && !strstr(o->source.ptr, "<|channel|>")) abort();
     (void)ig_buf_printf(&s.all, "\n%u %u %d %d", end.n_calls, end.n_whole, end.unparsed, end.truncated_call);
     ig_reply_close(r);
     ig_buf_fini(&s.args);
@@ -100,15 +102,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ig_error err;
     if (!list && ig_reply_tools_new(tools, sizeof tools - 1, &list, &err) != IG_OK) abort();
     if (size < 2) return 0;
-    ig_reply_options o = {.tools = data[1] & 32 ? NULL : list, .whole = data[1] & 16};
+    ig_reply_options o = {.tools = data[1] & 32 ? NULL : list, .whole = data[1] & 16, .no_calls = data[1] & 64};
     o.source = ig_str_from(sources[data[0] % N_SOURCES]);
     o.prompt = ig_str_from(prompts[data[1] & 3]);
     o.family = ig_reply_family_of(o.source);
     ig_buf a, b, c;
     const char *text = (const char *)data + 2;
-    run(&o, text, size - 2, 0, &a);
-    run(&o, text, size - 2, SIZE_MAX, &b);
-    run(&o, text, size - 2, (size - 2) / 2, &c);
+    run(&o, text, size - 2, 0, data[1] & 128, &a);
+    run(&o, text, size - 2, SIZE_MAX, data[1] & 128, &b);
+    run(&o, text, size - 2, (size - 2) / 2, data[1] & 128, &c);
     if (a.len != b.len || memcmp(a.ptr, b.ptr, a.len) != 0) abort();
     if (a.len != c.len || memcmp(a.ptr, c.ptr, a.len) != 0) abort();
     ig_buf_fini(&a);

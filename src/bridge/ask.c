@@ -285,7 +285,9 @@ static bool ask_tokens(asking *a, br_ask *out)
 
 static bool ask_text(asking *a, br_ask *out)
 {
-    static const char *const names[][2] = {{"ids", "tokens"}};
+    static const char *const names[][2] = {{"ids", "tokens"}}, *const ours[] = {"skip_special", "bytes"};
+    for (size_t i = 0; i < 2; i++)
+        if (json_is_true(json_object_get(a->from, ours[i]))) return never(a, ours[i], json_true());
     out->kind = BR_TEXT;
     out->path = "/detokenize";
     return rename_all(a, names, 1);

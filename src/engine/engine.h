@@ -87,5 +87,10 @@ const int32_t *ig_session_image_tokens(const ig_session_image *image, uint32_t *
 ingle_status ig_session_load(ingle_session *s, const ig_session_image *image, int fd, uint64_t offset,
                              ingle_error *err);
 void ig_session_image_free(ig_session_image *image);
+/* As bytes, for another process of the same program with the same model. False: out has no room. */
+bool ig_session_image_put(const ig_session_image *image, ig_buf *out);
+/* The other way; *n_used: bytes read. NULL: this is no image of a session that an engine like that of s has made, or out
+ * of memory. s: an empty session of the engine that will load it. */
+ig_session_image *ig_session_image_take(const ingle_session *s, const char *bytes, size_t n, size_t *n_used);
 
 #endif

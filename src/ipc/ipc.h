@@ -32,7 +32,7 @@ typedef enum ig_frame_type {
     IG_FRAME_REQUEST,
     IG_FRAME_CANCEL,
     IG_FRAME_QUERY,
-    IG_FRAME_STOP,
+    IG_FRAME_STOP, /* {"leave": true}: the next worker of the model gets the file for conversations */
     IG_FRAME_READY = 16, /* worker to front */
     IG_FRAME_PROGRESS,
     IG_FRAME_DELTA,

@@ -564,6 +564,7 @@ static const key_row engine_keys[] = {
 };
 static const key_row model_keys[] = {
     {"draft", set_text, offsetof(ig_model_config, draft), false},
+    {"share_cache", set_yes, offsetof(ig_model_config, share_cache), false},
 };
 #define ROWS(a) (sizeof(a) / sizeof *(a))
 static const struct {

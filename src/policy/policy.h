@@ -230,6 +230,7 @@ bool ig_engine_takes_files(const ig_engine_config *e);
 typedef struct ig_model_config {
     const char *name, *origin; /* origin: "file:line" */
     const char *draft;         /* name of a smaller model that guesses its tokens (docs/speculation.md) */
+    bool share_cache;          /* what was computed for one user's prompt serves others, too */
 } ig_model_config;
 enum { IG_MODEL_SECTIONS_MAX = 64 };
 

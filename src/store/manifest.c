@@ -163,6 +163,17 @@ static json_t *model_json(const ig_manifest *m)
     return NULL;
 }
 
+ig_status ig_model_digest(const char *format, const ig_store_file *files, size_t n, ig_digest *out, ig_error *err)
+{
+    const ig_manifest m = {.format = format, .files = files, .n_files = n};
+    json_t *model = model_json(&m);
+    char *canonical = model ? ig_json_dump(model) : NULL;
+    bool good = canonical && ig_sha_text(canonical, strlen(canonical), out);
+    json_decref(model);
+    ig_free(canonical);
+    return good ? IG_OK : ig_fail(err, IG_NO_MEMORY, 0, "out of memory for the digest of a model");
+}
+
 ig_status ig_manifest_write(const ig_manifest *m, ig_digest *digest, char **text, ig_error *err)
 {
     char named[8 + IG_HEX_LEN];

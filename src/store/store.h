@@ -93,6 +93,8 @@ typedef struct ig_manifest {
     ig_arena arena;      /* of the store's own */
 } ig_manifest;
 uint64_t ig_manifest_bytes(const ig_manifest *m); /* sum of its files */
+/* The digest of a model that is these files and nothing else. Errors: NO_MEMORY. */
+ig_status ig_model_digest(const char *format, const ig_store_file *files, size_t n, ig_digest *out, ig_error *err);
 void ig_manifest_free(ig_manifest *m);            /* NULL is fine; only for what the store made */
 /* The chat template to be used instead of the file's own, or NULL. Images of Ollama bring templates of Go's language,
  * which no model was trained with; they are kept and shown and not used. */

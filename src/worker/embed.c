@@ -96,36 +96,31 @@ static bool read_input(const wk *w, wk_request *r, const json_t *v)
            add_item(w, r, ids, n);
 }
 
-/* Query and document as one text: both with their special tokens, the document without its first. */
+/* Query and document as the model was trained to read them. */
 static bool read_pair(const wk *w, wk_request *r, ig_str query, const json_t *document)
 {
-    int32_t *a, *b;
-    size_t n_a, n_b;
     const json_t *text = json_is_object(document) ? json_object_get(document, "text") : document;
+    ingle_error e;
+    size_t n, capacity;
     if (!json_is_string(text))
         return wk_refuse(&r->fault, "bad_request", "documents", "entry %zu of \"documents\" is no text", r->texts.n);
     ig_str doc = {json_string_value(text), json_string_length(text)};
-    if (!wk_tokenize(w, query, INGLE_ADD_SPECIAL, NULL, &a, &n_a, &r->fault)) return false;
-    if (!wk_tokenize(w, doc, INGLE_ADD_SPECIAL, NULL, &b, &n_b, &r->fault)) {
-        ig_free(a);
-        return false;
+    if (ingle_tokenize_pair(w->model, query.ptr, query.len, doc.ptr, doc.len, NULL, 0, &n, &e) != INGLE_OK) {
+        ig_error own = wk_error_of(&e);
+        return wk_refuse_status(&r->fault, "documents", &own);
     }
-    size_t skip = n_a && n_b && a[0] == b[0] && ig_model_is_control(w->model, b[0]);
-    int32_t *grown = ig_realloc(a, n_a + n_b + 1, sizeof *grown);
-    if (grown) memcpy(grown + n_a, b + skip, (n_b - skip) * sizeof *b);
-    ig_free(b);
-    if (grown) return add_item(w, r, grown, n_a + n_b - skip);
-    ig_free(a);
-    return wk_refuse(&r->fault, "overloaded", NULL, "out of memory for a text of %zu tokens", n_a + n_b);
+    capacity = n + 1;
+    int32_t *ids = ig_calloc(capacity, sizeof *ids);
+    if (!ids) return wk_refuse(&r->fault, "overloaded", NULL, "out of memory for a text of %zu tokens", n);
+    if (ingle_tokenize_pair(w->model, query.ptr, query.len, doc.ptr, doc.len, ids, capacity, &n, &e) == INGLE_OK)
+        return add_item(w, r, ids, n);
+    ig_free(ids);
+    ig_error own = wk_error_of(&e);
+    return wk_refuse_status(&r->fault, "documents", &own);
 }
 
 /* The model ends in a classifier that judges pairs. */
-static bool judges(const wk *w)
-{
-    char key[128];
-    (void)snprintf(key, sizeof key, "%s.pooling_type", w->info.architecture);
-    return ig_model_number(w->model, key) == 4;
-}
+static bool judges(const wk *w) { return w->info.pooling == INGLE_POOLING_RANK; }
 
 bool wk_read_texts(wk *w, wk_request *r)
 {
@@ -191,11 +186,12 @@ static bool is_finite(const float *x, size_t n)
     return true;
 }
 
+/* A score is a number, or one for each class of the file. */
 static void put_result(wk_request *r, size_t i, const float *rows, size_t n_rows, size_t width)
 {
     ig_buf *b = &r->result;
     if (i) ig_buf_add(b, ",", 1);
-    if (r->op == WK_RERANK) {
+    if (r->op == WK_RERANK && width == 1) {
         wk_put_float(b, rows[0]);
         return;
     }

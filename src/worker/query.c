@@ -65,18 +65,25 @@ static bool read_id_list(const wk *w, wk_request *r, int32_t **out, size_t *n)
     return true;
 }
 
+/* skip_special: without control tokens; bytes: also as they are, where the text may end inside a character. */
 static bool answer_detokenize(wk *w, wk_request *r)
 {
     int32_t *ids = NULL;
     size_t n, n_text = 0;
     ingle_error e;
-    if (!read_id_list(w, r, &ids, &n)) return false;
-    bool ok = ingle_detokenize(w->model, ids, n, INGLE_WRITE_SPECIAL, NULL, 0, &n_text, &e) == INGLE_OK;
+    bool skip = false, bytes = false;
+    if (!wk_read_bool(r->body, "skip_special", &skip, &r->fault) ||
+        !wk_read_bool(r->body, "bytes", &bytes, &r->fault) || !read_id_list(w, r, &ids, &n))
+        return false;
+    unsigned flags = skip ? INGLE_STRIP_SPECIAL : INGLE_WRITE_SPECIAL;
+    bool ok = ingle_detokenize(w->model, ids, n, flags, NULL, 0, &n_text, &e) == INGLE_OK;
     char *text = ok ? ig_alloc(n_text + 1) : NULL;
-    if (text) ok = ingle_detokenize(w->model, ids, n, INGLE_WRITE_SPECIAL, text, n_text + 1, &n_text, &e) == INGLE_OK;
+    if (text) ok = ingle_detokenize(w->model, ids, n, flags, text, n_text + 1, &n_text, &e) == INGLE_OK;
     if (ok && text) {
         ig_buf_printf(&r->result, "{\"text\":");
         wk_put_broken(&r->result, (ig_str){text, n_text});
+        if (bytes) ig_buf_printf(&r->result, ",\"bytes\":");
+        if (bytes) wk_put_bytes(&r->result, (ig_str){text, n_text});
         ig_buf_printf(&r->result, "}");
     } else if (ok) {
         ok = wk_refuse(&r->fault, "overloaded", NULL, "out of memory for the text of %zu tokens", n);

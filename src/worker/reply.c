@@ -57,7 +57,12 @@ ig_status wk_reply_new(ig_str source, ig_str prompt, const json_t *body, wk_repl
     ig_random(&seed, sizeof seed);
     r->family = ig_reply_family_of(source);
     ig_status st = read_tools(body, &r->tools, err);
-    ig_reply_options o = {.family = r->family, .tools = r->tools, .source = source, .prompt = prompt, .seed = seed};
+    ig_reply_options o = {.family = r->family,
+                          .tools = r->tools,
+                          .source = source,
+                          .prompt = prompt,
+                          .seed = seed,
+                          .no_calls = json_array_size(json_object_get(body, "tools")) == 0};
     if (st == IG_OK) st = ig_reply_open(&o, &r->r, err);
     if (st == IG_OK) return IG_OK;
     wk_reply_free(r);
@@ -92,9 +97,9 @@ ig_status wk_reply_finish(wk_reply *r, bool whole, wk_piece_fn fn, void *ctx, wk
 {
     outlet o = {r, fn, ctx};
     ig_reply_end e = {0};
-    (void)whole;
     *end = (wk_reply_end){0};
     if (!r->r) return IG_OK;
+    if (!whole) ig_reply_cut_off(r->r);
     IG_TRY(ig_reply_finish(r->r, on_piece, &o, &e, err));
     end->calls = e.n_whole > 0;
     end->flag = e.truncated_call ? "truncated_call" : e.unparsed || r->unparsed ? "unparsed" : NULL;

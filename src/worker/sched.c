@@ -29,7 +29,7 @@ enum {
 
 /* -------------------------------------------------------------------------------------------- users */
 
-static wk_user *user_of(wk *w, const char *name)
+wk_user *wk_user_of(wk *w, const char *name)
 {
     for (wk_user *u = w->users; u; u = u->next)
         if (!strcmp(u->name, name)) return u->refs++, u;
@@ -172,7 +172,7 @@ void wk_drop_all(wk *w)
 void wk_accept(wk *w, wk_request *r)
 {
     wk_fault f = {.type = "overloaded"};
-    r->user = user_of(w, r->user_name);
+    r->user = wk_user_of(w, r->user_name);
     r->choices = ig_calloc(r->p.n, sizeof *r->choices);
     if (!r->user || !r->choices) {
         wk_refuse(&f, "overloaded", NULL, "out of memory for a request");
@@ -276,7 +276,7 @@ static wk_slot *best_slot(const wk *w, const wk_choice *c, uint32_t *reach)
     wk_slot *best = NULL;
     *reach = 0;
     for (uint32_t i = 0; i < w->cfg.n_sessions; i++) {
-        uint32_t n = w->slots[i].user == c->r->user ? reach_of(&w->slots[i], c) : 0;
+        uint32_t n = w->cfg.shares || w->slots[i].user == c->r->user ? reach_of(&w->slots[i], c) : 0;
         if (n == 0 || n < *reach || (n == *reach && best && !best->choice)) continue;
         best = &w->slots[i];
         *reach = n;

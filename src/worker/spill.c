@@ -3,10 +3,17 @@
  *
  * The file is a row of regions, one a conversation, at most spill_max bytes. Where there is no room, the one used
  * longest ago goes. A conversation is its user's, as in the slots; of one that has grown only the latest state is kept.
+ *
+ * Behind spill_max stands a list of the regions, from the moment that a worker ends until the next one of the same
+ * model begins: it reads the list, and wipes it before anything changes. So a worker that is killed leaves nothing. The
+ * list may be what another worker of the same model wanted it to be: it is checked before it is used.
  */
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/disk.h"
+#include "base/os.h"
 #include "worker/wk.h"
 
 enum {
@@ -87,7 +94,7 @@ void wk_spill_keep(wk *w, const wk_slot *slot)
     uint32_t n_tokens = ingle_session_length(slot->session);
     size_t index;
     ig_session_image *image;
-    if (n == 0 || n > w->cfg.spill_max || n_tokens < SPILL_TOKENS_MIN || w->stopping) return;
+    if (n == 0 || n > w->cfg.spill_max || n_tokens < SPILL_TOKENS_MIN) return;
     if (replace(w, slot->user, ig_session_tokens(slot->session), n_tokens)) return;
     while (w->n_spilled == WK_SPILLED_MAX || !find_gap(w, n, &at, &index))
         if (!drop_oldest(w)) return;
@@ -109,7 +116,7 @@ wk_spilled *wk_spill_find(wk *w, const wk_choice *c, uint32_t *reach)
     *reach = 0;
     for (size_t i = 0; i < w->n_spilled; i++) {
         wk_spilled *s = &w->spilled[i];
-        uint32_t n = s->user == c->r->user ? common(s->image, c->tokens, most) : 0;
+        uint32_t n = w->cfg.shares || s->user == c->r->user ? common(s->image, c->tokens, most) : 0;
         if (n > *reach && n > length_of(s->image) / READ_MOST) *reach = n, best = s;
     }
     return best;
@@ -124,4 +131,108 @@ uint32_t wk_spill_load(wk *w, wk_spilled *s, ingle_session *session, uint32_t re
         return ig_session_keep(session, reach);
     if (e.status == INGLE_IO) forget(w, (size_t)(s - w->spilled));
     return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ from worker to
+ * worker */
+
+#define LIST_BYTES_MAX ((size_t)WK_SPILL_LIST_BYTES)
+#define LEAVE_NS       (UINT64_C(8) * 1000000000)
+
+static const char list_mark[8] = "INGLSPL1";
+
+typedef struct list_head {
+    char mark[8];
+    uint64_t n_bytes; /* of the whole list */
+    uint32_t n, n_key;
+} list_head;
+
+typedef struct list_row { /* then the image */
+    uint64_t at, n_bytes, used;
+    char user[WK_USER_BYTES];
+} list_row;
+
+static ig_str key_of(const wk *w)
+{
+    const json_t *key = json_object_get(w->cfg.body, "spill_key");
+    return (ig_str){json_is_string(key) ? json_string_value(key) : "", json_string_length(key)};
+}
+
+static bool put_list(const wk *w, ig_buf *out)
+{
+    const ig_str key = key_of(w);
+    list_head head = {.n = (uint32_t)w->n_spilled, .n_key = (uint32_t)key.len};
+    bool good = ig_buf_add(out, &head, sizeof head) && ig_buf_add(out, key.ptr, key.len);
+    for (size_t i = 0; good && i < w->n_spilled; i++) {
+        const wk_spilled *s = &w->spilled[i];
+        list_row row = {.at = s->at, .n_bytes = s->n_bytes, .used = s->used};
+        memcpy(row.user, s->user->name, sizeof row.user);
+        good = ig_buf_add(out, &row, sizeof row) && ig_session_image_put(s->image, out);
+    }
+    if (!good) return false;
+    memcpy(head.mark, list_mark, sizeof head.mark);
+    head.n_bytes = out->len;
+    memcpy(out->ptr, &head, sizeof head);
+    return true;
+}
+
+void wk_spill_leave(wk *w)
+{
+    const uint64_t from = ig_now_ns();
+    ig_buf list;
+    if (w->spill_fd < 0 || !w->slots || !key_of(w).len) return;
+    for (uint32_t i = 0; i < w->cfg.n_sessions && ig_now_ns() - from < LEAVE_NS; i++) wk_spill_keep(w, &w->slots[i]);
+    ig_buf_init(&list, LIST_BYTES_MAX);
+    if (w->spill_fd >= 0 && put_list(w, &list))
+        (void)ig_disk_write_at(w->spill_fd, list.ptr, list.len, w->cfg.spill_max);
+    ig_buf_fini(&list);
+}
+
+/* One row; false: the rest of the list is not to be trusted. */
+static bool take_row(wk *w, const char *p, size_t n, size_t *n_used, uint64_t *end)
+{
+    list_row row;
+    if (n < sizeof row) return false;
+    memcpy(&row, p, sizeof row);
+    bool good = memchr(row.user, 0, sizeof row.user) && row.at >= *end && row.at <= w->cfg.spill_max &&
+                row.n_bytes <= w->cfg.spill_max - row.at;
+    ig_session_image *image =
+        good ? ig_session_image_take(w->slots[0].session, p + sizeof row, n - sizeof row, n_used) : NULL;
+    wk_user *user = image ? wk_user_of(w, row.user) : NULL;
+    if (!user) {
+        ig_session_image_free(image);
+        return false;
+    }
+    w->spilled[w->n_spilled++] =
+        (wk_spilled){.user = user, .image = image, .at = row.at, .n_bytes = row.n_bytes, .used = row.used};
+    if (row.used > w->admissions && row.used < UINT64_MAX / 2) w->admissions = row.used;
+    *end = row.at + row.n_bytes;
+    *n_used += sizeof row;
+    return true;
+}
+
+static void take_list(wk *w, const list_head *head, const char *p, size_t n)
+{
+    const ig_str key = key_of(w);
+    uint64_t end = 0;
+    size_t at = sizeof *head + key.len, used = 0;
+    if (head->n_key != key.len || head->n > WK_SPILLED_MAX || n < at) return;
+    if (memcmp(p + sizeof *head, key.ptr, key.len) != 0) return;
+    for (uint32_t i = 0; i < head->n && take_row(w, p + at, n - at, &used, &end); i++) at += used;
+}
+
+void wk_spill_open(wk *w)
+{
+    list_head head;
+    const uint64_t at = w->cfg.spill_max;
+    if (w->spill_fd < 0 || !w->slots || !key_of(w).len) return;
+    if (ig_disk_read_at(w->spill_fd, &head, sizeof head, at) != (ssize_t)sizeof head) return;
+    bool good = !memcmp(head.mark, list_mark, sizeof head.mark) && head.n_bytes >= sizeof head &&
+                head.n_bytes <= LIST_BYTES_MAX;
+    char *list = good ? ig_alloc((size_t)head.n_bytes) : NULL;
+    if (list && ig_disk_read_at(w->spill_fd, list, (size_t)head.n_bytes, at) == (ssize_t)head.n_bytes)
+        take_list(w, &head, list, (size_t)head.n_bytes);
+    ig_free(list);
+    memset(&head, 0, sizeof head);
+    if (!ig_disk_write_at(w->spill_fd, &head, sizeof head, at)) wk_spill_fini(w);
 }

@@ -23,9 +23,10 @@ enum {
     WK_USER_BYTES = 129, /* with the NUL */
     WK_QUEUE_STANDARD = 512,
     WK_SESSIONS_MAX = 1024,
-    WK_SPILLED_MAX = 256, /* conversations on disk */
-    WK_DRAFTERS = 4,      /* answers that a smaller model guesses for at once */
-    WK_TOP_MAX = 100      /* alternatives of a log probability */
+    WK_SPILLED_MAX = 256,           /* conversations on disk */
+    WK_SPILL_LIST_BYTES = 64 << 20, /* of the list behind them */
+    WK_DRAFTERS = 4,                /* answers that a smaller model guesses for at once */
+    WK_TOP_MAX = 100                /* alternatives of a log probability */
 };
 #define WK_JOB_BYTES_MAX    ((size_t)256 << 20) /* bodies that wait to be read */
 #define WK_RESULT_BYTES_MAX ((size_t)IG_FRAME_BODY_MAX)
@@ -168,6 +169,7 @@ typedef struct wk_config {
     ingle_speculate speculate;
     uint64_t memory_max, spill_max; /* bytes; spill_max 0: no file */
     int landlock_abi_max;
+    bool shares;  /* users share what was computed for prompts */
     json_t *body; /* owned: INIT */
 } wk_config;
 
@@ -180,15 +182,15 @@ typedef struct wk {
     int bell[2];
     ingle_model *model;
     ingle_model_info info;
-    ingle_engine *engine;            /* NULL: a model without logits, or it is only looked at */
-    ingle_model *draft;              /* a smaller model that guesses, NULL: none */
+    ingle_engine *engine; /* NULL: a model without logits, or it is only looked at */
+    ingle_model *draft;   /* a smaller model that guesses, NULL: none */
     ingle_engine *drafter;
     wk_drafter drafters[WK_DRAFTERS];
     uint64_t draft_bytes, draft_turns; /* memory of it all */
     double drafter_ms;                 /* of a guess, 0: not known */
-    bool generates;                  /* the model has logits */
-    ig_engine_use planned;           /* of an engine that was not made */
-    uint32_t n_ctx, n_batch, n_rows; /* tokens of a session, of a step; rows of logits of a step */
+    bool generates;                    /* the model has logits */
+    ig_engine_use planned;             /* of an engine that was not made */
+    uint32_t n_ctx, n_batch, n_rows;   /* tokens of a session, of a step; rows of logits of a step */
     ig_str template_source;
     ig_buf bos_text, eos_text;
     bool adds_eos; /* tokenizing with special tokens puts the end token behind */
@@ -201,6 +203,7 @@ typedef struct wk {
     wk_slot *slots; /* [cfg.n_sessions] */
     wk_user *users;
     int spill_fd;        /* -1: none */
+    bool leaves;         /* STOP has said that the next worker gets the file */
     wk_spilled *spilled; /* owned [WK_SPILLED_MAX], in order of the file */
     size_t n_spilled;
     ingle_engine *embedder; /* embed lane, made at first use */
@@ -305,10 +308,15 @@ wk_spilled *wk_spill_find(wk *w, const wk_choice *c, uint32_t *reach);
 /* Reads it into an empty session, which then holds at most `reach` tokens; returns how many, 0 also on failure. */
 uint32_t wk_spill_load(wk *w, wk_spilled *s, ingle_session *session, uint32_t reach);
 void wk_spill_fini(wk *w);
+/* The file outlives the worker: what its last one has left is there again, if INIT's "spill_key" is the same. */
+void wk_spill_open(wk *w);
+/* Leaves all conversations to the next worker, in at most a few seconds. */
+void wk_spill_leave(wk *w);
 
 /* sched.c: main thread. */
-void wk_user_drop(wk *w, wk_user *user); /* one reference less */
-void wk_accept(wk *w, wk_request *r);    /* a prepared generate request, taken over */
+wk_user *wk_user_of(wk *w, const char *name); /* a reference, or NULL without memory */
+void wk_user_drop(wk *w, wk_user *user);      /* one reference less */
+void wk_accept(wk *w, wk_request *r);         /* a prepared generate request, taken over */
 void wk_cancel(wk *w, uint64_t id);
 void wk_admit(wk *w);
 /* One forward step; false: there is nothing to compute. */

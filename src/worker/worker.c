@@ -65,6 +65,7 @@ static bool read_config(wk *w, wk_fault *f)
     if (spill && (!json_is_integer(spill) || json_integer_value(spill) < 0))
         return wk_refuse(f, "bad_request", "spill_max", "\"spill_max\" is no number of bytes");
     c->spill_max = (uint64_t)json_integer_value(spill);
+    if (!wk_read_bool(c->body, "share", &c->shares, f)) return false;
     if (!read_speculate(c, f)) return false;
     if (!kv || json_is_null(kv)) return true;
     for (size_t i = 0; json_is_string(kv) && i < sizeof kinds / sizeof *kinds; i++)
@@ -245,6 +246,7 @@ static bool load(wk *w, wk_fault *f)
     if (drafts && !wk_drafter_plan(w, f)) return false;
     if (w->generates && looks) plan_engine(w);
     if (w->generates && !looks && (!make_engine(w, f) || !make_slots(w, f))) return false;
+    wk_spill_open(w);
     if (drafts && !looks && !wk_drafter_start(w, f)) return false;
     if (!make_texts(w, f)) return false;
     if (wk_lane_start(&w->text, w, wk_prepare_request, &e) != IG_OK ||
@@ -294,7 +296,10 @@ static void take_frame(wk *w, const ig_frame *frame)
     case IG_FRAME_REQUEST:
     case IG_FRAME_QUERY: take_job(w, frame); break;
     case IG_FRAME_CANCEL: wk_cancel(w, frame->request); break;
-    case IG_FRAME_STOP: w->stopping = true; break;
+    case IG_FRAME_STOP:
+        w->stopping = true;
+        w->leaves = frame->n_body > 2; /* {"leave": true} */
+        break;
     default: refuse_job(w, frame->request, "bad_request", "a frame of this type is not for a worker"); break;
     }
 }
@@ -403,6 +408,7 @@ static bool serve(wk *w)
         if (!computing && !w->stopping) rest(w);
     }
     while (w->stopping && w->requests) wk_cancel(w, w->requests->id);
+    if (w->leaves && !w->broken) wk_spill_leave(w);
     return true;
 }
 
@@ -460,7 +466,7 @@ static bool start(wk *w, bool *gone, wk_fault *f)
     }
     w->text.bell = w->embed.bell = w->bell[1];
     if (!receive_init(w, gone, f)) return false;
-    wk_limit_files(w->cfg.spill_max);
+    wk_limit_files(w->cfg.spill_max ? w->cfg.spill_max + WK_SPILL_LIST_BYTES : 0);
     ig_engine_prepare();
     if (wk_confine(w->cfg.landlock_abi_max, &w->box, &f->e) != IG_OK) return wk_refuse_status(f, NULL, &f->e);
     wk_limit_memory(w->cfg.memory_max);

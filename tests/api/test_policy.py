@@ -168,6 +168,12 @@ def test_keys(p):
     until(lambda: s.get('/v1/models', headers=p.keys['ada'])[0] == 200)
     ok(s.get('/v1/models', headers=p.keys['ada'])[0] == 200, 'a good key ends the wait')
     ok(s.get('/v1/models', headers={'Authorization': 'Bearer ollama'})[0] == 200, 'what clients send without need is no key')
+    ask = {'model': 'chat', 'messages': HELLO, 'max_tokens': 1}
+    key = p.keys['ada']['Authorization'].split()[1]
+    for fields, want in (({'x-api-key': key}, 200), ({'x-api-key': key[:-1] + '~'}, 401), (p.keys['ada'], 200), ({}, 403)):
+        status, body, _ = s.post('/v1/messages', ask, headers={'anthropic-version': '2026-10-21', **fields})
+        ok(status == want, f'anthropic: keys by either header ({", ".join(fields)}: {want})', (status, body))
+    until(lambda: s.get('/v1/models', headers=p.keys['ada'])[0] == 200)
     subprocess.run([INGLE, 'key', 'revoke', 'of-dora'], env=dict(os.environ, **p.env), check=True)
     until(lambda: s.get('/v1/models', headers=p.keys['dora'])[0] == 401)
     ok(s.get('/v1/models', headers=p.keys['dora'])[0] == 401, 'a revoked key')

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """How the service treats its users and its models: who sees what, who has to wait, when a model goes. Middle tier. TAP."""
+import hashlib
 import json
 import os
 import re
@@ -284,6 +285,95 @@ def test_keep_alive():
         s.stop()
 
 
+def test_holds():
+    """Nobody's keep_alive takes a model from somebody else; who may manage unloads it for all."""
+    if os.getuid() != 0:
+        tap.skip('holds', 'another user can only be played by root')
+        return
+    s = Service('chat=' + CHAT)
+
+    def other(body):
+        return s.as_user(OTHER, 'POST', '/api/generate', {'model': 'chat', 'stream': False, **body})
+
+    def pids():
+        return [w['pid'] for w in s.workers()]
+
+    try:
+        other({'keep_alive': '1h'})
+        pid = pids()
+        ok(len(pid) == 1 and s.post('/api/generate', {'model': 'chat', 'prompt': 'x', 'stream': False, 'keep_alive': 0,
+                                                      'options': {'num_predict': 1}})[0] == 200 and pids() == pid,
+           "another user's keep_alive 0 leaves it", s.workers())
+        status, body = other({'keep_alive': 0})
+        ok(status == 200 and body['done_reason'] == 'unload' and until(lambda: not s.workers()), 'the last one who holds it may let it go', body)
+        s.post('/api/generate', {'model': 'chat', 'keep_alive': '1h'})
+        pid = pids()
+        status, body = other({'keep_alive': 0})
+        ok(status == 200 and 'keep_alive: others use the model' in body['ingle']['ignored'] and pids() == pid, 'it stays for who holds it', body)
+        s.post('/api/generate', {'model': 'chat', 'prompt': 'x', 'stream': False, 'keep_alive': 0, 'options': {'num_predict': 1}})
+        ok(until(lambda: not s.workers()), 'and goes with the last hold', s.workers())
+        c = s.send('/v1/chat/completions', ENDLESS)
+        ok(until(lambda: s.metric('ingle_requests_running') == 1), 'somebody is served')
+        pid = pids()
+        status, body = other({'keep_alive': 0})
+        ok(status == 200 and body['ingle']['ignored'] and [w['state'] for w in s.workers()] == ['ready'], 'what others use is not unloaded', body)
+        c.close()
+        other({'prompt': 'x', 'options': {'num_predict': 1}, 'keep_alive': '1h'})
+        status, body, _ = s.post('/api/generate', {'model': 'chat', 'keep_alive': 0, 'stream': False})
+        ok(status == 200 and until(lambda: not s.workers()), 'who may manage unloads it for all', s.workers())
+    finally:
+        s.stop()
+
+
+def test_digests():
+    """A file of --model gets the digest that the store would give it, is read for it once, and never keeps that of another."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, store = os.path.join(folder, 'chat.gguf'), os.path.join(folder, 'store')
+        shutil.copy(CHAT, path)
+
+        def digest(s, name='chat'):
+            return s.post('/v1/chat/completions', dict(ask(s, 'x'), model=name))[1]['ingle']['digest']
+
+        s = Service('chat=' + path, store=store)
+        try:
+            first = digest(s)
+            known = until(lambda: digest(s))
+            ok(first in (None, known) and re.fullmatch('[0-9a-f]{64}', known or ''), 'a file gets a digest', (first, known))
+            with open(CHAT, 'rb') as f:
+                data = f.read()
+            blob = 'sha256:' + hashlib.sha256(data).hexdigest()
+            s.post('/api/blobs/' + blob, data)
+            s.post('/api/create', {'model': 'stored', 'files': {'chat.gguf': blob}, 'stream': False})
+            ok(digest(s, 'stored') == known, 'it is the one of the store', (known, digest(s, 'stored')))
+            listed = [m['ingle']['digest'] for m in s.get('/v1/models')[1]['data'] if m['id'] == 'chat']
+            ok(listed == [known], 'lists tell it', listed)
+        finally:
+            s.stop()
+        with open(os.path.join(store, 'state', 'digests.json'), encoding='utf-8') as f:
+            ok(list(json.load(f).values()) == [blob[7:]], 'what is known of a file is kept')
+        s = Service('chat=' + path, store=store)
+        try:
+            ok(digest(s) == known, 'after a restart it is known at once', digest(s))
+            other = os.path.join(folder, 'other')
+            shutil.copy(STORY, other)
+            os.replace(other, path)
+            s.post('/api/generate', {'model': 'chat', 'keep_alive': 0})
+            until(lambda: not [w for w in s.workers() if w['model'] == 'chat'])
+            complete = {'model': 'chat', 'prompt': 'Once', 'max_tokens': 1}
+            first = s.post('/v1/completions', complete)[1]['ingle']['digest']
+            again = until(lambda: s.post('/v1/completions', complete)[1]['ingle']['digest'])
+            ok(first in (None, again) and again not in (None, known), 'another file has another digest', (first, again, known))
+        finally:
+            s.stop()
+        with open(os.path.join(store, 'state', 'digests.json'), 'w', encoding='utf-8') as f:
+            f.write('{"broken')
+        s = Service('chat=' + path, store=store)
+        try:
+            ok(until(lambda: s.post('/v1/completions', complete)[1]['ingle']['digest']) == again, 'a damaged file of digests is made again')
+        finally:
+            s.stop()
+
+
 def test_eviction():
     """Room for one model only by a guess from the sizes of the files, for both by what they need (test_engines.py has more)."""
     s = Service('chat=' + CHAT, 'story=' + STORY, args=['--memory', '0.255', '--keep-alive', '-1', '--ctx', '4096'])
@@ -372,6 +462,73 @@ def test_prefix():
             edited, _ = turn(model, first + [11, 12] * 10)
             ok(isinstance(more, int) and more >= 128, f'second turn, {kind} cache ({model}): only what is new is computed', (more, body))
             ok(isinstance(edited, int) and edited >= 64, f'the last turn edited, {kind} cache ({model})', (edited, body))
+    finally:
+        s.stop()
+
+
+def test_shared():
+    """One user's prompt serves others only where the configuration says so."""
+    if os.getuid() != 0:
+        tap.skip('a shared cache', 'another user can only be played by root')
+        return
+    canary = 'Everybody begins like this ' + 'la ' * 60
+    for text, want in (('[model story]\nshare_cache = yes\n', False), ('[model ch*]\nshare_cache = yes\n', True)):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, 'ingle.conf'), 'w', encoding='utf-8') as f:
+                f.write(text)
+            s = Service('chat=' + CHAT, env={'INGLE_CONFIG': folder})
+            try:
+                s.post('/v1/chat/completions', ask(s, canary))
+                status, body = s.as_user(OTHER, 'POST', '/v1/chat/completions', ask(s, canary))
+                ok(status == 200 and (cached(body) > 100) == want, f'{text.splitlines()[0]} share_cache: {want}', (status, body))
+            finally:
+                s.stop()
+
+
+def test_swap():
+    """With --spill a model finds its users' conversations again after it has gone, for each kind of cache."""
+    kinds = [('llama-dense', 'full'), ('gemma3', 'windowed'), ('falcon-h1', 'hybrid'), ('mamba', 'recurrent')]
+    s = Service(*(f'{n}={os.path.join(DATA, "archs", n)}.gguf' for n, _ in kinds), 'chat=' + CHAT, args=['--spill', '0.05'])
+
+    def turn(model, prompt, user=None):
+        body = {'model': model, 'prompt': prompt, 'max_tokens': 8, 'temperature': 0}
+        status, body = s.as_user(user, 'POST', '/v1/completions', body) if user else s.post('/v1/completions', body)[:2]
+        if status != 200:
+            return body, None
+        return body['usage'].get('prompt_tokens_details', {}).get('cached_tokens', 0), body['choices'][0]['text']
+
+    def worker(model):
+        return [w['pid'] for w in s.workers() if w['model'] == model]
+
+    def swap(model):
+        s.post('/api/generate', {'model': model, 'keep_alive': 0})
+        return until(lambda: not worker(model))
+
+    try:
+        for model, kind in kinds:
+            prompt = [5 + (i * 7) % 90 for i in range(150)]
+            _, text = turn(model, prompt)
+            again, _ = turn(model, prompt)
+            gone = swap(model)
+            found, same = turn(model, prompt)
+            ok(gone and isinstance(found, int) and found >= 128 and found == again and same == text,
+               f'{kind} cache ({model}): reused over a swap, with the same answer', (gone, again, found, same, text))
+        canary = 'The canary of root sings ' + 'la ' * 80
+        turn('chat', canary)
+        swap('chat')
+        if os.getuid() == 0:
+            found, _ = turn('chat', canary, OTHER)
+            ok(found == 0, 'U04: not that of another user', found)
+            swap('chat')
+        found, _ = turn('chat', canary)
+        ok(isinstance(found, int) and found > 200, 'the own one, also behind a second swap', found)
+        swap('chat')
+        found, _ = turn('chat', canary)
+        for pid in worker('chat'):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not worker('chat'))
+        lost, text = turn('chat', canary)
+        ok(isinstance(found, int) and found > 200 and lost == 0 and text, 'a worker that is killed leaves nothing', (found, lost))
     finally:
         s.stop()
 
@@ -538,6 +695,10 @@ def main():
     test_tls()
     test_queue()
     test_keep_alive()
+    test_holds()
+    test_swap()
+    test_shared()
+    test_digests()
     test_eviction()
     test_pressure()
     test_prefix()

@@ -268,6 +268,62 @@ def test_show(s):
        'show: parameters, system, details', body)
 
 
+def test_cut_calls(s):
+    """A forced call that max_tokens cuts off, at every length: no marker and no JSON of it is ever said, streamed or not."""
+    tool = {'type': 'function', 'function': {'name': 'weather', 'parameters': {'type': 'object', 'properties': {'c': {'enum': ['x']}},
+                                                                              'required': ['c'], 'additionalProperties': False}}}
+    faults, calls = [], 0
+    for n in range(1, 60):
+        body = {'model': 'chat', 'messages': HELLO, 'tools': [tool], 'tool_choice': 'required', 'max_tokens': n, 'seed': n}
+        for stream in (False, True):
+            if stream:
+                deltas = [d['choices'][0]['delta'] for _, d in s.sse('/v1/chat/completions', {**body, 'stream': True})[1] if d != '[DONE]']
+                said = ''.join(d.get('content') or '' for d in deltas)
+                begun = [c for d in deltas for c in d.get('tool_calls') or [] if c.get('id')]
+            else:
+                m = s.post('/v1/chat/completions', body)[1]['choices'][0]['message']
+                said, begun = m['content'] or '', m.get('tool_calls') or []
+            calls += len(begun)
+            if len(said.strip()) > 2 or '{' in said:
+                faults.append((n, stream, said))
+    ok(not faults and calls > 50, f'a call that is cut off says nothing ({calls} calls)', faults[:3])
+    text = '<tool_call>{"name": "weather"}</tool_call> <tool_call>'
+    status, body, _ = chat(s, max_tokens=200, response_format={'type': 'json_schema', 'json_schema': {'name': 'x', 'schema': {'const': text}}})
+    ok(status == 200 and json.loads(body['choices'][0]['message']['content']) == text and not body['choices'][0]['message'].get('tool_calls'),
+       'without tools what looks like a call is text', body)
+
+
+def test_log(s):
+    """H28: what people say is in no log, whatever becomes of it."""
+    secret = 'Canary-7411'
+    said = [{'role': 'user', 'content': secret}]
+    for path, body in (('/v1/chat/completions', {'messages': said, 'max_tokens': 2}), ('/v1/chat/completions', {'messages': [{'role': secret}]}),
+                       ('/v1/chat/completions', {'messages': said, secret: 1, 'response_format': {'type': secret}}),
+                       ('/v1/completions', {'prompt': secret * 3000}), ('/v1/messages', {'messages': said, 'max_tokens': 2, 'system': secret}),
+                       ('/v1/responses', {'input': secret, 'max_output_tokens': 2}), ('/api/chat', {'messages': said, 'stream': False, 'think': secret}),
+                       ('/api/generate', {'prompt': secret, 'stream': False, 'options': {'num_predict': 1, 'stop': [secret]}}),
+                       ('/api/embed', {'input': secret}), ('/infill', {'input_prefix': secret, 'input_suffix': secret, 'n_predict': 1}),
+                       ('/tokenize', {'content': secret}), ('/apply-template', {'messages': said}), ('/v1/rerank', {'query': secret, 'documents': [secret]})):
+        s.post(path, {'model': 'chat', **body})
+    s.post('/v1/chat/completions', ('{"model": "chat", "messages": [' + secret).encode())
+    c = s.send('/v1/chat/completions', dict(ENDLESS, messages=said))
+    c.recv(100)
+    os.kill([w['pid'] for w in s.workers() if w['model'] == 'chat'][0], 9)
+    c.close()
+    ok(until(lambda: s.said('was killed')), 'a worker that dies is said')
+    ok(not s.said(secret), 'H28: but no prompt is', s.said(secret))
+    shown = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True).stdout
+    ok(secret not in shown, 'U10: nor in the title of a process')
+
+
+def test_file_models(s):
+    """What the service was started with is not in the store, and is not said to be nowhere."""
+    for method, path, body in (('DELETE', '/api/delete', {'model': 'chat'}), ('POST', '/api/copy', {'source': 'chat', 'destination': 'x'}),
+                               ('POST', '/api/create', {'model': 'x', 'from': 'chat'}), ('POST', '/api/push', {'model': 'chat'})):
+        status, answer, _ = s.ask(method, path, body)
+        ok(status == 409 and 'not in the store' in message(answer) and 'ingle pull' in message(answer), f'{path} of a file: 409', (status, answer))
+
+
 def test_create(s):
     """Every field of a model that is made of another one."""
     history = [{'role': 'user', 'content': 'Who are you?'}, {'role': 'assistant', 'content': 'A test.'}]
@@ -332,7 +388,7 @@ def test_context(s):
 
 
 def test_final(s):
-    ask = {'model': 'chat', 'prompt': 'Hello', 'stream': False, 'options': {'num_predict': 3}}
+    ask = {'model': 'chat', 'prompt': 'Hello', 'stream': False, 'options': {'num_predict': 3, 'temperature': 0}}
     _, body, _ = s.post('/api/generate', ask)
     ns = [body.get(k) for k in ('total_duration', 'load_duration', 'prompt_eval_duration', 'eval_duration')]
     ok(all(isinstance(x, int) and x >= 0 for x in ns) and ns[0] >= ns[3], 'durations are whole nanoseconds', body)
@@ -572,6 +628,9 @@ def main():
         test_names_of_models(s)
         test_show(s)
         test_create(s)
+        test_file_models(s)
+        test_cut_calls(s)
+        test_log(s)
         test_effort(s)
         test_thoughts(s)
         test_slow(slow)

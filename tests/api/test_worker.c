@@ -340,6 +340,58 @@ static void test_spill(const char *file, uint32_t n_vocab, json_int_t spill_max)
     tap_ok(stop(&w) == 0, "%s: and the worker ends well", file);
 }
 
+enum { LEFT_MAX = 4 << 20, LEFT_TOKENS = 200 };
+
+/* A worker on the file asks itself what was asked before; how many tokens it knew, -1: it did not come up, answer or
+ * end well. */
+static json_int_t ask_left(const char *key, const char *user, answer *a)
+{
+    worker w;
+    int32_t ids[LEFT_TOKENS];
+    for (size_t i = 0; i < LEFT_TOKENS; i++) ids[i] = (int32_t)(3 + i * 7919 % 509);
+    if (!start_with(
+            &w, data_path("stories260K.gguf"),
+            json_pack("{s:i,s:i,s:i,s:s}", "n_ctx", 400, "n_sessions", 2, "spill_max", LEFT_MAX, "spill_key", key)))
+        return stop(&w), -1;
+    bool ok = go(&w, a, IG_FRAME_REQUEST, id_request(ids, LEFT_TOKENS, user, 10));
+    json_int_t cached = usage_of(a, "cached");
+    send_json(&w, IG_FRAME_STOP, 0, json_pack("{s:b}", "leave", 1));
+    return stop(&w) == 0 && ok && a->n_ids == 10 ? cached : -1;
+}
+
+/* What a worker leaves in its file the next one finds, unless anything about it is odd. */
+static void test_leave(void)
+{
+    enum { ODD = 80 };
+    static char list[64 << 10], odd[64 << 10];
+    answer first = {0}, again = {0};
+    size_t survived = 0;
+    uint32_t x = 1;
+    spill_file = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    tap_ok(ask_left("a", "anna", &first) == 0, "an empty file holds nothing");
+    ssize_t n = pread(spill_file, list, sizeof list, LEFT_MAX);
+    tap_ok(n > 1000 && !memcmp(list, "INGLSPL1", 8), "a worker that ends leaves its conversations (%zd bytes)", n);
+    tap_ok(ask_left("a", "anna", &again) == LEFT_TOKENS - 1 && same_ids(&first, &again),
+           "the next one goes on from them");
+    tap_ok(ask_left("a", "ben", &again) == 0 && same_ids(&first, &again), "for their user alone");
+    tap_ok(ask_left("b", "anna", &again) == 0 && same_ids(&first, &again), "not with another key");
+    for (int i = 0; n > 0 && i < ODD; i++) {
+        memcpy(odd, list, (size_t)n);
+        size_t most = i % 2 ? (size_t)n : 400, len = i % 5 ? (size_t)n : (x >> 8) % (size_t)n;
+        for (int k = 0; k < 1 + i % 3; k++) {
+            x = x * 1664525 + 1013904223;
+            odd[(x >> 8) % most] = i % 4 ? (char)(x >> 24) : (char)0xff;
+        }
+        if (ftruncate(spill_file, LEFT_MAX) || pwrite(spill_file, odd, len, LEFT_MAX) < 0) break;
+        survived += ask_left("a", "anna", &again) >= 0;
+    }
+    tap_ok(survived == ODD, "%zu of %d lists that are damaged: the worker answers and ends well", survived, ODD);
+    answer_fini(&first);
+    answer_fini(&again);
+    close(spill_file);
+    spill_file = -1;
+}
+
 static void test_fairness(void)
 {
     static answer flood[10], one, batch[3];
@@ -534,6 +586,7 @@ int main(void)
     test_prefix("archs/gemma3.gguf", 121);
     test_prefix("archs/falcon-h1.gguf", 121);
     test_prefix("archs/mamba.gguf", 121);
+    test_leave();
     test_spill("stories260K.gguf", 512, 0);
     test_spill("stories260K.gguf", 512, 400000);
     test_spill("archs/gemma3.gguf", 121, 0);

@@ -114,6 +114,7 @@ KIT void spawn(worker *w)
     if (ig_channel_init(&w->ch, fds[0], 4, OUT_MAX, &e) != IG_OK) abort();
 }
 
+KIT int spill_file = -1;    /* that workers with spill_max get; -1: each a new one */
 KIT const char *draft_path; /* a smaller model that workers start with, NULL: none */
 
 /* Sends INIT for the file; more (consumed, may be NULL) has further fields. Waits for READY. */
@@ -134,7 +135,7 @@ KIT bool start_with(worker *w, const char *path, json_t *more)
     size_t n_fds = fd >= 0;
     if (draft_path) fds[n_fds++] = open(draft_path, O_RDONLY | O_CLOEXEC);
     if (json_integer_value(json_object_get(body, "spill_max")) > 0)
-        fds[n_fds++] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        fds[n_fds++] = spill_file >= 0 ? dup(spill_file) : open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     send_body(w, IG_FRAME_INIT, 0, text, strlen(text), fds, n_fds);
     free(text);
     json_decref(body);

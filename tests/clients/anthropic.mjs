@@ -27,6 +27,23 @@ await test('messages, streamed: the helper puts the same message together', asyn
   assert.equal(m.content.filter((b) => b.type === 'text').map((b) => b.text).join(''), text)
 })
 
+await test('models, page by page', async () => {
+  const first = await client.models.list({ limit: 1 })
+  if (first.data[0].type !== 'model') return // the server of mock.mjs sees no headers
+  const all = []
+  for await (const m of client.models.list()) all.push(m.id)
+  assert.ok(all.includes(model) || all.includes(model + ':latest'))
+  const turned = []
+  for await (const m of client.models.list({ limit: 1 })) turned.push(m.id)
+  assert.deepEqual(turned, all)
+  const back = []
+  for await (const m of client.models.list({ limit: 1, before_id: all.at(-1) })) back.push(m.id)
+  assert.deepEqual(back.reverse(), all.slice(0, -1))
+  assert.equal(first.has_more, all.length > 1)
+  assert.equal((await client.models.retrieve(all[0])).id, all[0])
+  assert.equal((await rejects(() => client.models.list({ after_id: 'nobody' }))).status, 400)
+})
+
 await test('events in order', async () => {
   const types = []
   for await (const e of await client.messages.create({ ...ask, stream: true })) types.push(e.type)

@@ -98,7 +98,7 @@ typedef struct setting {
     const ig_reply_family *family;
     ig_reply_tools *tools;
     const char *tools_text;
-    bool whole;
+    bool whole, no_calls;
 } setting;
 
 /* cut 0: at once; SIZE_MAX: byte by byte; else in two. */
@@ -106,8 +106,13 @@ static bool read_reply(const setting *g, ig_str text, size_t cut, said *out)
 {
     ig_reply *r;
     ig_error err = {0};
-    ig_reply_options o = {
-        .family = g->family, .tools = g->tools, .source = g->source, .prompt = g->prompt, .seed = 7, .whole = g->whole};
+    ig_reply_options o = {.family = g->family,
+                          .tools = g->tools,
+                          .source = g->source,
+                          .prompt = g->prompt,
+                          .seed = 7,
+                          .whole = g->whole,
+                          .no_calls = g->no_calls};
     said_init(out);
     bool ok = ig_reply_open(&o, &r, &err) == IG_OK;
     if (!ok) return false;
@@ -968,6 +973,11 @@ static const char some_tools[] = "[{\"type\": \"function\", \"function\": {\"nam
                                  "[\"string\", \"null\"]}, \"l\": {\"type\": \"array\"}}}}}, "
                                  "{\"name\": \"g\"}]";
 
+#define TWO_CALLS                                                                                                      \
+    "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}}\n</tool_call>\n<tool_call>\n"                           \
+    "{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"
+#define TWO_SEEN "f({\"n\": 1})|g({})"
+
 static const struct {
     const char *what, *source, *prompt, *text;               /* of the reply */
     const char *said, *unparsed, *reasoning, *calls, *flags; /* calls: name(args) joined by a bar; flags: u, t */
@@ -1000,6 +1010,17 @@ static const struct {
     {"cut in the arguments", "<tool_call>", "", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1", "", "", "",
      "f({\"n\": 1)", "t"},
     {"cut in the marker", "<tool_call>", "", "Hi <tool_c", "Hi <tool_c", "", "", "", ""},
+    {"cut behind the marker", "<tool_call>", "", "Hi <tool_call>\n", "Hi", "", "", "", "t"},
+    {"cut before the first name", "<tool_call>", "", "<tool_call>\n{\"na", "", "<tool_call>\n{\"na", "", "", "tu"},
+    {"cut behind the name", "<tool_call>", "", "<tool_call>\n{\"name\": \"g\"", "", "", "", "g()", "t"},
+    {"a third call, cut behind its marker", "<tool_call>", "", TWO_CALLS "\n<tool_call>", "", "", "", TWO_SEEN, "t"},
+    {"a third call, cut in its marker", "<tool_call>", "", TWO_CALLS "\n<tool_ca", "", "", "", TWO_SEEN, ""},
+    {"a third call, cut in its name", "<tool_call>", "", TWO_CALLS "\n<tool_call>\n{\"name\": \"lo", "", "", "",
+     TWO_SEEN, "t"},
+    {"a third call, cut behind its name", "<tool_call>", "", TWO_CALLS "\n<tool_call>\n{\"name\": \"g\", \"arg", "", "",
+     "", TWO_SEEN "|g()", "t"},
+    {"a third call in Mistral's way, cut", "[TOOL_CALLS]", "",
+     "[TOOL_CALLS]f[ARGS]{\"n\": 1}[TOOL_CALLS]g[ARGS]{}[TOOL_CALLS]lo", "", "", "", TWO_SEEN, "t"},
     {"bare JSON of a tool", "", "", "{\"name\": \"g\", \"parameters\": {}}", "", "", "", "g({})", ""},
     {"bare JSON of no tool", "", "", "{\"name\": \"h\", \"parameters\": {}}", "{\"name\": \"h\", \"parameters\": {}}",
      "", "", "", ""},
@@ -1047,6 +1068,45 @@ static const struct {
      "tool_calls_section_end|>",
      "", "", "Hm", "f({})", ""},
 };
+
+/* A limit ends the reply: what has begun like a call is no text. */
+static void check_cut_off(void)
+{
+    static const struct {
+        const char *text, *said;
+        bool call;
+    } rows[] = {{"Hi <tool_c", "Hi ", true},   {"Hi <t", "Hi <t", false},
+                {"if (a <", "if (a <", false}, {"<tool_call>\n{\"name\": \"wea", "", true},
+                {"<tool_call>", "", true},     {"a <tool_box", "a <tool_box", false},
+                {"{\"na", "{\"na", false},     {"Use <tool_call>: a", "Use <tool_call>: a", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ig_reply_options o = {.family = ig_reply_family_of(IG_STR("<tool_call>")), .source = IG_STR("<tool_call>")};
+        said s = {0};
+        ig_reply *r = NULL;
+        ig_error err;
+        ig_buf *const bufs[] = {&s.text, &s.reasoning, &s.unparsed};
+        for (size_t k = 0; k < 3; k++) ig_buf_init(bufs[k], 1 << 20);
+        bool ok = ig_reply_open(&o, &r, &err) == IG_OK &&
+                  ig_reply_push(r, rows[i].text, strlen(rows[i].text), take, &s, &err) == IG_OK;
+        if (ok) ig_reply_cut_off(r);
+        ok = ok && ig_reply_finish(r, take, &s, &s.end, &err) == IG_OK;
+        ig_buf all;
+        ig_buf_init(&all, 1 << 20);
+        (void)(ig_buf_add(&all, s.text.ptr, s.text.len) && ig_buf_add(&all, s.unparsed.ptr, s.unparsed.len));
+        tap_ok(ok && ig_str_is(str_of(&all), rows[i].said) && s.end.truncated_call == rows[i].call && !s.n_calls,
+               "cut off: %s (%.*s)", rows[i].text, (int)all.len, all.ptr ? all.ptr : "");
+        ig_reply_close(r);
+        ig_buf_fini(&all);
+        said_fini(&s);
+    }
+    static const char answer[] = "{\"a\": \"<tool_call>\\n{\\\"name\\\": 1}</tool_call><tool_call>\\n{";
+    said s;
+    setting g = {.source = IG_STR("<tool_call>"), .no_calls = true};
+    g.family = ig_reply_family_of(g.source);
+    tap_ok(read_reply(&g, ig_str_from(answer), 0, &s) && ig_str_is(str_of(&s.text), answer) && !s.n_calls,
+           "where no call can be meant all is text");
+    said_fini(&s);
+}
 
 static void check_odd(void)
 {
@@ -1184,6 +1244,7 @@ int main(void)
     show = say ? atoi(say) : 0;
     (void)snprintf(root, sizeof root, "%s/templates", tap_golden());
     check_odd();
+    check_cut_off();
     check_refusals();
     check_hostile();
     check_masks();

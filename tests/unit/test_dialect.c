@@ -707,7 +707,7 @@ static void test_lists(void)
         "\"capabilities\":[\"completion\",\"tools\"]},\"loaded_context_length\":8192}]}");
     ig_list_openai(NULL, 0, &b);
     expect("/v1/models without models", &b, "{\"object\":\"list\",\"data\":[]}");
-    ig_list_anthropic(&row, 1, &b);
+    ig_list_anthropic(&row, 1, false, &b);
     expect(
         "/v1/models for Anthropic", &b,
         "{\"data\":[{\"type\":\"model\",\"id\":\"qwen3:8b\",\"display_name\":\"qwen3:8b\",\"created_at\":"
@@ -717,12 +717,63 @@ static void test_lists(void)
     for (size_t i = 0; i < 2; i++) {
         ig_list_show(&rows[i], true, &b);
         ig_list_openai_one(&rows[i], &b);
-        ig_list_anthropic(&rows[i], 1, &b);
+        ig_list_anthropic(&rows[i], 1, true, &b);
         ig_list_tags(&rows[i], 1, &b);
         ig_list_ps(&rows[i], 1, &b);
         tap_ok(!b.failed && ig_utf8_valid(b.ptr, b.len), i ? "a row of broken bytes" : "a row without anything");
     }
     ig_buf_fini(&b);
+}
+
+static void test_pages(void)
+{
+    static const struct {
+        const char *query;
+        size_t from, n;
+        bool more;
+        const char *wrong; /* name of the field */
+    } cases[] = {
+        {"", 0, 20, true, NULL},
+        {"limit=1000", 0, 25, false, NULL},
+        {"limit=25", 0, 25, false, NULL},
+        {"limit=24", 0, 24, true, NULL},
+        {"limit=3&after_id=m5", 6, 3, true, NULL},
+        {"after_id=m5&limit=19", 6, 19, false, NULL},
+        {"after_id=m24", 25, 0, false, NULL},
+        {"before_id=m5&limit=3", 2, 3, true, NULL},
+        {"before_id=m3&limit=3", 0, 3, false, NULL},
+        {"before_id=m0", 0, 0, false, NULL},
+        {"after_id=&before_id=", 0, 20, true, NULL},
+        {"after_id=m%31", 2, 20, true, NULL},
+        {"limit=0", 0, 0, false, "limit"},
+        {"limit=1001", 0, 0, false, "limit"},
+        {"limit=18446744073709551617", 0, 0, false, "limit"},
+        {"limit=-1", 0, 0, false, "limit"},
+        {"limit=2x", 0, 0, false, "limit"},
+        {"limit=", 0, 0, false, "limit"},
+        {"after_id=nobody", 0, 0, false, "after_id"},
+        {"before_id=m", 0, 0, false, "before_id"},
+        {"before_id=m3&after_id=m1", 0, 0, false, "before_id"},
+    };
+    ig_model_row rows[25] = {{0}};
+    char names[25][8];
+    for (size_t i = 0; i < 25; i++) {
+        snprintf(names[i], sizeof names[i], "m%zu", i);
+        rows[i].name = names[i];
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ig_page page = {0};
+        ig_problem p = {0};
+        bool good = ig_page_anthropic(ig_str_from(cases[i].query), rows, 25, &page, &p);
+        if (cases[i].wrong)
+            tap_ok(!good && !strcmp(p.param, cases[i].wrong), "a page of models ?%s is refused", cases[i].query);
+        else
+            tap_ok(good && page.from == cases[i].from && page.n == cases[i].n && page.more == cases[i].more,
+                   "a page of models ?%s: %zu from %zu", cases[i].query, page.n, page.from);
+    }
+    ig_page page;
+    ig_problem p;
+    tap_ok(ig_page_anthropic(IG_STR(""), rows, 0, &page, &p) && !page.n && !page.more, "a page of no models");
 }
 
 /* ------------------------------------------------------------------------------------------------ the rest */
@@ -783,6 +834,7 @@ int main(void)
     test_slots();
     test_ollama_lists();
     test_lists();
+    test_pages();
     test_defaults();
     test_numbers();
     test_memory();

@@ -337,6 +337,7 @@ static void test_config_refused(void)
         {"[model a]\ndrafter = b\n", ":2: there is no key 'drafter' in [model a]"},
         {"[model a]\ndraft = b\n[model b]\ndraft = c\n[model a]\ndraft = d\n", ":6: model a is already at"},
         {"[model a]\ndraft = b\ndraft = c\n", ":3: draft is given twice"},
+        {"[model a]\nshare_cache = perhaps\n", ":2: "},
         {"[model ]\ndraft = b\n", ""},
         {"mode = deny\n", ":1: there is no section []"},
         {"[audit]\ncontent = perhaps\n", ":2: 'perhaps': expected yes or no"},

@@ -242,7 +242,14 @@ typedef struct ig_model_row {
 void ig_list_openai(const ig_model_row *rows, size_t n, ig_buf *out);
 void ig_list_anthropic_one(const ig_model_row *row, ig_buf *out);
 void ig_list_openai_one(const ig_model_row *row, ig_buf *out);
-void ig_list_anthropic(const ig_model_row *rows, size_t n, ig_buf *out);
+/* The rows that ?limit= (1 to 1000, standard 20), ?after_id= and ?before_id= choose: rows[from..from+n). more: there are
+ * others in the direction asked for. False: *problem names the bad one. */
+typedef struct ig_page {
+    size_t from, n;
+    bool more;
+} ig_page;
+bool ig_page_anthropic(ig_str query, const ig_model_row *rows, size_t n, ig_page *page, ig_problem *problem);
+void ig_list_anthropic(const ig_model_row *rows, size_t n, bool more, ig_buf *out);
 void ig_list_tags(const ig_model_row *rows, size_t n, ig_buf *out);
 void ig_list_ps(const ig_model_row *rows, size_t n, ig_buf *out); /* the caller passes the loaded ones */
 /* verbose: arrays of model_info are shown, else null. */

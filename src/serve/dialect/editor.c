@@ -133,6 +133,8 @@ static bool read_ids(ig_parse *p, const char *name, json_t *v)
 static const ig_param detokenize_params[] = {
     {"model", IG_K_LATER, NULL, 0, 0, NULL},
     {"tokens", IG_K_READ, NULL, 0, 0, read_ids},
+    {"skip_special_tokens", IG_K_BOOL, "skip_special", 0, 0, NULL},
+    {"with_bytes", IG_K_BOOL, "bytes", 0, 0, NULL},
     {0},
 };
 

@@ -176,7 +176,7 @@ const ig_emit_ops ig_completion_ops = {.stream_type = "text/event-stream",
 static void result_whole(ig_emitter *e, ig_buf *out)
 {
     static const char *const names[][2] = {
-        {"prompt", "prompt"}, {"text", "content"}, {"ids", "tokens"}, {"tokens", "tokens"}};
+        {"prompt", "prompt"}, {"text", "content"}, {"bytes", "bytes"}, {"ids", "tokens"}, {"tokens", "tokens"}};
     json_t *o = json_object();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         json_t *v = json_object_get(e->result, names[i][0]);

@@ -304,6 +304,8 @@ static const struct {
     {"", "inputs", "input"},
     {"", "ids", "tokens"},
     {"/tokenize", "text", "content"},
+    {"/detokenize", "skip_special", "skip_special_tokens"},
+    {"/detokenize", "bytes", "with_bytes"},
     {"", "op", "model"},
     {"/v1/messages", "json_schema", "output_config.format"},
     {"/v1/messages", "reasoning", "thinking"},

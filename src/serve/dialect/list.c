@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "serve/dialect/emit.h"
+#include "serve/dialect/read.h"
 
 #define NEVER_NS ((uint64_t)INT64_MAX) /* expires: the last time that every client can read */
 
@@ -48,9 +49,9 @@ static json_t *openai_row(const ig_model_row *r)
         "size", (json_int_t)r->size_bytes, "n_vocab", (json_int_t)r->n_vocab, "architecture", "input_modalities",
         "text", "output_modalities", made, "status", "value", r->state ? r->state : "unloaded", "max_context_length",
         (json_int_t)r->n_ctx_max, "context_length", (json_int_t)(r->n_ctx_loaded ? r->n_ctx_loaded : r->n_ctx_load),
-        "quantization", text_or_null(r->quantization), "ingle", "digest", r->digest, "n_ctx_max",
-        (json_int_t)r->n_ctx_max, "n_ctx_load", (json_int_t)r->n_ctx_load, "n_ctx_loaded", (json_int_t)r->n_ctx_loaded,
-        "capabilities", texts(r->capabilities));
+        "quantization", text_or_null(r->quantization), "ingle", "digest", r->digest && *r->digest ? r->digest : NULL,
+        "n_ctx_max", (json_int_t)r->n_ctx_max, "n_ctx_load", (json_int_t)r->n_ctx_load, "n_ctx_loaded",
+        (json_int_t)r->n_ctx_loaded, "capabilities", texts(r->capabilities));
     if (o && more && r->n_ctx_loaded)
         (void)json_object_set_new(more, "loaded_context_length", json_integer((json_int_t)r->n_ctx_loaded));
     if (o && more && json_object_update(o, more) == 0) {
@@ -92,11 +93,53 @@ static json_t *anthropic_row(const ig_model_row *r)
 
 void ig_list_anthropic_one(const ig_model_row *row, ig_buf *out) { write_tree(anthropic_row(row), out); }
 
-void ig_list_anthropic(const ig_model_row *rows, size_t n, ig_buf *out)
+enum { PAGE_STANDARD = 20, PAGE_MAX = 1000, ID_BYTES = 512 };
+
+static bool read_limit(ig_str query, size_t *limit, ig_problem *problem)
+{
+    char text[256];
+    *limit = PAGE_STANDARD;
+    if (!ig_query_get(query, "limit", text, sizeof text)) return true;
+    size_t n = 0, digits = strspn(text, "0123456789");
+    for (size_t i = 0; i < digits && n <= PAGE_MAX; i++) n = 10 * n + (size_t)(text[i] - '0');
+    if (!digits || text[digits] || n < 1 || n > PAGE_MAX)
+        return ig_problem_set(problem, IG_P_BAD_REQUEST, "limit", "limit must be a whole number from 1 to %d",
+                              PAGE_MAX);
+    *limit = n;
+    return true;
+}
+
+/* Place of the row that the query names; n: it names none. */
+static bool read_cursor(ig_str query, const char *name, const ig_model_row *rows, size_t n, size_t *at,
+                        ig_problem *problem)
+{
+    char id[ID_BYTES];
+    *at = n;
+    if (!ig_query_get(query, name, id, sizeof id) || !*id) return true;
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(rows[i].name ? rows[i].name : "", id)) return *at = i, true;
+    return ig_problem_set(problem, IG_P_BAD_REQUEST, name, "%s names no model of the list: '%.200s'", name, id);
+}
+
+bool ig_page_anthropic(ig_str query, const ig_model_row *rows, size_t n, ig_page *page, ig_problem *problem)
+{
+    size_t limit, after, before;
+    if (!read_limit(query, &limit, problem) || !read_cursor(query, "after_id", rows, n, &after, problem) ||
+        !read_cursor(query, "before_id", rows, n, &before, problem))
+        return false;
+    if (after < n && before < n)
+        return ig_problem_set(problem, IG_P_BAD_REQUEST, "before_id", "send after_id or before_id, not both");
+    size_t from = after < n ? after + 1 : 0, rest = before - from;
+    *page = (ig_page){from, rest < limit ? rest : limit, rest > limit};
+    if (before < n) page->from = before - page->n; /* those next to it */
+    return true;
+}
+
+void ig_list_anthropic(const ig_model_row *rows, size_t n, bool more, ig_buf *out)
 {
     json_t *first = text_or_null(n ? rows[0].name : NULL), *last = text_or_null(n ? rows[n - 1].name : NULL);
-    write_tree(json_pack("{s:o, s:b, s:o, s:o}", "data", rows_of(anthropic_row, rows, n), "has_more", 0, "first_id",
-                         first, "last_id", last),
+    write_tree(json_pack("{s:o, s:b, s:o, s:o}", "data", rows_of(anthropic_row, rows, n), "has_more", (int)more,
+                         "first_id", first, "last_id", last),
                out);
 }
 

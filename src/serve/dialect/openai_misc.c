@@ -26,12 +26,24 @@ static bool read_dimensions(ig_parse *p, const char *name, json_t *v)
     return true;
 }
 
+/* How the states of a text's tokens become one vector; "none" gives one for each token. */
+static bool read_pooling(ig_parse *p, const char *name, json_t *v)
+{
+    static const char *const kinds[] = {"mean", "cls", "last", "none"};
+    const char *s = json_string_value(v);
+    for (size_t i = 0; s && i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(s, kinds[i])) return ig_set(p, "pooling", json_incref(v));
+    return ig_refuse(p, IG_P_BAD_REQUEST, name, "%s must be \"mean\", \"cls\", \"last\" or \"none\"", name);
+}
+
 static const ig_param embed_params[] = {
     {"model", IG_K_LATER, NULL, 0, 0, NULL},
     {"input", IG_K_READ, NULL, 0, 0, ig_read_inputs},
     {"encoding_format", IG_K_READ, NULL, 0, 0, read_encoding},
     {"dimensions", IG_K_READ, NULL, 0, 0, read_dimensions},
     {"truncate", IG_K_BOOL, NULL, 0, 0, NULL},
+    {"normalize", IG_K_BOOL, NULL, 0, 0, NULL},
+    {"pooling", IG_K_READ, NULL, 0, 0, read_pooling},
     {"num_ctx", IG_K_READ, NULL, 0, 0, ig_read_n_ctx},
     {"keep_alive", IG_K_READ, NULL, 0, 0, ig_read_keep_alive},
     {"user", IG_K_IGNORE, NULL, 0, 0, NULL},
@@ -46,7 +58,12 @@ bool ig_parse_openai_embed(ig_parse *p)
         return ig_refuse(p, IG_P_BAD_REQUEST, "input", "input is empty; send a text, token ids or a list of those");
     /* An editor plug-in asks for "GPT-4" whatever is served. */
     p->req->model_any = p->req->model && !strcmp(p->req->model, "GPT-4");
-    return ig_set(p, "normalize", json_true()) && ig_add_part(p, "embed");
+    const char *pooling = json_string_value(json_object_get(p->to, "pooling"));
+    if (pooling && !strcmp(pooling, "none") && (p->req->base64 || p->req->n_dimensions))
+        return ig_refuse(p, IG_P_BAD_REQUEST, "pooling",
+                         "pooling \"none\" gives lists of vectors, which go neither with base64 nor with dimensions");
+    if (!json_object_get(p->to, "normalize") && !ig_set(p, "normalize", json_true())) return false;
+    return ig_add_part(p, "embed");
 }
 
 /* Little-endian f32, standard alphabet with padding. */
@@ -176,6 +193,13 @@ static int by_score(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* A classifier of several classes gives a list, of which the first decides. */
+static const json_t *score_of(const json_t *scores, size_t i)
+{
+    const json_t *v = json_array_get(scores, i);
+    return json_is_array(v) ? json_array_get(v, 0) : v;
+}
+
 static void rerank_whole(ig_emitter *e, ig_buf *out)
 {
     ig_usage u = ig_emit_usage(e);
@@ -184,11 +208,13 @@ static void rerank_whole(ig_emitter *e, ig_buf *out)
     const size_t n = json_array_size(scores), shown = e->req->top_n && e->req->top_n < n ? e->req->top_n : n;
     scored *list = ig_calloc(n + 1, sizeof *list);
     json_t *results = json_array();
-    for (size_t i = 0; list && i < n; i++) list[i] = (scored){json_number_value(json_array_get(scores, i)), i};
+    for (size_t i = 0; list && i < n; i++) list[i] = (scored){json_number_value(score_of(scores, i)), i};
     if (list) qsort(list, n, sizeof *list, by_score);
     for (size_t i = 0; list && i < shown; i++) {
         json_t *text = documents ? json_array_get(documents, list[i].index) : NULL;
         json_t *one = json_pack("{s:I, s:f}", "index", (json_int_t)list[i].index, "relevance_score", list[i].score);
+        json_t *all = json_array_get(scores, list[i].index);
+        if (json_is_array(all)) ig_put(&one, "scores", json_incref(all));
         if (text) ig_put(&one, "document", json_pack("{s:O}", "text", text));
         ig_append(&results, one);
     }

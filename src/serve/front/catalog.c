@@ -35,6 +35,8 @@ void fr_entry_unref(fr_entry *e)
     ig_free(e->files);
     ig_free(e->name);
     ig_free(e->digest);
+    ig_free(e->stamp);
+    if (e->spill) close(e->spill - 1);
     ig_manifest_free(e->manifest);
     ig_free(e->template_text);
     json_decref(e->messages);

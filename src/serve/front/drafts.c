@@ -1,5 +1,6 @@
-/* Smaller models that guess the tokens of others: what the configuration says ([model NAME] draft = NAME) becomes files
- * that a worker opens beside its model's own. Whether the two fit is for the worker to see. */
+/* What the configuration says about models of ours, [model NAME]: whether their users share a cache, and smaller models
+ * that guess their tokens (draft = NAME), which become files that a worker opens beside its model's own. Whether the
+ * two fit is for the worker to see. */
 #include <string.h>
 
 #include "policy/policy.h"
@@ -13,6 +14,14 @@ const char *fr_draft_name(const fr_front *f, const fr_entry *e)
         if (c->models[i].draft && ig_pattern_fits(c->models[i].name, e->name))
             return strcmp(c->models[i].draft, e->name) ? c->models[i].draft : NULL;
     return NULL;
+}
+
+bool fr_shares_cache(const fr_front *f, const fr_entry *e)
+{
+    const ig_config *c = fr_config(f);
+    for (size_t i = 0; i < c->n_models; i++)
+        if (c->models[i].share_cache && ig_pattern_fits(c->models[i].name, e->name)) return true;
+    return false;
 }
 
 const fr_entry *fr_draft_of(const fr_front *f, const fr_entry *e)
@@ -45,6 +54,6 @@ void fr_drafts_refresh(fr_front *f)
         next = w->next;
         const char *now = fr_draft_name(f, w->entry);
         bool runs = !w->probe && !w->engine && (w->state == FR_LOADING || w->state == FR_READY);
-        if (runs && strcmp(now ? now : "", w->draft)) fr_worker_drain(w);
+        if (runs && (strcmp(now ? now : "", w->draft) || fr_shares_cache(f, w->entry) != w->shares)) fr_worker_drain(w);
     }
 }

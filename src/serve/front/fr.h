@@ -31,6 +31,7 @@ typedef struct fr_worker fr_worker;
 typedef struct fr_job fr_job;
 typedef struct fr_account fr_account;
 typedef struct fr_books fr_books;
+typedef struct fr_digests fr_digests;
 
 /* ---- catalog.c: models by name. Entries are counted: a worker may outlive the name. ---- */
 
@@ -39,7 +40,9 @@ typedef struct fr_entry {
     struct fr_entry *next;
     bool gone; /* no longer listed */
     char *name;
-    char *digest;          /* 64 hex digits, "" where nobody has computed it */
+    char *digest; /* 64 hex digits, "" where nobody has computed it; borrow it for no longer than a call */
+    int spill;    /* 1 + the descriptor of the file for its idle conversations, which outlives workers; 0: none */
+    char *stamp;  /* of files outside the store: what they are on the disk (digest.c); or NULL */
     char **paths, **files; /* [n_files] where they lie, and their names for the worker */
     size_t n_files;
     uint64_t size_bytes, modified_ns;
@@ -82,6 +85,7 @@ const json_t *fr_engine_of(const fr_front *f, const fr_entry *e);
 /* ---- drafts.c: smaller models that guess for others. ---- */
 
 /* The name of the one that the configuration gives this model, NULL: none. */
+bool fr_shares_cache(const fr_front *f, const fr_entry *e); /* [model NAME] share_cache = yes */
 const char *fr_draft_name(const fr_front *f, const fr_entry *e);
 /* The same as an entry (borrowed), NULL also where there is no model of this name. */
 const fr_entry *fr_draft_of(const fr_front *f, const fr_entry *e);
@@ -114,6 +118,13 @@ typedef struct fr_call { /* a frame under way */
     uint64_t n_in, n_cached; /* of the prompt, as far as they are booked */
 } fr_call;
 
+/* Until when a model stays for a user, after the last use. */
+typedef struct fr_hold {
+    char user[FR_USER_BYTES];
+    int64_t ms; /* < 0: for ever */
+    uint64_t used_ns;
+} fr_hold;
+
 struct fr_worker {
     fr_front *front;
     fr_worker *next;
@@ -126,10 +137,13 @@ struct fr_worker {
     ig_timer silence, expiry;
     bool pinned;
     json_t *engine;  /* owned: what runs this model is not ours; or NULL */
+    bool shares;     /* users share what was computed for prompts */
+    bool leaves;     /* its file for conversations is the entry's */
     char draft[256]; /* name of the smaller model that it was started with, "": none */
     bool wanted;     /* of a probe: the model is loaded when it is known */
     bool probe;      /* reads what the file says about itself, and ends */
-    int64_t keep_alive_ms;
+    fr_hold *holds;  /* [n_holds] */
+    size_t n_holds;
     uint64_t asked_ns, ready_ns, used_ns, expires_ns; /* expires_ns 0: never */
     uint64_t need_bytes;                              /* estimate, then what the worker said */
     uint64_t rss_bytes;
@@ -144,6 +158,17 @@ struct fr_worker {
     unsigned fault_status;          /* ig_problem_kind */
     json_t *ready;
 };
+
+/* ---- holds.c: how long a model stays, for whom. ---- */
+
+/* A request of this user has ended or said how long; said_ms NULL: as before, or the service's standard. < 0: for ever.
+ */
+void fr_hold_use(fr_worker *w, const char *user, const int64_t *said_ms);
+void fr_hold_drop(fr_worker *w, const char *user); /* NULL: all */
+/* When the last one ends, of the loop's clock; UINT64_MAX: never. Without any the standard counts from the last use. */
+uint64_t fr_hold_end(const fr_worker *w);
+/* Somebody else holds it, or has a request that runs or waits. */
+bool fr_hold_of_others(const fr_worker *w, const char *user);
 
 /* The worker of this model, started if need be; NULL and *p where it cannot be had. */
 fr_worker *fr_pool_want(fr_front *f, fr_entry *e, ig_problem *p);
@@ -187,6 +212,7 @@ struct fr_job {
     ig_request req;
     bool parsed;
     ig_emit_context context;
+    char digest[IG_HEX_LEN + 1]; /* of the model when it was asked */
     ig_emitter *emitter;
     ig_buf out;
     fr_entry *entry;
@@ -194,6 +220,7 @@ struct fr_job {
     fr_worker *worker;
     bool waiting, begun, sent, ended;
     bool everywhere; /* asks all workers, not its own alone */
+    bool may_unload; /* also what others use */
     size_t unread;   /* bytes that came while the client's buffer was full */
     size_t n_left;   /* parts whose end is still to come */
     uint64_t came_ns, wall_ns;
@@ -214,6 +241,13 @@ void fr_job_ready(fr_job *job);                          /* its worker is */
 void fr_job_event(fr_job *job, size_t part, ig_event type, const json_t *body);
 void fr_job_fail(fr_job *job, const ig_problem *p);
 void fr_job_drop_all(fr_front *f);
+
+/* ---- digest.c: digests of files outside the store. ---- */
+
+void fr_digests_open(fr_front *f); /* what was known before holds at once */
+void fr_digests_close(fr_front *f);
+void fr_digest_opened(fr_front *f, fr_entry *e, const int *fds, size_t n); /* these are what a worker gets */
+void fr_digest_want(fr_front *f, fr_entry *e);                             /* it is loaded: time to find it out */
 
 /* ---- account.c: ledger and audit log. An account may be NULL everywhere. ---- */
 
@@ -423,7 +457,8 @@ struct fr_front {
     fr_entry *entries;
     ig_store *store; /* NULL: none */
     uint64_t scanned_ns;
-    struct fr_gc *gc; /* NULL: nothing collects garbage */
+    struct fr_gc *gc;    /* NULL: nothing collects garbage */
+    fr_digests *digests; /* NULL: out of memory */
     struct fr_task *tasks;
     size_t n_tasks;
     fr_worker *workers;

@@ -349,6 +349,7 @@ static ig_status set_up(fr_front *f, ig_error *err)
     IG_TRY(fr_catalog_open(f, err));
     fr_engines_refresh(f);
     fr_pins_open(f);
+    fr_digests_open(f);
     IG_TRY(fr_follow_open(f, err));
     IG_TRY(fr_books_open(f, err));
     IG_TRY(ig_server_new(f->loop, &handler, f, NULL, &f->server, err));
@@ -359,6 +360,7 @@ static void tear_down(fr_front *f)
 {
     fr_follow_hush(f);
     fr_gc_stop(f);
+    fr_digests_close(f);
     fr_tasks_stop(f);
     fr_job_drop_all(f);
     fr_events_drop_all(f);

@@ -38,7 +38,8 @@ static void free_job(fr_job *job)
     for (fr_worker *o = job->everywhere ? f->workers : NULL; o; o = o->next) fr_worker_forget(o, job);
     if (w) {
         fr_worker_forget(w, job);
-        if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
+        if (job->sent || job->req.has_keep_alive)
+            fr_hold_use(w, job->user, job->req.has_keep_alive ? &job->req.keep_alive_ms : NULL);
         if (job->sent) fr_worker_touch(w);
     }
     fr_account_end(job);
@@ -340,12 +341,26 @@ static void ask_all_facts(fr_job *job)
     if (!good) fr_job_fail(job, &p);
 }
 
+/* Who may manage lets the model go when its present answers are done; others only stop holding it, which lets it go
+ * where nobody else does. */
+static void unload(fr_job *job)
+{
+    fr_worker *w = job->worker;
+    job->req.has_keep_alive = false;
+    if (!job->may_unload && fr_hold_of_others(w, job->user)) {
+        fr_hold_drop(w, job->user);
+        fr_worker_touch(w);
+        json_array_append_new(job->req.ignored, json_string("keep_alive: others use the model"));
+        return;
+    }
+    fr_worker_drain(w);
+}
+
 /* LOAD and UNLOAD have no frames. */
 static void finish_without(fr_job *job)
 {
-    fr_worker *w = job->worker;
     json_t *empty = json_object();
-    if (job->req.op == IG_OP_UNLOAD) fr_worker_drain(w);
+    if (job->req.op == IG_OP_UNLOAD) unload(job);
     job->sent = job->req.op == IG_OP_LOAD;
     give(job, 0, IG_EV_RESULT, empty);
     json_decref(empty);
@@ -364,6 +379,13 @@ static void load_known(fr_job *job)
         fr_worker_wait(job->worker, job);
 }
 
+/* A copy: that of a file may become known, or another one, while an answer is on its way. */
+static const char *digest_of(fr_job *job)
+{
+    snprintf(job->digest, sizeof job->digest, "%s", job->entry->digest);
+    return *job->digest ? job->digest : NULL;
+}
+
 void fr_job_ready(fr_job *job)
 {
     fr_worker *w = job->worker;
@@ -378,6 +400,7 @@ void fr_job_ready(fr_job *job)
         return;
     }
     job->context.n_ctx = w->n_ctx;
+    job->context.digest = digest_of(job); /* of the files that were opened */
     /* Other programs ask for what they would like; it is no reason to refuse, but told. */
     if (job->req.n_ctx > w->n_ctx) json_array_append_new(job->req.ignored, json_sprintf("num_ctx above %u", w->n_ctx));
     job->context.load_ns = ig_loop_now(job->front->loop) - job->came_ns;
@@ -386,7 +409,6 @@ void fr_job_ready(fr_job *job)
         return;
     }
     job->sent = true;
-    if (job->req.has_keep_alive) w->keep_alive_ms = job->req.keep_alive_ms;
     if (!send_parts(job, &p)) fr_job_fail(job, &p);
 }
 
@@ -439,7 +461,7 @@ static void set_context(fr_job *job)
     job->came_ns = ig_loop_now(f->loop);
     job->context = (ig_emit_context){.id = job->id,
                                      .model = name_of(job),
-                                     .digest = *job->entry->digest ? job->entry->digest : NULL,
+                                     .digest = digest_of(job),
                                      .ran_on = "local",
                                      .device = engine ? device : "cpu",
                                      .engine = json_string_value(json_object_get(engine, "name")),
@@ -465,10 +487,16 @@ static fr_job *new_job(fr_front *f, const ig_match *match, const ig_incoming *in
     return job;
 }
 
-/* Loading for ever and unloading take memory from others. */
-static bool is_pinning(const ig_request *req)
+/* Loading for ever takes memory from others. */
+static bool is_pinning(const ig_request *req) { return req->has_keep_alive && req->keep_alive_ms < 0; }
+
+/* Unloading takes a model from others: as pinning, for those whom policy allows it, else for those who may manage. */
+static bool may_unload(fr_job *job, const ig_incoming *in)
 {
-    return req->op == IG_OP_UNLOAD || (req->has_keep_alive && req->keep_alive_ms < 0);
+    ig_problem ignored;
+    const fr_request_facts r = {.action = IG_MAY_PIN, .entry = job->entry};
+    if (job->req.op != IG_OP_UNLOAD) return false;
+    return fr_policy_on(job->front) ? fr_may(job->front, &r, &ignored) : fr_may_manage(job->front, in->who);
 }
 
 /* The longest answer that the client asks for by number. */
@@ -558,6 +586,7 @@ static bool prepare(fr_job *job, ig_exchange *ex, const ig_incoming *in, ig_prob
     job->entry = find_entry(job, p);
     if (!job->entry || !is_allowed(job, p)) return false;
     if (!may_queue(job, p)) return false;
+    job->may_unload = may_unload(job, in);
     set_context(job);
     if (!strcmp(job->match.route->path, "/slots") && fr_may_manage(f, in->who))
         json_object_set_new(job->req.echo, "all_slots", json_true());

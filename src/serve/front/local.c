@@ -159,10 +159,35 @@ static bool asks_anthropic(const ig_exchange *ex)
     return ig_http_find(ig_exchange_request(ex)->head, "anthropic-version") != NULL;
 }
 
+/* A page of the list, as Anthropic's clients turn them. */
+static void answer_page(fr_front *f, ig_exchange *ex, const ig_match *match)
+{
+    table t;
+    ig_buf body;
+    ig_page page;
+    ig_problem p;
+    ig_route route = *match->route;
+    route.dialect = IG_D_ANTHROPIC;
+    ig_buf_init(&body, BODY_BYTES_MAX);
+    bool good = make_table(f, false, &t);
+    if (!good)
+        ig_problem_set(&p, IG_P_UNAVAILABLE, NULL, "out of memory for the list of models; try again later");
+    else if ((good = ig_page_anthropic(ig_exchange_request(ex)->head->query, t.rows, t.n, &page, &p)))
+        ig_list_anthropic(t.rows + page.from, page.n, page.more, &body);
+    free_table(&t);
+    if (good)
+        fr_answer(f, ex, 200, "application/json", &body);
+    else
+        fr_answer_problem(f, ex, &route, &p);
+}
+
 static void do_models(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req)
 {
-    (void)match, (void)req;
-    answer_list(f, ex, false, asks_anthropic(ex) ? ig_list_anthropic : ig_list_openai);
+    (void)req;
+    if (asks_anthropic(ex))
+        answer_page(f, ex, match);
+    else
+        answer_list(f, ex, false, ig_list_openai);
 }
 
 static void do_model(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req)

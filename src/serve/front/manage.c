@@ -393,6 +393,21 @@ static bool start_thread(fr_task *t, ig_problem *p)
     return ig_problem_set(p, IG_P_UNAVAILABLE, NULL, "no thread for this; try again later");
 }
 
+/* A model that the service was started with is no model of the store, which all of these are about. */
+static bool is_of_store(const fr_front *f, const ig_request *req, ig_op op, ig_problem *p)
+{
+    const char *name = op == IG_OP_CREATE ? string_of(req->manage, "from") : op == IG_OP_PULL ? NULL : req->model;
+    const fr_entry *e = name && *name ? fr_catalog_look(f, name) : NULL;
+    if (!e || e->manifest) return true;
+    if (e->engine)
+        return ig_problem_set(p, IG_P_CONFLICT, "model",
+                              "model %.200s is run by an engine of the configuration, and not in the store", e->name);
+    return ig_problem_set(p, IG_P_CONFLICT, "model",
+                          "model %.200s is a file that the service was started with, and not in the store; to add it "
+                          "type: ingle pull FILE NAME",
+                          e->name);
+}
+
 void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *req)
 {
     ig_problem p;
@@ -404,7 +419,7 @@ void fr_manage(fr_front *f, ig_exchange *ex, const ig_match *match, ig_request *
         *req = (ig_request){0};
         if (match->route->op == IG_OP_COPY || match->route->op == IG_OP_DELETE) t->req.stream = false;
     }
-    if (t && start_thread(t, &p)) {
+    if (t && is_of_store(f, &t->req, match->route->op, &p) && start_thread(t, &p)) {
         ig_exchange_set_ctx(ex, &t->party);
         return;
     }

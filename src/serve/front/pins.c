@@ -103,7 +103,7 @@ static void apply(fr_front *f, fr_entry *e, bool pinned)
     fr_worker *w = fr_pool_find(f, e);
     if (!w) return;
     w->pinned = pinned;
-    if (!pinned) w->keep_alive_ms = f->keep_alive_ms;
+    if (!pinned) fr_hold_drop(w, NULL);
     fr_worker_touch(w);
     fr_events_model(f, w);
 }

@@ -296,8 +296,11 @@ void fr_worker_drain(fr_worker *w)
         w->state = FR_DRAINING;
         fr_events_model(w->front, w);
     }
+    /* Its conversations are left to the next worker, if there may be one. */
+    const bool leaves = w->leaves && !w->front->stopping && !w->entry->gone;
+    ig_str body = leaves ? IG_STR("{\"leave\":true}") : IG_STR("{}");
     ig_error err;
-    if (w->state == FR_DRAINING && !w->n_calls) put(w, IG_FRAME_STOP, 0, "{}", 2, NULL, 0, &err);
+    if (w->state == FR_DRAINING && !w->n_calls) put(w, IG_FRAME_STOP, 0, body.ptr, body.len, NULL, 0, &err);
 }
 
 static void on_expiry(void *ctx)
@@ -316,10 +319,11 @@ void fr_worker_touch(fr_worker *w)
     ig_timer_clear(f->loop, &w->expiry);
     if (w->state == FR_DRAINING) fr_worker_drain(w);
     if (!idle(w)) return;
-    if (w->keep_alive_ms >= 0 && !w->pinned) {
-        uint64_t ms = (uint64_t)w->keep_alive_ms;
-        w->expires_ns = fr_wall_ns() + ms * FR_NS_PER_MS;
-        ig_timer_set(f->loop, &w->expiry, w->used_ns + ms * FR_NS_PER_MS, on_expiry, w);
+    const uint64_t end = fr_hold_end(w);
+    if (end < UINT64_MAX && !w->pinned) {
+        uint64_t due = end > w->used_ns ? end : w->used_ns;
+        w->expires_ns = fr_wall_ns() + (due - w->used_ns);
+        ig_timer_set(f->loop, &w->expiry, due, on_expiry, w);
     }
     schedule(f); /* another may wait for the room */
 }
@@ -353,6 +357,7 @@ static void on_ready(fr_worker *w, json_t *body)
         end_probe(w);
         return;
     }
+    fr_digest_want(f, w->entry);
     fr_events_model(f, w);
     fr_say(f, "%s is ready: %u tokens of context, %.1f MiB, loaded in %.1f s", w->entry->name, w->n_ctx,
            (double)w->need_bytes / 1048576, (double)(w->ready_ns - w->asked_ns) / 1e9);
@@ -533,6 +538,29 @@ static int spill_file(const fr_front *f)
     return open(f->config->store, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
+/* The model's own, which the next worker gets again with what this one leaves there; while another one has it, a new
+ * file. */
+static int spill_of(fr_worker *w)
+{
+    fr_entry *e = w->entry;
+    if (w->engine) return spill_file(w->front);
+    for (const fr_worker *o = w->front->workers; o; o = o->next)
+        if (o != w && o->entry == e && o->pid > 0) return spill_file(w->front);
+    if (!e->spill && !w->probe) e->spill = spill_file(w->front) + 1;
+    int fd = e->spill && !w->probe ? fcntl(e->spill - 1, F_DUPFD_CLOEXEC, 3) : spill_file(w->front);
+    w->leaves = e->spill && !w->probe && fd >= 0;
+    return fd;
+}
+
+/* What its conversations depend on: other weights, numbers or programs make nothing of them. */
+static json_t *spill_key(const fr_worker *w)
+{
+    const fr_entry *e = w->entry;
+    if (!w->leaves) return NULL;
+    return json_sprintf("%s %s %s", w->front->config->version, w->front->config->kv ? w->front->config->kv : "f16",
+                        e->stamp ? e->stamp : e->digest);
+}
+
 static json_t *list_of(const char *const *names, size_t n)
 {
     json_t *list = json_array();
@@ -549,12 +577,12 @@ static json_t *init_body(const fr_worker *w, const char *const *names, size_t n_
     uint64_t room = w->probe ? f->memory_max : f->memory_max > others ? f->memory_max - others : 1;
     json_t *files = list_of(names, n_own);
     if (w->engine) return json_pack("{s:o, s:O}", "files", files, "engine", w->engine);
-    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s?, s:s?}", "files", files, "draft",
-                     list_of(names + n_own, n - n_own), "probe", (int)w->probe, "threads", (json_int_t)f->n_threads,
-                     "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel, "kv",
-                     f->config->kv ? f->config->kv : "f16", "speculate",
+    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:b, s:o*, s:s?, s:s?}", "files", files,
+                     "draft", list_of(names + n_own, n - n_own), "probe", (int)w->probe, "threads",
+                     (json_int_t)f->n_threads, "n_ctx", (json_int_t)f->n_ctx, "n_sessions", (json_int_t)f->n_parallel,
+                     "kv", f->config->kv ? f->config->kv : "f16", "speculate",
                      f->config->speculate ? f->config->speculate : "auto", "spill_max", (json_int_t)spill_max,
-                     "memory_max", (json_int_t)room, "template",
+                     "memory_max", (json_int_t)room, "share", (int)w->shares, "spill_key", spill_key(w), "template",
                      e->manifest ? ig_manifest_template(e->manifest) : e->template_text, "system", e->system);
 }
 
@@ -564,14 +592,16 @@ static bool send_init(fr_worker *w, ig_error *err)
     const char *names[2 * FR_FILES_MAX];
     size_t n, n_own, n_draft = 0;
     if (fr_entry_open(w->front, w->entry, fds, names, &n_own, err) != IG_OK) return false;
+    fr_digest_opened(w->front, w->entry, fds, n_own);
     const char *draft = w->probe ? NULL : fr_draft_name(w->front, w->entry);
     if (draft && fr_draft_open(w->front, w->entry, fds + n_own, names + n_own, &n_draft, err) != IG_OK) {
         for (size_t i = 0; i < n_own; i++) close(fds[i]);
         return false;
     }
     snprintf(w->draft, sizeof w->draft, "%s", draft ? draft : "");
+    w->shares = fr_shares_cache(w->front, w->entry);
     n = n_own + n_draft;
-    int spill = spill_file(w->front);
+    int spill = spill_of(w);
     json_t *body = init_body(w, names, n_own, n, spill >= 0 ? w->front->config->spill_max : 0);
     if (spill >= 0) fds[n++] = spill;
     ig_buf text;
@@ -727,7 +757,6 @@ static fr_worker *new_worker(fr_front *f, fr_entry *e, bool probe, ig_problem *p
     w->probe = probe;
     w->engine = probe ? NULL : json_incref((json_t *)fr_engine_of(f, e));
     w->ch.fd = -1;
-    w->keep_alive_ms = f->keep_alive_ms;
     w->pinned = !probe && fr_is_pinned(f, e);
     w->asked_ns = now;
     w->need_bytes = probe ? PROBE_BYTES : estimate(f, e);
@@ -766,7 +795,7 @@ bool fr_pool_preload(fr_front *f, fr_entry *e)
     for (fr_worker *w = f->workers; w; w = w->next)
         if ((lives(w) || w->state == FR_WAITING) && !ig_add_u64(all, w->need_bytes, &all)) return false;
     fr_worker *w = all <= f->memory_max ? fr_pool_want(f, e, &p) : NULL;
-    if (w && !w->probe) w->keep_alive_ms = -1;
+    if (w && !w->probe) fr_hold_use(w, "(catalogue)", &(int64_t){-1});
     return w != NULL;
 }
 
@@ -783,6 +812,7 @@ static void free_worker(fr_worker *w)
 {
     fr_entry_unref(w->entry);
     json_decref(w->engine);
+    ig_free(w->holds);
     ig_free(w);
 }
 

@@ -142,6 +142,13 @@ void rc_fail(ig_reply *r, bool plain)
 
 static void value_byte(ig_reply *r, char c);
 
+/* The reply ends before the call has a name. Marks are no text, and behind other calls half a call is none either. */
+static bool is_begun(const ig_reply *r, bool plain)
+{
+    if (plain || r->live || r->open) return false;
+    return r->cut || r->end.n_calls > 0 || r->state == R_SECTION || (r->state == R_NAME && !r->tok.len);
+}
+
 void rc_cut(ig_reply *r)
 {
     if (r->state == R_SECTION && !r->expect) return; /* after a call, before its closing marks */
@@ -156,7 +163,8 @@ void rc_cut(ig_reply *r)
     size_t n_held = r->n_hold;
     memcpy(held, r->hold, n_held);
     if (!plain) r->end.truncated_call = true;
-    if (!r->live && r->open && !plain && (r->n_args || r->args.len)) go_live(r);
+    if (is_begun(r, plain)) return;
+    if (!r->live && r->open && !plain) go_live(r);
     if (r->live) { /* the arguments as far as they came */
         r->n_hold = 0;
         for (size_t i = 0; r->state == R_VALUE && i < n_held; i++) value_byte(r, held[i]);

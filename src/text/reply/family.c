@@ -540,7 +540,7 @@ ig_str ig_reply_prompt_end(ig_str source, ig_str prompt)
     for (size_t i = 0; f->text_name && rp_line(f->call, i).len; i++) call = rp_line(f->call, i);
     size_t n = open >= 0 ? strlen(rp_thinks[open].open) : call.len;
     if (open < 0 && (end.len < n || memcmp(end.ptr + end.len - n, call.ptr, n) != 0)) n = 0;
-    return (ig_str){end.ptr + end.len - n, n};
+    return n ? (ig_str){end.ptr + end.len - n, n} : (ig_str){"", 0};
 }
 
 static bool holds(const char *where, ig_str part) { return where && memmem(where, strlen(where), part.ptr, part.len); }

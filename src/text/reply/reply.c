@@ -104,8 +104,8 @@ void rr_marks(ig_reply *r)
     const ig_reply_family *f = r->f;
     bool tool_call = f->call && !strncmp(f->call, "<tool_call>", 11);
     ig_str section = without_bracket(rp_line(f->section, 0));
-    mark(r, section, MK_SECTION | (rp_is_control(section) ? MK_HARD : 0u), -1);
-    if (f->syntax != RP_HARMONY) mark_call(r, f->call);
+    if (!r->no_calls) mark(r, section, MK_SECTION | (rp_is_control(section) ? MK_HARD : 0u), -1);
+    if (f->syntax != RP_HARMONY && !r->no_calls) mark_call(r, f->call);
     mark_end(r, f->call_end);
     mark_end(r, f->section_end);
     for (size_t i = 0; i < 3; i++) mark(r, rp_mark(f->drop[i]), MK_DROP, -1);
@@ -117,7 +117,7 @@ void rr_marks(ig_reply *r)
     if (f->value_end && f->value_end[0] == '\n') mark(r, ig_str_from(f->value_end), MK_STOP, -1);
     for (size_t i = 0; f->flags & RP_HEADERS && i < 2; i++) mark(r, ig_str_from(headers[i]), MK_HEADER, -1);
     for (size_t i = 0; f->flags & RP_HEADERS && i < 5; i++) mark(r, ig_str_from(ends[i]), MK_DROP | MK_END, -1);
-    if (!tool_call) return;
+    if (!tool_call || r->no_calls) return;
     mark(r, IG_STR("<function="), MK_CALL, -1);
     mark(r, IG_STR("</function>"), MK_END, -1);
 }
@@ -349,7 +349,7 @@ ig_status ig_reply_open(const ig_reply_options *o, ig_reply **out_r, ig_error *e
     ig_reply *r = ig_calloc(1, sizeof *r);
     if (!r) return ig_fail(err, IG_NO_MEMORY, 0, "out of memory for a reply");
     r->f = o->family ? o->family : &rp_families[rp_n_families - 1];
-    r->tools = o->tools, r->seed = o->seed, r->whole = o->whole, r->think = -1;
+    r->tools = o->tools, r->seed = o->seed, r->whole = o->whole, r->think = -1, r->no_calls = o->no_calls;
     ig_buf *const bufs[] = {&r->ws, &r->raw, &r->tok, &r->name, &r->id, &r->args, &r->out};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) ig_buf_init(bufs[i], RAW_BYTES);
     rr_marks(r);
@@ -415,6 +415,20 @@ ig_status ig_reply_push(ig_reply *r, const char *text_in, size_t n, ig_piece_fn 
     return status(r, err);
 }
 
+void ig_reply_cut_off(ig_reply *r) { r->cut = true; }
+
+/* The reply ends within a marker that opens a call. "<" alone may be anything. */
+static bool holds_call(const ig_reply *r)
+{
+    enum { LEAST = 3 };
+    for (size_t i = 0; r->n_hold >= LEAST && i < r->n_marks; i++) {
+        const rp_marker *m = &r->marks[i];
+        if (m->kind & (MK_SECTION | MK_CALL) && m->text.len > r->n_hold && !memcmp(m->text.ptr, r->hold, r->n_hold))
+            return true;
+    }
+    return false;
+}
+
 ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *end, ig_error *err)
 {
     r->fn = fn, r->ctx = ctx;
@@ -425,6 +439,10 @@ ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *
         ig_piece_kind kind = r->state == R_TEXT ? IG_PIECE_TEXT : IG_PIECE_REASONING;
         bool ends = r->n_hold && r->in_section && r->state == R_TEXT && !r->said; /* half a mark after a call */
         if (ends && memchr(r->hold, '<', 1)) r->n_hold = 0;
+        if (r->cut && r->state == R_TEXT && holds_call(r)) {
+            r->n_hold = 0;
+            r->end.truncated_call = true;
+        }
         rr_say(r, kind, r->hold, r->n_hold);
         /* White space at the end belongs to the text, unless a call came before. */
         if (r->ws.len && r->state == R_TEXT && r->said) out(r, kind, false, r->ws.ptr, r->ws.len);

@@ -67,6 +67,7 @@ typedef struct ig_reply_options {
     ig_str source;                 /* the template's text, for the markers of reasoning; read during open only */
     ig_str prompt;                 /* the text that the reply continues, or its end (4 KiB do); read during open only */
     uint64_t seed;                 /* of the ids that are made up; the same seed gives the same ids */
+    bool no_calls; /* none can be meant: what looks like one is text */
     bool whole; /* hand out the pieces of a call only when it is complete, and a broken one as text instead */
 } ig_reply_options;
 
@@ -82,6 +83,8 @@ typedef struct ig_reply_end {
     unsigned n_calls, n_whole; /* calls that began, calls that are whole */
     bool unparsed, truncated_call;
 } ig_reply_end;
+/* Before the end: a limit ends the reply, not the model. What has begun like a call, or like its marker, is no text then. */
+void ig_reply_cut_off(ig_reply *r);
 /* The reply is over. Errors: NO_MEMORY. */
 ig_status ig_reply_finish(ig_reply *r, ig_piece_fn fn, void *ctx, ig_reply_end *end, ig_error *err);
 /* The model is thinking after what was pushed so far. */

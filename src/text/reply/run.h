@@ -67,6 +67,8 @@ struct ig_reply {
     const ig_reply_tools *tools;
     uint64_t seed;
     bool whole, stopped;
+    bool cut; /* a limit ends the reply */
+    bool no_calls;
     bool thinks; /* the template writes marks of reasoning */
     ig_status st;
 
