@@ -391,6 +391,7 @@ def test_preload(m, a, keys):
     m.start()
     def loaded():
         return {w['model']: w for w in m.get('/ingle/status', headers=keys['ops'])[1]['models'] if w['state'] == 'ready'}
+    until(lambda: m.report()['checked'] > 0, 60)
     want = {r['name'] for r in m.report()['models'] if r['wanted'] == 'required'}
     ok(want and until(lambda: set(loaded()) == want, 60), 'preload: what is required is loaded before anyone asks', (want, loaded(), m.log[-8:]))
     ok(all(not w.get('expires_ns') for w in loaded().values()), 'and stays', loaded())
