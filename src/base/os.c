@@ -207,12 +207,15 @@ void ig_unreserve(void *p, uint64_t size)
     if (p) munmap(p, (size_t)size);
 }
 
-uint64_t ig_now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+uint64_t ig_now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+uint64_t ig_boot_ns(void) { return clock_ns(CLOCK_BOOTTIME); }
 
 void ig_random(void *out, size_t n)
 {

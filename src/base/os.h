@@ -47,7 +47,8 @@ void ig_writer_abandon(ig_file_writer *w);
 void *ig_reserve(uint64_t size);
 void ig_unreserve(void *p, uint64_t size);
 
-uint64_t ig_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t ig_now_ns(void);  /* CLOCK_MONOTONIC */
+uint64_t ig_boot_ns(void); /* CLOCK_BOOTTIME: goes on while the machine sleeps */
 void ig_random(void *out, size_t n);
 /* A key of type "user" that this process may read in the kernel's keyring: its length, 0 where there is none or it is
  * longer than n. */

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""M14: the clock of a running service jumps by a day back, ten years ahead and back, and stands still, by libfaketime: the day's
+"""M14, M15: the clock of a running service jumps by a day back, ten years ahead and back, and stands still, by libfaketime: the day's
 tokens, keys that expire, groups and their age, a catalogue and its grace, garbage, ledger and audit log. Nothing is lost, nothing
-that was refused is allowed for it, and with the clock right again all is as before. Prints TAP."""
+that was refused is allowed for it, and with the clock right again all is as before. And the machine sleeps for two hours: what was
+due meanwhile is done, once. Prints TAP."""
 import glob
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from service import INGLE, STORY, Service, Tap, until  # noqa: E402
 
+SUSPEND = os.path.join(os.environ['INGLE_BUILD'], 'tests', 'suspend.so')
 LIBRARY = next(iter(glob.glob('/usr/lib/*/faketime/libfaketimeMT.so.1')), None)
 DAY = 86400
 LIMIT = 600
@@ -92,6 +94,9 @@ class Machine:
         self.run('catalogue', 'sync', '--wait')
         return json.loads(self.run('status', '--compliance', '--json').stdout)
 
+    def checked(self):
+        return json.loads(self.run('status', '--compliance', '--json').stdout)['checked']
+
     def names(self):
         return sorted(x['name'] for x in json.loads(self.run('list', '--json', INGLE_HOST='').stdout)['models'])
 
@@ -165,6 +170,21 @@ def test_frozen(m, keys):
     m.set('+0')
 
 
+def test_sleep(m):
+    """Two hours asleep, the interval is one: the catalogue is looked at soon, and once."""
+    m.stop()
+    m.fake = dict(LD_PRELOAD=SUSPEND, INGLE_SLEPT=path('slept'))  # alone: with the other library waits do not end
+    m.start()
+    until(lambda: m.sync()['compliant'], 60)
+    time.sleep(12)  # longer than the service waits between its looks at the clock
+    before = m.checked()
+    write('slept', '7200')
+    ok(until(lambda: m.checked() > before, 60), 'after two hours asleep the catalogue is looked at', before)
+    then = m.checked()
+    time.sleep(12)
+    ok(m.checked() == then, 'once', (then, m.checked()))
+
+
 def main():
     if not LIBRARY:
         tap.skip('the clock', 'libfaketime is not installed; type: apt install faketime')
@@ -174,7 +194,7 @@ def main():
         catalogue()
         write('etc/ingle.conf', f'[directory]\nproviders = file\ngroups_file = {path("groups")}\ncache = 1s\n'
               f'[rule day]\neffect = limit\nwho = any\ntokens_per_day = {LIMIT}\n'
-              f'[catalogue work]\nsource = {path("www")}\nroot = {path("www", "metadata", "1.root.json")}\ngrace = 1d\nbattery = yes\n')
+              f'[catalogue work]\nsource = {path("www")}\nroot = {path("www", "metadata", "1.root.json")}\ngrace = 1d\ninterval = 1h\nbattery = yes\n')
         write('groups', 'staff: ada bob cy\n')
         keys = {'short': m.key('short', '--user', 'ada', '--expires', '30d'), 'long': m.key('long', '--user', 'bob'),
                 'other': m.key('other', '--user', 'cy'), 'none': m.key('none', '--user', 'dan')}
@@ -186,6 +206,7 @@ def main():
         test_budget(m, keys)
         test_back(m, keys)
         test_frozen(m, keys)
+        test_sleep(m)
         code = m.stop()
         ok(code == 0, 'the service ends', code)
         r = m.run('audit', 'verify')

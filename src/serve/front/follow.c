@@ -20,6 +20,7 @@ enum {
     SYNC_S = 120, /* all documents of one sync; one of them */
     SYNC_DOCUMENT_S = 30,
     REFUSED_REST_S = 6 * 3600, /* a model that failed its checks is fetched again so late, or when somebody asks */
+    SLEEP_LOOK_S = 10,         /* between looks whether the machine has slept */
     POWER_LOOK_S = 15,         /* between looks at the mains during a download */
     PULL_MIN_S = 300,          /* a download is left for a sync that is due after so long at the earliest */
     STATE_BYTES_MAX = 8 << 20,
@@ -202,7 +203,7 @@ static void publish_report(thread *t)
     t->w->report = text;
     pthread_mutex_unlock(&t->w->lock);
     ig_waker_wake(&t->w->waker);
-    t->told_ns = ig_now_ns();
+    t->told_ns = ig_boot_ns();
 }
 
 /* What is required and here, of the catalogues that want it loaded before anyone asks. */
@@ -371,7 +372,7 @@ static void sync_one(thread *t, size_t i)
         bool again = s->n_failed > 0;
         s->n_failed = 0;
         *s->fault = 0;
-        s->due_ns = ig_now_ns() + jittered(f->interval_s);
+        s->due_ns = ig_boot_ns() + jittered(f->interval_s);
         if (result.changed || again || !s->brief || s->brief->lost)
             tell(t, "catalogue %s: version %llu is in force, %zu models", f->name, (unsigned long long)c->version,
                  c->n_targets);
@@ -381,7 +382,7 @@ static void sync_one(thread *t, size_t i)
     if (st == IG_CANCELLED) return; /* it is due as before */
     if (strcmp(s->fault, err.text) != 0) tell(t, "catalogue %s: %.440s", f->name, err.text);
     (void)snprintf(s->fault, sizeof s->fault, "%.470s", err.text);
-    s->due_ns = ig_now_ns() + retry_after(s->n_failed++, f->interval_s);
+    s->due_ns = ig_boot_ns() + retry_after(s->n_failed++, f->interval_s);
 }
 
 static void mark_catalogue(thread *t, size_t i)
@@ -651,7 +652,7 @@ static bool must_stop(thread *t)
     pthread_mutex_lock(&w->lock);
     bool stop = w->stop || w->asked > t->round || w->settings != t->s;
     pthread_mutex_unlock(&w->lock);
-    uint64_t now = ig_now_ns();
+    uint64_t now = ig_boot_ns();
     for (size_t i = 0; i < t->s->n && now - t->began_ns > seconds(PULL_MIN_S); i++) stop |= now >= t->sources[i].due_ns;
     return stop;
 }
@@ -668,7 +669,7 @@ static const char *wrong_time(const thread *t, const ig_follow *f)
 static bool on_progress(void *ctx, const ig_pull_progress *p)
 {
     thread *t = ctx;
-    uint64_t now = ig_now_ns();
+    uint64_t now = ig_boot_ns();
     if (now - t->told_ns >= seconds(1)) {
         json_object_set_new(t->row, "done", json_integer((json_int_t)p->all_done));
         publish_report(t);
@@ -723,7 +724,7 @@ static void fetch_now(thread *t, json_t *row, const ig_follow *f, const ig_catal
     t->row = row;
     t->refused = false;
     t->pulling = f;
-    t->looked_ns = t->began_ns = ig_now_ns();
+    t->looked_ns = t->began_ns = ig_boot_ns();
     json_object_set_new(row, "fetching", json_true());
     publish_report(t);
     ig_status st = ig_catalogue_pull(t->front->store, target, &o, &changed, &err);
@@ -829,7 +830,7 @@ static void take_settings(thread *t)
     /* After a start, where there is something to go on with: not all machines of a morning at once. */
     for (size_t i = 0; i < new->n && !old; i++)
         if (t->sources[i].brief && !t->sources[i].brief->lost)
-            t->sources[i].due_ns = ig_now_ns() + seconds(START_S) - jittered(START_S) + FR_NS_PER_S;
+            t->sources[i].due_ns = ig_boot_ns() + seconds(START_S) - jittered(START_S) + FR_NS_PER_S;
 }
 
 static void ask_people(thread *t)
@@ -860,7 +861,7 @@ static void one_round(thread *t)
     pthread_mutex_unlock(&t->w->lock);
     t->failed = false;
     for (size_t i = 0; i < t->s->n; i++) {
-        if (t->asked || ig_now_ns() >= t->sources[i].due_ns) sync_one(t, i);
+        if (t->asked || ig_boot_ns() >= t->sources[i].due_ns) sync_one(t, i);
         look_at_clock(t, i);
         mark_catalogue(t, i);
     }
@@ -877,7 +878,7 @@ static void one_round(thread *t)
     save_memory(t);
     t->failed |= t->people.unsure;
     t->n_failed = t->failed ? t->n_failed + 1 : 0;
-    t->retry_ns = t->failed ? ig_now_ns() + retry_after(t->n_failed - 1, 3600) : UINT64_MAX;
+    t->retry_ns = t->failed ? ig_boot_ns() + retry_after(t->n_failed - 1, 3600) : UINT64_MAX;
     pthread_mutex_lock(&t->w->lock);
     t->w->done = t->round;
     pthread_mutex_unlock(&t->w->lock);
@@ -892,14 +893,11 @@ static bool wait_next(thread *t)
     for (size_t i = 0; i < t->s->n; i++)
         if (t->sources[i].due_ns < due) due = t->sources[i].due_ns;
     pthread_mutex_lock(&w->lock);
-    bool late = false;
-    while (!w->stop && !w->look && w->asked <= t->round && !late) {
-        if (due == UINT64_MAX) {
-            pthread_cond_wait(&w->bell, &w->lock);
-            continue;
-        }
-        struct timespec until = {.tv_sec = (time_t)(due / FR_NS_PER_S), .tv_nsec = (long)(due % FR_NS_PER_S)};
-        late = pthread_cond_timedwait(&w->bell, &w->lock, &until) == ETIMEDOUT;
+    for (uint64_t now; !w->stop && !w->look && w->asked <= t->round && (now = ig_boot_ns()) < due;) {
+        uint64_t some = due - now < seconds(SLEEP_LOOK_S) ? due - now : seconds(SLEEP_LOOK_S);
+        uint64_t at = ig_now_ns() + some;
+        struct timespec until = {.tv_sec = (time_t)(at / FR_NS_PER_S), .tv_nsec = (long)(at % FR_NS_PER_S)};
+        (void)pthread_cond_timedwait(&w->bell, &w->lock, &until);
     }
     bool go_on = !w->stop;
     pthread_mutex_unlock(&w->lock);
