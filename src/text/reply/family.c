@@ -539,7 +539,7 @@ ig_str ig_reply_prompt_end(ig_str source, ig_str prompt)
     int open = rp_think_open(prompt);
     for (size_t i = 0; f->text_name && rp_line(f->call, i).len; i++) call = rp_line(f->call, i);
     size_t n = open >= 0 ? strlen(rp_thinks[open].open) : call.len;
-    if (open < 0 && (end.len < n || memcmp(end.ptr + end.len - n, call.ptr, n) != 0)) n = 0;
+    if (open < 0 && n && (end.len < n || memcmp(end.ptr + end.len - n, call.ptr, n) != 0)) n = 0;
     return n ? (ig_str){end.ptr + end.len - n, n} : (ig_str){"", 0};
 }
 
