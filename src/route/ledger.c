@@ -145,8 +145,7 @@ static ig_usage usage_of(const ig_ledger_item *t)
                       known};
 }
 
-/* The lock is held. Another day has begun, or the clock has jumped: the database is asked for what it has of that day.
- */
+/* The lock is held. Another day has begun, or the clock has jumped: the database is asked what it has of it. */
 static void check_day(ig_ledger *l)
 {
     int64_t day = l->clock_ms() / MS_A_DAY;
