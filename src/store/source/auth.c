@@ -239,25 +239,32 @@ static bool config_path(char *out, size_t n)
     return len > 0 && (size_t)len < n;
 }
 
-ig_status ig_auth_stored(const char *host, ig_arena *arena, const char **basic, ig_error *err)
+ig_status ig_auth_file(const char *path, size_t max, ig_auth_parser *parse, const char *host, ig_arena *arena,
+                       const char **basic, ig_error *err)
 {
-    char path[3000];
     struct stat sb;
     ig_buf text;
-    if (ig_auth_keyring(host, arena, basic) || !config_path(path, sizeof path)) return IG_OK;
-    int fd = ig_disk_open(AT_FDCWD, path, O_RDONLY, 0);
+    int fd = ig_disk_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0) return IG_OK;
-    ig_buf_init(&text, CONFIG_BYTES_MAX);
+    ig_buf_init(&text, max);
     ig_status st = IG_OK;
     if (fstat(fd, &sb) < 0 || !S_ISREG(sb.st_mode))
         st = ig_fail(err, IG_BAD_INPUT, 0, "%.250s is no regular file", path);
     else
         st = ig_fd_read_all(fd, path, &text, err);
     close(fd);
-    if (st == IG_OK) st = ig_auth_parse((ig_str){text.ptr ? text.ptr : "", text.len}, host, arena, basic, err);
+    if (st == IG_OK) st = parse((ig_str){text.ptr ? text.ptr : "", text.len}, host, arena, basic, err);
+    if (text.ptr) explicit_bzero(text.ptr, text.len);
     ig_buf_fini(&text);
     if (st == IG_OK && *basic && (sb.st_mode & (S_IRWXG | S_IRWXO)))
         return ig_fail(err, IG_DENIED, 0, "%.250s holds a password and others may read it. Type: chmod 600 %.200s",
                        path, path);
     return st;
+}
+
+ig_status ig_auth_stored(const char *host, ig_arena *arena, const char **basic, ig_error *err)
+{
+    char path[3000];
+    if (ig_auth_keyring(host, arena, basic) || !config_path(path, sizeof path)) return IG_OK;
+    return ig_auth_file(path, CONFIG_BYTES_MAX, ig_auth_parse, host, arena, basic, err);
 }

@@ -1,16 +1,12 @@
 /* Names and passwords for plain addresses (https://HOST/...): the kernel's keyring first, then a file in netrc's form.
  * Never from a command line or an address. A password belongs to one host; the file's entry for every host ("default")
  * is not read, since an address may come from elsewhere. */
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/disk.h"
 #include "base/os.h"
 #include "source.h"
 
@@ -158,25 +154,8 @@ static bool netrc_path(char *out, size_t n)
 static ig_status from_file(const char *host, ig_arena *arena, const char **basic, ig_error *err)
 {
     char path[3000];
-    struct stat sb;
-    ig_buf text;
     if (!netrc_path(path, sizeof path)) return IG_OK;
-    int fd = ig_disk_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK, 0);
-    if (fd < 0) return IG_OK;
-    ig_buf_init(&text, FILE_BYTES_MAX);
-    ig_status st = IG_OK;
-    if (fstat(fd, &sb) < 0 || !S_ISREG(sb.st_mode))
-        st = ig_fail(err, IG_BAD_INPUT, 0, "%.250s is no regular file", path);
-    else
-        st = ig_fd_read_all(fd, path, &text, err);
-    close(fd);
-    if (st == IG_OK) st = ig_netrc_parse((ig_str){text.ptr ? text.ptr : "", text.len}, host, arena, basic, err);
-    if (text.ptr) explicit_bzero(text.ptr, text.len);
-    ig_buf_fini(&text);
-    if (st == IG_OK && *basic && (sb.st_mode & (S_IRWXG | S_IRWXO)))
-        return ig_fail(err, IG_DENIED, 0, "%.250s holds a password and others may read it. Type: chmod 600 %.200s",
-                       path, path);
-    return st;
+    return ig_auth_file(path, FILE_BYTES_MAX, ig_netrc_parse, host, arena, basic, err);
 }
 
 ig_status ig_auth_address(const char *url, ig_plan *plan, ig_error *err)

@@ -119,6 +119,11 @@ typedef struct ig_challenge {
 bool ig_challenge_parse(const char *text, ig_challenge *out);
 /* The entry of a host in Docker's configuration. */
 ig_status ig_auth_parse(ig_str text, const char *host, ig_arena *arena, const char **basic, ig_error *err);
+typedef ig_status ig_auth_parser(ig_str text, const char *host, ig_arena *arena, const char **basic, ig_error *err);
+/* Reads a file of passwords of at most max bytes for a host and wipes what was read; no such file: *basic as it was.
+ * DENIED where it has a password and others may read it. */
+ig_status ig_auth_file(const char *path, size_t max, ig_auth_parser *parse, const char *host, ig_arena *arena,
+                       const char **basic, ig_error *err);
 
 /* ---- S3 (sigv4.c, s3.c) */
 typedef struct ig_s3_key {
