@@ -196,7 +196,7 @@ static ingle_status one_run(bench_state *b, bool warm_up, double *prompt_tps, do
     return st;
 }
 
-static double median(double *x, uint32_t n)
+double bench_median(double *x, uint32_t n)
 {
     for (uint32_t i = 1; i < n; i++)
         for (uint32_t k = i; k > 0 && x[k] < x[k - 1]; k--) {
@@ -216,8 +216,8 @@ static ingle_status measure(bench_state *b, ingle_error *err)
         if (st != INGLE_OK) return st;
         if (run == 0) b->n_drafted = b->n_accepted = 0;
     }
-    b->prompt_tps = median(prompt + 1, b->n_runs);
-    b->generate_tps = median(generated + 1, b->n_runs);
+    b->prompt_tps = bench_median(prompt + 1, b->n_runs);
+    b->generate_tps = bench_median(generated + 1, b->n_runs);
     getrusage(RUSAGE_SELF, &usage);
     b->peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
     b->bandwidth = measure_bandwidth(ingle_engine_n_threads(b->engine));

@@ -33,6 +33,8 @@ int far_tokenize(const cli_call *call);
 int far_template(const cli_call *call);
 int far_embed(const cli_call *call);
 int far_bench_run(const cli_call *call);
+/* bench.c: of n > 0 figures, which it puts in order. */
+double bench_median(double *x, uint32_t n);
 /* Flags of `run` that the service cannot honour; NULL: none is set. */
 const char *far_run_obstacle(const cli_call *call);
 

@@ -91,21 +91,10 @@ static ig_status one_run(far_bench *b, uint32_t run, uint64_t salt, ig_error *er
     return IG_OK;
 }
 
-static double median(double *x, uint32_t n)
-{
-    for (uint32_t i = 1; i < n; i++)
-        for (uint32_t k = i; k > 0 && x[k] < x[k - 1]; k--) {
-            double t = x[k];
-            x[k] = x[k - 1];
-            x[k - 1] = t;
-        }
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 static void print_result(far_bench *b)
 {
-    double prompt = median(b->prompt_tps, b->n_runs), generate = median(b->generate_tps, b->n_runs),
-           extra = median(b->extra_ms, b->n_runs);
+    double prompt = bench_median(b->prompt_tps, b->n_runs), generate = bench_median(b->generate_tps, b->n_runs),
+           extra = bench_median(b->extra_ms, b->n_runs);
     if (cli_set(b->call, "json")) {
         json_t *j = json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:s, s:s}", "prompt", (json_int_t)b->n_prompt, "generate",
                               (json_int_t)b->n_generate, "runs", (json_int_t)b->n_runs, "prompt_tps", prompt,
