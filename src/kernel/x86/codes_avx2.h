@@ -26,6 +26,11 @@ enum {
 };
 
 enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
+#if defined(__AVXVNNI__)
+enum { PANEL_OFFSET = 128, PANEL_FLIPS = 0 }; /* what signed codes of blocks have become in panels */
+#else
+enum { PANEL_OFFSET = 0, PANEL_FLIPS = 1 };
+#endif
 
 typedef __m256i vi;
 typedef struct rows { /* where a register's rows are */
@@ -307,6 +312,39 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
     }
 }
 #endif
+
+/* Signed codes with PANEL_OFFSET. */
+INLINE vi panel_code(vi q) { return PANEL_OFFSET ? _mm256_xor_si256(q, _mm256_set1_epi8(-128)) : q; }
+/* Signed codes q without one become magnitudes and masks of the negative ones: x under a mask, its bits turned over
+ * where the code is negative, is -x - 1 there. So products of magnitudes and turned x lack what this adds to sum: the
+ * magnitudes of the negative codes, whatever x. A sign moved over by vpsignb would need no such sum, but has half the
+ * ports that an exclusive or has. */
+INLINE void panel_flip(vi q, vi *magnitude, vi *flip, vi *sum)
+{
+    vi m = _mm256_abs_epi8(q), f = _mm256_cmpgt_epi8(vi_zero(), q);
+    *magnitude = m;
+    *flip = f;
+    *sum = _mm256_add_epi32(*sum,
+                            _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_and_si256(m, f), vi_set8(1)), vi_set16(1)));
+}
+/* As panel_dot, for 32 codes in the two parts of panel_flip. A pair of products fits 16 bits: 128 * -128 twice is the
+ * least, and a code of -128 meets 126 at most. */
+INLINE void panel_dot_flips(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const vi (*flips)[PANEL_REGS],
+                            const uint8_t *x, size_t x_stride, size_t n_cols)
+{
+    IG_UNROLL
+    for (size_t k = 0; k < 8; k++) {
+        IG_UNROLL
+        for (size_t c = 0; c < n_cols; c++) {
+            int32_t four;
+            memcpy(&four, x + c * x_stride + 4 * k, 4);
+            vi xs = vi_set32(four);
+            IG_UNROLL
+            for (size_t r = 0; r < PANEL_REGS; r++)
+                sum[c][r] = DOT_BYTES(sum[c][r], w[k][r], _mm256_xor_si256(xs, flips[k][r]));
+        }
+    }
+}
 
 /* The first 16 bytes of a block, as ig_q4_k_scales wants them, and its result in both lanes of each row. */
 INLINE vi k4_scales(rows r) { return ig_q4_k_scales(vi_twice(r)); }

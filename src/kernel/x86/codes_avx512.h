@@ -11,7 +11,8 @@
 
 enum { PER = 2, EIGHT = 4, SIGNED_OFFSET = 128 };
 
-enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
+enum { PANEL_SIGNED = 0 };                              /* a form of products in panels */
+enum { PANEL_OFFSET = SIGNED_OFFSET, PANEL_FLIPS = 0 }; /* what signed codes of blocks have become in panels */
 
 typedef __m512i vi;
 typedef struct rows {
@@ -255,6 +256,16 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
             for (size_t r = 0; r < PANEL_REGS; r++) sum[c][r] = _mm512_dpbusd_epi32(sum[c][r], w[k][r], xs);
         }
     }
+}
+
+/* Signed codes with PANEL_OFFSET. */
+INLINE vi panel_code(vi q) { return codes_signed(q).q; }
+/* Nothing of the kind: PANEL_FLIPS is 0. */
+INLINE void panel_flip(vi q, vi *magnitude, vi *flip, vi *sum) { (void)q, (void)magnitude, (void)flip, (void)sum; }
+INLINE void panel_dot_flips(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const vi (*flips)[PANEL_REGS],
+                            const uint8_t *x, size_t x_stride, size_t n_cols)
+{
+    (void)sum, (void)w, (void)flips, (void)x, (void)x_stride, (void)n_cols;
 }
 
 INLINE vi k4_scales(rows r)
