@@ -16,24 +16,22 @@ static void finish_piece(const ig_job *j, const ig_mat *w, ig_view out, const ig
     }
 }
 
-static void linear_piece(void *ctx, size_t piece, unsigned thread)
+/* The rows from `first` on of matrix i against all columns. */
+static void multiply(const ig_job *j, uint32_t i, size_t first, unsigned thread, float *y, size_t y_stride)
 {
-    const ig_job *j = ctx;
     ig_run *run = j->run;
     const ig_op *op = j->op;
-    uint32_t i = 0;
-    while (piece >= mat_pieces(op->mat[i])) piece -= mat_pieces(op->mat[i++]);
     const ig_mat *w = op->mat[i];
     const ig_type_kernels *k = &run->k->type[w->type];
-    size_t first = piece * IG_PIECE_ROWS, left = w->n_out - first;
+    size_t left = w->n_out - first;
     bool f32 = k->pack == IG_PACK_F32;
     ig_mul_args a = {
         .w = w->data + first * w->row_bytes,
         .w_stride = w->row_bytes,
         .x = f32 ? (const void *)ig_row_at(run, op->in, 0) : run->packed[k->pack],
         .x_stride = f32 ? run->m->slot_width[op->in.slot] * sizeof(float) : run->k->pack[k->pack].bytes(w->n_in),
-        .y = op->add ? run->scratch[thread].tile : ig_row_at(run, op->mat_out[i], 0) + first,
-        .y_stride = op->add ? IG_PIECE_ROWS : run->m->slot_width[op->mat_out[i].slot],
+        .y = y,
+        .y_stride = y_stride,
         .n = w->n_in,
         .n_rows = left < IG_PIECE_ROWS ? left : IG_PIECE_ROWS,
         .n_cols = ig_op_rows(run, op),
@@ -43,6 +41,44 @@ static void linear_piece(void *ctx, size_t piece, unsigned thread)
     finish_piece(j, w, op->mat_out[i], &a, first);
 }
 
+static void linear_piece(void *ctx, size_t piece, unsigned thread)
+{
+    const ig_job *j = ctx;
+    const ig_op *op = j->op;
+    uint32_t i = 0;
+    while (piece >= mat_pieces(op->mat[i])) piece -= mat_pieces(op->mat[i++]);
+    const ig_view out = op->mat_out[i];
+    const size_t first = piece * IG_PIECE_ROWS;
+    if (op->add)
+        multiply(j, i, first, thread, j->run->scratch[thread].tile, IG_PIECE_ROWS);
+    else
+        multiply(j, i, first, thread, ig_row_at(j->run, out, 0) + first, j->run->m->slot_width[out.slot]);
+}
+
+/* Rows of both matrices; what comes of the second is never kept. */
+static void gated_piece(void *ctx, size_t piece, unsigned thread)
+{
+    const ig_job *j = ctx;
+    const ig_op *op = j->op;
+    float *y = ig_row_at(j->run, op->mat_out[0], 0) + piece * IG_PIECE_ROWS, *tile = j->run->scratch[thread].tile;
+    const size_t width = j->run->m->slot_width[op->mat_out[0].slot], left = op->mat[0]->n_out - piece * IG_PIECE_ROWS;
+    multiply(j, 0, piece * IG_PIECE_ROWS, thread, y, width);
+    multiply(j, 1, piece * IG_PIECE_ROWS, thread, tile, IG_PIECE_ROWS);
+    for (size_t c = 0; c < ig_op_rows(j->run, op); c++)
+        ig_gate(j->run, op, y + c * width, tile + c * IG_PIECE_ROWS,
+                (uint32_t)(left < IG_PIECE_ROWS ? left : IG_PIECE_ROWS));
+}
+
+static void gate_row(void *ctx, size_t row, unsigned thread)
+{
+    const ig_job *j = ctx;
+    (void)thread;
+    ig_gate(j->run, j->op, ig_row_at(j->run, j->op->mat_out[0], row), ig_row_at(j->run, j->op->mat_out[1], row),
+            j->op->mat[0]->n_out);
+}
+
+/* Few rows wait for memory, which likes one matrix after the other (both at once: 4 % slower); many would fill it with
+ * what comes of the second. */
 void ig_op_linear(ig_run *run, const ig_op *op)
 {
     size_t n = 0;
@@ -52,7 +88,12 @@ void ig_op_linear(ig_run *run, const ig_op *op)
         n += mat_pieces(op->mat[i]);
         ig_tell(run, op->mat[i], 0, ig_row_at(run, op->in, 0), run->m->slot_width[op->in.slot], n_rows);
     }
+    if (op->gated && n_rows > IG_FEW_ROWS) {
+        ig_run_pieces(run, op, gated_piece, mat_pieces(op->mat[0]));
+        return;
+    }
     ig_run_pieces(run, op, linear_piece, n);
+    if (op->gated) ig_run_pieces(run, op, gate_row, n_rows);
 }
 
 /* One head of up to IG_QUERY_TILE rows: piece = tile * heads + head. */
@@ -69,7 +110,8 @@ static void heads_piece(void *ctx, size_t piece, unsigned thread)
     ig_view in = {op->in.slot, op->in.at + h * op->in_stride}, out = {op->out.slot, op->out.at + h * op->out_stride};
     bool f32 = k->pack == IG_PACK_F32;
     size_t bytes = p->bytes(op->n);
-    for (uint32_t r = 0; r < n && !f32; r++) p->pack(ig_row_at(run, in, first + r), run->scratch[thread].packed + r * bytes, op->n);
+    for (uint32_t r = 0; r < n && !f32; r++)
+        p->pack(ig_row_at(run, in, first + r), run->scratch[thread].packed + r * bytes, op->n);
     ig_mul_args a = {
         .w = ig_mat_at(w, h),
         .w_stride = w->row_bytes,

@@ -56,7 +56,9 @@ static ig_status load(ig_model *m, size_t n_vocab_min, ig_error *err)
     IG_TRY(ig_layers_init(m, err));
     IG_TRY(ig_weights_bind(m, n_vocab_min, err));
     IG_TRY(ig_rope_init(m, err));
-    return ig_plan_build(m, err);
+    IG_TRY(ig_plan_build(m, err));
+    m->takes_turns = ig_plan_takes_turns(m);
+    return IG_OK;
 }
 
 ig_status ig_model_new(const ig_format *f, const ig_kernels *kernels, size_t n_vocab_min, ig_model **out, ig_error *err)

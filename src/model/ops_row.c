@@ -166,14 +166,18 @@ static void clamped_glu(const ig_run *run, float *gate, const float *up, float a
     }
 }
 
+void ig_gate(const ig_run *run, const ig_op *op, float *gate, const float *up, uint32_t n)
+{
+    if (op->limit > 0 && up)
+        clamped_glu(run, gate, up, op->limit, n);
+    else
+        run->k->glu[op->act](gate, up, gate, n);
+}
+
 static void glu(ig_run *run, const ig_op *op, size_t row)
 {
-    float *gate = ig_row_at(run, op->in, row);
     const float *up = op->in2.slot != IG_SLOT_NONE ? ig_row_at(run, op->in2, row) : NULL;
-    if (op->a > 0 && up)
-        clamped_glu(run, gate, up, op->a, op->n);
-    else
-        run->k->glu[op->act](gate, up, gate, op->n);
+    ig_gate(run, op, ig_row_at(run, op->in, row), up, op->n);
 }
 
 /* xIELU (Huang and Schlag 2024, arXiv 2411.13010) */

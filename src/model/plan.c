@@ -50,7 +50,7 @@ void ig_emit_add(ig_builder *b, ig_view in, ig_view out, uint32_t n, float a)
 
 void ig_emit_glu(ig_builder *b, ig_act act, ig_view gate, ig_view up, uint32_t n, float limit)
 {
-    ig_emit(b, (ig_op){.kind = IG_OP_GLU, .act = act, .in = gate, .in2 = up, .n = n, .a = limit});
+    ig_emit(b, (ig_op){.kind = IG_OP_GLU, .act = act, .in = gate, .in2 = up, .n = n, .limit = limit});
 }
 
 /* Packs `in` into every form that the given matrices want. F32 needs no copy. */
@@ -92,23 +92,35 @@ ig_op *ig_emit_to(ig_builder *b, ig_view in, const ig_mat *mat, ig_target to)
     return op;
 }
 
-/* One MLP: gate and up side by side in G, then down. */
+/* g = act(gate * in) * (up * in). */
+static void emit_gated(ig_builder *b, ig_view in, const ig_mat *gate, const ig_mat *up, ig_view g, float limit)
+{
+    ig_op op = {.kind = IG_OP_LINEAR, .in = in, .n = gate->n_in, .a = 1, .n_mats = 2, .gated = true};
+    op.act = b->m->act;
+    op.limit = limit;
+    op.mat[0] = gate;
+    op.mat[1] = up;
+    op.mat_out[0] = ig_use(b, g, gate->n_out);
+    op.mat_out[1] = ig_use(b, IG_VIEW(U, 0), up->n_out);
+    ig_emit_pack(b, in, op.n, op.mat, 2, false);
+    ig_emit(b, op);
+}
+
+/* One MLP into G, then down. Where gate and up are one matrix, they lie side by side there. */
 static void plan_mlp(ig_builder *b, ig_view in, const ig_mat *gate, const ig_mat *up, const ig_mat *down, uint32_t ff,
                      float limit, const float *out_gate, ig_target to)
 {
     const ig_model *m = b->m;
     ig_view g = IG_VIEW(G, 0), u = IG_VIEW(G, ff);
-    bool gated = true;
-    if (ig_mat_here(gate))
-        ig_emit_linear(b, in, (ig_out[]){{gate, g}, {up, u}}, 2);
-    else {
-        ig_emit_linear(b, in, (ig_out[]){{up, g}}, 1);
-        gated = up->n_out == 2 * ff;
-    }
+    const bool here = ig_mat_here(gate);
+    if (here && m->act != IG_ACT_XIELU)
+        emit_gated(b, in, gate, up, g, limit);
+    else
+        ig_emit_linear(b, in, (ig_out[]){{here ? gate : up, g}}, 1);
     if (m->act == IG_ACT_XIELU)
         ig_emit(b, (ig_op){.kind = IG_OP_XIELU, .in = g, .n = ff});
-    else
-        ig_emit_glu(b, m->act, g, gated ? u : (ig_view){0}, ff, limit);
+    else if (!here)
+        ig_emit_glu(b, m->act, g, up->n_out == 2 * ff ? u : (ig_view){0}, ff, limit);
     if (out_gate) {
         ig_view z = ig_use(b, IG_VIEW(Z, 0), 1);
         ig_emit(b, (ig_op){.kind = IG_OP_DOT, .in = in, .out = z, .n = up->n_in, .w = out_gate});
@@ -435,8 +447,10 @@ ig_status ig_plan_build(ig_model *m, ig_error *err)
     IG_TRY(alloc_ops(m, &m->ops, t5 ? m->hp.n_layers_dec : m->hp.n_layers, err));
     ig_status st = t5 ? alloc_ops(m, &m->encoder, m->hp.n_layers, err) : IG_OK;
     if (st == IG_OK) fill_plans(m);
-    if (st == IG_OK) st = trim(m, &m->ops, err);
-    else ig_free(m->ops.list);
+    if (st == IG_OK)
+        st = trim(m, &m->ops, err);
+    else
+        ig_free(m->ops.list);
     if (st == IG_OK && t5) return trim(m, &m->encoder, err);
     if (m->encoder.list) ig_free(m->encoder.list);
     if (st == IG_OK && m->hp.n_draft) return build_draft(m, err);

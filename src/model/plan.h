@@ -106,7 +106,8 @@ typedef enum ig_slot {
     IG_SLOT_M,   /* normed input of a parallel FFN; output of a block before its norm */
     IG_SLOT_QKV, /* queries, keys, values */
     IG_SLOT_A,   /* attention output, heads concatenated */
-    IG_SLOT_G,   /* gate and up, side by side */
+    IG_SLOT_G,   /* gate, or gate and up side by side */
+    IG_SLOT_U,   /* up, for IG_FEW_ROWS rows at most */
     IG_SLOT_R,   /* router logits */
     IG_SLOT_T,   /* scratch of mixers and latent attention */
     IG_SLOT_W,   /* more of it */
@@ -122,6 +123,8 @@ typedef enum ig_slot {
     IG_SLOT_COUNT
 } ig_slot;
 
+enum { IG_FEW_ROWS = 16 };
+
 typedef struct ig_view { /* values from `at` on in every row of a slot */
     ig_slot slot;
     uint32_t at;
@@ -134,7 +137,7 @@ typedef enum ig_op_kind {
     IG_OP_ANGLES,   /* cosines and sines of every token's position, all ropes */
     IG_OP_NORM,     /* heads of n values: out = norm(in) */
     IG_OP_PACK,     /* packed forms of in [n] */
-    IG_OP_LINEAR,   /* out[i] (+)= a * mat[i] * in, up to four matrices that share the input */
+    IG_OP_LINEAR,   /* out[i] (+)= a * mat[i] * in, up to four matrices that share the input; gated: see there */
     IG_OP_HEADS,    /* out head h = matrix h of mat * in head h */
     IG_OP_ROPE,     /* rotate heads in `in` from value `from` of a head on */
     IG_OP_TEMPER,   /* attention temperature on in [n] */
@@ -184,11 +187,13 @@ typedef struct ig_op {
     uint32_t from, w_stride;                  /* w_stride: distance of the heads' norm weights */
     const float *w, *b;
     float a, eps; /* NORM with a: to unit length */
+    float limit;  /* of what is gated, 0: none */
     ig_act act;
     int rope;
     unsigned packs; /* IG_OP_PACK: bit mask of ig_pack */
     bool wanted;    /* rows are the wanted ones, not the batch */
     bool add;       /* IG_OP_LINEAR: out += instead of = */
+    bool gated;     /* IG_OP_LINEAR: out[0] = act(mat[0] * in) * (mat[1] * in); of few rows out[1] is used, too */
     bool flag;      /* NORM: RMS, else layer norm; ROPE: neighbours; POSITION: row 0 */
     ig_when when;
     uint32_t n_mats;
@@ -225,6 +230,7 @@ struct ig_model {
     ig_ops draft_in, draft, draft_head; /* its states in N where they are normed; layer n_layers behind its states in D;
                                            what it says of the wanted rows */
     uint32_t slot_width[IG_SLOT_COUNT]; /* floats of a row, 0: slot not used */
+    bool takes_turns; /* QKV and A lie where G lies */
     size_t pack_bytes[IG_PACK_COUNT];   /* bytes of a packed row, 0: form not used */
     size_t heads_bytes;                 /* IG_OP_HEADS: bytes of one packed head at most */
     uint32_t ff_most, input_pack_mask, hidden_pack_mask; /* widest expert; forms of the inputs, of the hidden rows */
@@ -240,6 +246,7 @@ ig_status ig_t5_layers(ig_model *m, ig_error *err);
 ig_status ig_rope_init(ig_model *m, ig_error *err);
 ig_status ig_weights_bind(ig_model *m, size_t n_vocab_min, ig_error *err);
 ig_status ig_plan_build(ig_model *m, ig_error *err);
+bool ig_plan_takes_turns(const ig_model *m); /* turns.c, of the complete plan */
 /* Value of key "<architecture>.<name>" in `out` (128 bytes), for messages and look-ups. */
 const char *ig_arch_key(const ig_arch *arch, const char *name, char out[128]);
 /* Is there a tensor of this name, "blk.<layer>." before it for layer >= 0. */

@@ -45,14 +45,13 @@ uint64_t ig_model_hidden_bytes(const ig_model *m)
 uint64_t ig_model_kv_bytes(const ig_model *m, ig_kv kv, uint64_t n_ctx, uint32_t n_batch)
 {
     uint64_t sum = ig_model_state_bytes(m) + ig_model_hidden_bytes(m);
-    for (int g = 0; g < IG_KV_GROUPS; g++)
-        sum += ig_model_page_bytes(m, kv, g) * ig_model_pages(m, g, n_ctx, n_batch);
+    for (int g = 0; g < IG_KV_GROUPS; g++) sum += ig_model_page_bytes(m, kv, g) * ig_model_pages(m, g, n_ctx, n_batch);
     return sum;
 }
 
 static size_t slot_bytes(const ig_model *m, ig_slot s, uint32_t n_batch, uint32_t n_logits)
 {
-    size_t rows = s >= IG_SLOT_S ? n_logits : n_batch;
+    size_t rows = s >= IG_SLOT_S ? n_logits : s == IG_SLOT_U && n_batch > IG_FEW_ROWS ? IG_FEW_ROWS : n_batch;
     return rows * m->slot_width[s] * sizeof(float);
 }
 
@@ -61,32 +60,43 @@ static uint64_t mask_row_bytes(const ig_model *m, uint64_t n_ctx)
     return m->mask_block ? ((n_ctx + m->mask_block - 1) / m->mask_block + 7) / 8 : 0;
 }
 
+/* Slots and packed rows lie in one reserved region: rows that no step ever uses take no memory. at[i]: where slot or
+ * packed form i lies; returns the bytes of all. */
+static uint64_t place_slots(const ig_model *m, uint32_t n_batch, uint32_t n_logits,
+                            uint64_t at[IG_SLOT_COUNT + IG_PACK_COUNT])
+{
+    uint32_t n_most = n_logits > n_batch ? n_logits : n_batch;
+    uint64_t end = 0, turn = 0;
+    for (int i = 0; i < IG_SLOT_COUNT + IG_PACK_COUNT; i++) {
+        bool slot = i < IG_SLOT_COUNT;
+        at[i] = end;
+        if (i == IG_SLOT_QKV) turn = end;
+        if (i == IG_SLOT_G && m->takes_turns) at[i] = turn;
+        uint64_t last =
+            at[i] + (slot ? slot_bytes(m, (ig_slot)i, n_batch, n_logits) : n_most * m->pack_bytes[i - IG_SLOT_COUNT]);
+        if (last > end) end = (last + 63) / 64 * 64;
+    }
+    return end;
+}
+
 uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t n_logits, unsigned n_threads,
                                   uint64_t n_ctx)
 {
     uint64_t sum = ig_routing_bytes(m, n_batch, n_threads);
-    for (int s = 0; s < IG_SLOT_VECTORS; s++) sum += slot_bytes(m, (ig_slot)s, n_batch, n_logits);
-    for (int p = 0; p < IG_PACK_COUNT; p++) sum += (uint64_t)n_batch * m->pack_bytes[p];
+    uint64_t at[IG_SLOT_COUNT + IG_PACK_COUNT];
+    sum += place_slots(m, n_batch, n_logits, at) -
+           (at[IG_SLOT_COUNT] - at[IG_SLOT_VECTORS]); /* rows of output are told apart */
     sum += (uint64_t)n_batch * (m->angles_width * sizeof(float) + sizeof(ig_row) + sizeof(ig_item) + sizeof(ig_tile));
     sum += (uint64_t)n_batch * m->mask_groups * mask_row_bytes(m, n_ctx);
     uint64_t thread = (uint64_t)n_batch * IG_PIECE_ROWS * sizeof(float) + IG_QUERY_TILE * m->heads_bytes;
     return sum + n_threads * (thread + (m->mask_block ? 2 * n_ctx * sizeof(float) : 0));
 }
 
-/* Slots and packed rows lie in one reserved region: rows that no step ever uses take no memory. */
 static bool alloc_slots(ig_run *run)
 {
-    const ig_model *m = run->m;
-    uint32_t n = run->opt.n_batch, n_most = run->opt.n_logits > n ? run->opt.n_logits : n;
-    uint64_t at[IG_SLOT_COUNT + IG_PACK_COUNT], end = 0;
-    for (int i = 0; i < IG_SLOT_COUNT + IG_PACK_COUNT; i++) {
-        bool slot = i < IG_SLOT_COUNT;
-        at[i] = end;
-        end += slot ? slot_bytes(m, (ig_slot)i, n, run->opt.n_logits) : n_most * m->pack_bytes[i - IG_SLOT_COUNT];
-        end = (end + 63) / 64 * 64;
-    }
-    run->slots_bytes = end;
-    run->slots = ig_reserve(end);
+    uint64_t at[IG_SLOT_COUNT + IG_PACK_COUNT];
+    run->slots_bytes = place_slots(run->m, run->opt.n_batch, run->opt.n_logits, at);
+    run->slots = ig_reserve(run->slots_bytes);
     if (!run->slots) return false;
     for (int i = 0; i < IG_SLOT_COUNT; i++) run->slot[i] = (float *)(void *)(run->slots + at[i]);
     for (int i = 0; i < IG_PACK_COUNT; i++) run->packed[i] = run->slots + at[IG_SLOT_COUNT + i];

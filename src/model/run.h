@@ -129,6 +129,8 @@ static inline void ig_run_pieces(ig_run *run, const ig_op *op, ig_piece_fn fn, s
 
 typedef void (*ig_op_fn)(ig_run *run, const ig_op *op);
 extern const ig_op_fn ig_row_ops[IG_OP_COUNT]; /* ops_row.c: operations on rows, NULL for the others */
+/* gate = act(gate) * up (NULL: act alone), n values, as op says. */
+void ig_gate(const ig_run *run, const ig_op *op, float *gate, const float *up, uint32_t n);
 void ig_op_linear(ig_run *run, const ig_op *op);
 void ig_op_heads(ig_run *run, const ig_op *op);
 void ig_op_store(ig_run *run, const ig_op *op);
