@@ -222,7 +222,7 @@ METHOD = '''## How it is measured
   Q4_K_M are those of `ingle quantize`.
 - Level *best*: every engine chooses. *avx2*: `INGLE_KERNELS=avx2` beside the peer's Haswell library alone, *avx512*: beside its Zen 4
   library alone; shown where it is not the best.
-- Keys and values are F16 on both sides, prompts are fed 512 tokens at a time, tokens are the most probable ones, and neither side
+- Keys and values are F16 on both sides, prompts are fed as each side feeds them (256 and 512 tokens at a time), tokens are the most probable ones, and neither side
   speculates. Streams have prompts of 16 tokens.
 - Decode behind so many tokens: keys and values of the depth are made up and written at once (`ingle bench --made-up`); what the tokens
   behind it read is what they would read behind a text. Answers that repeat themselves, with guesses ([speculation.md](speculation.md)):

@@ -318,7 +318,7 @@ int cli_bench(const cli_call *call)
     bench_state b = {.call = call,
                      .n_depth = cli_count(call, "depth", 0),
                      .n_streams = cli_count(call, "streams", 1),
-                     .n_batch = cli_count(call, "batch", 512),
+                     .n_batch = cli_count(call, "batch", 256),
                      .n_runs = cli_count(call, "runs", 3),
                      .guesses = cli_set(call, "speculate") || cli_set(call, "draft")};
     ingle_error err;

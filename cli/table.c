@@ -269,7 +269,7 @@ static const cli_flag bench_flags[] = {
      "tokens to generate (default: 128, or a quarter of the trained context)"},
     {"depth", 0, CLI_COUNT, "N", 0, 16777216, NULL, "tokens already in the context (default: 0)"},
     {"streams", 0, CLI_COUNT, "N", 1, 1024, NULL, "sequences generated together (default: 1)"},
-    {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 512)"},
+    {"batch", 0, CLI_COUNT, "N", 1, 65536, NULL, "tokens of the prompt taken in one step (default: 256)"},
     {"runs", 0, CLI_COUNT, "N", 1, 100, NULL, "runs that the medians are of (default: 3)"},
     THREADS,
     KV("f16"),
