@@ -66,23 +66,49 @@ bool ig_store_blob_has(ig_store *s, const ig_digest *d, uint64_t *size)
     return true;
 }
 
-ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest *d, ig_error *err)
+/* A blob of this name and size is there already. */
+static bool is_there(const ig_store *s, int fd, const char *place, struct stat *old)
+{
+    struct stat sb;
+    return fstat(fd, &sb) == 0 && fstatat(s->blobs_fd, place, old, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(old->st_mode) &&
+           old->st_size == sb.st_size;
+}
+
+/* A failed sync is final (M08): what the kernel could not write is not written later either. */
+static bool settle(int fd) { return fchmod(fd, 0444) == 0 && ig_disk_sync(fd); }
+
+/* With the store's lock. */
+static ig_status put_in_place(ig_store *s, int fd, bool settled, const char *from, const ig_digest *d, ig_error *err)
 {
     char place[3 + IG_HEX_LEN + 1];
-    struct stat sb, old;
+    struct stat old;
     ig_blob_place(d, place);
-    bool same = fstat(fd, &sb) == 0 && fstatat(s->blobs_fd, place, &old, AT_SYMLINK_NOFOLLOW) == 0 &&
-                S_ISREG(old.st_mode) && old.st_size == sb.st_size;
-    if (same) {
+    if (is_there(s, fd, place, &old)) {
         if (old.st_nlink == 1) (void)utimensat(s->blobs_fd, place, NULL, 0); /* its hour begins anew */
         (void)unlinkat(s->parts_fd, from, 0);
         return IG_OK;
     }
-    /* A failed sync is final (M08): what the kernel could not write is not written later either. */
-    if (fchmod(fd, 0444) < 0 || !ig_disk_sync(fd) || !ig_blob_folder(s, d) ||
-        !ig_disk_rename(s->parts_fd, from, s->blobs_fd, place) || !sync_folder(s, d))
+    if (!(settled || settle(fd)) || !ig_blob_folder(s, d) || !ig_disk_rename(s->parts_fd, from, s->blobs_fd, place) ||
+        !sync_folder(s, d))
         return ig_disk_failed(s, errno, "store the blob", d->hex, err);
     return IG_OK;
+}
+
+ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest *d, int *lease_fd, uint64_t *size,
+                          ig_error *err)
+{
+    char place[3 + IG_HEX_LEN + 1];
+    struct stat old;
+    int lock;
+    ig_blob_place(d, place);
+    const bool settled = !is_there(s, fd, place, &old); /* before the lock, since it may take long */
+    if (settled && !settle(fd)) return ig_disk_failed(s, errno, "store the blob", d->hex, err);
+    IG_TRY(ig_store_lock(s, true, &lock, err));
+    ig_status st = put_in_place(s, fd, settled, from, d, err);
+    if (st == IG_OK) (void)ig_disk_lock(fd, false, false); /* others may read it from now on */
+    if (st == IG_OK && lease_fd) st = ig_store_blob_open(s, d, lease_fd, size, err);
+    close(lock);
+    return st;
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -312,12 +338,11 @@ ig_status ig_blob_commit(ig_blob_writer *w, ig_digest *digest, uint64_t *size, i
     if (w->has_expected && strcmp(d.hex, w->expected.hex))
         st = ig_fail(err, IG_BAD_INPUT, 0, "the content has the digest sha256:%s, expected sha256:%s", d.hex,
                      w->expected.hex);
-    if (st == IG_OK) st = ig_blob_publish(w->s, w->fd, w->file, &d, err);
+    if (st == IG_OK) st = ig_blob_publish(w->s, w->fd, w->file, &d, lease_fd, NULL, err);
     if (st == IG_OK) {
         w->file[0] = 0;
         if (digest) *digest = d;
         if (size) *size = w->size;
-        if (lease_fd) st = ig_store_blob_open(w->s, &d, lease_fd, NULL, err);
     }
     ig_blob_abandon(w);
     return st;

@@ -45,8 +45,8 @@ static ig_status by_clone(const taker *t, bool *done, ig_error *err)
     if (*done) {
         st = ig_hash_fd(fd, t->path, t->progress, t->ctx, &t->out->digest, &t->out->size, err);
         if (st == IG_OK) st = compare(t, &t->out->digest, err);
-        if (st == IG_OK) st = ig_blob_publish(t->s, fd, file, &t->out->digest, err);
-        if (st == IG_OK) st = lease_it(t, IG_TOOK_CLONE, err);
+        t->out->how = IG_TOOK_CLONE;
+        if (st == IG_OK) st = ig_blob_publish(t->s, fd, file, &t->out->digest, &t->out->lease, &t->out->size, err);
     }
     if (!*done || st != IG_OK) (void)unlinkat(t->s->parts_fd, file, 0);
     close(fd);

@@ -41,8 +41,10 @@ void ig_blob_place(const ig_digest *d, char out[3 + IG_HEX_LEN + 1]);
 /* Makes blobs/ab where it is missing. */
 bool ig_blob_folder(ig_store *s, const ig_digest *d);
 /* Moves the file `from` of parts/ (open as fd, whole, its digest known) to its place: sync, rename, sync. An existing
- * blob wins. */
-ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest *d, ig_error *err);
+ * blob wins. All with the store's lock, so that neither gc nor another publisher comes between: *lease_fd (may be NULL)
+ * is of what has the name then. fd is locked shared afterwards. */
+ig_status ig_blob_publish(ig_store *s, int fd, const char *from, const ig_digest *d, int *lease_fd, uint64_t *size,
+                          ig_error *err);
 /* Makes sure that the entries of these blobs are on the disk: who finds a blob does not know whether the one who put it
  * there lived long enough to sync its folder. Before a manifest names them. */
 ig_status ig_blobs_settle(ig_store *s, const ig_store_file *files, size_t n, ig_error *err);

@@ -690,12 +690,11 @@ static ig_status publish(fetch *f, const ig_digest *d, ig_taken *out, ig_error *
 {
     /* Before the part loses its name: who waits for it finds a new one at once, and must then see that it is done. */
     if (!f->item->has_digest) (void)save_state(f, d->hex);
-    IG_TRY(ig_blob_publish(f->s, f->fd, f->part, d, err));
+    IG_TRY(ig_blob_publish(f->s, f->fd, f->part, d, &out->lease, &out->size, err));
     if (f->item->has_digest) (void)unlinkat(f->s->parts_fd, f->state, 0);
-    (void)ig_disk_lock(f->fd, false, false); /* others may read it from now on */
     out->digest = *d;
     out->how = IG_TOOK_COPY;
-    return ig_store_blob_open(f->s, d, &out->lease, &out->size, err);
+    return IG_OK;
 }
 
 static ig_status fetch_url(fetch *f, ig_taken *out, ig_error *err)
