@@ -264,7 +264,7 @@ def main():
     server = Server(value('--socket') or ('127.0.0.1', int(value('--port'))), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     while True:
-        signal.pause()
+        time.sleep(0.2)  # pause() would miss a signal that comes a moment before it
 
 
 main()

@@ -53,7 +53,7 @@ def test_users(s):
             ok(status == 200 and body['timings'].get('cache_n', 0) == 0, f'U04: nor at {path}', (status, body))
         elif path == '/v1/messages':  # the same prompt as before: its own cache, never more
             ok(status == 200, f'U04: {path}', (status, body))
-    c = s.send('/v1/chat/completions', dict(ENDLESS, messages=[{'role': 'user', 'content': canary}]))
+    c = s.flow('/v1/chat/completions', dict(ENDLESS, messages=[{'role': 'user', 'content': canary}]))
     until(lambda: s.metric('ingle_requests_running') > 0)
     status, slots = s.as_user(OTHER, 'GET', '/slots')
     ok(status == 200 and not any('user' in x or 'n_prompt' in x for x in slots), 'others do not see what runs', slots)
@@ -140,12 +140,12 @@ def vanish(c, how):
 def departs(s, how, body, name):
     before = s.metric('ingle_requests_gone_total')
     c = s.send('/v1/chat/completions', body, 'tcp' if how == 'reset' else how)
-    came = until(lambda: s.metric('ingle_requests_running') == 1, 5)
+    came = until(lambda: s.metric('ingle_requests_running') == 1)
     vanish(c, how)
     start = time.monotonic()
-    left = until(lambda: s.metric('ingle_requests_running') == 0, 5)
+    left = until(lambda: s.metric('ingle_requests_running') == 0)
     took = time.monotonic() - start
-    ok(came and left and took < 1.5 and s.metric('ingle_requests_gone_total') == before + 1, name, (came, left, took))
+    ok(came and left and took < 4 and s.metric('ingle_requests_gone_total') == before + 1, name, (came, left, took))
 
 
 def test_departures(s, ways):
@@ -156,7 +156,7 @@ def test_departures(s, ways):
         prompt = s.metric('ingle_tokens_prompt_total')
         c = s.send('/v1/chat/completions', dict(ENDLESS, messages=long, seed=ways.index(how)), 'tcp' if how == 'reset' else how)
         vanish(c, how)
-        idle = until(lambda: s.metric('ingle_requests_running') + s.metric('ingle_requests_waiting') == 0, 3)
+        idle = until(lambda: s.metric('ingle_requests_running') + s.metric('ingle_requests_waiting') == 0)
         time.sleep(0.6)
         ok(idle and s.metric('ingle_tokens_prompt_total') - prompt < 3800, f'H19: in its prompt, too ({how})',
            (idle, s.metric('ingle_tokens_prompt_total') - prompt))
@@ -222,9 +222,9 @@ def test_tls():
             body = json.dumps(ENDLESS).encode()
             c.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
                       b'Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n' % (second.encode(), len(body)) + body)
-            came = until(lambda: s.metric('ingle_requests_running') == 1, 5)
+            came = until(lambda: s.metric('ingle_requests_running') == 1)
             c.close()
-            ok(came and until(lambda: s.metric('ingle_requests_running') == 0, 3), 'H16: a client that goes away (tls) frees its place')
+            ok(came and until(lambda: s.metric('ingle_requests_running') == 0), 'H16: a client that goes away (tls) frees its place')
             tries = [over(f'wrong-key-{i:04}') for i in range(12)]
             ok(429 in tries and tries[0] == 401, 'H27: many wrong keys have to wait', tries)
             ok(over(second) == 429, 'so has the right one then: nothing is learned', tries)
@@ -273,11 +273,11 @@ def test_keep_alive():
         s.post('/v1/chat/completions', ask(s, 'x'))
         s.post('/api/generate', {'model': 'story', 'keep_alive': -1})
         expires = {m['name']: m['expires_at'] for m in s.get('/api/ps')[1]['models']}
-        ok(until(lambda: [w['model'] for w in s.workers()] == ['story'], 4), 'keep-alive: one goes, the other stays', (s.workers(), expires))
+        ok(until(lambda: [w['model'] for w in s.workers()] == ['story']), 'keep-alive: one goes, the other stays', (s.workers(), expires))
         s.post('/api/generate', {'model': 'story', 'keep_alive': '100ms'})
-        ok(until(lambda: not s.workers(), 3), 'a client may say how long', s.workers())
-        c = s.send('/v1/chat/completions', dict(ENDLESS, keep_alive=0))
-        c.recv(100)
+        ok(until(lambda: not s.workers()), 'a client may say how long', s.workers())
+        c = s.flow('/v1/chat/completions', dict(ENDLESS, keep_alive=0))
+        until(lambda: s.metric('ingle_requests_running') == 1)
         time.sleep(1.5)
         ok([w['running'] for w in s.workers()] == [1], 'what is in use does not expire', s.workers())
         c.close()
@@ -312,7 +312,7 @@ def test_holds():
         ok(status == 200 and 'keep_alive: others use the model' in body['ingle']['ignored'] and pids() == pid, 'it stays for who holds it', body)
         s.post('/api/generate', {'model': 'chat', 'prompt': 'x', 'stream': False, 'keep_alive': 0, 'options': {'num_predict': 1}})
         ok(until(lambda: not s.workers()), 'and goes with the last hold', s.workers())
-        c = s.send('/v1/chat/completions', ENDLESS)
+        c = s.flow('/v1/chat/completions', ENDLESS)
         ok(until(lambda: s.metric('ingle_requests_running') == 1), 'somebody is served')
         pid = pids()
         status, body = other({'keep_alive': 0})
@@ -428,8 +428,8 @@ def test_pressure():
         s = Service('chat=' + CHAT, 'story=' + STORY, env={'INGLE_PRESSURE': f.name})
         try:
             s.post('/api/generate', {'model': 'chat'})
-            c = s.send('/v1/completions', {'model': 'story', 'prompt': 'Once', 'max_tokens': 1000000, 'stream': True, 'ignore_eos': True, 'shift': True})
-            c.recv(100)
+            c = s.flow('/v1/completions', {'model': 'story', 'prompt': 'Once', 'max_tokens': 1000000, 'stream': True, 'ignore_eos': True, 'shift': True})
+            until(lambda: s.metric('ingle_requests_running') == 1)
             press(55)
             ok(until(lambda: not [w for w in s.workers() if w['model'] == 'chat'], 12), 'L09: idle models go when memory is short', s.log[-3:])
             until(lambda: not [w for w in s.workers() if w['state'] == 'ready' and not w['running']], 12)

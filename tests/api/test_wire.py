@@ -456,17 +456,15 @@ def test_editors(s):
 
 def test_slots(s):
     s.post('/completion', {'model': 'story', 'prompt': 'a', 'n_predict': 1})
-    c, r = s.open('POST', '/v1/chat/completions', ENDLESS)
-    r.read(100)
+    c = s.flow('/v1/chat/completions', ENDLESS)
+    until(lambda: any(x['is_processing'] for x in s.get('/slots')[1]))
     _, slots, _ = s.get('/slots')
     ok({x['model'] for x in slots} == {'chat', 'story'} and [x['id'] for x in slots] == list(range(8)), '/slots: those of all models', slots)
     busy = [x for x in slots if x['is_processing']]
     ok(len(busy) == 1 and busy[0]['model'] == 'chat' and busy[0]['next_token']['n_decoded'] >= 0, 'the one at work', busy)
     _, slots, _ = s.get('/slots?model=story')
     ok(len(slots) == 4 and not any(x['is_processing'] for x in slots), '/slots of one model', slots)
-    c.sock.close()
     c.close()
-    r.close()
     ok(until(lambda: not any(x['is_processing'] for x in s.get('/slots')[1])), 'it is free when the client has gone')
 
 
@@ -538,8 +536,8 @@ def test_calls(s):
 def test_progress():
     s = Service('chat=' + CHAT, args=['--parallel', '1', '--speculate', 'off'])
     try:
-        first = s.open('POST', '/v1/chat/completions', ENDLESS)
-        first[1].read(100)
+        first = s.flow('/v1/chat/completions', ENDLESS)
+        until(lambda: s.metric('ingle_requests_running') == 1)
         others = [s.open_only('/v1/chat/completions', ENDLESS) for _ in range(6)]
         texts = {c: b'' for c in others}
         told, end = None, time.monotonic() + 60
@@ -553,8 +551,7 @@ def test_progress():
         ok(told, 'a stream that waits is told its place and the depth of the queue')
         for c in others:
             c.close()
-        first[0].sock.close()
-        first[1].close()
+        first.close()
         ok(until(lambda: s.metric('ingle_requests_running') == 0 and s.metric('ingle_requests_waiting') == 0), 'and all have gone')
     finally:
         s.stop()
