@@ -25,6 +25,8 @@ enum {
     SIGNED_OFFSET = 0 /* what codes_signed adds to codes */
 };
 
+#define ONE_COLUMN(type) NULL
+
 enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
 #if defined(__AVXVNNI__)
 enum { PANEL_OFFSET = 128, PANEL_FLIPS = 0 }; /* what signed codes of blocks have become in panels */
