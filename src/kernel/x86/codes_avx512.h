@@ -11,8 +11,8 @@
 
 enum { PER = 2, EIGHT = 4, SIGNED_OFFSET = 128 };
 
-/* Who goes 16 rows at once asks memory for 36 lines at a time, of which many wait: two threads read Q4_K at 17 GB/s each,
- * with eight rows at 24. Sixteen are faster in the cache, where nobody has weights. */
+/* Who goes 16 rows at once asks memory for 36 lines at a time, of which many wait: two threads read Q4_K at 17 GB/s
+ * each, with eight rows at 24. Sixteen are faster in the cache, where nobody has weights. */
 #define ONE_COLUMN(type) ig_mul_##type##_avx2
 
 enum { PANEL_SIGNED = 0 };                              /* a form of products in panels */
