@@ -77,8 +77,7 @@ static void gate_row(void *ctx, size_t row, unsigned thread)
             j->op->mat[0]->n_out);
 }
 
-/* Few rows wait for memory, which likes one matrix after the other (both at once: 4 % slower); many would fill it with
- * what comes of the second. */
+/* Few rows wait for memory, which likes one matrix after the other; many would fill it with what comes of the second. */
 void ig_op_linear(ig_run *run, const ig_op *op)
 {
     size_t n = 0;
