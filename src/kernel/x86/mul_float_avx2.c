@@ -8,7 +8,12 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS = 4 };
+enum {
+    ROWS = 4,
+    /* One column waits for memory, where rows are long: two at a time, fetched so many bytes ahead. */
+    ONE_ROWS = 2,
+    ONE_AHEAD = 8192
+};
 
 typedef __m256 load(const uint8_t *p); /* 8 weights */
 
@@ -28,14 +33,14 @@ INLINE __m256 part(const uint8_t *p, size_t some, size_t size, load *get)
 }
 
 INLINE void step(__m256 acc[ROWS][4], size_t some, const uint8_t *const w[ROWS], const uint8_t *x, size_t x_stride,
-                 size_t size, load *get, size_t cols)
+                 size_t size, load *get, size_t cols, size_t rows)
 {
     __m256 xs[4];
     IG_UNROLL
     for (size_t c = 0; c < cols; c++)
         xs[c] = some == 8 ? load_f32(x + c * x_stride) : part(x + c * x_stride, some, 4, load_f32);
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < rows; r++) {
         __m256 ws = some == 8 ? get(w[r]) : part(w[r], some, size, get);
         IG_UNROLL
         for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_fmadd_ps(ws, xs[c], acc[r][c]);
@@ -43,47 +48,50 @@ INLINE void step(__m256 acc[ROWS][4], size_t some, const uint8_t *const w[ROWS],
 }
 
 INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
-                 size_t n, size_t n_rows, size_t size, load *get, size_t cols)
+                 size_t n, size_t n_rows, size_t size, load *get, size_t cols, size_t rows)
 {
+    const size_t ahead = rows == ONE_ROWS ? ONE_AHEAD : 2 * ROWS * w_stride;
     const uint8_t *p[ROWS];
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * w_stride;
+    for (size_t r = 0; r < rows; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * w_stride;
     __m256 acc[ROWS][4];
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < rows; r++) {
         IG_UNROLL
         for (size_t c = 0; c < cols; c++) acc[r][c] = _mm256_setzero_ps();
     }
     for (size_t i = 0; i < n / 8; i++, x += 32) {
         IG_UNROLL
-        for (size_t r = 0; r < ROWS; r++) ig_prefetch(p[r], 2 * ROWS * w_stride);
-        step(acc, 8, p, x, x_stride, size, get, cols);
+        for (size_t r = 0; r < rows; r++) ig_prefetch(p[r], ahead);
+        step(acc, 8, p, x, x_stride, size, get, cols, rows);
         IG_UNROLL
-        for (size_t r = 0; r < ROWS; r++) p[r] += 8 * size;
+        for (size_t r = 0; r < rows; r++) p[r] += 8 * size;
     }
-    if (n % 8) step(acc, n % 8, p, x, x_stride, size, get, cols);
+    if (n % 8) step(acc, n % 8, p, x, x_stride, size, get, cols, rows);
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < rows; r++) {
         IG_UNROLL
         for (size_t c = 0; c < cols; c++)
             if (r < n_rows) y[c * y_stride + r] = ig_sum8_lanes(acc[r][c]);
     }
 }
 
-#define TILE(type, size, cols)                                                                                         \
-    static void tile_##cols##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,   \
+#define TILE(type, size, name, cols, rows)                                                                             \
+    static void tile_##name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,   \
                                      size_t y_stride, size_t n, size_t n_rows)                                         \
     {                                                                                                                  \
-        tile(w, w_stride, x, x_stride, y, y_stride, n, n_rows, size, load_##type, cols);                               \
+        tile(w, w_stride, x, x_stride, y, y_stride, n, n_rows, size, load_##type, cols, rows);                         \
     }
 #define TYPE(type, size)                                                                                               \
-    TILE(type, size, 3)                                                                                                \
-    TILE(type, size, 2)                                                                                                \
-    TILE(type, size, 1)                                                                                                \
+    TILE(type, size, 3, 3, ROWS)                                                                                       \
+    TILE(type, size, 2, 2, ROWS)                                                                                       \
+    TILE(type, size, 1, 1, ROWS)                                                                                       \
+    TILE(type, size, one, 1, ONE_ROWS)                                                                                 \
     void ig_mul_##type##_avx2(const ig_mul_args *a)                                                                    \
     {                                                                                                                  \
+        static const ig_tiles one = {ONE_ROWS, {{1, tile_one_##type}}};                                                \
         static const ig_tiles tiles = {ROWS, {{3, tile_3_##type}, {2, tile_2_##type}, {1, tile_1_##type}}};            \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        ig_tiles_run(a, a->n_cols == 1 ? &one : &tiles);                                                               \
     }
 TYPE(f32, 4)
 TYPE(f16, 2)

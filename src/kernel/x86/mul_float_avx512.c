@@ -5,7 +5,13 @@
 #include "kernel/x86/tiles.h"
 #include "kernel/x86/x86.h"
 
-enum { ROWS = 4, COLS = 6 };
+enum {
+    ROWS = 4,
+    COLS = 6,
+    /* One column waits for memory, where rows are long: read one after the other, fetched so many bytes ahead. */
+    ONE_ROWS = 1,
+    ONE_AHEAD = 8192
+};
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -19,13 +25,13 @@ INLINE __m512 load_bf16(__mmask16 m, const uint8_t *p)
 }
 
 INLINE void step(__m512 acc[ROWS][COLS], __mmask16 m, const uint8_t *const w[ROWS], const uint8_t *x, size_t x_stride,
-                 load *get, size_t cols)
+                 load *get, size_t cols, size_t rows)
 {
     __m512 xs[COLS];
     IG_UNROLL
     for (size_t c = 0; c < cols; c++) xs[c] = _mm512_maskz_loadu_ps(m, x + c * x_stride);
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < rows; r++) {
         __m512 ws = get(m, w[r]);
         IG_UNROLL
         for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_fmadd_ps(ws, xs[c], acc[r][c]);
@@ -33,29 +39,30 @@ INLINE void step(__m512 acc[ROWS][COLS], __mmask16 m, const uint8_t *const w[ROW
 }
 
 INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
-                 size_t n, size_t n_rows, size_t size, load *get, size_t cols)
+                 size_t n, size_t n_rows, size_t size, load *get, size_t cols, size_t rows)
 {
+    const size_t ahead = rows == ONE_ROWS ? ONE_AHEAD : 2 * ROWS * w_stride;
     const uint8_t *p[ROWS];
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * w_stride;
+    for (size_t r = 0; r < rows; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * w_stride;
     __m512 acc[ROWS][COLS];
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < rows; r++) {
         IG_UNROLL
         for (size_t c = 0; c < cols; c++) acc[r][c] = _mm512_setzero_ps();
     }
     for (size_t i = 0; i < n / 16; i++, x += 64) {
         if (cols < COLS) {
             IG_UNROLL
-            for (size_t r = 0; r < ROWS; r++) ig_prefetch(p[r], 2 * ROWS * w_stride);
+            for (size_t r = 0; r < rows; r++) ig_prefetch(p[r], ahead);
         }
-        step(acc, 0xFFFF, p, x, x_stride, get, cols);
+        step(acc, 0xFFFF, p, x, x_stride, get, cols, rows);
         IG_UNROLL
-        for (size_t r = 0; r < ROWS; r++) p[r] += 16 * size;
+        for (size_t r = 0; r < rows; r++) p[r] += 16 * size;
     }
-    if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), p, x, x_stride, get, cols);
+    if (n % 16) step(acc, (__mmask16)((1u << n % 16) - 1), p, x, x_stride, get, cols, rows);
     IG_UNROLL
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < rows; r++) {
         IG_UNROLL
         for (size_t c = 0; c < cols; c++)
             if (r < n_rows)
@@ -64,22 +71,24 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     }
 }
 
-#define TILE(type, size, cols)                                                                                         \
-    static void tile_##cols##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,   \
+#define TILE(type, size, name, cols, rows)                                                                             \
+    static void tile_##name##_##type(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y,   \
                                      size_t y_stride, size_t n, size_t n_rows)                                         \
     {                                                                                                                  \
-        tile(w, w_stride, x, x_stride, y, y_stride, n, n_rows, size, load_##type, cols);                               \
+        tile(w, w_stride, x, x_stride, y, y_stride, n, n_rows, size, load_##type, cols, rows);                         \
     }
 #define TYPE(type, size)                                                                                               \
-    TILE(type, size, 6)                                                                                                \
-    TILE(type, size, 4)                                                                                                \
-    TILE(type, size, 2)                                                                                                \
-    TILE(type, size, 1)                                                                                                \
+    TILE(type, size, 6, 6, ROWS)                                                                                       \
+    TILE(type, size, 4, 4, ROWS)                                                                                       \
+    TILE(type, size, 2, 2, ROWS)                                                                                       \
+    TILE(type, size, 1, 1, ROWS)                                                                                       \
+    TILE(type, size, one, 1, ONE_ROWS)                                                                                 \
     void ig_mul_##type##_avx512(const ig_mul_args *a)                                                                  \
     {                                                                                                                  \
+        static const ig_tiles one = {ONE_ROWS, {{1, tile_one_##type}}};                                                \
         static const ig_tiles tiles = {                                                                                \
             ROWS, {{6, tile_6_##type}, {4, tile_4_##type}, {2, tile_2_##type}, {1, tile_1_##type}}};                   \
-        ig_tiles_run(a, &tiles);                                                                                       \
+        ig_tiles_run(a, a->n_cols == 1 ? &one : &tiles);                                                               \
     }
 TYPE(f32, 4)
 TYPE(f16, 2)
