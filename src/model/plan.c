@@ -95,15 +95,10 @@ ig_op *ig_emit_to(ig_builder *b, ig_view in, const ig_mat *mat, ig_target to)
 /* g = act(gate * in) * (up * in). */
 static void emit_gated(ig_builder *b, ig_view in, const ig_mat *gate, const ig_mat *up, ig_view g, float limit)
 {
-    ig_op op = {.kind = IG_OP_LINEAR, .in = in, .n = gate->n_in, .a = 1, .n_mats = 2, .gated = true};
-    op.act = b->m->act;
-    op.limit = limit;
-    op.mat[0] = gate;
-    op.mat[1] = up;
-    op.mat_out[0] = ig_use(b, g, gate->n_out);
-    op.mat_out[1] = ig_use(b, IG_VIEW(U, 0), up->n_out);
-    ig_emit_pack(b, in, op.n, op.mat, 2, false);
-    ig_emit(b, op);
+    ig_op *op = ig_emit_linear(b, in, (ig_out[]){{gate, g}, {up, IG_VIEW(U, 0)}}, 2);
+    op->gated = true;
+    op->act = b->m->act;
+    op->limit = limit;
 }
 
 /* One MLP into G, then down. Where gate and up are one matrix, they lie side by side there. */

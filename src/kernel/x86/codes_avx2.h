@@ -260,6 +260,13 @@ INLINE vi super_raw(super_code w, bool is_signed)
 {
     return is_signed ? _mm256_sign_epi8(w.magnitude, w.q) : w.magnitude;
 }
+/* Four activations for every row. */
+INLINE vi panel_four(const uint8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, 4);
+    return vi_set32(four);
+}
 /* Adds products of 4 * n_k codes; x: where the first column has its. form: how many pairs of products a 16-bit sum
  * holds (8, 4 or 2), or PANEL_SIGNED. */
 #if defined(__AVXVNNI__)
@@ -270,9 +277,7 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
     for (size_t k = 0; k < n_k; k++) {
         IG_UNROLL
         for (size_t c = 0; c < n_cols; c++) {
-            int32_t four;
-            memcpy(&four, x + c * x_stride + 4 * k, 4);
-            vi xs = vi_set32(four);
+            vi xs = panel_four(x + c * x_stride + 4 * k);
             IG_UNROLL
             for (size_t r = 0; r < PANEL_REGS; r++)
                 sum[c][r] = form == PANEL_SIGNED
@@ -293,9 +298,7 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
         for (size_t k = from; k < from + per; k++) {
             IG_UNROLL
             for (size_t c = 0; c < n_cols; c++) {
-                int32_t four;
-                memcpy(&four, x + c * x_stride + 4 * k, 4);
-                vi xs = vi_set32(four);
+                vi xs = panel_four(x + c * x_stride + 4 * k);
                 IG_UNROLL
                 for (size_t r = 0; r < PANEL_REGS; r++) {
                     vi q = w[k][r];
@@ -338,9 +341,7 @@ INLINE void panel_dot_flips(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_
     for (size_t k = 0; k < 8; k++) {
         IG_UNROLL
         for (size_t c = 0; c < n_cols; c++) {
-            int32_t four;
-            memcpy(&four, x + c * x_stride + 4 * k, 4);
-            vi xs = vi_set32(four);
+            vi xs = panel_four(x + c * x_stride + 4 * k);
             IG_UNROLL
             for (size_t r = 0; r < PANEL_REGS; r++)
                 sum[c][r] = DOT_BYTES(sum[c][r], w[k][r], _mm256_xor_si256(xs, flips[k][r]));

@@ -244,6 +244,13 @@ INLINE vi super_raw(super_code w, bool is_signed)
     vi q = _mm512_mask_sub_epi8(w.magnitude, w.minus, vi_zero(), w.magnitude);
     return _mm512_xor_si512(q, _mm512_set1_epi8(-128));
 }
+/* Four activations for every row. */
+INLINE vi panel_four(const uint8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, 4);
+    return vi_set32(four);
+}
 /* Adds products of 4 * n_k codes; x: where the first column has its. */
 INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
                       size_t n_cols, size_t n_k, int form)
@@ -253,9 +260,7 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
     for (size_t k = 0; k < n_k; k++) {
         IG_UNROLL
         for (size_t c = 0; c < n_cols; c++) {
-            int32_t four;
-            memcpy(&four, x + c * x_stride + 4 * k, 4);
-            vi xs = vi_set32(four);
+            vi xs = panel_four(x + c * x_stride + 4 * k);
             IG_UNROLL
             for (size_t r = 0; r < PANEL_REGS; r++) sum[c][r] = _mm512_dpbusd_epi32(sum[c][r], w[k][r], xs);
         }
