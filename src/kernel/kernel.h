@@ -81,6 +81,7 @@ typedef struct ig_kv_kernels {
 
 typedef struct ig_kernels {
     const char *level;                  /* "ref", "avx2", ... */
+    size_t piece_rows;                  /* rows that a product of many columns had best have, 0: any number */
     ig_type_kernels type[IG_DTYPE_MAX]; /* by ig_dtype; mul NULL where the type cannot be computed with yet */
     ig_pack_kernels pack[IG_PACK_COUNT];
     ig_kv_kernels kv[IG_KV_COUNT];

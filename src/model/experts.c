@@ -14,6 +14,7 @@ typedef struct expert_job {
     const uint8_t *in[2]; /* gathered rows in the form that mat wants */
     size_t in_bytes[2];
     float *out[2];
+    size_t rows; /* of a piece */
 } expert_job;
 
 /* Divisor below which the sum of chosen probabilities is not trusted: the smallest normal float16. */
@@ -210,9 +211,9 @@ static void product_piece(void *ctx, size_t piece, unsigned thread)
     const expert_job *j = ctx;
     ig_run *run = j->run;
     const ig_routing *r = &run->routing;
-    size_t per = (j->mat[0]->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS;
+    size_t per = (j->mat[0]->n_out + j->rows - 1) / j->rows;
     uint32_t e = r->used[piece / per], first_col = r->start[e];
-    size_t first = piece % per * IG_PIECE_ROWS, left = j->mat[0]->n_out - first;
+    size_t first = piece % per * j->rows, left = j->mat[0]->n_out - first;
     for (int i = 0; i < 2 && j->mat[i]; i++) {
         const ig_mat *w = j->mat[i];
         ig_mul_args a = {
@@ -223,7 +224,7 @@ static void product_piece(void *ctx, size_t piece, unsigned thread)
             .y = j->out[i] + (size_t)first_col * w->n_out + first,
             .y_stride = w->n_out,
             .n = w->n_in,
-            .n_rows = left < IG_PIECE_ROWS ? left : IG_PIECE_ROWS,
+            .n_rows = left < j->rows ? left : j->rows,
             .n_cols = r->start[e + 1] - first_col,
         };
         run->k->type[w->type].mul(&a);
@@ -258,8 +259,10 @@ static void tell_hidden(const ig_run *run, const ig_mat *down, const float *hidd
 
 static void product(expert_job *j)
 {
-    size_t per = (j->mat[0]->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS;
-    ig_pool_run(j->run->pool, product_piece, j, per * j->run->routing.n_used);
+    const ig_routing *r = &j->run->routing;
+    size_t n_out = j->mat[0]->n_out, n_places = (size_t)j->run->n_rows * j->run->m->hp.n_experts_used;
+    j->rows = ig_piece_rows(j->run, n_out * r->n_used, n_places / r->n_used);
+    ig_pool_run(j->run->pool, product_piece, j, (n_out + j->rows - 1) / j->rows * r->n_used);
 }
 
 /* act(gate) * up of one assignment, in the form that down wants. Gate and up may be two products, one with the gate

@@ -1,7 +1,7 @@
-/* Products with weight matrices, in pieces of IG_PIECE_ROWS weight rows. */
+/* Products with weight matrices, in pieces of some weight rows. */
 #include "model/run.h"
 
-static size_t mat_pieces(const ig_mat *w) { return (w->n_out + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS; }
+static size_t mat_pieces(const ig_job *j, const ig_mat *w) { return (w->n_out + j->rows - 1) / j->rows; }
 
 /* Scales, bias and residual of one piece: y [n_cols, rows] with the given stride. */
 static void finish_piece(const ig_job *j, const ig_mat *w, ig_view out, const ig_mul_args *a, size_t first)
@@ -33,7 +33,7 @@ static void multiply(const ig_job *j, uint32_t i, size_t first, unsigned thread,
         .y = y,
         .y_stride = y_stride,
         .n = w->n_in,
-        .n_rows = left < IG_PIECE_ROWS ? left : IG_PIECE_ROWS,
+        .n_rows = left < j->rows ? left : j->rows,
         .n_cols = ig_op_rows(run, op),
     };
     k->mul(&a);
@@ -46,11 +46,11 @@ static void linear_piece(void *ctx, size_t piece, unsigned thread)
     const ig_job *j = ctx;
     const ig_op *op = j->op;
     uint32_t i = 0;
-    while (piece >= mat_pieces(op->mat[i])) piece -= mat_pieces(op->mat[i++]);
+    while (piece >= mat_pieces(j, op->mat[i])) piece -= mat_pieces(j, op->mat[i++]);
     const ig_view out = op->mat_out[i];
-    const size_t first = piece * IG_PIECE_ROWS;
+    const size_t first = piece * j->rows;
     if (op->add)
-        multiply(j, i, first, thread, j->run->scratch[thread].tile, IG_PIECE_ROWS);
+        multiply(j, i, first, thread, j->run->scratch[thread].tile, j->rows);
     else
         multiply(j, i, first, thread, ig_row_at(j->run, out, 0) + first, j->run->m->slot_width[out.slot]);
 }
@@ -60,13 +60,12 @@ static void gated_piece(void *ctx, size_t piece, unsigned thread)
 {
     const ig_job *j = ctx;
     const ig_op *op = j->op;
-    float *y = ig_row_at(j->run, op->mat_out[0], 0) + piece * IG_PIECE_ROWS, *tile = j->run->scratch[thread].tile;
-    const size_t width = j->run->m->slot_width[op->mat_out[0].slot], left = op->mat[0]->n_out - piece * IG_PIECE_ROWS;
-    multiply(j, 0, piece * IG_PIECE_ROWS, thread, y, width);
-    multiply(j, 1, piece * IG_PIECE_ROWS, thread, tile, IG_PIECE_ROWS);
+    float *y = ig_row_at(j->run, op->mat_out[0], 0) + piece * j->rows, *tile = j->run->scratch[thread].tile;
+    const size_t width = j->run->m->slot_width[op->mat_out[0].slot], left = op->mat[0]->n_out - piece * j->rows;
+    multiply(j, 0, piece * j->rows, thread, y, width);
+    multiply(j, 1, piece * j->rows, thread, tile, j->rows);
     for (size_t c = 0; c < ig_op_rows(j->run, op); c++)
-        ig_gate(j->run, op, y + c * width, tile + c * IG_PIECE_ROWS,
-                (uint32_t)(left < IG_PIECE_ROWS ? left : IG_PIECE_ROWS));
+        ig_gate(j->run, op, y + c * width, tile + c * j->rows, (uint32_t)(left < j->rows ? left : j->rows));
 }
 
 static void gate_row(void *ctx, size_t row, unsigned thread)
@@ -77,21 +76,24 @@ static void gate_row(void *ctx, size_t row, unsigned thread)
             j->op->mat[0]->n_out);
 }
 
-/* Few rows wait for memory, which likes one matrix after the other; many would fill it with what comes of the second. */
+/* Few rows wait for memory, which likes one matrix after the other; many would fill it with what comes of the second.
+ */
 void ig_op_linear(ig_run *run, const ig_op *op)
 {
-    size_t n = 0;
+    size_t n = 0, n_out = 0;
     uint32_t n_rows = ig_op_rows(run, op);
     if (n_rows == 0) return;
+    for (uint32_t i = 0; i < op->n_mats; i++) n_out += op->mat[i]->n_out;
+    ig_job j = {run, op, ig_piece_rows(run, n_out, n_rows)};
     for (uint32_t i = 0; i < op->n_mats; i++) {
-        n += mat_pieces(op->mat[i]);
+        n += mat_pieces(&j, op->mat[i]);
         ig_tell(run, op->mat[i], 0, ig_row_at(run, op->in, 0), run->m->slot_width[op->in.slot], n_rows);
     }
     if (op->gated && n_rows > IG_FEW_ROWS) {
-        ig_run_pieces(run, op, gated_piece, mat_pieces(op->mat[0]));
+        ig_pool_run(run->pool, gated_piece, &j, mat_pieces(&j, op->mat[0]));
         return;
     }
-    ig_run_pieces(run, op, linear_piece, n);
+    if (n) ig_pool_run(run->pool, linear_piece, &j, n);
     if (op->gated) ig_run_pieces(run, op, gate_row, n_rows);
 }
 

@@ -8,7 +8,7 @@
 #include "model/plan.h"
 
 enum {
-    IG_PIECE_ROWS = 32, /* weight rows of one piece of work */
+    IG_PIECE_ROWS = 32, /* weight rows of one piece of work, and what larger pieces are multiples of */
     IG_EXPERT_GROUPS_MAX = 512,
     IG_QUERY_TILE = 8, /* query rows that walk the pages together */
     IG_WINDOW_KEEP = 2 /* pages behind a window that are kept for going back */
@@ -48,7 +48,7 @@ typedef struct ig_routing {
 enum { IG_QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk over the pages together */
 
 typedef struct ig_scratch {   /* of one thread, one cache line apart */
-    _Alignas(64) float *tile; /* [n_batch, IG_PIECE_ROWS] */
+    _Alignas(64) float *tile; /* [n_batch, ig_piece_rows_most] */
     uint8_t *packed;          /* IG_QUERY_TILE heads */
     float *chosen;            /* [2 n_ctx] indexer scores */
     float scores[IG_QUERIES_MAX * IG_PAGE_TOKENS];
@@ -110,6 +110,20 @@ static inline uint32_t ig_op_rows(const ig_run *run, const ig_op *op)
     return op->wanted ? run->n_wanted : run->n_rows;
 }
 
+static inline size_t ig_piece_rows_most(const ig_kernels *k)
+{
+    return k->piece_rows > IG_PIECE_ROWS ? k->piece_rows : IG_PIECE_ROWS;
+}
+/* Weight rows of one piece where n_out rows in all meet n_cols columns: what kernels like, while every thread still has
+ * a few pieces to choose from. */
+static inline size_t ig_piece_rows(const ig_run *run, size_t n_out, size_t n_cols)
+{
+    enum { PIECES = 4 }; /* a thread */
+    size_t most = ig_piece_rows_most(run->k), even = n_out / (PIECES * run->opt.n_threads) / IG_PIECE_ROWS;
+    if (n_cols < IG_FEW_ROWS || even == 0) return IG_PIECE_ROWS;
+    return even * IG_PIECE_ROWS < most ? even * IG_PIECE_ROWS : most;
+}
+
 /* Tells the observer, where there is one, that a matrix of w meets n_rows rows. */
 static inline void ig_tell(const ig_run *run, const ig_mat *w, size_t matrix, const float *x, size_t stride,
                            size_t n_rows)
@@ -120,10 +134,11 @@ static inline void ig_tell(const ig_run *run, const ig_mat *w, size_t matrix, co
 typedef struct ig_job { /* what a piece of work sees */
     ig_run *run;
     const ig_op *op;
+    size_t rows; /* weight rows of a piece that multiplies */
 } ig_job;
 static inline void ig_run_pieces(ig_run *run, const ig_op *op, ig_piece_fn fn, size_t n)
 {
-    ig_job j = {run, op};
+    ig_job j = {run, op, 0};
     if (n) ig_pool_run(run->pool, fn, &j, n);
 }
 
