@@ -95,7 +95,7 @@ typedef struct ig_kernels {
     /* y = act(gate) * up; up NULL: 1; y may be gate or up */
     void (*glu[IG_ACT_COUNT])(const float *gate, const float *up, float *y, size_t n);
     float (*max)(const float *x, size_t n);          /* -inf for n = 0 */
-    float (*exp_sum)(float *x, float max, size_t n); /* x[i] = exp(x[i] - max); returns the sum */
+    float (*exp_sum)(float *x, float max, size_t n); /* x[i] = exp(x[i] - max), 0 below 2^-126; returns the sum */
     /* Rotates the first 2 * n_pairs values of x in place; cs holds [n_pairs] cosines then [n_pairs] sines.
      * norm: pairs (2i, 2i + 1); neox: pairs (i, i + n_pairs). */
     void (*rope_norm)(float *x, const float *cs, size_t n_pairs);

@@ -590,7 +590,8 @@ static double exp_worst(const ig_kernels *k)
         for (int i = 0; i < 64; i++) {
             double want = exp((double)x[i]);
             if (isnan(x[i]) ? isnan(y[i]) : want >= 0x1.ffffffp127 ? isinf(y[i]) : false) continue;
-            double ulp = want > 0x1p-126 ? ldexp(1, ilogb(want) - 23) : 0x1p-149, off = fabs((double)y[i] - want) / ulp;
+            if (x[i] < IG_EXP_LEAST) want = 0;
+            double ulp = want > 0 ? ldexp(1, ilogb(want) - 23) : 0x1p-149, off = fabs((double)y[i] - want) / ulp;
             if (!(off <= worst)) worst = off;
         }
     }

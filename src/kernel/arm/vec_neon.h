@@ -74,6 +74,15 @@ INLINE float32x4_t four_max(float32x4_t a, float32x4_t b) { return vbslq_f32(vcg
 INLINE float32x4_t four_min(float32x4_t a, float32x4_t b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 INLINE vf vf_max(vf a, vf b) { return (vf){four_max(a.low, b.low), four_max(a.high, b.high)}; }
 INLINE vf vf_min(vf a, vf b) { return (vf){four_min(a.low, b.low), four_min(a.high, b.high)}; }
+INLINE float32x4_t four_from(float32x4_t a, float32x4_t x, float32x4_t least)
+{
+    return vbslq_f32(vcltq_f32(x, least), vdupq_n_f32(0), a);
+}
+/* a where x is not below `least`, else 0. */
+INLINE vf vf_from(vf a, vf x, float least)
+{
+    return (vf){four_from(a.low, x.low, vdupq_n_f32(least)), four_from(a.high, x.high, vdupq_n_f32(least))};
+}
 INLINE vf vf_round(vf a) { return (vf){vrndnq_f32(a.low), vrndnq_f32(a.high)}; }
 INLINE float half_value(uint16_t h) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0); }
 INLINE float vf_sum(vf a) { return vaddvq_f32(vaddq_f32(a.low, a.high)); }

@@ -212,7 +212,10 @@ static float max(const float *x, size_t n)
 static float exp_sum(float *x, float m, size_t n)
 {
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)(x[i] = expf(x[i] - m));
+    for (size_t i = 0; i < n; i++) {
+        float by = x[i] - m;
+        sum += (double)(x[i] = by < IG_EXP_LEAST ? 0 : expf(by));
+    }
     return (float)sum;
 }
 

@@ -43,6 +43,11 @@ INLINE vf vf_fma_minus(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 /* b where either is NaN. */
 INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+/* a where x is not below `least`, else 0. */
+INLINE vf vf_from(vf a, vf x, float least)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, vf_set(least), _CMP_NLT_UQ), a);
+}
 INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE float half_value(uint16_t h) { return _cvtsh_ss(h); }
 INLINE float vf_sum(vf a)
