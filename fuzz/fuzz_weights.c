@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel_list.h"
 
@@ -45,13 +46,15 @@ static void check(const shape *s, const uint8_t *w)
     float want[ROWS_MAX * COLS_MAX], y[ROWS_MAX * COLS_MAX];
     const ig_kernels *ref = ig_kernels_get("ref", NULL);
     size_t x_stride = pack_columns(ref, s, x);
-    ig_mul_args a = {w, s->row_bytes, x, x_stride, want, s->rows, s->n, s->rows, s->cols};
+    ig_mul_args a = {w, s->row_bytes, x, x_stride, want, s->rows, s->n, s->rows, s->cols, NULL};
     ref->type[s->type].mul(&a);
     a.y = y;
     for (const char *const *level = ig_kernel_levels(); *level; level++) {
         const ig_kernels *k = ig_kernels_get(*level, NULL);
         if (!k) continue;
+        a.room = k->room_bytes ? ig_alloc_aligned(IG_ROOM_ALIGN, k->room_bytes) : NULL;
         k->type[s->type].mul(&a);
+        ig_free(a.room);
         if (ref->type[s->type].pack != IG_PACK_F32 && !same(y, want, s->rows * s->cols)) abort();
     }
 }

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "kernel/kernel.h"
 
 enum {
@@ -20,6 +21,7 @@ typedef struct work {
     uint8_t w[ROWS * ROW_BYTES], x[COLS * X_BYTES];
     float have[COLS * ROWS], want[COLS * ROWS];
     uint32_t seed;
+    void *room;
 } work;
 
 static uint32_t next(work *k)
@@ -58,22 +60,33 @@ static bool same(work *k, const ig_kernels *level, const ig_kernels *ref, const 
     for (size_t at = 0; at < ROWS * row; at += t->block_bytes)
         fill_block(k, k->w + at, t->block_bytes, t->block_elems, ref->type[type].to_f32);
     fill_columns(k, p, n);
-    ig_mul_args a = {k->w, row, k->x, p->bytes(n), k->have, ROWS, n, ROWS, COLS};
+    ig_mul_args a = {k->w, row, k->x, p->bytes(n), k->have, ROWS, n, ROWS, COLS, k->room};
     level->type[type].mul(&a);
     a.y = k->want;
     ref->type[type].mul(&a);
     return !memcmp(k->have, k->want, sizeof k->have);
 }
 
-ig_status ig_kernels_compare(const ig_kernels *k, const ig_kernels *ref, ig_error *err)
+static ig_status compare_all(work *all, const ig_kernels *k, const ig_kernels *ref, ig_error *err)
 {
-    work all = {.seed = 1};
     for (size_t type = 0; type < IG_DTYPE_MAX; type++) {
         const ig_dtype_info *t = ig_dtype_row((uint32_t)type);
         if (!ref->type[type].mul || ref->type[type].pack == IG_PACK_F32) continue; /* sums of floats may differ */
-        if (!same(&all, k, ref, t, type))
+        if (!same(all, k, ref, t, type))
             return ig_fail(err, IG_UNSUPPORTED, 0, "its product of %s differs from the reference; please report this",
                            t->name);
     }
     return IG_OK;
+}
+
+ig_status ig_kernels_compare(const ig_kernels *k, const ig_kernels *ref, ig_error *err)
+{
+    work all = {.seed = 1};
+    if (k->room_bytes) {
+        all.room = ig_alloc_aligned(IG_ROOM_ALIGN, k->room_bytes);
+        if (!all.room) return ig_fail(err, IG_NO_MEMORY, 0, "no memory to compare its products in");
+    }
+    ig_status st = compare_all(&all, k, ref, err);
+    ig_free(all.room);
+    return st;
 }

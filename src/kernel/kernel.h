@@ -52,7 +52,9 @@ typedef struct ig_mul_args {
     float *y;        /* [n_cols, n_rows]: y[c * y_stride + r] = sum over i of w[r][i] * x[c][i] */
     size_t y_stride; /* in floats */
     size_t n, n_rows, n_cols;
+    void *room; /* scratch memory of ig_kernels.room_bytes, aligned to IG_ROOM_ALIGN; NULL: slower, the same values */
 } ig_mul_args;
+enum { IG_ROOM_ALIGN = 64 };
 
 typedef struct ig_type_kernels {
     ig_pack pack;                                          /* form of x that mul wants */
@@ -82,6 +84,7 @@ typedef struct ig_kv_kernels {
 typedef struct ig_kernels {
     const char *level;                  /* "ref", "avx2", ... */
     size_t piece_rows;                  /* rows that a product of many columns had best have, 0: any number */
+    size_t room_bytes;                  /* that products work in, 0: none */
     ig_type_kernels type[IG_DTYPE_MAX]; /* by ig_dtype; mul NULL where the type cannot be computed with yet */
     ig_pack_kernels pack[IG_PACK_COUNT];
     ig_kv_kernels kv[IG_KV_COUNT];

@@ -226,6 +226,7 @@ static void product_piece(void *ctx, size_t piece, unsigned thread)
             .n = w->n_in,
             .n_rows = left < j->rows ? left : j->rows,
             .n_cols = r->start[e + 1] - first_col,
+            .room = run->scratch[thread].room,
         };
         run->k->type[w->type].mul(&a);
         run->scratch[thread].weight_bytes += a.n_rows * w->row_bytes;

@@ -35,6 +35,7 @@ static void multiply(const ig_job *j, uint32_t i, size_t first, unsigned thread,
         .n = w->n_in,
         .n_rows = left < j->rows ? left : j->rows,
         .n_cols = ig_op_rows(run, op),
+        .room = run->scratch[thread].room,
     };
     k->mul(&a);
     run->scratch[thread].weight_bytes += a.n_rows * w->row_bytes;

@@ -88,8 +88,8 @@ uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t 
            (at[IG_SLOT_COUNT] - at[IG_SLOT_VECTORS]); /* rows of output are told apart */
     sum += (uint64_t)n_batch * (m->angles_width * sizeof(float) + sizeof(ig_row) + sizeof(ig_item) + sizeof(ig_tile));
     sum += (uint64_t)n_batch * m->mask_groups * mask_row_bytes(m, n_ctx);
-    uint64_t thread =
-        (uint64_t)n_batch * ig_piece_rows_most(m->kernels) * sizeof(float) + IG_QUERY_TILE * m->heads_bytes;
+    uint64_t thread = (uint64_t)n_batch * ig_piece_rows_most(m->kernels) * sizeof(float) +
+                      IG_QUERY_TILE * m->heads_bytes + m->kernels->room_bytes;
     return sum + n_threads * (thread + (m->mask_block ? 2 * n_ctx * sizeof(float) : 0));
 }
 
@@ -127,7 +127,9 @@ static bool alloc_scratch(ig_run *run)
         s->tile = ig_arena_alloc(&run->arena, n_most * ig_piece_rows_most(run->k), sizeof(float));
         s->packed = ig_arena_alloc(&run->arena, IG_QUERY_TILE, run->m->heads_bytes + 1);
         s->chosen = ig_arena_alloc(&run->arena, run->m->mask_block ? 2 * (size_t)run->opt.n_ctx : 1, sizeof(float));
-        if (!s->tile || !s->packed || !s->chosen) return false;
+        uint8_t *room = ig_arena_alloc(&run->arena, run->k->room_bytes + IG_ROOM_ALIGN, 1);
+        if (!s->tile || !s->packed || !s->chosen || !room) return false;
+        if (run->k->room_bytes) s->room = room + (-(uintptr_t)room & (IG_ROOM_ALIGN - 1));
     }
     return true;
 }

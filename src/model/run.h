@@ -50,6 +50,7 @@ enum { IG_QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk
 typedef struct ig_scratch {   /* of one thread, one cache line apart */
     _Alignas(64) float *tile; /* [n_batch, ig_piece_rows_most] */
     uint8_t *packed;          /* IG_QUERY_TILE heads */
+    void *room;               /* of the kernels, NULL: they want none */
     float *chosen;            /* [2 n_ctx] indexer scores */
     float scores[IG_QUERIES_MAX * IG_PAGE_TOKENS];
     uint64_t weight_bytes;
@@ -118,7 +119,7 @@ static inline size_t ig_piece_rows_most(const ig_kernels *k)
  * a few pieces to choose from. */
 static inline size_t ig_piece_rows(const ig_run *run, size_t n_out, size_t n_cols)
 {
-    enum { PIECES = 4 }; /* a thread */
+    enum { PIECES = 2 }; /* a thread */
     size_t most = ig_piece_rows_most(run->k), even = n_out / (PIECES * run->opt.n_threads) / IG_PIECE_ROWS;
     if (n_cols < IG_FEW_ROWS || even == 0) return IG_PIECE_ROWS;
     return even * IG_PIECE_ROWS < most ? even * IG_PIECE_ROWS : most;

@@ -91,7 +91,7 @@ static void check_dots(const ig_kernels *k, int type, const char *name, const vo
     float y[ROWS], xp[COLS];
     k->pack[t->pack].pack(x, packed, COLS);
     unpack(t->pack, packed, xp);
-    t->mul(&(ig_mul_args){w, row, packed, bytes, y, ROWS, COLS, ROWS, 1});
+    t->mul(&(ig_mul_args){w, row, packed, bytes, y, ROWS, COLS, ROWS, 1, NULL});
     free(packed);
     int wrong = 0;
     double worst = 0, worst_packed = 0;

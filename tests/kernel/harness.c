@@ -215,6 +215,14 @@ typedef struct shape {
     data_kind kind;
 } shape;
 
+/* Scratch memory for products of k. */
+static void *room(const ig_kernels *k)
+{
+    static _Alignas(IG_ROOM_ALIGN) uint8_t bytes[1 << 20];
+    if (k->room_bytes > sizeof bytes) abort();
+    return k->room_bytes ? bytes : NULL;
+}
+
 /* Runs one product; returns what is wrong, or NULL. */
 static const char *mul_once(const ig_kernels *k, int type, shape s)
 {
@@ -228,13 +236,14 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
         for (size_t i = 0; i < s.n; i++) set(src.data, i, any_float(s.kind));
         ref->pack[t->pack].pack((const float *)(void *)src.data, x.data + c * xb, s.n);
     }
-    ig_mul_args a = {w.data, wb, x.data, xb, (float *)(void *)y.data, ys, s.n, s.rows, s.cols};
+    ig_mul_args a = {w.data, wb, x.data, xb, (float *)(void *)y.data, ys, s.n, s.rows, s.cols, room(k)};
     t->mul(&a);
     const char *wrong = NULL;
     for (size_t c = 0; c < s.cols && !wrong; c++)
         for (size_t r = 0; r < s.rows && !wrong; r++) {
             float got = get(y.data, c * ys + r);
-            ig_mul_args cell = {w.data + r * wb, wb, x.data + c * xb, xb, (float *)(void *)one.data, 1, s.n, 1, 1};
+            ig_mul_args cell = {
+                w.data + r * wb, wb, x.data + c * xb, xb, (float *)(void *)one.data, 1, s.n, 1, 1, NULL};
             t->mul(&cell);
             if (!same(got, get(one.data, 0))) wrong = "differs from the same cell alone";
             ref->type[type].mul(&cell);
@@ -662,7 +671,7 @@ static double time_mul(const ig_kernels *k, int type, size_t n, size_t rows, siz
         for (size_t i = 0; i < n; i++) src[i] = rnd_float();
         k->pack[t->pack].pack(src, x + c * xb, n);
     }
-    ig_mul_args a = {w, wb, x, xb, y, rows, n, rows, cols};
+    ig_mul_args a = {w, wb, x, xb, y, rows, n, rows, cols, room(k)};
     double best = 1e9, start = now();
     do {
         double from = now();

@@ -15,9 +15,9 @@
 enum {
     AMX_COLS = 16,
     AMX_LANE_BYTES = 64,
-    AMX_WIDE = 16, /* columns that are worth unpacking a panel */
-    PANELS = 8,    /* filled at once */
-    PAIR = 2       /* groups of columns that meet a panel while it is near */
+    AMX_WIDE = 16,                        /* columns that are worth unpacking a panel */
+    PANELS = AMX_PIECE_ROWS / PANEL_ROWS, /* filled at once */
+    PAIR = 2                              /* groups of columns that meet a panel while it is near */
 };
 
 /* The tiles' numbers, as they stand in instructions: activations, weights, sums. */

@@ -15,6 +15,8 @@
     void ig_mul_##name##_amx_emulated(const ig_mul_args *a);
 IG_KERNEL_TYPES(X)
 #undef X
+/* What products with AMX like: rows, and scratch memory. */
+enum { AMX_PIECE_ROWS = 256, AMX_ROOM_BYTES = 192 * 1024 };
 void ig_fill_pack_avx2(ig_kernels *k);
 void ig_fill_kv_avx2(ig_kernels *k);
 void ig_fill_kv_avx512(ig_kernels *k);
