@@ -116,7 +116,7 @@ const ig_kernels *ig_kernels_get(const char *level, ig_error *err);
 /* NULL, or why a better level of this CPU than k's failed, a sentence for people. Any thread. */
 const char *ig_kernels_note(const ig_kernels *k);
 /* Every product that k has of its own, against ref's, on small matrices; UNSUPPORTED names the first that differs in a
- * bit. Some milliseconds; 64 KiB of stack. */
+ * bit; NO_MEMORY. Some milliseconds; 128 KiB of stack. */
 ig_status ig_kernels_compare(const ig_kernels *k, const ig_kernels *ref, ig_error *err);
 /* Names of the levels compiled in, weakest first, NULL-terminated (also ones this CPU lacks). */
 const char *const *ig_kernel_levels(void);
