@@ -16,8 +16,8 @@
 
 #define IG_PACK_TINY 1e-35f
 
-/* exp(x) is 0 below: its value would have fewer bits than others, and processors take 15 times as long over it (Sapphire
- * Rapids; exp of a masked score is one). */
+/* exp(x) is 0 below: its value would have fewer bits than others, and processors take ten to twenty times as long over it
+ * (Sapphire Rapids; exp of a masked score is one). */
 #define IG_EXP_LEAST (-87.336f)
 
 /* d to 11 significant bits, ties to even; d is finite and far from FLT_MAX. */
