@@ -11,6 +11,9 @@
 
 #include "kernel/x86/amx_shapes.h"
 
+/* Called, as an instruction is: expanded into every kernel they took the compiler minutes. */
+#define AMX_CALLED __attribute__((noinline, unused)) static
+
 enum { AMX_TILES = 8, AMX_ROWS = 16, AMX_ROW_BYTES = 64 };
 
 typedef struct amx_state {
@@ -38,20 +41,20 @@ static inline void amx_emulate_config(amx_state *s, const void *shapes)
     }
 }
 
-static inline void amx_emulate_zero(amx_state *s, size_t t)
+AMX_CALLED void amx_emulate_zero(amx_state *s, size_t t)
 {
     amx_must(s->shapes.palette == 1 && s->shapes.rows[t]);
     memset(s->tile[t], 0, sizeof s->tile[t]);
 }
 
-static inline void amx_emulate_load(amx_state *s, size_t t, const void *p, size_t stride)
+AMX_CALLED void amx_emulate_load(amx_state *s, size_t t, const void *p, size_t stride)
 {
     amx_emulate_zero(s, t);
     for (size_t r = 0; r < s->shapes.rows[t]; r++)
         memcpy(s->tile[t][r], (const uint8_t *)p + r * stride, s->shapes.row_bytes[t]);
 }
 
-static inline void amx_emulate_store(const amx_state *s, size_t t, void *p, size_t stride)
+AMX_CALLED void amx_emulate_store(const amx_state *s, size_t t, void *p, size_t stride)
 {
     amx_must(s->shapes.palette == 1 && s->shapes.rows[t]);
     for (size_t r = 0; r < s->shapes.rows[t]; r++)
@@ -59,7 +62,7 @@ static inline void amx_emulate_store(const amx_state *s, size_t t, void *p, size
 }
 
 /* Products of four bytes of a row of `a` with the four of a column of `b`, added to a number of `c`. */
-static inline void amx_emulate_dot(amx_state *s, size_t c, size_t a, size_t b, bool a_signed, bool b_signed)
+AMX_CALLED void amx_emulate_dot(amx_state *s, size_t c, size_t a, size_t b, bool a_signed, bool b_signed)
 {
     const amx_shapes *z = &s->shapes;
     amx_must(z->palette == 1 && c != a && c != b && a != b && z->rows[c] && z->rows[a] && z->rows[b]);
@@ -81,4 +84,5 @@ static inline void amx_emulate_dot(amx_state *s, size_t c, size_t a, size_t b, b
     for (size_t m = z->rows[c]; m < AMX_ROWS; m++) memset(s->tile[c][m], 0, AMX_ROW_BYTES);
 }
 
+#undef AMX_CALLED
 #endif
