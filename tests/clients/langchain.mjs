@@ -24,9 +24,11 @@ for (const [name, make, most] of [['openai', openai, 'maxTokens'], ['ollama', ol
     const r = await make({ [most]: callTokens }).bindTools([tools[0]], { tool_choice: 'required' }).invoke('Weather?')
     // ChatOllama sends no tool_choice: whether there is a call is the model's choice, and a model of random weights may make one.
     if (name === 'openai') assert.equal(r.tool_calls.length > 0, true)
-    for (const call of r.tool_calls) {
+    // Calls nobody asked for can be many, and the limit then cuts the last one.
+    const cut = r.response_metadata.done_reason === 'length'
+    for (const [i, call] of r.tool_calls.entries()) {
       assert.equal(call.name, 'weather')
-      checkArguments(call.args)
+      if (!cut || i + 1 < r.tool_calls.length) checkArguments(call.args)
     }
     if (name === 'ollama') return 'this package sends no tool_choice'
   })
