@@ -29,8 +29,10 @@ enum {
 
 enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
 #if defined(__AVXVNNI__)
+enum { DOT_PAIRS_FIRST = 0 };                 /* products of bytes are added in 32 bits at once */
 enum { PANEL_OFFSET = 128, PANEL_FLIPS = 0 }; /* what signed codes of blocks have become in panels */
 #else
+enum { DOT_PAIRS_FIRST = 1 };
 enum { PANEL_OFFSET = 0, PANEL_FLIPS = 1 };
 #endif
 
@@ -148,11 +150,11 @@ INLINE vi sum_lanes(const vi v[4])
     vi b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
-/* Nibbles against few columns: a lane is a row. Rows i, i + 4, .. of LANES, 16 bytes each. */
-INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
+/* 16 bytes, `at` bytes on, of rows i, i + 4, .. of LANES: a lane is a row. */
+INLINE vi lanes_of(const ig_rows *r, size_t at, size_t i)
 {
-    const uint8_t *a = w + i * stride, *b = a + 4 * stride;
-    return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)b), _mm_loadu_si128((const __m128i *)a));
+    return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(ig_row(r, i + 4) + at)),
+                            _mm_loadu_si128((const __m128i *)(ig_row(r, i) + at)));
 }
 /* Sums of pairs of products, unsigned by signed. */
 INLINE vi vi_pairs(vi q, vi x) { return _mm256_maddubs_epi16(q, x); }
@@ -175,8 +177,8 @@ INLINE void lanes_first_halves(const vi first[4], vf *a, vf *b)
     *a = _mm256_cvtph_ps(_mm256_castsi256_si128(t));
     *b = _mm256_cvtph_ps(_mm256_extracti128_si256(t, 1));
 }
-/* The halves at w, w + stride, .. of LANES rows. */
-INLINE vf lanes_halves(const uint8_t *w, size_t stride) { return _mm256_cvtph_ps(ig_eight_halves(w, stride)); }
+/* The halves `at` bytes on, of LANES rows. */
+INLINE vf lanes_halves(const ig_rows *r, size_t at) { return _mm256_cvtph_ps(ig_eight_halves(r, 0, at)); }
 
 /* Of eight rows the sums of the low lanes and of the high ones, a number a row. */
 typedef struct eight_sums {
@@ -226,6 +228,13 @@ enum { PANEL_REGS = 2, PANEL_COLS = 3, PANEL_LEAST = 12, PANEL_WIDE = 5, PANEL_W
 static const size_t panel_widths[] = {3, 2, 1};
 
 INLINE rows panel_rows(const uint8_t *const p[LANES], size_t i) { return (rows){p[i]}; }
+/* 16 bytes, `at` bytes on, of rows i, i + 4, .. */
+INLINE vi panel_lanes(const uint8_t *const p[LANES], size_t at, size_t i)
+{
+    return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(p[i + 4] + at)),
+                            _mm_loadu_si128((const __m128i *)(p[i] + at)));
+}
+/* v: four numbers of 32 bits of each row, in registers as panel_lanes says. out[k]: number k of all rows. */
 INLINE void transpose_lanes(const vi v[4], vi out[4])
 {
     vi a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpacklo_epi32(v[2], v[3]);
@@ -267,6 +276,10 @@ INLINE vi panel_four(const uint8_t *x)
     memcpy(&four, x, 4);
     return vi_set32(four);
 }
+/* sum + products of w with the four activations at x. */
+INLINE vi dot_four(vi sum, vi w, const uint8_t *x) { return DOT_BYTES(sum, w, panel_four(x)); }
+/* sum + products of both 16-bit numbers of w with those at x. */
+INLINE vi dot_two(vi sum, vi w, const uint8_t *x) { return DOT_PAIRS(sum, w, panel_four(x)); }
 /* Adds products of 4 * n_k codes; x: where the first column has its. form: how many pairs of products a 16-bit sum
  * holds (8, 4 or 2), or PANEL_SIGNED. */
 #if defined(__AVXVNNI__)

@@ -15,6 +15,7 @@ enum { PER = 2, EIGHT = 4, SIGNED_OFFSET = 128 };
  * each, with eight rows at 24. Sixteen are faster in the cache, where nobody has weights. */
 #define ONE_COLUMN(type) ig_mul_##type##_avx2
 
+enum { DOT_PAIRS_FIRST = 0 };                           /* products of bytes are added in 32 bits at once */
 enum { PANEL_SIGNED = 0 };                              /* a form of products in panels */
 enum { PANEL_OFFSET = SIGNED_OFFSET, PANEL_FLIPS = 0 }; /* what signed codes of blocks have become in panels */
 
@@ -45,9 +46,10 @@ INLINE vi vi_sub16(vi a, vi b) { return _mm512_sub_epi16(a, b); }
 INLINE vi vi_add16(vi a, vi b) { return _mm512_add_epi16(a, b); }
 INLINE vi vi_sub32(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 INLINE vi vi_add32(vi a, vi b) { return _mm512_add_epi32(a, b); }
-INLINE vi vi_shift16(vi a, int by) /* counts in registers: compilers disagree about an immediate's sign */
+/* Compilers disagree about the sign of an immediate count; one count for all fields takes two instructions. */
+INLINE vi vi_shift16(vi a, int by)
 {
-    return by < 0 ? _mm512_srl_epi16(a, _mm_cvtsi32_si128(-by)) : _mm512_sll_epi16(a, _mm_cvtsi32_si128(by));
+    return by < 0 ? _mm512_srlv_epi16(a, vi_set16(-by)) : _mm512_sllv_epi16(a, vi_set16(by));
 }
 INLINE vi vi_shuffle(vi bytes, vi index) { return _mm512_shuffle_epi8(bytes, index); }
 INLINE vi vi_at_least(vi a, vi b) { return _mm512_movm_epi8(_mm512_cmpge_epu8_mask(a, b)); }
@@ -128,11 +130,14 @@ INLINE vi sum_lanes(const vi v[4])
     vi b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
-INLINE vi lanes_of(const uint8_t *w, size_t stride, size_t i)
+INLINE vi lanes_from(const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d)
 {
-    const uint8_t *a = w + i * stride, *b = a + 4 * stride, *c = a + 8 * stride, *d = a + 12 * stride;
     return join(_mm256_set_m128i(_mm_loadu_si128((const __m128i *)b), _mm_loadu_si128((const __m128i *)a)),
                 _mm256_set_m128i(_mm_loadu_si128((const __m128i *)d), _mm_loadu_si128((const __m128i *)c)));
+}
+INLINE vi lanes_of(const ig_rows *r, size_t at, size_t i)
+{
+    return lanes_from(ig_row(r, i) + at, ig_row(r, i + 4) + at, ig_row(r, i + 8) + at, ig_row(r, i + 12) + at);
 }
 INLINE vi vi_pairs(vi q, vi x) { return _mm512_maddubs_epi16(q, x); }
 INLINE vi nibbles_dot(vi low, vi high, vi x_low, vi x_high)
@@ -148,9 +153,9 @@ INLINE void lanes_first_halves(const vi first[4], vf *a, vf *b)
     *a = _mm512_cvtph_ps(_mm512_castsi512_si256(t));
     *b = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(t, 1));
 }
-INLINE vf lanes_halves(const uint8_t *w, size_t stride)
+INLINE vf lanes_halves(const ig_rows *r, size_t at)
 {
-    return _mm512_cvtph_ps(_mm256_set_m128i(ig_eight_halves(w + 8 * stride, stride), ig_eight_halves(w, stride)));
+    return _mm512_cvtph_ps(_mm256_set_m128i(ig_eight_halves(r, 8, at), ig_eight_halves(r, 0, at)));
 }
 typedef struct eight_sums {
     __m256i low, high;
@@ -210,6 +215,10 @@ INLINE rows panel_rows(const uint8_t *const p[LANES], size_t i)
     size_t a = i % 4 + i / 4 * 8;
     return (rows){p[a], p[a + 4]};
 }
+INLINE vi panel_lanes(const uint8_t *const p[LANES], size_t at, size_t i)
+{
+    return lanes_from(p[i] + at, p[i + 4] + at, p[i + 8] + at, p[i + 12] + at);
+}
 INLINE void transpose_lanes(const vi v[4], vi out[4])
 {
     vi a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpacklo_epi32(v[2], v[3]);
@@ -251,6 +260,19 @@ INLINE vi panel_four(const uint8_t *x)
     memcpy(&four, x, 4);
     return vi_set32(four);
 }
+/* sum + products of w with the four activations at x. Compilers load those into a register of their own first; few
+ * columns are bound by the number of instructions. */
+INLINE vi dot_four(vi sum, vi w, const uint8_t *x)
+{
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*(const int32_t(*)[1])x));
+    return sum;
+}
+/* sum + products of both 16-bit numbers of w with those at x. */
+INLINE vi dot_two(vi sum, vi w, const uint8_t *x)
+{
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*(const int32_t(*)[1])x));
+    return sum;
+}
 /* Adds products of 4 * n_k codes; x: where the first column has its. */
 INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const uint8_t *x, size_t x_stride,
                       size_t n_cols, size_t n_k, int form)
@@ -260,9 +282,8 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
     for (size_t k = 0; k < n_k; k++) {
         IG_UNROLL
         for (size_t c = 0; c < n_cols; c++) {
-            vi xs = panel_four(x + c * x_stride + 4 * k);
             IG_UNROLL
-            for (size_t r = 0; r < PANEL_REGS; r++) sum[c][r] = _mm512_dpbusd_epi32(sum[c][r], w[k][r], xs);
+            for (size_t r = 0; r < PANEL_REGS; r++) sum[c][r] = dot_four(sum[c][r], w[k][r], x + c * x_stride + 4 * k);
         }
     }
 }

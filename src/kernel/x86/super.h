@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernel/x86/tiles.h"
+
 static inline __attribute__((always_inline, target("avx2,f16c"))) float ig_super_f16(const uint8_t *p)
 {
     uint16_t h;
@@ -25,23 +27,24 @@ IG_INLINE_AVX2 __m128i ig_fp4_values(void)
     return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
 }
 
-/* The 16 bits at w, w + stride, .. of four rows, and of eight. */
-IG_INLINE_AVX2 int ig_half_at(const uint8_t *w)
+/* The 16 bits at p. */
+IG_INLINE_AVX2 int ig_half_at(const uint8_t *p)
 {
     uint16_t h;
-    memcpy(&h, w, 2);
+    memcpy(&h, p, 2);
     return h;
 }
-IG_INLINE_AVX2 __m128i ig_four_halves(const uint8_t *w, size_t stride)
+/* Those of rows i to i + 7, `at` bytes on. */
+IG_INLINE_AVX2 __m128i ig_four_halves(const ig_rows *r, size_t i, size_t at)
 {
-    __m128i a = _mm_cvtsi32_si128(ig_half_at(w));
-    a = _mm_insert_epi16(a, ig_half_at(w + stride), 1);
-    a = _mm_insert_epi16(a, ig_half_at(w + 2 * stride), 2);
-    return _mm_insert_epi16(a, ig_half_at(w + 3 * stride), 3);
+    __m128i a = _mm_cvtsi32_si128(ig_half_at(ig_row(r, i) + at));
+    a = _mm_insert_epi16(a, ig_half_at(ig_row(r, i + 1) + at), 1);
+    a = _mm_insert_epi16(a, ig_half_at(ig_row(r, i + 2) + at), 2);
+    return _mm_insert_epi16(a, ig_half_at(ig_row(r, i + 3) + at), 3);
 }
-IG_INLINE_AVX2 __m128i ig_eight_halves(const uint8_t *w, size_t stride)
+IG_INLINE_AVX2 __m128i ig_eight_halves(const ig_rows *r, size_t i, size_t at)
 {
-    return _mm_unpacklo_epi64(ig_four_halves(w, stride), ig_four_halves(w + 4 * stride, stride));
+    return _mm_unpacklo_epi64(ig_four_halves(r, i, at), ig_four_halves(r, i + 4, at));
 }
 
 /* Per 128-bit lane the first 16 bytes of a Q4_K block (d, dmin, 12 bytes of six-bit fields) become the eight scales and

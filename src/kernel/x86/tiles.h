@@ -25,6 +25,26 @@ static inline __attribute__((always_inline)) void ig_prefetch(const uint8_t *w, 
     _mm_prefetch((const char *)((uintptr_t)w + ahead), _MM_HINT_T0);
 }
 
+/* Up to 16 rows for code that reads all of them in every step: an address is one of a few registers and a multiple of
+ * another. Compilers that know how the registers depend on each other keep a register a row, which are too many. */
+typedef struct ig_rows {
+    const uint8_t *four[4]; /* rows 0, 4, 8, 12; of the last ones there may be none */
+    size_t stride, three;   /* strides */
+} ig_rows;
+static inline __attribute__((always_inline)) ig_rows ig_rows_at(const uint8_t *w, size_t stride, size_t three)
+{
+    ig_rows r = {.stride = stride, .three = three};
+    for (size_t i = 0; i < 4; i++) {
+        r.four[i] = (const uint8_t *)((uintptr_t)w + 4 * i * stride);
+        __asm__("" : "+r"(r.four[i]));
+    }
+    return r;
+}
+static inline __attribute__((always_inline)) const uint8_t *ig_row(const ig_rows *r, size_t i)
+{
+    return r->four[i / 4] + (i % 4 == 3 ? r->three : i % 4 * r->stride);
+}
+
 /* y[c * y_stride + r] for the tile's columns and n_rows of its rows, 1 at least; n weights a row. */
 typedef void ig_tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
                      size_t n, size_t n_rows);
