@@ -261,6 +261,8 @@ INLINE vf vf_of_bits(vi a) { return _mm256_castsi256_ps(a); }
 INLINE vi vi_set32(int32_t x) { return _mm256_set1_epi32(x); }
 INLINE vi vi_mul32(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
 INLINE vi vi_high16(vi a) { return _mm256_srai_epi32(a, 16); }
+/* 16-bit numbers by 8 bits, with their signs. */
+INLINE vi vi_down8(vi a) { return _mm256_srai_epi16(a, 8); }
 /* Even 16-bit numbers of a, odd ones of b. */
 INLINE vi vi_even_odd(vi a, vi b) { return _mm256_blend_epi16(a, b, 0xAA); }
 INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return DOT_PAIRS(sum, a, b); }

@@ -244,6 +244,7 @@ INLINE vf vf_of_bits(vi a) { return _mm512_castsi512_ps(a); }
 INLINE vi vi_set32(int32_t x) { return _mm512_set1_epi32(x); }
 INLINE vi vi_mul32(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
 INLINE vi vi_high16(vi a) { return _mm512_srai_epi32(a, 16); }
+INLINE vi vi_down8(vi a) { return _mm512_srai_epi16(a, 8); }
 /* Even 16-bit numbers of a, odd ones of b. */
 INLINE vi vi_even_odd(vi a, vi b) { return _mm512_mask_blend_epi16(0xAAAAAAAA, a, b); }
 INLINE vi vi_add_madd16(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
