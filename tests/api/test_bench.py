@@ -141,24 +141,22 @@ def test_figures(folder):
     ok(prefill.ratio is None and prefill.figure('peer') == '-' and prefill.goal == 1.9, 'without the peer a figure stands alone')
     text = report.table(again_meta, again)
     ok('warm !' in text and report.BUSY in text, 'the table warns', text)
-    page = report.docs(again_meta, again)
+    page = report.docs('performance', again_meta, again)
     ok(report.BUSY in page and '| 1.25 | 1.20 | yes |' in page and '1 of 1 rows' in page and '| 0.50 | 1.00 | busy |' in page and ' two\n' in page, 'and so does the page', page)
     picture = xml.etree.ElementTree.fromstring(report.svg(again_meta, again))
     ok(sum(x.tag.endswith('rect') for x in picture) == 3, 'the plot has a bar for every ratio')
-    ok(report.BUSY not in report.docs(meta, [s for s in samples if s['others'] == 0]), 'a quiet run has no warning')
+    ok(report.BUSY not in report.docs('performance', meta, [s for s in samples if s['others'] == 0]), 'a quiet run has no warning')
     ok(report.goal('depth-4096', 'best', {}) is None and report.unit('guess-text') == 'tokens/s', 'rows without a goal')
     ok(report.goal('prefill-512', 'best', {'amx': 'yes'}) == 3 and report.goal('prefill-512', 'avx2', {}) == 1.6, 'goals by level')
 
 
 def test_committed():
-    docs = os.path.join(ROOT, 'docs')
-    if not os.path.exists(os.path.join(docs, 'performance.csv')):
-        tap.skip('docs/performance.md', 'no docs/performance.csv')
-        return
-    meta, samples = report.read_csv(os.path.join(docs, 'performance.csv'))
-    for name, text in (('performance.md', report.docs(meta, samples)), ('performance.svg', report.svg(meta, samples))):
-        with open(os.path.join(docs, name), encoding='utf-8') as f:
-            ok(f.read() == text, f'docs/{name} is what bench/bench --from docs/performance.csv --docs writes')
+    for page in ('performance', 'performance-amx'):
+        path = os.path.join(ROOT, 'docs', page)
+        meta, samples = report.read_csv(path + '.csv')
+        for end, text in (('.md', report.docs(page, meta, samples)), ('.svg', report.svg(meta, samples))):
+            with open(path + end, encoding='utf-8') as f:
+                ok(f.read() == text, f'docs/{page}{end} is what bench/bench --from docs/{page}.csv --docs writes')
 
 
 def test_watch():
