@@ -1,7 +1,7 @@
 /* Every kernel of every level this CPU has, tested against ref and timed by the same program.
  *
  *   harness [--level L] [--seed N] [--own] [--thin N]      TAP; --own: no entries that the level before has, too;
- *      --thin: one shape in N (for slow machines and emulators)
+ *      --thin: one shape in N (for slow machines and emulators; 3 with sanitizers)
  *   harness --trap-amx [--seed N] [--thin N]                the products of the level amx, instruction by instruction,
  * on a processor that has none of them harness --bench [--csv] [--level L] [--mb N] [--type T] GB/s of weights (one
  * column, matrix of N MB, larger than the caches), GMAC/s (64 columns), ns per element
@@ -837,6 +837,7 @@ int main(int argc, char **argv)
 {
     bool bench = false, csv = false, trap = false;
     const char *only = NULL;
+    if (tap_sanitized) thin = 3;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--bench"))
             bench = true;
