@@ -22,38 +22,33 @@ enum {
 
 /* The tiles' numbers, as they stand in instructions: activations, weights, sums. */
 #define X0   0
-#define X1   1
-#define W0   2
-#define W1   3
-#define SUM0 4
-#define SUM1 5
-#define SUM2 6
-#define SUM3 7
+#define W0   1
+#define W1   2
+#define SUM0 3
+#define SUM1 4
+#define SUM2 5
+#define SUM3 6
 
 typedef struct amx_run {
     amx tiles;
-    size_t n_cols, k_bytes; /* that the tiles have a shape for; 0: none yet */
+    size_t k_bytes; /* that the tiles have a shape for; 0: none yet */
 } amx_run;
 
-/* Shapes for n_cols columns and tiles of k_bytes bytes of activations. */
-static inline void amx_shape(amx_run *run, size_t n_cols, size_t k_bytes)
+static inline void amx_rows(amx_shapes *s, size_t tile, size_t rows, size_t row_bytes)
 {
-    if (run->n_cols == n_cols && run->k_bytes == k_bytes) return;
+    s->rows[tile] = (uint8_t)rows;
+    s->row_bytes[tile] = (uint16_t)row_bytes;
+}
+
+/* Shapes for tiles of k_bytes bytes of activations of 16 columns. */
+static inline void amx_shape(amx_run *run, size_t k_bytes)
+{
+    if (run->k_bytes == k_bytes) return;
     amx_shapes s = {.palette = 1};
-    for (size_t i = X0; i <= X1; i++) {
-        s.rows[i] = (uint8_t)n_cols;
-        s.row_bytes[i] = (uint16_t)k_bytes;
-    }
-    for (size_t i = W0; i <= W1; i++) {
-        s.rows[i] = (uint8_t)(k_bytes / 4);
-        s.row_bytes[i] = AMX_LANE_BYTES;
-    }
-    for (size_t i = SUM0; i <= SUM3; i++) {
-        s.rows[i] = (uint8_t)n_cols;
-        s.row_bytes[i] = AMX_LANE_BYTES;
-    }
+    amx_rows(&s, X0, AMX_COLS, k_bytes);
+    for (size_t i = W0; i <= W1; i++) amx_rows(&s, i, k_bytes / 4, AMX_LANE_BYTES);
+    for (size_t i = SUM0; i <= SUM3; i++) amx_rows(&s, i, AMX_COLS, AMX_LANE_BYTES);
     AMX_CONFIG(&run->tiles, &s);
-    run->n_cols = n_cols;
     run->k_bytes = k_bytes;
 }
 
