@@ -34,9 +34,9 @@ typedef struct amx_run {
     size_t k_bytes; /* that the tiles have a shape for; 0: none yet */
 } amx_run;
 
-static inline void amx_rows(amx_shapes *s, size_t tile, size_t rows, size_t row_bytes)
+static inline void amx_tile(amx_shapes *s, size_t tile, size_t n_rows, size_t row_bytes)
 {
-    s->rows[tile] = (uint8_t)rows;
+    s->rows[tile] = (uint8_t)n_rows;
     s->row_bytes[tile] = (uint16_t)row_bytes;
 }
 
@@ -45,9 +45,9 @@ static inline void amx_shape(amx_run *run, size_t k_bytes)
 {
     if (run->k_bytes == k_bytes) return;
     amx_shapes s = {.palette = 1};
-    amx_rows(&s, X0, AMX_COLS, k_bytes);
-    for (size_t i = W0; i <= W1; i++) amx_rows(&s, i, k_bytes / 4, AMX_LANE_BYTES);
-    for (size_t i = SUM0; i <= SUM3; i++) amx_rows(&s, i, AMX_COLS, AMX_LANE_BYTES);
+    amx_tile(&s, X0, AMX_COLS, k_bytes);
+    for (size_t i = W0; i <= W1; i++) amx_tile(&s, i, k_bytes / 4, AMX_LANE_BYTES);
+    for (size_t i = SUM0; i <= SUM3; i++) amx_tile(&s, i, AMX_COLS, AMX_LANE_BYTES);
     AMX_CONFIG(&run->tiles, &s);
     run->k_bytes = k_bytes;
 }
