@@ -32,7 +32,7 @@ workplace-demo: all
 	@INGLE_BUILD=$(abspath $(BUILD)) INGLE_DATA=$(CURDIR)/tests/data tests/api/test_workplace.py --demo
 
 docs: all
-	for page in performance performance-amx; do bench/bench --from docs/$$page.csv --docs >$(BUILD)/$$page.txt; done
+	for page in performance performance-amx; do bench/bench --from docs/$$page.csv --docs >$(BUILD)/$$page.txt || exit 1; done
 	ninja -C $(BUILD) tests/test_models_doc
 	$(BUILD)/tests/test_models_doc --print > docs/models.md.new && mv docs/models.md.new docs/models.md
 	INGLE_SOURCE=$(CURDIR) INGLE_DATA=$(CURDIR)/tests/data INGLE_BUILD=$(abspath $(BUILD)) tests/api/test_clients.py --print \

@@ -34,7 +34,7 @@ IG_INLINE_AVX2 int ig_half_at(const uint8_t *p)
     memcpy(&h, p, 2);
     return h;
 }
-/* Those of rows i to i + 7, `at` bytes on. */
+/* Those of four rows from i on, `at` bytes on, and of eight. */
 IG_INLINE_AVX2 __m128i ig_four_halves(const ig_rows *r, size_t i, size_t at)
 {
     __m128i a = _mm_cvtsi32_si128(ig_half_at(ig_row(r, i) + at));
