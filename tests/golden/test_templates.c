@@ -245,7 +245,8 @@ static const small_stack deep[] = {
     {"big numbers", ALONE(GROW("99999", "{% set n.w = n.w * n.w // 3 + 10 ** 4000 %}")), 0, false},
     {"searching backwards", ALONE("{{ ('a' * 900000).rfind('a' * 300000 ~ 'b') }}"), 0, false},
     {"splitting backwards", ALONE("{{ ('a' * 900000).rsplit('b' ~ 'a' * 300000)|length }}"), 0, false},
-    {"replacing", ALONE("{% set x = 'a' * 1000000 %}" GROW("99999", "{% set y = x.replace('a', 'b') %}")), 0, false},
+    /* No longer text: sanitizers look at all of the rest at every match. */
+    {"replacing", ALONE("{% set x = 'a' * 50000 %}" GROW("99999", "{% set y = x.replace('a', 'b') %}")), 0, false},
     {"sorting", ALONE(GROW("99999", "{% set y = range(99999)|reverse|sort %}")), 0, false},
     {"sorting long lists", ALONE("{% set a = range(99999)|list %}{{ [a + [1], a + [0]]|batch(1)|list|sort|length }}"),
      0, true},

@@ -95,13 +95,18 @@ static bool same_row(const void *a, const void *b, size_t n)
     return true;
 }
 
+/* Near the end of the range a partial sum may overflow in one order and not in the other. */
+static bool overflows(float got, float want, double magnitude)
+{
+    return magnitude > (double)FLT_MAX / 4 && (!isfinite(got) || !isfinite(want));
+}
+
 /* Whether two sums of n terms, rounded in different orders, may be of the same terms. magnitude: the sum of |term|. */
 static bool near_sum(float got, float want, double magnitude, size_t n)
 {
     if (same(got, want)) return true;
     if (!isfinite(magnitude)) return !isfinite(got) && !isfinite(want);
-    /* Near the end of the range a partial sum may overflow in one order and not in the other. */
-    if (magnitude > (double)FLT_MAX / 4 && (!isfinite(got) || !isfinite(want))) return true;
+    if (overflows(got, want, magnitude)) return true;
     return fabs((double)got - (double)want) <= (double)(n + 3) * (double)FLT_EPSILON * magnitude + (double)n * 0x1p-148;
 }
 
@@ -433,7 +438,9 @@ static const char *kv_once(const ig_kernels *k, int form, size_t n, size_t keys,
                 want->mix(e, rows.data + j * stride + i * (form == IG_KV_F16 ? 2 : 4), stride, &v, 1, 1);
             magnitude += fabs((double)v * (double)qf[i]);
         }
-        if (!near_sum(get(s.data, j), get(t.data, j), 0.125 * magnitude, n)) wrong = "a score is beyond the bound";
+        float got = get(s.data, j), expected = get(t.data, j); /* sums times 0.125 */
+        if (!overflows(got, expected, magnitude) && !near_sum(got, expected, 0.125 * magnitude, n))
+            wrong = "a score is beyond the bound";
     }
     floats(&x, NORMAL);
     memcpy(y.data, x.data, n * 4);
