@@ -258,7 +258,7 @@ def docs(name, meta, samples):
     part = [INTRO.replace('NAME', name)]
     if any(r.busy for r in all_rows):
         part.append(f'**{BUSY}.**\n')
-    facts = [[k, str(meta[k])] for k in ('machine', 'memory', 'system', 'threads', 'kernels', 'date', 'version', 'peer', 'command', 'load', 'others')
+    facts = [[k, str(meta[k])] for k in ('machine', 'memory', 'system', 'threads', 'kernels', 'date', 'version', 'peer', 'command', 'left out', 'load', 'others')
              if k in meta]
     part.append('## Where and when\n\n' + md_table(['', ''], facts) + '\n')
     if single(samples):

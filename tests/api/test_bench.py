@@ -187,6 +187,12 @@ def test_whole(folder, model):
     ok(order == ['ingle', 'peer', 'peer', 'ingle'], 'the engines take turns in going first', order)
     for name in ('performance.svg', 'performance.md'):
         ok(os.path.getsize(os.path.join(folder, name)) > 200, f'{name} is written')
+    code, out, err = run(*command[:-2], '--only', 'short', '--minutes', 0.001)
+    meta, samples = report.read_csv(os.path.join(folder, 'performance.csv'))
+    ok(code == 0 and 'left out: 4 repetitions' in err and 'avx2: prefill of 512' in meta['left out'] and not report.rows(samples, meta),
+       'when the minutes are over, what was left out is named', err)
+    code, out, err = run(*command, '--minutes', -1)
+    ok(code == 2 and '--minutes a number' in err, 'minutes below 0 are refused', err)
     os.unlink(peer)
     code, out, err = run(os.path.join(ROOT, 'bench', 'bench'), '--plan', '--only', 'no-such-word')
     ok(code != 0 and 'no-such-word' in err and '--plan' in err, 'words that fit nothing are refused', err)
