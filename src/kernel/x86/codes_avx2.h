@@ -31,6 +31,7 @@ enum { PANEL_SIGNED = 0 }; /* a form of products in panels */
 #if defined(__AVXVNNI__)
 enum { DOT_PAIRS_FIRST = 0 };                 /* products of bytes are added in 32 bits at once */
 enum { PANEL_OFFSET = 128, PANEL_FLIPS = 0 }; /* what signed codes of blocks have become in panels */
+#define TALL_BYTES TALL_2_TO_6                /* columns of types of signed bytes that tall tiles take */
 #else
 enum { DOT_PAIRS_FIRST = 1 };
 enum { PANEL_OFFSET = 0, PANEL_FLIPS = 1 };

@@ -206,6 +206,7 @@ INLINE vi sum_four(const vi v[4])
 
 enum { PANEL_REGS = 2, PANEL_COLS = 6, PANEL_LEAST = 12, PANEL_WIDE = 5, PANEL_WIDE_SUPER = 5 };
 #define TALL_NIBBLES TALL_8
+#define TALL_BYTES   TALL_2_TO_8
 #define PANEL_TILES(T, name, ...)                                                                                      \
     T(name, 6, __VA_ARGS__) T(name, 4, __VA_ARGS__) T(name, 2, __VA_ARGS__) T(name, 1, __VA_ARGS__)
 static const size_t panel_widths[] = {6, 4, 2, 1};
