@@ -22,7 +22,9 @@ uint32_t ig_cpu_flags(void)
     enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25, TILE_STATE = 3 << 17 };          /* leaf 7.0, edx; XCR0 */
     enum { AVXVNNI = 1 << 4 };                                                      /* leaf 7.1, eax */
     const uint32_t VL = 1u << 31;
-    uint32_t a, b, c, d, flags = 0, c1;
+    uint32_t a, b, c, d, flags = 0, c1, most;
+    if (!__get_cpuid(0, &most, &b, &c, &d)) return 0;
+    if (b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx) flags |= IG_CPU_INTEL;
     if (!__get_cpuid(1, &a, &b, &c1, &d) || !(c1 & OSXSAVE)) return 0;
     uint64_t os = xcr0();
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (os & 6) != 6) return 0;

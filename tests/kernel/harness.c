@@ -21,6 +21,9 @@
 #include "kernel/pack.h"
 #include "tests/tap.h"
 
+#if defined(IG_KERNELS_X86)
+#include "kernel/x86/tiles.h"
+#endif
 #if defined(IG_KERNELS_AMX)
 #include "base/cpu.h"
 #include "tests/kernel/amx_trap.h"
@@ -242,6 +245,15 @@ static bool same_without_room(const ig_type_kernels *t, ig_mul_args a, size_t n)
     return good;
 }
 
+/* Either way of fetching weights ahead, whatever this CPU likes. */
+static void fetch_apart(bool apart)
+{
+#if defined(IG_KERNELS_X86)
+    ig_fetch_apart = apart;
+#endif
+    (void)apart;
+}
+
 /* Runs one product; returns what is wrong, or NULL. */
 static const char *mul_once(const ig_kernels *k, int type, shape s)
 {
@@ -256,7 +268,10 @@ static const char *mul_once(const ig_kernels *k, int type, shape s)
         ref->pack[t->pack].pack((const float *)(void *)src.data, x.data + c * xb, s.n);
     }
     ig_mul_args a = {w.data, wb, x.data, xb, (float *)(void *)y.data, ys, s.n, s.rows, s.cols, room(k)};
+    bool apart = rnd() % 2;
+    fetch_apart(apart);
     t->mul(&a);
+    fetch_apart(!apart);
     const char *wrong = NULL;
     for (size_t c = 0; c < s.cols && !wrong; c++)
         for (size_t r = 0; r < s.rows && !wrong; r++) {

@@ -10,7 +10,8 @@
 
 enum {
     ROWS = 4,
-    /* One column waits for memory, where rows are long: two at a time, fetched so many bytes ahead. */
+    /* One column waits for memory, where rows are long: two at a time, fetched so many bytes ahead. Not where
+     * ig_fetch_apart: four rows are four stretches. */
     ONE_ROWS = 2,
     ONE_AHEAD = 8192
 };
@@ -50,7 +51,7 @@ INLINE void step(__m256 acc[ROWS][4], size_t some, const uint8_t *const w[ROWS],
 INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
                  size_t n, size_t n_rows, size_t size, load *get, size_t cols, size_t rows)
 {
-    const size_t ahead = rows == ONE_ROWS ? ONE_AHEAD : 2 * ROWS * w_stride;
+    const size_t ahead = rows == ONE_ROWS ? ONE_AHEAD : cols == 1 ? ROWS * w_stride : 2 * ROWS * w_stride;
     const uint8_t *p[ROWS];
     IG_UNROLL
     for (size_t r = 0; r < rows; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * w_stride;
@@ -91,7 +92,7 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
     {                                                                                                                  \
         static const ig_tiles one = {ONE_ROWS, {{1, tile_one_##type}}};                                                \
         static const ig_tiles tiles = {ROWS, {{3, tile_3_##type}, {2, tile_2_##type}, {1, tile_1_##type}}};            \
-        ig_tiles_run(a, a->n_cols == 1 ? &one : &tiles);                                                               \
+        ig_tiles_run(a, a->n_cols == 1 && !ig_fetch_apart ? &one : &tiles);                                            \
     }
 TYPE(f32, 4)
 TYPE(f16, 2)

@@ -8,7 +8,8 @@
 enum {
     ROWS = 4,
     COLS = 6,
-    /* One column waits for memory, where rows are long: read one after the other, fetched so many bytes ahead. */
+    /* One column waits for memory, where rows are long: read one after the other, fetched so many bytes ahead. Not
+     * where ig_fetch_apart: four rows are four stretches. */
     ONE_ROWS = 1,
     ONE_AHEAD = 8192
 };
@@ -41,7 +42,7 @@ INLINE void step(__m512 acc[ROWS][COLS], __mmask16 m, const uint8_t *const w[ROW
 INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_stride, float *y, size_t y_stride,
                  size_t n, size_t n_rows, size_t size, load *get, size_t cols, size_t rows)
 {
-    const size_t ahead = rows == ONE_ROWS ? ONE_AHEAD : 2 * ROWS * w_stride;
+    const size_t ahead = rows == ONE_ROWS ? ONE_AHEAD : cols == 1 ? ROWS * w_stride : 2 * ROWS * w_stride;
     const uint8_t *p[ROWS];
     IG_UNROLL
     for (size_t r = 0; r < rows; r++) p[r] = w + (r < n_rows ? r : n_rows - 1) * w_stride;
@@ -88,7 +89,7 @@ INLINE void tile(const uint8_t *w, size_t w_stride, const uint8_t *x, size_t x_s
         static const ig_tiles one = {ONE_ROWS, {{1, tile_one_##type}}};                                                \
         static const ig_tiles tiles = {                                                                                \
             ROWS, {{6, tile_6_##type}, {4, tile_4_##type}, {2, tile_2_##type}, {1, tile_1_##type}}};                   \
-        ig_tiles_run(a, a->n_cols == 1 ? &one : &tiles);                                                               \
+        ig_tiles_run(a, a->n_cols == 1 && !ig_fetch_apart ? &one : &tiles);                                            \
     }
 TYPE(f32, 4)
 TYPE(f16, 2)

@@ -28,7 +28,7 @@ typedef struct panel_tiles {
  * prefetchers would not follow. */
 typedef struct panel_source {
     const uint8_t *p[PANEL_ROWS], *next;
-    size_t lines; /* of next, a step */
+    size_t lines, hop; /* of next, a step, and from line to line */
 } panel_source;
 
 enum { FETCH_STEPS = 32 }; /* of a fill, at least */
@@ -39,6 +39,7 @@ INLINE void panel_begin(panel_source *s, const uint8_t *w, size_t stride, size_t
     for (size_t r = 0; r < PANEL_ROWS; r++) s->p[r] = w + (r < n_rows ? r : n_rows - 1) * stride;
     s->next = (const uint8_t *)((uintptr_t)w + PANEL_ROWS * stride);
     s->lines = (PANEL_ROWS * bytes / 64 + FETCH_STEPS - 1) / FETCH_STEPS;
+    s->hop = ig_fetch_apart ? PANEL_ROWS * stride / s->lines : 64;
 }
 
 INLINE void panel_on(panel_source *s, size_t bytes)
@@ -48,8 +49,8 @@ INLINE void panel_on(panel_source *s, size_t bytes)
 
 INLINE void panel_fetch(panel_source *s)
 {
-    for (size_t i = 0; i < s->lines; i++) ig_prefetch(s->next, 64 * i);
-    s->next = (const uint8_t *)((uintptr_t)s->next + 64 * s->lines);
+    for (size_t i = 0; i < s->lines; i++) ig_prefetch(s->next, s->hop * i);
+    s->next = (const uint8_t *)((uintptr_t)s->next + (ig_fetch_apart ? 64 : 64 * s->lines));
 }
 
 INLINE void panel_columns(const panel_tiles *t, panel_args a, size_t n_cols)
