@@ -3,7 +3,8 @@
  *   limits [THREADS]      prints JSON: {"threads": 2, "read": bytes a second, "peaks": {"avx2 int8": operations a
  * second, ...}}
  *
- * Read: all threads together read a buffer far larger than the caches, the best of several sweeps. Peaks: chains of
+ * Read: all threads together read a buffer far larger than the caches, in large pages, from one end to the other or
+ * eight small pages side by side (Intel's prefetchers end with a page), the best of several sweeps. Peaks: chains of
  * multiply-adds that touch registers only, on all threads at once; a multiply-add counts as two operations. The names
  * say the instructions, for the kernels of a level may use several of them. No part of the product. */
 #include <pthread.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -246,6 +248,7 @@ typedef struct job {
     double (*run)(void);
     const lanes *data;
     size_t n_lanes; /* of each thread; 0: run */
+    size_t n_pages; /* read side by side */
     volatile uint64_t sum;
 } job;
 typedef struct worker {
@@ -257,13 +260,18 @@ typedef struct worker {
 
 static void read_all(job *j, unsigned idx)
 {
-    const lanes *p = j->data + idx * j->n_lanes;
+    enum { PAGE = 4096 / sizeof(lanes) };
+    const lanes *p = j->data + idx * j->n_lanes, *end = p + j->n_lanes;
     lanes a = {0}, b = {0}, c = {0}, d = {0};
-    for (size_t i = 0; i + 4 <= j->n_lanes; i += 4) {
-        a += p[i];
-        b += p[i + 1];
-        c += p[i + 2];
-        d += p[i + 3];
+    for (; p + j->n_pages * PAGE <= end; p += j->n_pages * PAGE) {
+        for (size_t i = 0; i < PAGE; i += 4) {
+            for (const lanes *at = p + i, *last = at + j->n_pages * PAGE; at < last; at += PAGE) {
+                a += at[0];
+                b += at[1];
+                c += at[2];
+                d += at[3];
+            }
+        }
     }
     a += b + c + d;
     j->sum += a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
@@ -306,13 +314,15 @@ static double together(job *j, worker *w, unsigned n, double *rate)
 static double read_rate(worker *w, unsigned n)
 {
     const size_t available = (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    size_t each = (available < (size_t)4 << 30 ? (size_t)256 << 20 : (size_t)1 << 30) / n / 4096 * 4096;
+    size_t each = (available < (size_t)4 << 30 ? (size_t)256 << 20 : (size_t)1 << 30) / n / 32768 * 32768;
     void *data = NULL;
     double best = 0, rate;
-    if (posix_memalign(&data, 4096, each * n)) return 0;
+    if (posix_memalign(&data, (size_t)2 << 20, each * n)) return 0;
+    (void)madvise(data, each * n, MADV_HUGEPAGE);
     memset(data, 1, each * n);
     job j = {.data = data, .n_lanes = each / sizeof(lanes)};
     for (int i = 0; i < SWEEPS; i++) {
+        j.n_pages = i % 2 ? 8 : 1;
         double speed = (double)(each * n) / together(&j, w, n, &rate);
         best = speed > best ? speed : best;
     }
