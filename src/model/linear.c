@@ -85,12 +85,13 @@ void ig_op_linear(ig_run *run, const ig_op *op)
     uint32_t n_rows = ig_op_rows(run, op);
     if (n_rows == 0) return;
     for (uint32_t i = 0; i < op->n_mats; i++) n_out += op->mat[i]->n_out;
-    ig_job j = {run, op, ig_piece_rows(run, n_out, n_rows)};
+    bool together = op->gated && n_rows > IG_FEW_ROWS;
+    ig_job j = {run, op, ig_piece_rows(run, together ? op->mat[0]->n_out : n_out, n_rows)};
     for (uint32_t i = 0; i < op->n_mats; i++) {
         n += mat_pieces(&j, op->mat[i]);
         ig_tell(run, op->mat[i], 0, ig_row_at(run, op->in, 0), run->m->slot_width[op->in.slot], n_rows);
     }
-    if (op->gated && n_rows > IG_FEW_ROWS) {
+    if (together) {
         ig_pool_run(run->pool, gated_piece, &j, mat_pieces(&j, op->mat[0]));
         return;
     }

@@ -116,13 +116,17 @@ static inline size_t ig_piece_rows_most(const ig_kernels *k)
     return k->piece_rows > IG_PIECE_ROWS ? k->piece_rows : IG_PIECE_ROWS;
 }
 /* Weight rows of one piece where n_out rows in all meet n_cols columns: what kernels like, while every thread still has
- * a few pieces to choose from. */
+ * a few pieces to choose from, and as many as the others. */
 static inline size_t ig_piece_rows(const ig_run *run, size_t n_out, size_t n_cols)
 {
     enum { PIECES = 2 }; /* a thread */
-    size_t most = ig_piece_rows_most(run->k), even = n_out / (PIECES * run->opt.n_threads) / IG_PIECE_ROWS;
-    if (n_cols < IG_FEW_ROWS || even == 0) return IG_PIECE_ROWS;
-    return even * IG_PIECE_ROWS < most ? even * IG_PIECE_ROWS : most;
+    size_t most = ig_piece_rows_most(run->k), threads = run->opt.n_threads;
+    if (n_cols < IG_FEW_ROWS) return IG_PIECE_ROWS;
+    size_t rounds = (n_out + threads * most - 1) / (threads * most);
+    if (rounds < PIECES) rounds = PIECES;
+    size_t rows = (n_out + rounds * threads - 1) / (rounds * threads);
+    rows = (rows + IG_PIECE_ROWS - 1) / IG_PIECE_ROWS * IG_PIECE_ROWS;
+    return rows < most ? rows : most;
 }
 
 /* Tells the observer, where there is one, that a matrix of w meets n_rows rows. */
