@@ -95,6 +95,11 @@ typedef struct ig_kernels {
     void (*add)(float *y, const float *x, size_t n);                 /* y += x */
     void (*add_scaled)(float *y, const float *x, float a, size_t n); /* y += a * x */
     void (*scale)(float *y, float a, size_t n);                      /* y *= a */
+    /* A recurrent state s [n keys, n values]. recall: s[j] *= decay[j], then e += sum over j of k[j] * s[j]; learn:
+     * s[j] += k[j] * e, then o += sum over j of q[j] * s[j]. Bit for bit what scale, add_scaled and kv.mix of F32 make
+     * of the rows, one j after the other, in one pass over s. */
+    void (*recall)(float *s, const float *decay, const float *k, float *e, size_t n);
+    void (*learn)(float *s, const float *k, const float *e, const float *q, float *o, size_t n);
     /* y = act(gate) * up; up NULL: 1; y may be gate or up */
     void (*glu[IG_ACT_COUNT])(const float *gate, const float *up, float *y, size_t n);
     float (*max)(const float *x, size_t n);          /* -inf for n = 0 */

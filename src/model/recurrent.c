@@ -3,9 +3,13 @@
  * is copied aside, so that a sequence can go back to them (seq.c). */
 #include <math.h>
 
+#include "model/hparams.h"
 #include "model/run.h"
 
-enum { CHANNELS = 64 }; /* channels of one piece */
+enum {
+    CHANNELS = 64, /* of one piece */
+    AHEAD = 4      /* tokens that a piece fetches ahead */
+};
 
 typedef struct walk { /* the tokens of one item, for one piece */
     ig_run *run;
@@ -29,28 +33,61 @@ static void keep(const walk *a, uint32_t row, size_t at, size_t n)
            n * sizeof(float));
 }
 
+/* Some channels' filter and last inputs, channels side by side. */
+typedef struct conv {
+    float w[IG_CONV_MAX][CHANNELS], x[IG_CONV_MAX][CHANNELS], b[CHANNELS];
+    uint32_t k, n;
+} conv;
+
+static void conv_begin(conv *f, const ig_op *op, const float *state, uint32_t k, uint32_t first)
+{
+    f->k = k;
+    f->n = op->n - first < CHANNELS ? op->n - first : CHANNELS;
+    if (f->n < CHANNELS || !op->b) memset(f->b, 0, sizeof f->b);
+    if (op->b) memcpy(f->b, op->b + first, f->n * sizeof(float));
+    for (uint32_t i = 0; i < k; i++) {
+        if (f->n < CHANNELS) memset(f->w[i], 0, sizeof f->w[i]), memset(f->x[i], 0, sizeof f->x[i]);
+        for (uint32_t c = 0; c < f->n; c++) f->w[i][c] = op->w[(size_t)(first + c) * k + i];
+        if (i + 1 < k) memcpy(f->x[i], state + (size_t)i * op->n + first, f->n * sizeof(float));
+    }
+}
+
+/* Goes to the next input and puts what the filter makes of it in its place. */
+static void conv_step(conv *f, float *x, bool biased)
+{
+    float sum[CHANNELS] = {0};
+    memcpy(f->x[f->k - 1], x, f->n * sizeof *x);
+    for (uint32_t i = 0; i < f->k; i++)
+        for (uint32_t c = 0; c < CHANNELS; c++) sum[c] += f->w[i][c] * f->x[i][c];
+    for (uint32_t c = 0; c < CHANNELS && biased; c++) sum[c] += f->b[c];
+    memcpy(x, sum, f->n * sizeof *x);
+    memmove(f->x[0], f->x[1], (f->k - 1) * sizeof f->x[0]);
+}
+
+/* Rows are too far apart for the processor to see that the next one is wanted. */
+static void fetch(const float *x)
+{
+    for (size_t i = 0; i < CHANNELS; i += 16) __builtin_prefetch(x + i, 1);
+}
+
 /* y_t[c] = sum over j < K of w[c][j] x_{t-K+1+j}[c] + b[c], in place; the state holds the last K - 1 inputs. */
 static void conv_piece(void *ctx, size_t piece, unsigned thread)
 {
     walk a = walk_of(ctx, piece);
     (void)thread;
     const ig_op *op = a.op;
-    uint32_t k = a.run->m->hp.d_conv, first = (uint32_t)a.part * CHANNELS;
-    uint32_t n = op->n - first < CHANNELS ? op->n - first : CHANNELS;
+    uint32_t k = a.run->m->hp.d_conv, first = (uint32_t)a.part * CHANNELS, last = a.item->first + a.item->n;
     float *state = ig_state_at(a.run, op, a.item, 0); /* [K - 1, op->n] */
-    for (uint32_t row = a.item->first; row < a.item->first + a.item->n; row++) {
-        float *x = ig_row_at(a.run, op->in, row) + first;
-        for (uint32_t c = 0; c < n; c++) {
-            const float *w = op->w + (size_t)(first + c) * k;
-            float now = x[c], sum = 0;
-            for (uint32_t i = 0; i + 1 < k; i++) sum += w[i] * state[(size_t)i * op->n + first + c];
-            sum += w[k - 1] * now;
-            for (uint32_t i = 0; i + 2 < k; i++)
-                state[(size_t)i * op->n + first + c] = state[(size_t)(i + 1) * op->n + first + c];
-            if (k > 1) state[(size_t)(k - 2) * op->n + first + c] = now;
-            x[c] = op->b ? sum + op->b[first + c] : sum;
+    conv f;
+    conv_begin(&f, op, state, k, first);
+    for (uint32_t row = a.item->first; row < last; row++) {
+        if (row + AHEAD < last) fetch(ig_row_at(a.run, op->in, row + AHEAD) + first);
+        conv_step(&f, ig_row_at(a.run, op->in, row) + first, op->b != NULL);
+        if (row + 1 < last && !ig_snapshot_of(a.item, a.run->rows[row].pos)) continue;
+        for (uint32_t i = 0; i + 1 < k; i++) {
+            memcpy(state + (size_t)i * op->n + first, f.x[i], f.n * sizeof(float));
+            keep(&a, row, (size_t)i * op->n + first, f.n);
         }
-        for (uint32_t i = 0; i + 1 < k; i++) keep(&a, row, (size_t)i * op->n + first, n);
     }
 }
 
@@ -146,7 +183,8 @@ static gates delta_gates(const walk *a, uint32_t row, uint32_t head)
     }
     uint32_t per = op->heads / hp->n_group, k = head / per, i = head % per;
     bool split = ig_part_on(a->run->m, IG_PART_SPLIT_BETA);
-    float beta = split ? ba[head] : ba[k * 2 * per + i], alpha = split ? ba[op->heads + head] : ba[k * 2 * per + per + i];
+    float beta = split ? ba[head] : ba[k * 2 * per + i],
+          alpha = split ? ba[op->heads + head] : ba[k * 2 * per + per + i];
     g.beta = sigmoid(beta);
     g.all = expf(g.a * softplus(alpha + op->layer->dt_bias[head]));
     return g;
@@ -158,15 +196,14 @@ static void delta_token(const walk *a, float *state, const gates *g, const float
 {
     const ig_kernels *kn = a->run->k;
     uint32_t n = a->op->n;
-    float e[1024];
-    for (uint32_t i = 0; g->channel && i < n; i++) kn->scale(state + (size_t)i * n, expf(g->a * g->channel[i]), n);
-    if (!g->channel) kn->scale(state, g->all, (size_t)n * n);
+    float decay[IG_HEAD_SIZE_MAX], e[IG_HEAD_SIZE_MAX];
+    memset(decay, 0, n * sizeof *decay);
     memset(e, 0, n * sizeof *e);
-    kn->kv[IG_KV_F32].mix(k, state, n * sizeof(float), e, n, n);
+    for (uint32_t i = 0; i < n; i++) decay[i] = g->channel ? expf(g->a * g->channel[i]) : g->all;
+    kn->recall(state, decay, k, e, n);
     for (uint32_t i = 0; i < n; i++) e[i] = (v[i] - e[i]) * g->beta;
-    for (uint32_t i = 0; i < n; i++) kn->add_scaled(state + (size_t)i * n, e, k[i], n);
     memset(o, 0, n * sizeof *o);
-    kn->kv[IG_KV_F32].mix(q, state, n * sizeof(float), o, n, n);
+    kn->learn(state, k, e, q, o, n);
     kn->scale(o, (float)(1 / sqrt((double)n)), n);
 }
 
@@ -250,7 +287,8 @@ static void rwkv_inputs(const walk *a, uint32_t row, rwkv_head *h)
     for (uint32_t i = 0; i < n; i++) h->kk[i] *= unit;
 }
 
-/* S[j] (key channel j, a row of values) = S[j] w_j + v k_j + (sum over m of S[m] (-kk_m)) kk_j a_j; o = sum of S[j] r_j */
+/* S[j] (key channel j, a row of values) = S[j] w_j + v k_j + (sum over m of S[m] (-kk_m)) kk_j a_j; o = sum of S[j] r_j
+ */
 static void rwkv_token(const walk *a, float *state, rwkv_head *h, float *o)
 {
     const ig_kernels *k = a->run->k;
@@ -288,7 +326,4 @@ static void rwkv_piece(void *ctx, size_t piece, unsigned thread)
     }
 }
 
-void ig_op_rwkv(ig_run *run, const ig_op *op)
-{
-    ig_run_pieces(run, op, rwkv_piece, (size_t)run->n_items * op->heads);
-}
+void ig_op_rwkv(ig_run *run, const ig_op *op) { ig_run_pieces(run, op, rwkv_piece, (size_t)run->n_items * op->heads); }

@@ -673,6 +673,48 @@ static void test_sums(const ig_kernels *k)
     tap_ok(worst <= 2, "%s exp: at most 2 ulp off (%.3f)", k->level, worst);
 }
 
+static float *at_float(const box *b) { return (float *)(void *)b->data; }
+
+/* recall and learn against the entries that they stand for. */
+static const char *state_once(const ig_kernels *k, size_t n, data_kind kind)
+{
+    box s = floats_new(n * n, 0), rows = floats_new(n * n, 0), x = floats_new(4 * n, 0), e = floats_new(n, 0),
+        o = floats_new(n, 0), e2 = floats_new(n, 0), o2 = floats_new(n, 0);
+    const float *decay = at_float(&x), *key = decay + n, *q = key + n;
+    const char *wrong = NULL;
+    floats(&s, kind);
+    floats(&x, kind);
+    floats(&e, kind);
+    floats(&o, kind);
+    memcpy(rows.data, s.data, s.n);
+    memcpy(e2.data, e.data, e.n);
+    memcpy(o2.data, o.data, o.n);
+    k->recall(at_float(&s), decay, key, at_float(&e), n);
+    for (size_t j = 0; j < n; j++) k->scale(at_float(&rows) + j * n, decay[j], n);
+    k->kv[IG_KV_F32].mix(key, rows.data, n * sizeof(float), at_float(&e2), n, n);
+    if (!same_row(e.data, e2.data, n) || !same_row(s.data, rows.data, n * n)) wrong = "recall differs";
+    k->learn(at_float(&s), key, at_float(&e), q, at_float(&o), n);
+    for (size_t j = 0; j < n; j++) k->add_scaled(at_float(&rows) + j * n, at_float(&e2), key[j], n);
+    k->kv[IG_KV_F32].mix(q, rows.data, n * sizeof(float), at_float(&o2), n, n);
+    if (!same_row(o.data, o2.data, n) || !same_row(s.data, rows.data, n * n)) wrong = "learn differs";
+    box *all[] = {&s, &rows, &x, &e, &o, &e2, &o2};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (!box_intact(all[i])) wrong = "wrote outside";
+        box_free(all[i]);
+    }
+    return wrong;
+}
+
+static void test_state(const ig_kernels *k)
+{
+    const char *wrong = NULL;
+    size_t n = 0;
+    for (; n < 140 && !wrong; n++) wrong = state_once(k, n, n % 3 ? NORMAL : (data_kind)(rnd() % N_KINDS));
+    tap_ok(!wrong, "%s recall, learn: as scale, add_scaled and mix%s%s", k->level, wrong ? ": " : "",
+           wrong ? wrong : "");
+    if (wrong) printf("# n %zu\n", n - 1);
+}
+
 static void test_ops(const ig_kernels *k)
 {
     for (int o = 0; o < N_OPS; o++) {
@@ -683,6 +725,7 @@ static void test_ops(const ig_kernels *k)
         tap_ok(!wrong, "%s %s%s%s", k->level, ops[o].name, wrong ? ": " : "", wrong ? wrong : "");
     }
     test_sums(k);
+    test_state(k);
 }
 
 /* ---- timing ---- */

@@ -156,6 +156,24 @@ static void scale(float *y, float a, size_t n)
     for (size_t i = 0; i < n; i++) y[i] *= a;
 }
 
+static void recall(float *s, const float *decay, const float *k, float *e, size_t n)
+{
+    for (size_t j = 0; j < n; j++, s += n)
+        for (size_t i = 0; i < n; i++) {
+            s[i] *= decay[j];
+            e[i] = fmaf(k[j], s[i], e[i]);
+        }
+}
+
+static void learn(float *s, const float *k, const float *e, const float *q, float *o, size_t n)
+{
+    for (size_t j = 0; j < n; j++, s += n)
+        for (size_t i = 0; i < n; i++) {
+            s[i] = fmaf(k[j], e[i], s[i]);
+            o[i] = fmaf(q[j], s[i], o[i]);
+        }
+}
+
 static float silu(float g) { return g / (1 + expf(-g)); }
 static float gelu(float g) { return g / (1 + expf(-1.5957691216f * (g + 0.044715f * g * g * g))); }
 static float round_f16(float x)
@@ -253,6 +271,8 @@ void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu)
     k->add = add;
     k->add_scaled = add_scaled;
     k->scale = scale;
+    k->recall = recall;
+    k->learn = learn;
     k->layer_norm = layer_norm;
     k->glu[IG_ACT_SILU] = glu_silu;
     k->glu[IG_ACT_GELU] = glu_gelu;
