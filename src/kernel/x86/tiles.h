@@ -37,12 +37,13 @@ typedef struct ig_ahead {
 
 /* For a tile of `bytes` at w, which takes them in steps of `step` and asks for lines_each of n_stretches in each.
  * Stretches are pages apart: tiles that are neighbours make groups (w says which one of its group this is), and each
- * fetches its share of the next group's stretches. */
+ * fetches its share of the next group's stretches. apart: ig_fetch_apart, or, where registers are few, what a tile was
+ * compiled for. */
 static inline __attribute__((always_inline)) ig_ahead ig_ahead_at(const uint8_t *w, size_t bytes, size_t step,
-                                                                  size_t n_stretches, size_t lines_each)
+                                                                  size_t n_stretches, size_t lines_each, bool apart)
 {
     enum { GROUP_BYTES = 64 * 1024 };
-    if (!ig_fetch_apart || !bytes) return (ig_ahead){(const uint8_t *)((uintptr_t)w + bytes), 64 * lines_each, step};
+    if (!apart || !bytes) return (ig_ahead){(const uint8_t *)((uintptr_t)w + bytes), 64 * lines_each, step};
     size_t group = bytes < GROUP_BYTES ? GROUP_BYTES / bytes : 1, on = 64 * lines_each;
     size_t before = (uintptr_t)w / bytes % group;
     return (ig_ahead){(const uint8_t *)((uintptr_t)w + (group - before) * bytes + before * (bytes / step) * on),
