@@ -67,6 +67,23 @@ typedef struct ig_pack_kernels {
     void (*pack)(const float *src, void *dst, size_t n); /* n a multiple of the block (32, 256) */
 } ig_pack_kernels;
 
+enum { IG_SIDE = 16 }; /* queries that lie side by side */
+
+/* Some keys of a page, with their values, and the queries that see all of them. */
+typedef struct ig_attend_args {
+    const float
+        *q; /* [n_q / IG_SIDE][n_k][IG_SIDE]: value i of query c at (c / IG_SIDE * n_k + i) * IG_SIDE + c % IG_SIDE */
+    const void *k, *v; /* [n_keys] rows of n_k and n_v stored values, k_stride and v_stride bytes apart */
+    size_t k_stride, v_stride;
+    const void *next_k, *next_v; /* rows that the next call reads, as many and as far apart, or NULL: hints */
+    float scale;
+    size_t n_q, n_k, n_v, n_keys; /* multiples of IG_SIDE */
+    float *max, *sum;             /* [n_q] of the scores so far; -inf and 0 at first */
+    float *acc;                   /* [n_q][n_v] */
+    float *s;                     /* [n_q][n_keys] scratch */
+    float *room;                  /* [IG_SIDE][n_k or n_v, whichever is more] scratch */
+} ig_attend_args;
+
 typedef struct ig_kv_kernels {
     size_t (*bytes)(size_t n); /* bytes of one stored row of n values */
     void (*store)(const float *src, void *dst, size_t n);
@@ -79,6 +96,10 @@ typedef struct ig_kv_kernels {
                       size_t s_stride, size_t n, size_t n_keys);
     void (*mix_of)(const float *p, size_t p_stride, const void *v, size_t v_stride, float *const *acc, size_t n_q,
                    size_t n, size_t n_keys);
+    /* Online softmax of many queries over some keys, NULL: the level has none. Each query's max, sum and acc are bit
+     * for bit what comes of: scores; where their max is greater than the query's, sum and acc times exp_sum of the one
+     * that was (unless it is -inf), and the new one; sum += exp_sum of the scores; mix with them. */
+    void (*attend)(const ig_attend_args *a);
 } ig_kv_kernels;
 
 typedef struct ig_kernels {

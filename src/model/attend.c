@@ -30,8 +30,7 @@ void ig_op_store(ig_run *run, const ig_op *op) { ig_run_pieces(run, op, store_pi
 
 typedef struct query { /* running softmax of one query head */
     const float *q;
-    float *acc;
-    float max, sum;
+    float *acc, *max, *sum;
     float slope;         /* of the linear distance bias, 0: none */
     uint32_t head, pos;  /* head: of the distance biases */
     uint32_t from, to;   /* visible positions, to included */
@@ -46,7 +45,8 @@ typedef struct walk { /* what all queries of a piece share */
     ig_kv_layout layout;
     const ig_seq *seq; /* whose pages are read */
     uint32_t g;
-    float *scores; /* [IG_QUERIES_MAX][IG_PAGE_TOKENS] */
+    ig_attend_room room;
+    bool beside; /* room.q holds the queries side by side, and nothing is done to their scores */
 } walk;
 
 /* T5's bucket of the distance from key to query. */
@@ -86,15 +86,15 @@ static bool weigh(const walk *a, query *q, float *scores, uint32_t first, uint32
     const ig_kernels *k = a->run->k;
     if (!bias_scores(a, q, scores, first, n)) return false;
     float max = k->max(scores, n);
-    if (max > q->max) {
-        if (q->max > -INFINITY) {
-            float old = q->max, shrink = k->exp_sum(&old, max, 1);
-            q->sum *= shrink;
+    if (max > *q->max) {
+        if (*q->max > -INFINITY) {
+            float old = *q->max, shrink = k->exp_sum(&old, max, 1);
+            *q->sum *= shrink;
             k->scale(q->acc, shrink, a->w->head_v);
         }
-        q->max = max;
+        *q->max = max;
     }
-    q->sum += k->exp_sum(scores, q->max, n);
+    *q->sum += k->exp_sum(scores, *q->max, n);
     return true;
 }
 
@@ -140,7 +140,7 @@ static void score(const walk *a, const float *const *q, uint32_t n_q, const uint
         for (uint32_t j = 0; j < n; j += c.keys) {
             fetch_part(&f);
             a->kv->scores_of(q + i, least(c.queries, n_q - i), keys + j * row, row, a->op->a,
-                             a->scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, a->w->head_k,
+                             a->room.scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, a->w->head_k,
                              least(c.keys, n - j));
         }
 }
@@ -153,8 +153,8 @@ static void mix(const walk *a, float *const *acc, uint32_t n_q, const uint8_t *v
     for (uint32_t i = 0; i < n_q; i += c.queries)
         for (uint32_t j = 0; j < n; j += c.keys) {
             fetch_part(&f);
-            a->kv->mix_of(a->scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, values + j * row, row, acc + i,
-                          least(c.queries, n_q - i), a->w->head_v, least(c.keys, n - j));
+            a->kv->mix_of(a->room.scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, values + j * row, row,
+                          acc + i, least(c.queries, n_q - i), a->w->head_v, least(c.keys, n - j));
         }
 }
 
@@ -163,8 +163,8 @@ typedef struct block { /* what some positions of a page hold for one KV head */
     const uint8_t *next_keys, *next_values; /* rows of the page behind; NULL: none, or fetched already */
 } block;
 
-/* n_q queries see the same keys: positions first..first+n-1, in one page; keys and values point at the first. */
-static void see_page(const walk *a, query *queries, uint32_t n_q, block b, uint32_t first, uint32_t n)
+/* A few queries see the same keys: positions first..first+n-1, in one page; keys and values point at the first. */
+static void see_few(const walk *a, query *queries, uint32_t n_q, block b, uint32_t first, uint32_t n)
 {
     const float *q[IG_QUERIES_MAX];
     float *acc[IG_QUERIES_MAX];
@@ -172,12 +172,50 @@ static void see_page(const walk *a, query *queries, uint32_t n_q, block b, uint3
     for (uint32_t c = 0; c < n_q; c++) q[c] = queries[c].q;
     score(a, q, n_q, b.keys, n, b.next_keys);
     for (uint32_t c = 0; c < n_q; c++) {
-        float *own = a->scores + (size_t)c * IG_PAGE_TOKENS, *to = a->scores + (size_t)left * IG_PAGE_TOKENS;
+        float *own = a->room.scores + (size_t)c * IG_PAGE_TOKENS, *to = a->room.scores + (size_t)left * IG_PAGE_TOKENS;
         if (!weigh(a, &queries[c], own, first, n)) continue;
         if (to != own) memcpy(to, own, n * sizeof *to);
         acc[left++] = queries[c].acc;
     }
     mix(a, acc, left, b.values, n, b.next_values);
+}
+
+/* Queries from..to - 1 of all of them, which lie side by side. */
+static void see_many(const walk *a, const query *queries, uint32_t from, uint32_t to, block b, uint32_t n)
+{
+    a->kv->attend(&(ig_attend_args){
+        .q = a->room.q + (size_t)from * a->w->head_k,
+        .k = b.keys,
+        .v = b.values,
+        .k_stride = a->layout.k_bytes,
+        .v_stride = a->layout.v_bytes,
+        .next_k = b.next_keys,
+        .next_v = b.next_values,
+        .scale = a->op->a,
+        .n_q = to - from,
+        .n_k = a->w->head_k,
+        .n_v = a->w->head_v,
+        .n_keys = n,
+        .max = queries[from].max,
+        .sum = queries[from].sum,
+        .acc = queries[from].acc,
+        .s = a->room.scores,
+        .room = a->room.rows,
+    });
+}
+
+/* Queries from..to - 1 see the same keys, n from position first on. */
+static void see_page(const walk *a, query *queries, uint32_t from, uint32_t to, block b, uint32_t first, uint32_t n)
+{
+    uint32_t low = (from + IG_SIDE - 1) / IG_SIDE * IG_SIDE, high = to / IG_SIDE * IG_SIDE;
+    if (!a->beside || n % IG_SIDE || low >= high) {
+        see_few(a, queries + from, to - from, b, first, n);
+        return;
+    }
+    see_many(a, queries, low, high, b, n);
+    b.next_keys = b.next_values = NULL;
+    if (from < low) see_few(a, queries + from, low - from, b, first, n);
+    if (high < to) see_few(a, queries + high, to - high, b, first, n);
 }
 
 /* Positions of the page from `start` on that the query sees; false: none. */
@@ -220,7 +258,7 @@ static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads
             block part = b;
             part.keys += (low - start) * a->layout.k_bytes;
             part.values += (low - start) * a->layout.v_bytes;
-            see_page(a, queries + i, some, part, low, high - low + 1);
+            see_page(a, queries, i, i + some, part, low, high - low + 1);
             b.next_keys = b.next_values = NULL;
         }
     }
@@ -253,37 +291,55 @@ static float alibi_slope(const ig_hparams *hp, uint32_t n_heads, uint32_t h)
     return (float)(h < n ? pow(m0, h + 1.0) : pow(m1, 2.0 * (h - n) + 1));
 }
 
-static query start_query(const walk *a, const ig_item *item, uint32_t row, uint32_t head)
+/* Query i of those that walk together. */
+static query start_query(const walk *a, const ig_item *item, uint32_t row, uint32_t head, uint32_t i)
 {
     const ig_run *run = a->run;
     query q = {.q = ig_row_at(run, a->op->in, row) + (size_t)head * a->op->in_stride,
-               .acc = ig_row_at(run, a->op->out, row) + (size_t)head * a->w->head_v,
-               .max = -INFINITY,
+               .acc = a->room.acc + (size_t)i * a->w->head_v,
+               .max = &a->room.max[i],
+               .sum = &a->room.sum[i],
                .slope = alibi_slope(&run->m->hp, a->w->n_heads, head),
                .head = head,
                .pos = run->rows[row].pos,
                .mask = ig_masked(run, a->w) ? ig_mask_row(run, row, run->m->mask_groups > 1 ? a->g : 0) : NULL};
     set_range(a, &q, item);
     memset(q.acc, 0, a->w->head_v * sizeof(float));
-    if (a->w->sinks && !a->op->w) { /* one more score, with no value */
-        q.max = a->w->sinks[head];
-        q.sum = 1;
-    }
+    bool sink = a->w->sinks && !a->op->w; /* one more score, with no value */
+    *q.max = sink ? a->w->sinks[head] : -INFINITY;
+    *q.sum = sink ? 1 : 0;
     return q;
 }
 
-static void attend_heads(const walk *a, const ig_tile *tile, uint32_t head, uint32_t heads)
+/* Lays as many of n queries side by side as make whole groups, where the kernels can do more with them. */
+static void lay_beside(walk *a, const query *queries, uint32_t n)
+{
+    uint32_t wide = a->w->head_k;
+    bool biased = a->run->m->hp.attn_softcap > 0 || a->op->w || queries[0].slope > 0 || queries[0].mask;
+    a->beside = a->kv->attend && n >= IG_SIDE && !biased && wide % IG_SIDE == 0 && a->w->head_v % IG_SIDE == 0;
+    for (uint32_t c = 0; a->beside && c + IG_SIDE <= n; c += IG_SIDE) {
+        float *to = a->room.q + (size_t)c * wide;
+        for (uint32_t i = 0; i < wide; i++)
+            for (uint32_t k = 0; k < IG_SIDE; k++) *to++ = queries[c + k].q[i];
+    }
+}
+
+static void attend_heads(walk *a, const ig_tile *tile, uint32_t head, uint32_t heads)
 {
     const ig_item *item = &a->run->items[a->run->rows[tile->first].item];
     query queries[IG_QUERIES_MAX];
     uint32_t step = IG_QUERIES_MAX / heads < tile->n ? IG_QUERIES_MAX / heads : tile->n;
     for (uint32_t done = 0; done < tile->n; done += step) {
-        uint32_t n = tile->n - done < step ? tile->n - done : step;
-        for (uint32_t r = 0; r < n; r++)
-            for (uint32_t h = 0; h < heads; h++)
-                queries[r * heads + h] = start_query(a, item, tile->first + done + r, head + h);
+        uint32_t first = tile->first + done, n = tile->n - done < step ? tile->n - done : step;
+        for (uint32_t i = 0; i < n * heads; i++)
+            queries[i] = start_query(a, item, first + i / heads, head + i % heads, i);
+        lay_beside(a, queries, n * heads);
         walk_pages(a, queries, n * heads, heads);
-        for (uint32_t i = 0; i < n * heads; i++) a->run->k->scale(queries[i].acc, 1 / queries[i].sum, a->w->head_v);
+        for (uint32_t i = 0; i < n * heads; i++) {
+            float *out = ig_row_at(a->run, a->op->out, first + i / heads) + (size_t)(head + i % heads) * a->w->head_v;
+            memcpy(out, queries[i].acc, a->w->head_v * sizeof *out);
+            a->run->k->scale(out, 1 / *queries[i].sum, a->w->head_v);
+        }
     }
 }
 
@@ -300,7 +356,7 @@ static void attend_piece(void *ctx, size_t piece, unsigned thread)
               .layout = ig_layer_kv(j->run->m, w, j->run->opt.kv),
               .seq = j->op->from == IG_SEE_SOURCE ? seq->source : seq,
               .g = (uint32_t)(piece % w->n_heads_kv),
-              .scores = j->run->scratch[thread].scores};
+              .room = j->run->scratch[thread].attend};
     uint32_t group = w->n_heads / w->n_heads_kv;
     for (uint32_t h = 0; h < group; h += IG_QUERIES_MAX) {
         uint32_t heads = group - h < IG_QUERIES_MAX ? group - h : IG_QUERIES_MAX;

@@ -135,7 +135,7 @@ static void index_piece(void *ctx, size_t row, unsigned thread)
                 .pos = run->rows[row].pos,
                 .seq = run->items[run->rows[row].item].seq,
                 .layout = ig_layer_kv(run->m, j->op->layer, run->opt.kv),
-                .page_scores = run->scratch[thread].scores,
+                .page_scores = run->scratch[thread].attend.scores,
                 .scores = run->scratch[thread].chosen,
                 .heap = (uint32_t *)(void *)(run->scratch[thread].chosen + run->opt.n_ctx)};
     memset(ig_mask_row(run, row, 0), 0, run->mask_bytes * run->m->mask_groups);

@@ -99,7 +99,7 @@ void ig_op_linear(ig_run *run, const ig_op *op)
     if (op->gated) ig_run_pieces(run, op, gate_row, n_rows);
 }
 
-/* One head of up to IG_QUERY_TILE rows: piece = tile * heads + head. */
+/* One head of up to IG_HEAD_ROWS rows: piece = tile * heads + head. */
 static void heads_piece(void *ctx, size_t piece, unsigned thread)
 {
     const ig_job *j = ctx;
@@ -108,8 +108,8 @@ static void heads_piece(void *ctx, size_t piece, unsigned thread)
     const ig_mat *w = op->mat[0];
     const ig_type_kernels *k = &run->k->type[w->type];
     const ig_pack_kernels *p = &run->k->pack[k->pack];
-    uint32_t h = (uint32_t)(piece % op->heads), first = (uint32_t)(piece / op->heads) * IG_QUERY_TILE;
-    uint32_t n = run->n_rows - first < IG_QUERY_TILE ? run->n_rows - first : IG_QUERY_TILE;
+    uint32_t h = (uint32_t)(piece % op->heads), first = (uint32_t)(piece / op->heads) * IG_HEAD_ROWS;
+    uint32_t n = run->n_rows - first < IG_HEAD_ROWS ? run->n_rows - first : IG_HEAD_ROWS;
     ig_view in = {op->in.slot, op->in.at + h * op->in_stride}, out = {op->out.slot, op->out.at + h * op->out_stride};
     bool f32 = k->pack == IG_PACK_F32;
     size_t bytes = p->bytes(op->n);
@@ -133,7 +133,7 @@ static void heads_piece(void *ctx, size_t piece, unsigned thread)
 
 void ig_op_heads(ig_run *run, const ig_op *op)
 {
-    size_t n_tiles = (run->n_rows + IG_QUERY_TILE - 1) / IG_QUERY_TILE;
+    size_t n_tiles = (run->n_rows + IG_HEAD_ROWS - 1) / IG_HEAD_ROWS;
     for (uint32_t h = 0; run->observe && h < op->heads; h++)
         ig_tell(run, op->mat[0], h, ig_row_at(run, (ig_view){op->in.slot, op->in.at + h * op->in_stride}, 0),
                 run->m->slot_width[op->in.slot], run->n_rows);

@@ -79,6 +79,25 @@ static uint64_t place_slots(const ig_model *m, uint32_t n_batch, uint32_t n_logi
     return end;
 }
 
+/* Places what attention wants in `at`, 64 bytes aligned; at NULL: only counts. Returns floats. */
+static size_t attend_floats(const ig_model *m, float *at, ig_attend_room *room)
+{
+    size_t k = 0, v = 0, n = IG_QUERIES_MAX;
+    for (uint32_t l = 0; l < m->n_kv_layers; l++) {
+        if (m->layers[l].head_k > k) k = m->layers[l].head_k;
+        if (m->layers[l].head_v > v) v = m->layers[l].head_v;
+    }
+    size_t rows = IG_SIDE * (k > v ? k : v);
+    if (at)
+        *room = (ig_attend_room){.q = at,
+                                 .acc = at + n * k,
+                                 .rows = at + n * (k + v),
+                                 .scores = at + n * (k + v) + rows,
+                                 .max = at + n * (k + v + IG_PAGE_TOKENS) + rows,
+                                 .sum = at + n * (k + v + IG_PAGE_TOKENS + 1) + rows};
+    return n * (k + v + IG_PAGE_TOKENS + 2) + rows;
+}
+
 uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t n_logits, unsigned n_threads,
                                   uint64_t n_ctx)
 {
@@ -89,7 +108,8 @@ uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t 
     sum += (uint64_t)n_batch * (m->angles_width * sizeof(float) + sizeof(ig_row) + sizeof(ig_item) + sizeof(ig_tile));
     sum += (uint64_t)n_batch * m->mask_groups * mask_row_bytes(m, n_ctx);
     uint64_t thread = (uint64_t)n_batch * ig_piece_rows_most(m->kernels) * sizeof(float) +
-                      IG_QUERY_TILE * m->heads_bytes + m->kernels->room_bytes;
+                      IG_HEAD_ROWS * m->heads_bytes + m->kernels->room_bytes +
+                      attend_floats(m, NULL, NULL) * sizeof(float);
     return sum + n_threads * (thread + (m->mask_block ? 2 * n_ctx * sizeof(float) : 0));
 }
 
@@ -125,11 +145,14 @@ static bool alloc_scratch(ig_run *run)
     for (unsigned i = 0; i < n; i++) {
         ig_scratch *s = &run->scratch[i];
         s->tile = ig_arena_alloc(&run->arena, n_most * ig_piece_rows_most(run->k), sizeof(float));
-        s->packed = ig_arena_alloc(&run->arena, IG_QUERY_TILE, run->m->heads_bytes + 1);
+        s->packed = ig_arena_alloc(&run->arena, IG_HEAD_ROWS, run->m->heads_bytes + 1);
         s->chosen = ig_arena_alloc(&run->arena, run->m->mask_block ? 2 * (size_t)run->opt.n_ctx : 1, sizeof(float));
-        uint8_t *room = ig_arena_alloc(&run->arena, run->k->room_bytes + IG_ROOM_ALIGN, 1);
+        size_t attend = attend_floats(run->m, NULL, NULL) * sizeof(float);
+        uint8_t *room = ig_arena_alloc(&run->arena, run->k->room_bytes + attend + IG_ROOM_ALIGN, 1);
         if (!s->tile || !s->packed || !s->chosen || !room) return false;
-        if (run->k->room_bytes) s->room = room + (-(uintptr_t)room & (IG_ROOM_ALIGN - 1));
+        room += -(uintptr_t)room & (IG_ROOM_ALIGN - 1);
+        attend_floats(run->m, (float *)(void *)room, &s->attend);
+        if (run->k->room_bytes) s->room = room + attend;
     }
     return true;
 }

@@ -10,8 +10,9 @@
 enum {
     IG_PIECE_ROWS = 32, /* weight rows of one piece of work, and what larger pieces are multiples of */
     IG_EXPERT_GROUPS_MAX = 512,
-    IG_QUERY_TILE = 8, /* query rows that walk the pages together */
-    IG_WINDOW_KEEP = 2 /* pages behind a window that are kept for going back */
+    IG_HEAD_ROWS = 8,   /* rows of a piece that multiplies one head (IG_OP_HEADS) */
+    IG_QUERY_TILE = 16, /* query rows that walk the pages together */
+    IG_WINDOW_KEEP = 2  /* pages behind a window that are kept for going back */
 };
 
 typedef struct ig_row { /* one token of the step */
@@ -47,12 +48,20 @@ typedef struct ig_routing {
 
 enum { IG_QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk over the pages together */
 
+typedef struct ig_attend_room { /* of the queries that walk together, n at most */
+    float *q;                   /* [n, head_k] side by side (ig_attend_args) */
+    float *acc;                 /* [n, head_v] */
+    float *max, *sum;           /* [n] */
+    float *scores;              /* [n, IG_PAGE_TOKENS] */
+    float *rows;                /* [IG_SIDE, head_k or head_v] */
+} ig_attend_room;
+
 typedef struct ig_scratch {   /* of one thread, one cache line apart */
     _Alignas(64) float *tile; /* [n_batch, ig_piece_rows_most] */
-    uint8_t *packed;          /* IG_QUERY_TILE heads */
+    uint8_t *packed;          /* IG_HEAD_ROWS heads */
     void *room;               /* of the kernels, NULL: they want none */
     float *chosen;            /* [2 n_ctx] indexer scores */
-    float scores[IG_QUERIES_MAX * IG_PAGE_TOKENS];
+    ig_attend_room attend;
     uint64_t weight_bytes;
 } ig_scratch;
 

@@ -522,6 +522,118 @@ static const char *kv_together(const ig_kernels *k, int form, size_t n, size_t k
     return wrong;
 }
 
+static float *at_float(const box *b) { return (float *)(void *)b->data; }
+
+/* One query, as ig_kv_kernels.attend has it, in the words of the level's other kernels. */
+static void attend_alone(const ig_kernels *k, int form, const ig_attend_args *a, const float *q, float *max, float *sum,
+                         float *acc)
+{
+    const ig_kv_kernels *kv = &k->kv[form];
+    box s = floats_new(a->n_keys, 0);
+    float *scores = at_float(&s);
+    kv->scores(q, a->k, a->k_stride, a->scale, scores, a->n_k, a->n_keys);
+    float top = k->max(scores, a->n_keys);
+    if (top > *max) {
+        if (*max > -INFINITY) {
+            float shrink = *max;
+            shrink = k->exp_sum(&shrink, top, 1);
+            *sum *= shrink;
+            k->scale(acc, shrink, a->n_v);
+        }
+        *max = top;
+    }
+    *sum += k->exp_sum(scores, *max, a->n_keys);
+    kv->mix(scores, a->v, a->v_stride, acc, a->n_v, a->n_keys);
+    box_free(&s);
+}
+
+/* Two pages of keys for many queries side by side, against each query alone. */
+static const char *kv_beside(const ig_kernels *k, int form, size_t n_k, size_t n_v, size_t keys, size_t n_q)
+{
+    const ig_kv_kernels *kv = &k->kv[form];
+    size_t k_stride = kv->bytes(n_k) + rnd() % 2 * 34, v_stride = kv->bytes(n_v) + rnd() % 2 * 34;
+    size_t wide = n_k > n_v ? n_k : n_v;
+    box rows[2][2], q = floats_new(n_q * n_k, 0), side = floats_new(n_q * n_k, 0), acc = floats_new(n_q * n_v, 0),
+                    max = floats_new(n_q, 0), sum = floats_new(n_q, 0), s = floats_new(n_q * keys, 0),
+                    room = floats_new(IG_SIDE * wide, 0), one = floats_new(n_v, 0), row = floats_new(wide, 0);
+    const char *wrong = NULL;
+    floats(&q, NORMAL);
+    for (size_t c = 0; c < n_q; c++)
+        for (size_t i = 0; i < n_k; i++)
+            set(side.data, (c / IG_SIDE * n_k + i) * IG_SIDE + c % IG_SIDE, get(q.data, c * n_k + i));
+    for (size_t c = 0; c < n_q; c++) {
+        set(max.data, c, -INFINITY);
+        set(sum.data, c, 0);
+    }
+    memset(acc.data, 0, n_q * n_v * 4);
+    ig_attend_args a = {.q = at_float(&side),
+                        .k_stride = k_stride,
+                        .v_stride = v_stride,
+                        .scale = 0.25f,
+                        .n_q = n_q,
+                        .n_k = n_k,
+                        .n_v = n_v,
+                        .n_keys = keys,
+                        .max = at_float(&max),
+                        .sum = at_float(&sum),
+                        .acc = at_float(&acc),
+                        .s = at_float(&s),
+                        .room = at_float(&room)};
+    for (size_t page = 0; page < 2; page++) {
+        rows[page][0] = box_new(keys * k_stride, rnd() % 9);
+        rows[page][1] = box_new(keys * v_stride, rnd() % 9);
+        for (size_t j = 0; j < keys; j++) {
+            floats(&row, NORMAL);
+            kv->store(at_float(&row), rows[page][0].data + j * k_stride, n_k);
+            kv->store(at_float(&row), rows[page][1].data + j * v_stride, n_v);
+        }
+    }
+    for (size_t page = 0; page < 2; page++) {
+        a.k = rows[page][0].data;
+        a.v = rows[page][1].data;
+        a.next_k = page ? NULL : rows[1][0].data;
+        a.next_v = page ? NULL : rows[1][1].data;
+        kv->attend(&a);
+    }
+    for (size_t c = 0; c < n_q; c++) {
+        float top = -INFINITY, total = 0;
+        memset(one.data, 0, n_v * 4);
+        for (size_t page = 0; page < 2; page++) {
+            a.k = rows[page][0].data;
+            a.v = rows[page][1].data;
+            attend_alone(k, form, &a, at_float(&q) + c * n_k, &top, &total, at_float(&one));
+        }
+        if (!same(top, get(max.data, c))) wrong = "the greatest score differs";
+        if (!same(total, get(sum.data, c))) wrong = "the sum of weights differs";
+        if (!same_row(one.data, acc.data + c * n_v * 4, n_v)) wrong = "the weighted sum of values differs";
+    }
+    box *all[] = {&rows[0][0], &rows[0][1], &rows[1][0], &rows[1][1], &q,   &side, &acc,
+                  &max,        &sum,        &s,          &room,       &one, &row};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (!box_intact(all[i])) wrong = "wrote outside";
+        box_free(all[i]);
+    }
+    return wrong;
+}
+
+static void test_beside(const ig_kernels *k, int form, const char *name)
+{
+    static const struct {
+        size_t n_k, n_v, keys, n_q;
+    } shapes[] = {{16, 16, 16, 16},   {64, 64, 64, 64},  {128, 128, 64, 32}, {80, 96, 32, 48},
+                  {192, 128, 48, 16}, {112, 48, 16, 80}, {256, 256, 64, 16}, {576, 512, 16, 16}};
+    if (!k->kv[form].attend) return;
+    const char *wrong = NULL;
+    size_t i = 0;
+    for (; i < sizeof shapes / sizeof *shapes && !wrong; i++)
+        wrong = kv_beside(k, form, shapes[i].n_k, shapes[i].n_v, shapes[i].keys, shapes[i].n_q);
+    tap_ok(!wrong, "%s KV %s: queries side by side as each alone%s%s", k->level, name, wrong ? ": " : "",
+           wrong ? wrong : "");
+    if (wrong)
+        printf("# heads of %zu and %zu, %zu keys, %zu queries\n", shapes[i - 1].n_k, shapes[i - 1].n_v,
+               shapes[i - 1].keys, shapes[i - 1].n_q);
+}
+
 static const char *const kv_names[] = {"F32", "F16", "Q8_0"};
 
 static void test_kv(const ig_kernels *k)
@@ -541,6 +653,7 @@ static void test_kv(const ig_kernels *k)
         tap_ok(!wrong, "%s KV %s: several queries as one after the other%s%s", k->level, kv_names[form],
                wrong ? ": " : "", wrong ? wrong : "");
         if (wrong) printf("# n %zu keys %zu\n", sizes[(i - 1) / 8], keys[(i - 1) % 8]);
+        test_beside(k, form, kv_names[form]);
     }
 }
 /* ---- element-wise, reductions, rotation ---- */
@@ -672,8 +785,6 @@ static void test_sums(const ig_kernels *k)
     double worst = exp_worst(k);
     tap_ok(worst <= 2, "%s exp: at most 2 ulp off (%.3f)", k->level, worst);
 }
-
-static float *at_float(const box *b) { return (float *)(void *)b->data; }
 
 /* recall and learn against the entries that they stand for. */
 static const char *state_once(const ig_kernels *k, size_t n, data_kind kind)

@@ -15,7 +15,8 @@ typedef struct vd { /* 8 doubles */
 enum {
     LANES = 8,
     MIX_WIDTH = 2, /* vectors that kv.inc keeps for each of four queries */
-    SCORES_Q = 2   /* queries that share four keys */
+    SCORES_Q = 2,  /* queries that share four keys */
+    SIDE_KEYS = 2  /* keys that attend.inc keeps for two vectors of queries */
 };
 
 INLINE vf vf_set(float x) { return (vf){vdupq_n_f32(x), vdupq_n_f32(x)}; }
@@ -85,7 +86,12 @@ INLINE vf vf_from(vf a, vf x, float least)
 }
 INLINE vf vf_round(vf a) { return (vf){vrndnq_f32(a.low), vrndnq_f32(a.high)}; }
 INLINE float half_value(uint16_t h) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0); }
-INLINE float vf_sum(vf a) { return vaddvq_f32(vaddq_f32(a.low, a.high)); }
+/* ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7)), as on every level. */
+INLINE float vf_sum(vf a)
+{
+    float32x4_t s = vaddq_f32(a.low, a.high);
+    return vaddv_f32(vadd_f32(vget_low_f32(s), vget_high_f32(s)));
+}
 INLINE void vf_store_sums(float out[4], const vf a[4], float scale)
 {
     for (size_t j = 0; j < 4; j++) out[j] = vf_sum(a[j]) * scale;
@@ -121,6 +127,16 @@ INLINE vd vd_add_square(vd s, vf x)
     IG_UNROLL
     for (int i = 0; i < 4; i++) s.of[i] = vfmaq_f64(s.of[i], v.of[i], v.of[i]);
     return s;
+}
+INLINE vd vd_both(vd a, vd b)
+{
+    IG_UNROLL
+    for (int i = 0; i < 4; i++) a.of[i] = vaddq_f64(a.of[i], b.of[i]);
+    return a;
+}
+INLINE vf vd_round(vd s)
+{
+    return (vf){vcvt_high_f32_f64(vcvt_f32_f64(s.of[0]), s.of[1]), vcvt_high_f32_f64(vcvt_f32_f64(s.of[2]), s.of[3])};
 }
 INLINE double vd_sum(vd s) { return vaddvq_f64(vaddq_f64(vaddq_f64(s.of[0], s.of[2]), vaddq_f64(s.of[1], s.of[3]))); }
 

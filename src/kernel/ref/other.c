@@ -264,9 +264,9 @@ void ig_kernels_fill_ref(ig_kernels *k, uint32_t cpu)
     k->pack[IG_PACK_F32] = (ig_pack_kernels){bytes_f32, copy_f32};
     k->pack[IG_PACK_Q8] = (ig_pack_kernels){bytes_q8, pack_q8};
     k->pack[IG_PACK_Q8K] = (ig_pack_kernels){bytes_q8k, pack_q8k};
-    k->kv[IG_KV_F32] = (ig_kv_kernels){bytes_f32, copy_f32, scores_f32, mix_f32, scores_of_f32, mix_of_f32};
-    k->kv[IG_KV_F16] = (ig_kv_kernels){bytes_f16, store_f16, scores_f16, mix_f16, scores_of_f16, mix_of_f16};
-    k->kv[IG_KV_Q8_0] = (ig_kv_kernels){bytes_q8_0, store_q8_0, scores_q8_0, mix_q8_0, scores_of_q8_0, mix_of_q8_0};
+    k->kv[IG_KV_F32] = (ig_kv_kernels){bytes_f32, copy_f32, scores_f32, mix_f32, scores_of_f32, mix_of_f32, NULL};
+    k->kv[IG_KV_F16] = (ig_kv_kernels){bytes_f16, store_f16, scores_f16, mix_f16, scores_of_f16, mix_of_f16, NULL};
+    k->kv[IG_KV_Q8_0] = (ig_kv_kernels){bytes_q8_0, store_q8_0, scores_q8_0, mix_q8_0, scores_of_q8_0, mix_of_q8_0, NULL};
     k->rms_norm = rms_norm;
     k->add = add;
     k->add_scaled = add_scaled;

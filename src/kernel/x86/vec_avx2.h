@@ -17,7 +17,8 @@ typedef struct vd { /* 8 doubles */
 enum {
     LANES = 8,
     MIX_WIDTH = 2, /* vectors that kv.inc keeps for each of four queries */
-    SCORES_Q = 2   /* queries that share four keys */
+    SCORES_Q = 2,  /* queries that share four keys */
+    SIDE_KEYS = 2  /* keys that attend.inc keeps for two vectors of queries */
 };
 
 INLINE vf vf_set(float x) { return _mm256_set1_ps(x); }
@@ -84,6 +85,8 @@ INLINE vd vd_add_square(vd s, vf x)
     __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(x)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
     return (vd){_mm256_fmadd_pd(a, a, s.low), _mm256_fmadd_pd(b, b, s.high)};
 }
+INLINE vd vd_both(vd a, vd b) { return (vd){_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)}; }
+INLINE vf vd_round(vd s) { return _mm256_set_m128(_mm256_cvtpd_ps(s.high), _mm256_cvtpd_ps(s.low)); }
 INLINE double vd_sum(vd s)
 {
     double a[4];

@@ -17,7 +17,8 @@ typedef struct vd { /* 16 doubles */
 enum {
     LANES = 16,
     MIX_WIDTH = 4, /* vectors that kv.inc keeps for each of four queries */
-    SCORES_Q = 4   /* queries that share four keys */
+    SCORES_Q = 4,  /* queries that share four keys */
+    SIDE_KEYS = 4  /* keys that attend.inc keeps for two vectors of queries */
 };
 
 INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
@@ -78,6 +79,11 @@ INLINE vd vd_add_square(vd s, vf x)
 {
     __m512d a = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
     return (vd){_mm512_fmadd_pd(a, a, s.low), _mm512_fmadd_pd(b, b, s.high)};
+}
+INLINE vd vd_both(vd a, vd b) { return (vd){_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)}; }
+INLINE vf vd_round(vd s)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(s.low)), _mm512_cvtpd_ps(s.high), 1);
 }
 INLINE double vd_sum(vd s)
 {
