@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/sweep.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -242,14 +244,13 @@ static const struct {
 
 /* ------------------------------------------------------------------------------------------------ threads */
 
-typedef uint64_t lanes __attribute__((vector_size(64)));
 typedef struct job {
     pthread_barrier_t start;
     double (*run)(void);
-    const lanes *data;
-    size_t n_lanes; /* of each thread; 0: run */
-    size_t n_pages; /* read side by side */
-    volatile uint64_t sum;
+    const uint8_t *data;
+    size_t n_bytes;       /* of each thread; 0: run */
+    size_t n_pages;       /* read side by side */
+    _Atomic uint64_t sum; /* so that the reads cannot be left out */
 } job;
 typedef struct worker {
     pthread_t thread;
@@ -258,25 +259,6 @@ typedef struct worker {
     double done, rate, from, to;
 } worker;
 
-static void read_all(job *j, unsigned idx)
-{
-    enum { PAGE = 4096 / sizeof(lanes) };
-    const lanes *p = j->data + idx * j->n_lanes, *end = p + j->n_lanes;
-    lanes a = {0}, b = {0}, c = {0}, d = {0};
-    for (; p + j->n_pages * PAGE <= end; p += j->n_pages * PAGE) {
-        for (size_t i = 0; i < PAGE; i += 4) {
-            for (const lanes *at = p + i, *last = at + j->n_pages * PAGE; at < last; at += PAGE) {
-                a += at[0];
-                b += at[1];
-                c += at[2];
-                d += at[3];
-            }
-        }
-    }
-    a += b + c + d;
-    j->sum += a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
-}
-
 static void *work(void *ctx)
 {
     worker *w = ctx;
@@ -284,8 +266,9 @@ static void *work(void *ctx)
     pthread_barrier_wait(&w->job->start);
     w->from = now();
     w->done = 0;
-    if (w->job->n_lanes) read_all(w->job, w->idx);
-    while (!w->job->n_lanes && now() - w->from < PEAK_SECONDS) w->done += w->job->run();
+    if (w->job->n_bytes)
+        w->job->sum += ig_sweep(w->job->data + w->idx * w->job->n_bytes, w->job->n_bytes, w->job->n_pages);
+    while (!w->job->n_bytes && now() - w->from < PEAK_SECONDS) w->done += w->job->run();
     w->to = now();
     w->rate = w->done / (w->to - w->from);
     return NULL;
@@ -320,7 +303,7 @@ static double read_rate(worker *w, unsigned n)
     if (posix_memalign(&data, (size_t)2 << 20, each * n)) return 0;
     (void)madvise(data, each * n, MADV_HUGEPAGE);
     memset(data, 1, each * n);
-    job j = {.data = data, .n_lanes = each / sizeof(lanes)};
+    job j = {.data = data, .n_bytes = each};
     for (int i = 0; i < SWEEPS; i++) {
         j.n_pages = i % 2 ? 8 : 1;
         double speed = (double)(each * n) / together(&j, w, n, &rate);

@@ -7,6 +7,7 @@
 
 #include "base/os.h"
 #include "base/pool.h"
+#include "base/sweep.h"
 #include "far.h"
 #include "input.h"
 #include "out.h"
@@ -46,32 +47,17 @@ static double seconds(uint64_t from) { return (double)(ig_now_ns() - from) / 1e9
 
 /* ------------------------------------------------------------------------------------------------ bandwidth */
 
-typedef uint64_t lanes __attribute__((vector_size(32)));
 typedef struct sweep {
-    const lanes *data;
+    const uint8_t *data;
     size_t n_pages;       /* read side by side */
     _Atomic uint64_t sum; /* so that the reads cannot be left out */
 } sweep;
 
 static void read_piece(void *ctx, size_t piece, unsigned thread_idx)
 {
-    enum { PAGE = 4096 / sizeof(lanes) };
     sweep *s = ctx;
-    const lanes *p = s->data + piece * (PIECE_BYTES / sizeof *p), *end = p + PIECE_BYTES / sizeof *p;
-    lanes a = {0}, b = {0}, c = {0}, d = {0};
     (void)thread_idx;
-    for (; p < end; p += s->n_pages * PAGE) {
-        for (size_t i = 0; i < PAGE; i += 4) {
-            for (const lanes *at = p + i, *last = at + s->n_pages * PAGE; at < last; at += PAGE) {
-                a += at[0];
-                b += at[1];
-                c += at[2];
-                d += at[3];
-            }
-        }
-    }
-    a += b + c + d;
-    s->sum += a[0] + a[1] + a[2] + a[3];
+    s->sum += ig_sweep(s->data + piece * PIECE_BYTES, PIECE_BYTES, s->n_pages);
 }
 
 /* Bytes a second that all threads together read, in large pages, from one end to the other or eight small pages side by
@@ -81,8 +67,8 @@ static double measure_bandwidth(unsigned n_threads)
     ig_pool *pool = NULL;
     double best = 0;
     if (ig_memory_available() < 2ull * BANDWIDTH_BYTES) return 0;
-    void *data = mmap(NULL, BANDWIDTH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) return 0;
+    void *data = ig_reserve(BANDWIDTH_BYTES);
+    if (!data) return 0;
     (void)madvise(data, BANDWIDTH_BYTES, MADV_HUGEPAGE);
     memset(data, 1, BANDWIDTH_BYTES); /* every page is there */
     sweep s = {.data = data};
@@ -96,7 +82,7 @@ static double measure_bandwidth(unsigned n_threads)
         }
     }
     ig_pool_free(pool);
-    (void)munmap(data, BANDWIDTH_BYTES);
+    ig_unreserve(data, BANDWIDTH_BYTES);
     return best;
 }
 

@@ -69,10 +69,10 @@ typedef struct ig_pack_kernels {
 
 enum { IG_SIDE = 16 }; /* queries that lie side by side */
 
-/* Some keys of a page, with their values, and the queries that see all of them. */
+/* Some keys of a page, with their values, and the queries that see all of them. Value i of query c is q[(c / IG_SIDE *
+ * n_k + i) * IG_SIDE + c % IG_SIDE]. */
 typedef struct ig_attend_args {
-    const float
-        *q; /* [n_q / IG_SIDE][n_k][IG_SIDE]: value i of query c at (c / IG_SIDE * n_k + i) * IG_SIDE + c % IG_SIDE */
+    const float *q;    /* [n_q / IG_SIDE][n_k][IG_SIDE] */
     const void *k, *v; /* [n_keys] rows of n_k and n_v stored values, k_stride and v_stride bytes apart */
     size_t k_stride, v_stride;
     const void *next_k, *next_v; /* rows that the next call reads, as many and as far apart, or NULL: hints */

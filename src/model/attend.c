@@ -3,7 +3,7 @@
  * A query walks the pages of its sequence from its first visible position up, with a running maximum and sum (online
  * softmax, Milakov and Gimelshein 2018, arXiv 1805.02867). What it computes in a page depends on its position alone,
  * so chunking, batch and tile change nothing. A tile of queries shares the walk, so that a page is fetched once for
- * several rows. */
+ * several rows; whole groups of them that see the same keys go side by side (ig_kv_kernels.attend), to the same bit. */
 #include <math.h>
 
 #include "model/run.h"
@@ -315,8 +315,10 @@ static query start_query(const walk *a, const ig_item *item, uint32_t row, uint3
 static void lay_beside(walk *a, const query *queries, uint32_t n)
 {
     uint32_t wide = a->w->head_k;
+    uint32_t seen = queries[n - 1].to - queries[n - 1].from + 1;
     bool biased = a->run->m->hp.attn_softcap > 0 || a->op->w || queries[0].slope > 0 || queries[0].mask;
-    a->beside = a->kv->attend && n >= IG_SIDE && !biased && wide % IG_SIDE == 0 && a->w->head_v % IG_SIDE == 0;
+    bool whole = wide % IG_SIDE == 0 && a->w->head_v % IG_SIDE == 0 && (seen >= IG_PAGE_TOKENS || seen % IG_SIDE == 0);
+    a->beside = a->kv->attend && n >= IG_SIDE && whole && !biased;
     for (uint32_t c = 0; a->beside && c + IG_SIDE <= n; c += IG_SIDE) {
         float *to = a->room.q + (size_t)c * wide;
         for (uint32_t i = 0; i < wide; i++)
