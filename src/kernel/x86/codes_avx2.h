@@ -35,6 +35,7 @@ enum { PANEL_OFFSET = 128, PANEL_FLIPS = 0 }; /* what signed codes of blocks hav
 #else
 enum { DOT_PAIRS_FIRST = 1 };
 enum { PANEL_OFFSET = 0, PANEL_FLIPS = 1 };
+#define TALL_BYTES TALL_3_TO_8
 #endif
 
 typedef __m256i vi;
@@ -337,17 +338,17 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
 /* Signed codes with PANEL_OFFSET. */
 INLINE vi panel_code(vi q) { return PANEL_OFFSET ? _mm256_xor_si256(q, _mm256_set1_epi8(-128)) : q; }
 /* Signed codes q without one become magnitudes and masks of the negative ones: x under a mask, its bits turned over
- * where the code is negative, is -x - 1 there. So products of magnitudes and turned x lack what this adds to sum: the
- * magnitudes of the negative codes, whatever x. A sign moved over by vpsignb would need no such sum, but has half the
+ * where the code is negative, is -x - 1 there. So products of magnitudes and turned x lack the
+ * magnitudes of the negative codes, whatever x: pairs gathers them, for eight calls at least, and panel_lacking adds
+ * them up. A sign moved over by vpsignb would need no such sum, but has half the
  * ports that an exclusive or has. */
-INLINE void panel_flip(vi q, vi *magnitude, vi *flip, vi *sum)
+INLINE void panel_flip(vi q, vi *magnitude, vi *flip, vi *pairs)
 {
-    vi m = _mm256_abs_epi8(q), f = _mm256_cmpgt_epi8(vi_zero(), q);
-    *magnitude = m;
-    *flip = f;
-    *sum = _mm256_add_epi32(*sum,
-                            _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_and_si256(m, f), vi_set8(1)), vi_set16(1)));
+    *magnitude = _mm256_abs_epi8(q);
+    *flip = _mm256_cmpgt_epi8(vi_zero(), q);
+    *pairs = _mm256_sub_epi16(*pairs, _mm256_maddubs_epi16(*magnitude, *flip));
 }
+INLINE vi panel_lacking(vi pairs) { return _mm256_madd_epi16(pairs, vi_set16(1)); }
 /* As panel_dot, for 32 codes in the two parts of panel_flip. A pair of products fits 16 bits: 128 * -128 twice is the
  * least, and a code of -128 meets 126 at most. */
 INLINE void panel_dot_flips(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const vi (*flips)[PANEL_REGS],
@@ -362,6 +363,22 @@ INLINE void panel_dot_flips(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_
             for (size_t r = 0; r < PANEL_REGS; r++)
                 sum[c][r] = DOT_BYTES(sum[c][r], w[k][r], _mm256_xor_si256(xs, flips[k][r]));
         }
+    }
+}
+
+/* The same for 32 codes of each row that no panel keeps. */
+INLINE void tall_flips(vi *sum, const vi q[8], const uint8_t *x, size_t x_stride, size_t n_cols)
+{
+    vi w[8], flips[8], pairs = vi_zero();
+    IG_UNROLL
+    for (size_t k = 0; k < 8; k++) panel_flip(q[k], &w[k], &flips[k], &pairs);
+    IG_UNROLL
+    for (size_t c = 0; c < n_cols; c++) sum[c] = panel_lacking(pairs);
+    IG_UNROLL
+    for (size_t k = 0; k < 8; k++) {
+        IG_UNROLL
+        for (size_t c = 0; c < n_cols; c++)
+            sum[c] = DOT_BYTES(sum[c], w[k], _mm256_xor_si256(panel_four(x + c * x_stride + 4 * k), flips[k]));
     }
 }
 

@@ -293,11 +293,16 @@ INLINE void panel_dot(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS],
 /* Signed codes with PANEL_OFFSET. */
 INLINE vi panel_code(vi q) { return codes_signed(q).q; }
 /* Nothing of the kind: PANEL_FLIPS is 0. */
-INLINE void panel_flip(vi q, vi *magnitude, vi *flip, vi *sum) { (void)q, (void)magnitude, (void)flip, (void)sum; }
+INLINE void panel_flip(vi q, vi *magnitude, vi *flip, vi *pairs) { (void)q, (void)magnitude, (void)flip, (void)pairs; }
+INLINE vi panel_lacking(vi pairs) { return pairs; }
 INLINE void panel_dot_flips(vi sum[PANEL_COLS][PANEL_REGS], const vi (*w)[PANEL_REGS], const vi (*flips)[PANEL_REGS],
                             const uint8_t *x, size_t x_stride, size_t n_cols)
 {
     (void)sum, (void)w, (void)flips, (void)x, (void)x_stride, (void)n_cols;
+}
+INLINE void tall_flips(vi *sum, const vi q[8], const uint8_t *x, size_t x_stride, size_t n_cols)
+{
+    (void)sum, (void)q, (void)x, (void)x_stride, (void)n_cols;
 }
 
 INLINE vi k4_scales(rows r)

@@ -93,12 +93,14 @@ typedef void tall_tile(const uint8_t *w, size_t stride, const uint8_t *x, size_t
 typedef struct tall_tiles {
     tall_tile *of[8]; /* of 1, 2, .. columns; NULL: panels are faster */
 } tall_tiles;
+#define TALL_3_TO_6(T, ...)      T(3, __VA_ARGS__) T(4, __VA_ARGS__) T(5, __VA_ARGS__) T(6, __VA_ARGS__)
+#define TALL_2_TO_6(T, ...)      T(2, __VA_ARGS__) TALL_3_TO_6(T, __VA_ARGS__)
+#define TALL_3_TO_8(T, ...)      TALL_3_TO_6(T, __VA_ARGS__) T(7, __VA_ARGS__) T(8, __VA_ARGS__)
+#define TALL_2_TO_8(T, ...)      T(2, __VA_ARGS__) TALL_3_TO_8(T, __VA_ARGS__)
 #define TALL_4(T, ...)           T(1, __VA_ARGS__) T(2, __VA_ARGS__) T(3, __VA_ARGS__) T(4, __VA_ARGS__)
-#define TALL_2_TO_6(T, ...)      T(2, __VA_ARGS__) T(3, __VA_ARGS__) T(4, __VA_ARGS__) T(5, __VA_ARGS__) T(6, __VA_ARGS__)
-#define TALL_2_TO_8(T, ...)      TALL_2_TO_6(T, __VA_ARGS__) T(7, __VA_ARGS__) T(8, __VA_ARGS__)
 #define TALL_6(T, ...)           T(1, __VA_ARGS__) TALL_2_TO_6(T, __VA_ARGS__)
 #define TALL_8(T, ...)           T(1, __VA_ARGS__) TALL_2_TO_8(T, __VA_ARGS__)
-#define TALL_ENTRY(n_cols, type) tall_##n_cols##_##type,
+#define TALL_ENTRY(n_cols, type) [n_cols - 1] = tall_##n_cols##_##type,
 
 /* Whole tiles; returns the number of their rows, 0 where there are none (tall is NULL) for so many columns. */
 INLINE size_t tall_run(const ig_mul_args *a, const tall_tiles *tall)
