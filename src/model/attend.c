@@ -1,8 +1,10 @@
 /* Attention over KV pages: scaled dot products, softmax, weighted sum of values, grouped queries.
  *
  * A query walks the pages of its sequence from its first visible position up, with a running maximum and sum (online
- * softmax, Milakov and Gimelshein 2018, arXiv 1805.02867). What it computes in a page depends on its position alone,
- * so chunking, batch and tile change nothing. A tile of queries shares the walk, so that a page is fetched once for
+ * softmax, Milakov and Gimelshein 2018, arXiv 1805.02867). These start anew with every span of positions, and spans are
+ * added up in their order (Dao et al. 2023, Flash-Decoding), so that several threads may have a part of a single row.
+ * What a query computes in a page or a span depends on its position alone: chunking, batch, tile and threads change
+ * nothing. A tile of queries shares the walk, so that a page is fetched once for
  * several rows; whole groups of them that see the same keys go side by side (ig_kv_kernels.attend), to the same bit. */
 #include <math.h>
 
@@ -28,13 +30,15 @@ static void store_piece(void *ctx, size_t row, unsigned thread)
 
 void ig_op_store(ig_run *run, const ig_op *op) { ig_run_pieces(run, op, store_piece, run->n_rows); }
 
-typedef struct query { /* running softmax of one query head */
+enum { SPAN = IG_SPAN_PAGES * IG_PAGE_TOKENS };
+
+typedef struct query { /* one query head */
     const float *q;
-    float *acc, *max, *sum;
-    float slope;         /* of the linear distance bias, 0: none */
-    uint32_t head, pos;  /* head: of the distance biases */
-    uint32_t from, to;   /* visible positions, to included */
-    const uint8_t *mask; /* chosen blocks, or NULL */
+    ig_softmax now, before; /* of the span it walks, of those before */
+    float slope;            /* of the linear distance bias, 0: none */
+    uint32_t head, pos;     /* head: of the distance biases */
+    uint32_t from, to;      /* visible positions, to included */
+    const uint8_t *mask;    /* chosen blocks, or NULL */
 } query;
 
 typedef struct walk { /* what all queries of a piece share */
@@ -46,7 +50,9 @@ typedef struct walk { /* what all queries of a piece share */
     const ig_seq *seq; /* whose pages are read */
     uint32_t g;
     ig_attend_room room;
-    bool beside; /* room.q holds the queries side by side, and nothing is done to their scores */
+    uint32_t from, to; /* positions that the piece is about, to included */
+    bool apart;        /* they are one span, and what is seen of it stays in room.span */
+    bool beside;       /* room.q holds the queries side by side, and nothing is done to their scores */
 } walk;
 
 /* T5's bucket of the distance from key to query. */
@@ -80,21 +86,42 @@ static bool bias_scores(const walk *a, const query *q, float *s, uint32_t first,
     return any;
 }
 
+static float exp_of(const ig_kernels *k, float x, float max) { return k->exp_sum(&x, max, 1); }
+
+static void raise_max(const ig_kernels *k, ig_softmax *s, float max, uint32_t n)
+{
+    if (!(max > *s->max)) return;
+    if (*s->max > -INFINITY) {
+        float shrink = exp_of(k, *s->max, max);
+        *s->sum *= shrink;
+        k->scale(s->acc, shrink, n);
+    }
+    *s->max = max;
+}
+
+/* Adds what was seen of one more span, of n values. */
+static void add_span(const ig_kernels *k, ig_softmax *to, const ig_softmax *span, uint32_t n)
+{
+    if (*span->max == -INFINITY) return;
+    if (*to->max == -INFINITY) {
+        *to->max = *span->max;
+        *to->sum = *span->sum;
+        memcpy(to->acc, span->acc, n * sizeof *to->acc);
+        return;
+    }
+    raise_max(k, to, *span->max, n);
+    float weight = exp_of(k, *span->max, *to->max);
+    *to->sum += weight * *span->sum;
+    k->add_scaled(to->acc, span->acc, weight, n);
+}
+
 /* Scores to weights. False: the query sees none of the keys. */
 static bool weigh(const walk *a, query *q, float *scores, uint32_t first, uint32_t n)
 {
     const ig_kernels *k = a->run->k;
     if (!bias_scores(a, q, scores, first, n)) return false;
-    float max = k->max(scores, n);
-    if (max > *q->max) {
-        if (*q->max > -INFINITY) {
-            float old = *q->max, shrink = k->exp_sum(&old, max, 1);
-            *q->sum *= shrink;
-            k->scale(q->acc, shrink, a->w->head_v);
-        }
-        *q->max = max;
-    }
-    *q->sum += k->exp_sum(scores, *q->max, n);
+    raise_max(k, &q->now, k->max(scores, n), a->w->head_v);
+    *q->now.sum += k->exp_sum(scores, *q->now.max, n);
     return true;
 }
 
@@ -175,7 +202,7 @@ static void see_few(const walk *a, query *queries, uint32_t n_q, block b, uint32
         float *own = a->room.scores + (size_t)c * IG_PAGE_TOKENS, *to = a->room.scores + (size_t)left * IG_PAGE_TOKENS;
         if (!weigh(a, &queries[c], own, first, n)) continue;
         if (to != own) memcpy(to, own, n * sizeof *to);
-        acc[left++] = queries[c].acc;
+        acc[left++] = queries[c].now.acc;
     }
     mix(a, acc, left, b.values, n, b.next_values);
 }
@@ -196,9 +223,9 @@ static void see_many(const walk *a, const query *queries, uint32_t from, uint32_
         .n_k = a->w->head_k,
         .n_v = a->w->head_v,
         .n_keys = n,
-        .max = queries[from].max,
-        .sum = queries[from].sum,
-        .acc = queries[from].acc,
+        .max = queries[from].now.max,
+        .sum = queries[from].now.sum,
+        .acc = queries[from].now.acc,
         .s = a->room.scores,
         .room = a->room.rows,
     });
@@ -234,6 +261,20 @@ static block block_at(const walk *a, uint32_t p)
                    .values = page + a->layout.values + (uint64_t)a->g * IG_PAGE_TOKENS * a->layout.v_bytes};
 }
 
+/* A span begins at `start`: those that have seen something of the one before put it by. */
+static void next_span(const walk *a, query *queries, uint32_t n, uint32_t start)
+{
+    uint32_t values = a->w->head_v;
+    for (uint32_t i = 0; i < n; i++) {
+        query *q = &queries[i];
+        if (q->from >= start || q->to < start) continue;
+        add_span(a->run->k, &q->before, &q->now, values);
+        *q->now.max = -INFINITY;
+        *q->now.sum = 0;
+        memset(q->now.acc, 0, values * sizeof *q->now.acc);
+    }
+}
+
 static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads)
 {
     uint32_t from = queries[0].from, to = queries[0].to;
@@ -245,6 +286,7 @@ static void walk_pages(const walk *a, query *queries, uint32_t n, uint32_t heads
     block next = block_at(a, from / IG_PAGE_TOKENS);
     for (uint32_t p = from / IG_PAGE_TOKENS; p <= last; p++) {
         uint32_t start = p * IG_PAGE_TOKENS;
+        if (start % SPAN == 0) next_span(a, queries, n, start);
         block b = next;
         if (p < last) {
             next = block_at(a, p + 1);
@@ -282,6 +324,17 @@ static void set_range(const walk *a, query *q, const ig_item *item)
         q->from = q->pos - window + 1;
 }
 
+/* Query i of those whose state `of` holds; a sink is a score more, with no value, at the head of what is seen. */
+static ig_softmax start_softmax(const walk *a, const ig_softmax *of, uint32_t i, const float *sink)
+{
+    uint32_t values = a->w->head_v;
+    ig_softmax s = {of->acc + (size_t)i * values, of->max + i, of->sum + i};
+    memset(s.acc, 0, values * sizeof *s.acc);
+    *s.max = sink ? *sink : -INFINITY;
+    *s.sum = sink ? 1 : 0;
+    return s;
+}
+
 static float alibi_slope(const ig_hparams *hp, uint32_t n_heads, uint32_t h)
 {
     if (hp->alibi_max == 0) return 0;
@@ -296,18 +349,16 @@ static query start_query(const walk *a, const ig_item *item, uint32_t row, uint3
 {
     const ig_run *run = a->run;
     query q = {.q = ig_row_at(run, a->op->in, row) + (size_t)head * a->op->in_stride,
-               .acc = a->room.acc + (size_t)i * a->w->head_v,
-               .max = &a->room.max[i],
-               .sum = &a->room.sum[i],
                .slope = alibi_slope(&run->m->hp, a->w->n_heads, head),
                .head = head,
                .pos = run->rows[row].pos,
                .mask = ig_masked(run, a->w) ? ig_mask_row(run, row, run->m->mask_groups > 1 ? a->g : 0) : NULL};
     set_range(a, &q, item);
-    memset(q.acc, 0, a->w->head_v * sizeof(float));
-    bool sink = a->w->sinks && !a->op->w; /* one more score, with no value */
-    *q.max = sink ? a->w->sinks[head] : -INFINITY;
-    *q.sum = sink ? 1 : 0;
+    bool sink = a->w->sinks && !a->op->w && q.from >= a->from;
+    q.now = start_softmax(a, &a->room.span, i, sink ? &a->w->sinks[head] : NULL);
+    q.before = start_softmax(a, &a->room.before, i, NULL);
+    if (q.from < a->from) q.from = a->from;
+    if (q.to > a->to) q.to = a->to;
     return q;
 }
 
@@ -326,6 +377,20 @@ static void lay_beside(walk *a, const query *queries, uint32_t n)
     }
 }
 
+static const ig_softmax *seen_at_all(const walk *a, query *q)
+{
+    if (*q->before.max == -INFINITY) return &q->now;
+    add_span(a->run->k, &q->before, &q->now, a->w->head_v);
+    return &q->before;
+}
+
+static void write_out(const walk *a, uint32_t row, uint32_t head, const ig_softmax *s)
+{
+    float *out = ig_row_at(a->run, a->op->out, row) + (size_t)head * a->w->head_v;
+    memcpy(out, s->acc, a->w->head_v * sizeof *out);
+    a->run->k->scale(out, 1 / *s->sum, a->w->head_v);
+}
+
 static void attend_heads(walk *a, const ig_tile *tile, uint32_t head, uint32_t heads)
 {
     const ig_item *item = &a->run->items[a->run->rows[tile->first].item];
@@ -337,36 +402,114 @@ static void attend_heads(walk *a, const ig_tile *tile, uint32_t head, uint32_t h
             queries[i] = start_query(a, item, first + i / heads, head + i % heads, i);
         lay_beside(a, queries, n * heads);
         walk_pages(a, queries, n * heads, heads);
-        for (uint32_t i = 0; i < n * heads; i++) {
-            float *out = ig_row_at(a->run, a->op->out, first + i / heads) + (size_t)(head + i % heads) * a->w->head_v;
-            memcpy(out, queries[i].acc, a->w->head_v * sizeof *out);
-            a->run->k->scale(out, 1 / *queries[i].sum, a->w->head_v);
-        }
+        for (uint32_t i = 0; !a->apart && i < n * heads; i++)
+            write_out(a, first + i / heads, queries[i].head, seen_at_all(a, &queries[i]));
     }
+}
+
+/* ---- who does what ---- */
+
+static uint32_t group_of(const ig_layer *w) { return w->n_heads / w->n_heads_kv; }
+
+/* Into how many parts the query heads of a KV head are dealt where there are fewer pieces than threads. Every thread
+ * reads the keys then, so a part is of as many heads as fill a vector side by side; with four heads in parts of two,
+ * tokens behind 30,000 others took 1.11 times as long (two threads). */
+static uint32_t parts_of_heads(const ig_layer *w, size_t pieces, size_t threads)
+{
+    uint32_t most = group_of(w) / IG_SIDE;
+    size_t parts = pieces && pieces < threads ? (threads + pieces - 1) / pieces : 1;
+    return parts < most ? (uint32_t)parts : most ? most : 1;
+}
+
+typedef struct sharing { /* a piece: a tile, a KV head, a part of its query heads, a span */
+    ig_run *run;
+    const ig_op *op;
+    uint32_t parts, first_span, n_spans; /* n_spans 1: all of them together */
+} sharing;
+
+static walk walk_of(ig_run *run, const ig_op *op, const ig_tile *tile)
+{
+    ig_seq *seq = run->items[run->rows[tile->first].item].seq;
+    return (walk){.run = run,
+                  .op = op,
+                  .w = op->layer,
+                  .kv = &run->k->kv[run->opt.kv],
+                  .layout = ig_layer_kv(run->m, op->layer, run->opt.kv),
+                  .seq = op->from == IG_SEE_SOURCE ? seq->source : seq,
+                  .to = UINT32_MAX};
+}
+
+size_t ig_span_floats(const ig_model *m, unsigned n_threads)
+{
+    size_t most = 0;
+    for (uint32_t l = 0; l < m->n_kv_layers; l++) {
+        const ig_layer *w = &m->layers[l];
+        size_t pieces = w->n_heads_kv, floats = (size_t)w->n_heads * (w->head_v + 2);
+        if (pieces && pieces * parts_of_heads(w, pieces, n_threads) < n_threads && floats > most) most = floats;
+    }
+    return most;
+}
+
+/* What the heads from `head` on have seen of a span. */
+static ig_softmax span_at(const ig_run *run, const ig_layer *w, uint32_t span, uint32_t head)
+{
+    float *at = (float *)(void *)run->spans + span * run->span_floats, *max = at + (size_t)w->n_heads * w->head_v;
+    return (ig_softmax){at + (size_t)head * w->head_v, max + head, max + w->n_heads + head};
+}
+
+static sharing share(ig_run *run, const ig_op *op)
+{
+    const ig_layer *w = op->layer;
+    size_t pieces = (size_t)run->n_tiles * w->n_heads_kv, threads = run->opt.n_threads;
+    sharing s = {run, op, parts_of_heads(w, pieces, threads), 0, 1};
+    bool fits = run->spans && (size_t)w->n_heads * (w->head_v + 2) <= run->span_floats;
+    if (run->n_rows != 1 || !fits || pieces * s.parts >= threads) return s;
+    walk a = walk_of(run, op, &run->tiles[0]);
+    query q = {.pos = run->rows[0].pos};
+    set_range(&a, &q, &run->items[run->rows[0].item]);
+    s.first_span = q.from / SPAN;
+    uint64_t spans = q.to / SPAN - s.first_span + 1;
+    if (spans * run->span_floats * sizeof(float) <= run->spans_bytes) s.n_spans = (uint32_t)spans;
+    return s;
 }
 
 static void attend_piece(void *ctx, size_t piece, unsigned thread)
 {
-    const ig_job *j = ctx;
-    const ig_layer *w = j->op->layer;
-    const ig_tile *tile = &j->run->tiles[piece / w->n_heads_kv];
-    ig_seq *seq = j->run->items[j->run->rows[tile->first].item].seq;
-    walk a = {.run = j->run,
-              .op = j->op,
-              .w = w,
-              .kv = &j->run->k->kv[j->run->opt.kv],
-              .layout = ig_layer_kv(j->run->m, w, j->run->opt.kv),
-              .seq = j->op->from == IG_SEE_SOURCE ? seq->source : seq,
-              .g = (uint32_t)(piece % w->n_heads_kv),
-              .room = j->run->scratch[thread].attend};
-    uint32_t group = w->n_heads / w->n_heads_kv;
-    for (uint32_t h = 0; h < group; h += IG_QUERIES_MAX) {
-        uint32_t heads = group - h < IG_QUERIES_MAX ? group - h : IG_QUERIES_MAX;
+    const sharing *s = ctx;
+    ig_run *run = s->run;
+    const ig_layer *w = s->op->layer;
+    uint32_t span = (uint32_t)(piece % s->n_spans), part = (uint32_t)(piece / s->n_spans % s->parts);
+    size_t heads_kv = piece / s->n_spans / s->parts;
+    const ig_tile *tile = &run->tiles[heads_kv / w->n_heads_kv];
+    walk a = walk_of(run, s->op, tile);
+    a.g = (uint32_t)(heads_kv % w->n_heads_kv);
+    a.room = run->scratch[thread].attend;
+    if (s->n_spans > 1) {
+        a.apart = true;
+        a.from = (s->first_span + span) * SPAN;
+        a.to = a.from + SPAN - 1;
+    }
+    uint32_t group = group_of(w), end = (uint32_t)((uint64_t)group * (part + 1) / s->parts);
+    for (uint32_t h = (uint32_t)((uint64_t)group * part / s->parts); h < end; h += IG_QUERIES_MAX) {
+        uint32_t heads = end - h < IG_QUERIES_MAX ? end - h : IG_QUERIES_MAX;
+        if (a.apart) a.room.span = span_at(run, w, span, a.g * group + h);
         attend_heads(&a, tile, a.g * group + h, heads);
     }
 }
 
 void ig_op_attend(ig_run *run, const ig_op *op)
 {
-    ig_run_pieces(run, op, attend_piece, (size_t)run->n_tiles * op->layer->n_heads_kv);
+    const ig_layer *w = op->layer;
+    sharing s = share(run, op);
+    size_t pieces = (size_t)run->n_tiles * w->n_heads_kv * s.parts * s.n_spans;
+    if (pieces) ig_pool_run(run->pool, attend_piece, &s, pieces);
+    for (uint32_t h = 0; s.n_spans > 1 && h < w->n_heads; h++) {
+        walk a = walk_of(run, op, &run->tiles[0]);
+        ig_softmax all = span_at(run, w, 0, h);
+        for (uint32_t i = 1; i < s.n_spans; i++) {
+            const ig_softmax more = span_at(run, w, i, h);
+            add_span(run->k, &all, &more, w->head_v);
+        }
+        write_out(&a, 0, h, &all);
+    }
 }

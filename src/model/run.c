@@ -88,14 +88,20 @@ static size_t attend_floats(const ig_model *m, float *at, ig_attend_room *room)
         if (m->layers[l].head_v > v) v = m->layers[l].head_v;
     }
     size_t rows = IG_SIDE * (k > v ? k : v);
+    float *scalars = at ? at + n * (k + 2 * v + IG_PAGE_TOKENS) + rows : NULL;
     if (at)
         *room = (ig_attend_room){.q = at,
-                                 .acc = at + n * k,
-                                 .rows = at + n * (k + v),
-                                 .scores = at + n * (k + v) + rows,
-                                 .max = at + n * (k + v + IG_PAGE_TOKENS) + rows,
-                                 .sum = at + n * (k + v + IG_PAGE_TOKENS + 1) + rows};
-    return n * (k + v + IG_PAGE_TOKENS + 2) + rows;
+                                 .span = {at + n * k, scalars, scalars + n},
+                                 .before = {at + n * (k + v), scalars + 2 * n, scalars + 3 * n},
+                                 .rows = at + n * (k + 2 * v),
+                                 .scores = at + n * (k + 2 * v) + rows};
+    return n * (k + 2 * v + IG_PAGE_TOKENS + 4) + rows;
+}
+
+static uint64_t span_bytes(const ig_model *m, unsigned n_threads, uint64_t n_ctx)
+{
+    enum { SPAN = IG_SPAN_PAGES * IG_PAGE_TOKENS };
+    return (n_ctx + SPAN - 1) / SPAN * ig_span_floats(m, n_threads) * sizeof(float);
 }
 
 uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t n_logits, unsigned n_threads,
@@ -110,6 +116,7 @@ uint64_t ig_model_workspace_bytes(const ig_model *m, uint32_t n_batch, uint32_t 
     uint64_t thread = (uint64_t)n_batch * ig_piece_rows_most(m->kernels) * sizeof(float) +
                       IG_HEAD_ROWS * m->heads_bytes + m->kernels->room_bytes +
                       attend_floats(m, NULL, NULL) * sizeof(float);
+    sum += span_bytes(m, n_threads, n_ctx);
     return sum + n_threads * (thread + (m->mask_block ? 2 * n_ctx * sizeof(float) : 0));
 }
 
@@ -166,6 +173,15 @@ static bool alloc_mask(ig_run *run)
     return run->mask != NULL;
 }
 
+static bool alloc_spans(ig_run *run)
+{
+    run->spans_bytes = span_bytes(run->m, run->opt.n_threads, run->opt.n_ctx);
+    run->span_floats = ig_span_floats(run->m, run->opt.n_threads);
+    if (run->spans_bytes == 0) return true;
+    run->spans = ig_reserve(run->spans_bytes);
+    return run->spans != NULL;
+}
+
 static bool alloc_pages(ig_run *run)
 {
     const ig_model *m = run->m;
@@ -199,7 +215,7 @@ ig_status ig_run_new(const ig_model *m, const ig_run_options *options, ig_run **
     run->opt.draft = options->draft && m->hp.n_draft;
     ig_status st = ig_pool_new(options->n_threads, &run->pool, err);
     if (st == IG_OK && !(alloc_slots(run) && alloc_rows(run) && alloc_scratch(run) && alloc_mask(run) &&
-                         alloc_pages(run) && ig_routing_init(run)))
+                         alloc_spans(run) && alloc_pages(run) && ig_routing_init(run)))
         st = ig_fail(
             err, IG_NO_MEMORY, 0,
             "out of memory for a workspace of %llu MiB and %u KV pages of %llu KiB: try a smaller --ctx or --batch",
@@ -221,6 +237,7 @@ void ig_run_free(ig_run *run)
     ig_pool_free(run->pool);
     ig_unreserve(run->slots, run->slots_bytes);
     ig_unreserve(run->mask, run->mask_total);
+    ig_unreserve(run->spans, run->spans_bytes);
     ig_free(run->scratch);
     for (int g = 0; g < IG_KV_GROUPS; g++) ig_unreserve(run->pages[g], run->page_bytes[g] * run->opt.n_pages[g]);
     ig_arena_fini(&run->arena);

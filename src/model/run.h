@@ -12,6 +12,7 @@ enum {
     IG_EXPERT_GROUPS_MAX = 512,
     IG_HEAD_ROWS = 8,   /* rows of a piece that multiplies one head (IG_OP_HEADS) */
     IG_QUERY_TILE = 16, /* query rows that walk the pages together */
+    IG_SPAN_PAGES = 16, /* pages over which a softmax runs before it is added to the one of those before */
     IG_WINDOW_KEEP = 2  /* pages behind a window that are kept for going back */
 };
 
@@ -48,10 +49,14 @@ typedef struct ig_routing {
 
 enum { IG_QUERIES_MAX = 64 }; /* heads of a group times rows of a tile that walk over the pages together */
 
+typedef struct ig_softmax { /* of n queries: what they have seen so far of some positions */
+    float *acc;             /* [n, head_v] */
+    float *max, *sum;       /* [n] */
+} ig_softmax;
+
 typedef struct ig_attend_room { /* of the queries that walk together, n at most */
     float *q;                   /* [n, head_k] side by side (ig_attend_args) */
-    float *acc;                 /* [n, head_v] */
-    float *max, *sum;           /* [n] */
+    ig_softmax span, before;    /* of the span that is walked, of those before it */
     float *scores;              /* [n, IG_PAGE_TOKENS] */
     float *rows;                /* [IG_SIDE, head_k or head_v] */
 } ig_attend_room;
@@ -82,6 +87,9 @@ struct ig_run {
     ig_tile *tiles;   /* [n_batch] */
     uint32_t n_rows, n_wanted, n_tiles, n_items;
     ig_scratch *scratch; /* [n_threads] */
+    uint8_t *spans;      /* [spans of a context, span_floats] of one row, reserved; NULL: its spans stay together */
+    uint64_t spans_bytes;
+    size_t span_floats;
     ig_routing routing;
     uint8_t *mask; /* [n_batch, groups, mask_bytes] chosen blocks of positions, reserved */
     uint64_t mask_bytes, mask_total;
@@ -164,6 +172,9 @@ void ig_op_linear(ig_run *run, const ig_op *op);
 void ig_op_heads(ig_run *run, const ig_op *op);
 void ig_op_store(ig_run *run, const ig_op *op);
 void ig_op_attend(ig_run *run, const ig_op *op);
+/* Floats of what all heads have seen of a span, where ig_op_attend may give a row's spans to several threads, else 0.
+ */
+size_t ig_span_floats(const ig_model *m, unsigned n_threads);
 void ig_op_index_store(ig_run *run, const ig_op *op);
 void ig_op_index(ig_run *run, const ig_op *op);
 void ig_op_experts(ig_run *run, const ig_op *op);

@@ -1,6 +1,8 @@
 /* Design, promise 3: on one kernel level logits are bit-identical for any chunking, batch composition and thread count.
  * The truth of a case is one run with 1 thread and the whole prompt in one step; every other way must give the same
  * bits. Arguments: the models to take, all without any. */
+#include <unistd.h>
+
 #include "ingle.h"
 #include "tests/levels.h"
 #include "tests/tap.h"
@@ -24,7 +26,7 @@ typedef struct setting {
     ingle_kv_type kv;
     uint32_t n_threads, chunk;
     bool others; /* three more sessions in every step */
-    uint32_t n_tokens, n_vocab;
+    uint32_t n_tokens, n_ctx, n_vocab;
     const int32_t *tokens;
 } setting;
 
@@ -34,7 +36,7 @@ static bool compute(const setting *w, float *out, ingle_error *err)
 {
     ingle_engine_options o = {.size = sizeof o,
                               .n_threads = w->n_threads,
-                              .n_ctx = 512,
+                              .n_ctx = w->n_ctx,
                               .n_batch = 1024,
                               .n_sessions = 1 + OTHERS,
                               .n_logits = 1024,
@@ -88,14 +90,14 @@ static void check(const char *file, const char *level, const ingle_model *m, ing
     size_t bytes = (size_t)n_tokens * info.n_vocab * sizeof(float);
     float *want = malloc(bytes), *have = malloc(bytes);
     ingle_error err = {0};
-    setting w = {m, kv, 1, 512, false, n_tokens, info.n_vocab, tokens};
+    setting w = {m, kv, 1, 512, false, n_tokens, 512, info.n_vocab, tokens};
     if (!want || !have || !compute(&w, want, &err))
         tap_ok(false, "%s %s %s: %s", file, level, kv_name, err.text);
     else {
         for (uint32_t threads = 1; threads <= 3; threads++)
             for (size_t c = tap_sanitized; c < sizeof chunks / sizeof *chunks; c += 1 + tap_sanitized) {
                 bool others = (threads + c) % 2 == 0; /* so that each two of the three meet in every way */
-                w = (setting){m, kv, threads, chunks[c], others, n_tokens, info.n_vocab, tokens};
+                w = (setting){m, kv, threads, chunks[c], others, n_tokens, 512, info.n_vocab, tokens};
                 bool ok = compute(&w, have, &err);
                 tap_ok(ok && !memcmp(want, have, bytes), "%s %s kv %s: %u threads, chunk %u%s%s", file, level, kv_name,
                        threads, chunks[c], others ? ", beside three others" : "", ok ? "" : err.text);
@@ -128,6 +130,65 @@ static void check_file(const char *path, const char *name, bool q8_0)
     }
 }
 
+/* A copy of the file whose model was trained on 4,096 tokens, at `to`. */
+static bool stretch(const char *path, char *to)
+{
+    static const char key[] = ".context_length";
+    FILE *in = fopen(path, "rb");
+    int fd = mkstemp(to);
+    char *all = NULL;
+    size_t n = 0;
+    bool ok = in && fd >= 0 && !fseek(in, 0, SEEK_END) && (n = (size_t)ftell(in)) > 0 && (all = malloc(n)) != NULL;
+    ok = ok && !fseek(in, 0, SEEK_SET) && fread(all, 1, n, in) == n;
+    char *at = ok ? memmem(all, n, key, strlen(key)) : NULL;
+    const uint32_t type_and_value[2] = {4, 4096}; /* u32 */
+    ok = at && !memcmp(at + strlen(key), type_and_value, sizeof *type_and_value);
+    if (ok) memcpy(at + strlen(key), type_and_value, sizeof type_and_value);
+    ok = ok && write(fd, all, n) == (ssize_t)n;
+    if (in) fclose(in);
+    if (fd >= 0) close(fd);
+    free(all);
+    return ok;
+}
+
+/* Attention over several of its spans (IG_SPAN_PAGES), which eight threads share where there is a single row. */
+static void check_long(const char *path, const char *name)
+{
+    enum { LONG = 2100, CTX = 2304, AS_TRUTH = 1024 };
+    static const struct {
+        uint32_t threads, chunk;
+    } ways[] = {{8, 1}, {2, 1}, {8, 333}};
+    ingle_error err = {0};
+    ingle_model *m;
+    ingle_model_options o = {.size = sizeof o};
+    char long_path[] = "/tmp/ingle-long-XXXXXX";
+    bool opens = stretch(path, long_path) && ingle_model_open(long_path, &o, &m, &err) == INGLE_OK;
+    (void)unlink(long_path);
+    if (!opens) {
+        tap_ok(false, "%s with a longer context opens: %s", name, err.text);
+        return;
+    }
+    ingle_model_info info;
+    ingle_model_describe(m, &info);
+    int32_t tokens[LONG];
+    uint32_t seed = 5;
+    for (int i = 0; i < LONG; i++) tokens[i] = (int32_t)(next_random(&seed) % info.n_vocab);
+    size_t bytes = (size_t)LONG * info.n_vocab * sizeof(float);
+    float *want = malloc(bytes), *have = malloc(bytes);
+    setting w = {m, INGLE_KV_F16, 1, AS_TRUTH, false, LONG, CTX, info.n_vocab, tokens};
+    bool ok = want && have && compute(&w, want, &err);
+    if (!ok) tap_ok(false, "%s, %d tokens: %s", name, LONG, err.text);
+    for (size_t i = 0; ok && i < (tap_sanitized ? 1 : sizeof ways / sizeof *ways); i++) {
+        w.n_threads = ways[i].threads;
+        w.chunk = ways[i].chunk;
+        bool same = compute(&w, have, &err) && !memcmp(want, have, bytes);
+        tap_ok(same, "%s, %d tokens: %u threads, chunk %u %s", name, LONG, w.n_threads, w.chunk, err.text);
+    }
+    free(want);
+    free(have);
+    ingle_model_close(m);
+}
+
 static bool asked_for(int argc, char **argv, const char *name)
 {
     for (int i = 1; i < argc; i++)
@@ -157,6 +218,14 @@ int main(int argc, char **argv)
             fclose(f);
             check_file(path, golden[i], false);
         }
+    }
+    /* windows, latent attention, chosen blocks, none of these */
+    static const char *const long_ones[] = {"archs/gemma3.gguf", "archs/deepseek2.gguf", "archs/glm-dsa.gguf",
+                                            "stories260K.gguf"};
+    for (size_t i = 0; i < sizeof long_ones / sizeof *long_ones; i += 1 + tap_sanitized) {
+        if (argc > 1 && !asked_for(argc, argv, "long")) continue;
+        (void)snprintf(path, sizeof path, "%s/%s", tap_data(), long_ones[i]);
+        check_long(path, long_ones[i]);
     }
     return tap_done();
 }
