@@ -1,6 +1,7 @@
 """Runs ingle and the peer on one model and returns figures. Every function that measures takes a Side and returns
 {metric: value}."""
 import glob
+import hashlib
 import json
 import os
 import re
@@ -180,6 +181,12 @@ def others_now(seconds=1.0):
     watch = Watch()
     time.sleep(seconds)
     return watch.others()
+
+
+def fingerprint(path):
+    """Which build of a program this is."""
+    with open(path, 'rb') as f:
+        return hashlib.sha256(f.read()).hexdigest()[:16]
 
 
 def cpu_name():

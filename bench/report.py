@@ -98,7 +98,8 @@ class Row:
 
     @property
     def busy(self):
-        return self.others > OTHERS_MAX
+        """Others' processes change no memory of these."""
+        return self.others > OTHERS_MAX and not self.metric.startswith('memory')
 
     @property
     def verdict(self):
@@ -115,12 +116,20 @@ class Row:
         return text + (f' ±{100 * s:.0f} %' if s is not None else '')
 
 
+def undisturbed(samples):
+    """Those of one row, or of the limits, from rounds that nobody disturbed; all where there is none."""
+    worst = {}
+    for s in samples:
+        worst[s['round']] = max(worst.get(s['round'], 0), s['others'])
+    return [s for s in samples if worst[s['round']] <= OTHERS_MAX] or samples
+
+
 def rows(samples, meta):
     found = {}
     for s in samples:
         if s['engine'] in ('ingle', 'peer'):
             found.setdefault((s['model'], s['type'], s['level'], s['metric']), []).append(s)
-    return [Row(k, v, meta) for k, v in found.items()]
+    return [Row(k, undisturbed(v), meta) for k, v in found.items()]
 
 
 def single(samples):
@@ -232,7 +241,8 @@ METHOD = '''## How it is measured
 - The limits are measured before and after everything else, and the better result counts. *% of reading*: weights, keys and values that
   the tokens had to read, over what all threads together can read of memory. *% of int8*: two operations for every weight and token, over
   the peak of int8 multiply-adds of the level.
-- A row marked ! was measured while other processes used more than a tenth of a core, and is not to be quoted.
+- Rounds in which other processes used more than a tenth of a core are left out where a row has others; a row marked ! has none, and is not
+  to be quoted.
 '''
 
 
@@ -243,7 +253,8 @@ def md_table(head, lines, right=()):
 
 def limits_table(samples):
     one = single(samples)
-    mark = ' !' if any(s['engine'] == 'machine' and s['others'] > OTHERS_MAX for s in samples) else ''
+    machine = [s for s in samples if s['engine'] == 'machine']
+    mark = ' !' if any(s['others'] > OTHERS_MAX for s in undisturbed(machine)) else ''
     lines = []
     for (model, _, _, metric), value in one.items():
         if model == '' and metric == 'read':

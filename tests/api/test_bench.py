@@ -137,6 +137,9 @@ def test_figures(folder):
     decode, load, prefill = report.rows(again, again_meta)
     ok(decode.median('ingle') == 20 and decode.spread('ingle') == 0.5, 'median and half of the range')
     ok(decode.ratio == 1.25 and decode.goal == 1.2, "the median of the rounds' ratios, not the ratio of medians", decode.ratio)
+    later = [sample('load-warm', 'ingle', 1, 3.0), sample('load-warm', 'peer', 1, 6.0), sample('load-warm', 'ingle', 2, 9.0, 0.2)]
+    calm = [r for r in report.rows(again + later, again_meta) if r.metric == 'load-warm']
+    ok(len(calm) == 1 and calm[0].ratio == 2 and calm[0].median('ingle') == 3 and not calm[0].busy, 'disturbed rounds are left out where there are others')
     ok(load.ratio == 0.5 and load.busy and not decode.busy, 'times are upside down; a busy row is known')
     ok(prefill.ratio is None and prefill.figure('peer') == '-' and prefill.goal == 1.9, 'without the peer a figure stands alone')
     text = report.table(again_meta, again)
