@@ -1,6 +1,7 @@
 #include "base/cpu.h"
 
 #include <errno.h>
+#include <stdbool.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -14,6 +15,13 @@ static uint64_t xcr0(void)
     return (uint64_t)hi << 32 | lo;
 }
 
+/* Leaf 80000005h, ecx 31..24: KiB (AMD, APM volume 3, appendix E.4.4); Intel has 0 there. */
+static bool l1_32k(void)
+{
+    uint32_t a, b, c, d;
+    return __get_cpuid(0x80000005, &a, &b, &c, &d) && c >> 24 && c >> 24 <= 32;
+}
+
 uint32_t ig_cpu_flags(void)
 {
     enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                      /* leaf 1, ecx */
@@ -25,6 +33,7 @@ uint32_t ig_cpu_flags(void)
     uint32_t a, b, c, d, flags = 0, c1, most;
     if (!__get_cpuid(0, &most, &b, &c, &d)) return 0;
     if (b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx) flags |= IG_CPU_INTEL;
+    if (l1_32k()) flags |= IG_CPU_AMD_L1_32K;
     if (!__get_cpuid(1, &a, &b, &c1, &d) || !(c1 & OSXSAVE)) return 0;
     uint64_t os = xcr0();
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (os & 6) != 6) return 0;

@@ -13,8 +13,10 @@ enum {
     IG_CPU_NEON = 1 << 4,       /* arm64 baseline */
     IG_CPU_DOTPROD = 1 << 5,    /* FEAT_DotProd: Cortex-A55, A76 (2018-), Apple A11; implies NEON */
     IG_CPU_I8MM = 1 << 6,       /* FEAT_I8MM: Cortex-A510, X2 (2021-), Neoverse V1, N2 */
-    IG_CPU_AMX = 1 << 7,  /* AMX tiles of int8: Intel Sapphire Rapids (2023-); a process must ask the system, too */
-    IG_CPU_INTEL = 1 << 8 /* by its name: how it fetches from memory, no instructions */
+    IG_CPU_AMX = 1 << 7, /* AMX tiles of int8: Intel Sapphire Rapids (2023-); a process must ask the system, too */
+    /* No instructions, but how it fetches from memory. */
+    IG_CPU_INTEL = 1 << 8,      /* by its name */
+    IG_CPU_AMD_L1_32K = 1 << 9, /* AMD with 32 KiB of first-level data cache or less: Zen to Zen 4 (2017-) */
 };
 uint32_t ig_cpu_flags(void);
 /* Asks the system to let all threads of this process use AMX tiles (Linux: once a process, inherited by fork). Returns

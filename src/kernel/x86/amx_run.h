@@ -57,7 +57,7 @@ typedef int32_t amx_sums[AMX_COLS][LANES]; /* a tile of sums */
 /* Asks for the next weights of row r of a panel, `bytes` behind those that are read now. */
 INLINE void amx_fetch(const panel_source *s, size_t r, size_t bytes)
 {
-    for (size_t at = 0; at < bytes; at += 64) ig_prefetch(s->p[r], bytes + at);
+    for (size_t at = 0; at < bytes; at += 64) ig_prefetch(s->p[r], bytes + at, false);
 }
 
 /* Columns of group g of n_cols. */

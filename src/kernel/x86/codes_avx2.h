@@ -51,7 +51,7 @@ INLINE rows rows_at(const uint8_t *w, size_t stride)
     return (rows){w};
 }
 INLINE rows rows_on(rows r, size_t by) { return (rows){r.a + by}; }
-INLINE void rows_prefetch(rows r, size_t ahead) { ig_prefetch(r.a, ahead); }
+INLINE void rows_prefetch(rows r, size_t ahead, bool far) { ig_prefetch(r.a, ahead, far); }
 
 INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
 INLINE vi vi_set8(int x) { return _mm256_set1_epi8((char)x); }

@@ -27,10 +27,10 @@ typedef struct rows {
 INLINE rows rows_of_eight(const uint8_t *const p[8], size_t i) { return (rows){p[i], p[i + 4]}; }
 INLINE rows rows_at(const uint8_t *w, size_t stride) { return (rows){w, w + stride}; }
 INLINE rows rows_on(rows r, size_t by) { return (rows){r.a + by, r.b + by}; }
-INLINE void rows_prefetch(rows r, size_t ahead)
+INLINE void rows_prefetch(rows r, size_t ahead, bool far)
 {
-    ig_prefetch(r.a, ahead);
-    ig_prefetch(r.b, ahead);
+    ig_prefetch(r.a, ahead, far);
+    ig_prefetch(r.b, ahead, far);
 }
 
 INLINE vi join(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }

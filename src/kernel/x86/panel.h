@@ -49,7 +49,7 @@ INLINE void panel_on(panel_source *s, size_t bytes)
 
 INLINE void panel_fetch(panel_source *s)
 {
-    for (size_t i = 0; i < s->lines; i++) ig_prefetch(s->next, s->hop * i);
+    for (size_t i = 0; i < s->lines; i++) ig_prefetch(s->next, s->hop * i, ig_fetch_far);
     s->next = (const uint8_t *)((uintptr_t)s->next + (ig_fetch_apart ? 64 : 64 * s->lines));
 }
 

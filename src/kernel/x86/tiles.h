@@ -19,20 +19,30 @@
 #endif
 
 /* Fetches the line `ahead` bytes on, usually the same place in a tall tile's next rows: hardware prefetchers lose
- * several short streams at once (measured on Zen 5: 12 GB/s become 36). May lie outside the matrix; a prefetch never
- * faults. */
-static inline __attribute__((always_inline)) void ig_prefetch(const uint8_t *w, size_t ahead)
+ * several short streams at once (measured on Zen 5: 12 GB/s become 36). far: into the second-level cache only. May lie
+ * outside the matrix; a prefetch never faults. */
+static inline __attribute__((always_inline)) void ig_prefetch(const uint8_t *w, size_t ahead, bool far)
 {
-    _mm_prefetch((const char *)((uintptr_t)w + ahead), _MM_HINT_T0);
+    if (far)
+        _mm_prefetch((const char *)((uintptr_t)w + ahead), _MM_HINT_T1);
+    else
+        _mm_prefetch((const char *)((uintptr_t)w + ahead), _MM_HINT_T0);
 }
 
 /* Fetching the rows behind a tile, some lines a step. In the order of memory; or, where ig_fetch_apart, from several
  * stretches by turns: Intel's prefetchers follow each page on its own and no further than its end. Of one stretch two
  * cores of a Sapphire Rapids read 19 GB/s, of eight 29; on Zen 5 the order of memory is the fastest. */
 extern bool ig_fetch_apart; /* set before any kernel is given out, constant afterwards */
+/* A tile, its activations and the rows behind it do not go into a first-level cache of 32 KiB together, and many lines
+ * at once stand in its way: there what is further on than `near` bytes is fetched into the second level (Zen 4, Q4_0:
+ * 17 GB/s become 29). Set like the one above. */
+extern bool ig_fetch_far;
+typedef enum ig_near { IG_NEAR_BLOCKS = 10 * 1024, IG_NEAR_SUPER = 4 * 1024 } ig_near;
+static inline bool ig_is_far(size_t ahead, ig_near near) { return ig_fetch_far && ahead > near; }
 typedef struct ig_ahead {
     const uint8_t *at;
     size_t hop, on; /* from stretch to stretch, from step to step */
+    bool far;
 } ig_ahead;
 
 /* For a tile of `bytes` at w, which takes them in steps of `step` and asks for lines_each of n_stretches in each.
@@ -40,22 +50,32 @@ typedef struct ig_ahead {
  * fetches its share of the next group's stretches. apart: ig_fetch_apart, or, where registers are few, what a tile was
  * compiled for. */
 static inline __attribute__((always_inline)) ig_ahead ig_ahead_at(const uint8_t *w, size_t bytes, size_t step,
-                                                                  size_t n_stretches, size_t lines_each, bool apart)
+                                                                  size_t n_stretches, size_t lines_each, ig_near near,
+                                                                  bool apart)
 {
     enum { GROUP_BYTES = 64 * 1024 };
-    if (!apart || !bytes) return (ig_ahead){(const uint8_t *)((uintptr_t)w + bytes), 64 * lines_each, step};
+    if (!apart || !bytes)
+        return (ig_ahead){(const uint8_t *)((uintptr_t)w + bytes), 64 * lines_each, step, ig_is_far(bytes, near)};
     size_t group = bytes < GROUP_BYTES ? GROUP_BYTES / bytes : 1, on = 64 * lines_each;
     size_t before = (uintptr_t)w / bytes % group;
     return (ig_ahead){(const uint8_t *)((uintptr_t)w + (group - before) * bytes + before * (bytes / step) * on),
-                      group * bytes / n_stretches, on};
+                      group * bytes / n_stretches, on, false};
 }
-static inline __attribute__((always_inline)) void ig_ahead_step(ig_ahead *a, size_t n_stretches, size_t lines_each)
+static inline __attribute__((always_inline)) void ig_ahead_lines(const ig_ahead *a, size_t n_stretches,
+                                                                 size_t lines_each, bool far)
 {
     IG_UNROLL
     for (size_t s = 0; s < n_stretches; s++) {
         IG_UNROLL
-        for (size_t i = 0; i < lines_each; i++) ig_prefetch(a->at, s * a->hop + 64 * i);
+        for (size_t i = 0; i < lines_each; i++) ig_prefetch(a->at, s * a->hop + 64 * i, far);
     }
+}
+static inline __attribute__((always_inline)) void ig_ahead_step(ig_ahead *a, size_t n_stretches, size_t lines_each)
+{
+    if (a->far)
+        ig_ahead_lines(a, n_stretches, lines_each, true);
+    else
+        ig_ahead_lines(a, n_stretches, lines_each, false);
     a->at = (const uint8_t *)((uintptr_t)a->at + a->on);
 }
 
