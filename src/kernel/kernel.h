@@ -12,6 +12,7 @@
 #ifndef IG_KERNEL_KERNEL_H
 #define IG_KERNEL_KERNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -103,9 +104,10 @@ typedef struct ig_kv_kernels {
 } ig_kv_kernels;
 
 typedef struct ig_kernels {
-    const char *level;                  /* "ref", "avx2", ... */
-    size_t piece_rows;                  /* rows that a product of many columns had best have, 0: any number */
-    size_t room_bytes;                  /* that products work in, 0: none */
+    const char *level; /* "ref", "avx2", ... */
+    size_t piece_rows; /* rows that a product of many columns had best have, 0: any number */
+    size_t room_bytes; /* that products work in, 0: none */
+    bool fetch_far;    /* what is read soon is best fetched into the second-level cache, not the first */
     ig_type_kernels type[IG_DTYPE_MAX]; /* by ig_dtype; mul NULL where the type cannot be computed with yet */
     ig_pack_kernels pack[IG_PACK_COUNT];
     ig_kv_kernels kv[IG_KV_COUNT];

@@ -132,11 +132,15 @@ typedef struct ahead {
     size_t part;             /* bytes a call */
 } ahead;
 
-static void fetch_part(ahead *f)
+static void fetch_part(ahead *f, bool far)
 {
     enum { LINE = 64 };
     const uint8_t *stop = (size_t)(f->end - f->at) > f->part ? f->at + f->part : f->end;
-    for (; f->at < stop; f->at += LINE) __builtin_prefetch(f->at);
+    if (far) {
+        for (; f->at < stop; f->at += LINE) __builtin_prefetch(f->at, 0, 2);
+    } else {
+        for (; f->at < stop; f->at += LINE) __builtin_prefetch(f->at);
+    }
     if (f->at > f->end) f->at = f->end;
 }
 
@@ -165,7 +169,7 @@ static void score(const walk *a, const float *const *q, uint32_t n_q, const uint
     ahead f = fetch_over(c, n_q, n, next, IG_PAGE_TOKENS * row);
     for (uint32_t i = 0; i < n_q; i += c.queries)
         for (uint32_t j = 0; j < n; j += c.keys) {
-            fetch_part(&f);
+            fetch_part(&f, a->run->k->fetch_far);
             a->kv->scores_of(q + i, least(c.queries, n_q - i), keys + j * row, row, a->op->a,
                              a->room.scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, a->w->head_k,
                              least(c.keys, n - j));
@@ -179,7 +183,7 @@ static void mix(const walk *a, float *const *acc, uint32_t n_q, const uint8_t *v
     ahead f = fetch_over(c, n_q, n, next, IG_PAGE_TOKENS * row);
     for (uint32_t i = 0; i < n_q; i += c.queries)
         for (uint32_t j = 0; j < n; j += c.keys) {
-            fetch_part(&f);
+            fetch_part(&f, a->run->k->fetch_far);
             a->kv->mix_of(a->room.scores + (size_t)i * IG_PAGE_TOKENS + j, IG_PAGE_TOKENS, values + j * row, row,
                           acc + i, least(c.queries, n_q - i), a->w->head_v, least(c.keys, n - j));
         }

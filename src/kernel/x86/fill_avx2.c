@@ -8,7 +8,7 @@ bool ig_fetch_apart, ig_fetch_far;
 void ig_kernels_fill_avx2(ig_kernels *k, uint32_t cpu)
 {
     ig_fetch_apart = (cpu & IG_CPU_INTEL) != 0;
-    ig_fetch_far = (cpu & IG_CPU_AMD_L1_32K) != 0;
+    k->fetch_far = ig_fetch_far = (cpu & IG_CPU_AMD_L1_32K) != 0;
     k->type[IG_F32].mul = ig_mul_f32_avx2;
     k->type[IG_F16].mul = ig_mul_f16_avx2;
     k->type[IG_BF16].mul = ig_mul_bf16_avx2;
