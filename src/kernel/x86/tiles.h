@@ -35,9 +35,15 @@ static inline __attribute__((always_inline)) void ig_prefetch(const uint8_t *w, 
 extern bool ig_fetch_apart; /* set before any kernel is given out, constant afterwards */
 /* A tile, its activations and the rows behind it do not go into a first-level cache of 32 KiB together, and many lines
  * at once stand in its way: there what is further on than `near` bytes is fetched into the second level (Zen 4, Q4_0:
- * 17 GB/s become 29). Set like the one above. */
+ * 17 GB/s become 29), and no less than IG_FAR_LEAST ahead. Set like the one above. */
 extern bool ig_fetch_far;
-typedef enum ig_near { IG_NEAR_BLOCKS = 10 * 1024, IG_NEAR_SUPER = 4 * 1024 } ig_near;
+typedef enum ig_near {
+    IG_NEAR_TALL_SUPER = 0,
+    IG_NEAR_TALL = 3 * 1024,
+    IG_NEAR_SUPER = 4 * 1024,
+    IG_NEAR_BLOCKS = 10 * 1024
+} ig_near;
+enum { IG_FAR_LEAST = 16 * 1024 };
 static inline bool ig_is_far(size_t ahead, ig_near near) { return ig_fetch_far && ahead > near; }
 typedef struct ig_ahead {
     const uint8_t *at;
@@ -54,8 +60,11 @@ static inline __attribute__((always_inline)) ig_ahead ig_ahead_at(const uint8_t 
                                                                   bool apart)
 {
     enum { GROUP_BYTES = 64 * 1024 };
-    if (!apart || !bytes)
-        return (ig_ahead){(const uint8_t *)((uintptr_t)w + bytes), 64 * lines_each, step, ig_is_far(bytes, near)};
+    if (!apart || !bytes) {
+        const bool far = ig_is_far(bytes, near);
+        const size_t tiles = far ? (IG_FAR_LEAST + bytes - 1) / bytes : 1;
+        return (ig_ahead){(const uint8_t *)((uintptr_t)w + tiles * bytes), 64 * lines_each, step, far};
+    }
     size_t group = bytes < GROUP_BYTES ? GROUP_BYTES / bytes : 1, on = 64 * lines_each;
     size_t before = (uintptr_t)w / bytes % group;
     return (ig_ahead){(const uint8_t *)((uintptr_t)w + (group - before) * bytes + before * (bytes / step) * on),
