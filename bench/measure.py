@@ -114,6 +114,19 @@ def streams(side, model, o):
     return {'streams-8': side.bench(model, 16, o.generate, streams=8)['generate_tps']}
 
 
+def crowded(side, model, o):
+    """While a process on every core calculates and never waits."""
+    spin = [sys.executable, '-c', 'while True: pass']
+    others = [subprocess.Popen(spin) for _ in os.sched_getaffinity(0)]
+    try:
+        r = side.bench(model, 512, o.generate)
+    finally:
+        for p in others:  # waited for, so that Watch counts them as ours
+            p.kill()
+            p.wait()
+    return {'crowded-prefill-512': r['prompt_tps'], 'crowded-decode-0': r['generate_tps']}
+
+
 def load(side, model, o):
     del o
     cold = forget(model)
@@ -144,11 +157,11 @@ def guess(side, model, o):
     return {name: side.bench(model, 64, o.generate, more=more)['generate_tps'] for name, more in ways.items()}
 
 
-KINDS = {'short': short, 'deep': deep, 'streams': streams, 'load': load, 'depths': depths, 'guess': guess}
+KINDS = {'short': short, 'deep': deep, 'streams': streams, 'crowded': crowded, 'load': load, 'depths': depths, 'guess': guess}
 ALONE = {'depths', 'guess'}  # what the peer is not asked
 METRICS = {'short': ['prefill-512', 'decode-0', 'memory-512'], 'deep': ['prefill-4096', 'decode-4096', 'memory-4096'],
-           'streams': ['streams-8'], 'load': ['load-cold', 'load-warm'], 'depths': [f'depth-{n}' for n in DEPTHS],
-           'guess': ['guess-off', 'guess-text', 'guess-draft']}
+           'streams': ['streams-8'], 'crowded': ['crowded-prefill-512', 'crowded-decode-0'], 'load': ['load-cold', 'load-warm'],
+           'depths': [f'depth-{n}' for n in DEPTHS], 'guess': ['guess-off', 'guess-text', 'guess-draft']}
 
 
 # ---------------------------------------------------------------------------------------------------- the machine

@@ -9,9 +9,10 @@ from measure import OTHERS_MAX
 
 COLUMNS = ['model', 'type', 'level', 'metric', 'unit', 'engine', 'round', 'value', 'others']
 UNITS = {'prefill': 'tokens/s', 'decode': 'tokens/s', 'streams': 'tokens/s', 'load': 's', 'memory': 'MiB', 'depth': 'tokens/s',
-         'guess': 'tokens/s'}
+         'guess': 'tokens/s', 'crowded': 'tokens/s'}
 LABELS = {'prefill-512': 'prefill of 512', 'prefill-4096': 'prefill of 4,096', 'decode-0': 'decode', 'decode-4096': 'decode after 4,096',
           'streams-8': '8 streams together', 'load-cold': 'load + first token, cold', 'load-warm': 'load + first token, warm',
+          'crowded-prefill-512': 'prefill of 512, all cores busy', 'crowded-decode-0': 'decode, all cores busy',
           'memory-512': 'peak memory, context 512', 'depth-0': 'decode at once', 'depth-4096': 'decode behind 4,096',
           'depth-16384': 'decode behind 16,384', 'depth-65536': 'decode behind 65,536', 'depth-131008': 'decode behind 131,008',
           'guess-off': 'an answer that repeats itself, no guesses', 'guess-text': 'the same, guesses by look-up',
@@ -34,7 +35,7 @@ def goal(metric, level, meta):
         if level == 'best':
             return 3.0 if meta.get('amx') == 'yes' else 1.9 if meta.get('kernels') == 'avx512' else 1.6
         return {'avx512': 1.9, 'avx2': 1.6}.get(level)
-    return {'decode': 1.2, 'streams': 1.5, 'load': 1.0, 'memory': 1 / 0.6}.get(kind)
+    return {'decode': 1.2, 'streams': 1.5, 'load': 1.0, 'crowded': 1.0, 'memory': 1 / 0.6}.get(kind)
 
 
 # ---------------------------------------------------------------------------------------------------- CSV
@@ -232,7 +233,7 @@ METHOD = '''## How it is measured
 - Level *best*: every engine chooses. *avx2*: `INGLE_KERNELS=avx2` beside the peer's Haswell library alone, *avx512*: beside its Zen 4
   library alone; shown where it is not the best.
 - Keys and values are F16 on both sides, prompts are fed as each side feeds them (256 and 512 tokens at a time), tokens are the most probable ones, and neither side
-  speculates. Streams have prompts of 16 tokens.
+  speculates. Streams have prompts of 16 tokens. *All cores busy*: beside a process on every core that calculates and never waits.
 - Decode behind so many tokens: keys and values of the depth are made up and written at once (`ingle bench --made-up`); what the tokens
   behind it read is what they would read behind a text. Answers that repeat themselves, with guesses ([speculation.md](speculation.md)):
   of a model whose last 14 layers add next to nothing, so that one of two layers guesses as a good smaller model would. ingle alone.

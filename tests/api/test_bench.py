@@ -171,6 +171,46 @@ def test_watch():
     ok(0 <= others <= (os.cpu_count() or 1) + 0.5, 'cores of others are counted', others)
 
 
+def children():
+    """Processes that this one has started."""
+    parents = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/stat', encoding='utf-8') as f:
+                parents.append(int(f.read().rsplit(')', 1)[1].split()[1]))
+        except OSError:  # gone meanwhile
+            pass
+    return parents.count(os.getpid())
+
+
+class Asked:
+    """Stands for an engine and counts what runs beside it."""
+
+    def __init__(self, fails=False):
+        self.fails, self.beside = fails, 0
+        self.generate = 4
+
+    def bench(self, *_):
+        self.beside = children()
+        if self.fails:
+            raise RuntimeError('no')
+        return {'prompt_tps': 2.0, 'generate_tps': 1.0}
+
+
+def test_crowded():
+    side, before, cores = Asked(), children(), len(os.sched_getaffinity(0))
+    got = measure.crowded(side, 'model', side)
+    ok(side.beside == before + cores and children() == before, 'a busy machine has a process on every core, and none afterwards', side.beside)
+    ok(set(got) == set(measure.METRICS['crowded']) and all(report.goal(m, 'best', {}) == 1 and m in report.LABELS for m in got),
+       'figures beside busy cores have a goal and a name', got)
+    side = Asked(fails=True)
+    try:
+        measure.crowded(side, 'model', side)
+        ok(False, 'an engine that fails is noticed')
+    except RuntimeError:
+        ok(side.beside == before + cores and children() == before, 'an engine that fails leaves nothing behind')
+
+
 def test_whole(folder, model):
     peer = os.path.join(folder, 'peer')
     with open(peer, 'w', encoding='ascii') as f:
@@ -217,6 +257,7 @@ def main():
         test_figures(folder)
         test_committed()
         test_watch()
+        test_crowded()
         test_whole(folder, model)
     return tap.end()
 
