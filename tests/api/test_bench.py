@@ -183,6 +183,14 @@ def children():
     return parents.count(os.getpid())
 
 
+def ended(pid):
+    try:
+        with open(f'/proc/{pid}/stat', encoding='utf-8') as f:
+            return f.read().rsplit(')', 1)[1].split()[0] in 'ZX'  # nobody may have waited for it
+    except OSError:
+        return True
+
+
 class Asked:
     """Stands for an engine and counts what runs beside it."""
 
@@ -209,6 +217,15 @@ def test_crowded():
         ok(False, 'an engine that fails is noticed')
     except RuntimeError:
         ok(side.beside == before + cores and children() == before, 'an engine that fails leaves nothing behind')
+    code = ('import os, subprocess as s, sys\n'
+            f'print(s.Popen([sys.executable, "-c", {measure.SPIN!r}, str(os.getpid())], stdout=s.DEVNULL, stderr=s.DEVNULL).pid)')
+    pid = run(sys.executable, '-c', code)[1].strip()  # whoever started it does not wait for it
+    until = time.monotonic() + 20
+    while not ended(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    ok(pid.isdigit() and ended(pid), 'what keeps a core busy ends with the bench', pid)
+    if pid.isdigit() and not ended(pid):
+        os.kill(int(pid), 9)
 
 
 def test_whole(folder, model):

@@ -38,10 +38,10 @@ extern bool ig_fetch_apart; /* set before any kernel is given out, constant afte
  * 17 GB/s become 29), and no less than IG_FAR_LEAST ahead. Set like the one above. */
 extern bool ig_fetch_far;
 typedef enum ig_near {
-    IG_NEAR_TALL_SUPER = 0,
-    IG_NEAR_TALL = 3 * 1024,
-    IG_NEAR_SUPER = 4 * 1024,
-    IG_NEAR_BLOCKS = 10 * 1024
+    IG_NEAR_TALL_SUPER = 0,    /* rows of 512 weights of Q4_K: 20 GB/s become 30 */
+    IG_NEAR_TALL = 3 * 1024,   /* below: MXFP4 with AVX2 is slower by 7 % */
+    IG_NEAR_SUPER = 4 * 1024,  /* two rows of super-blocks */
+    IG_NEAR_BLOCKS = 10 * 1024 /* eight rows of blocks; below: Q8_0 is slower by 5 to 12 % */
 } ig_near;
 enum { IG_FAR_LEAST = 16 * 1024 };
 static inline bool ig_is_far(size_t ahead, ig_near near) { return ig_fetch_far && ahead > near; }
